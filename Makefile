@@ -1,0 +1,108 @@
+# Everything runs in .venv, which each target makes when it is missing. `make help` lists the targets.
+
+# PYTHON makes .venv where uv is not installed; uv finds a fitting Python itself.
+PYTHON ?= python3
+BIN := .venv/bin
+BUILD := $(CURDIR)/build
+
+# Nothing is read from or written to the user's own Jupyter, IPython and matplotlib folders.
+export JUPYTER_CONFIG_DIR := $(BUILD)/jupyter/config
+export JUPYTER_DATA_DIR := $(BUILD)/jupyter/data
+export JUPYTER_RUNTIME_DIR := $(BUILD)/jupyter/runtime
+export JUPYTERLAB_SETTINGS_DIR := $(BUILD)/jupyter/lab/settings
+export JUPYTERLAB_WORKSPACES_DIR := $(BUILD)/jupyter/lab/workspaces
+export JUPYTER_PREFER_ENV_PATH := 1
+export IPYTHONDIR := $(BUILD)/ipython
+export MPLCONFIGDIR := $(BUILD)/matplotlib
+
+# Where notebooks write their files. Absolute, because a kernel starts in its notebook's folder.
+export LLMFLOW_NB_OUT := $(BUILD)
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart test lint types unit notebooks coverage bench format wheel lock clean system-deps all .venv
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
+
+# Checked and made absolute, because the notebook runs in its own folder.
+DOCS ?= $(LLMFLOW_NB_DOCS)
+DOCS_ENV = $(if $(DOCS),LLMFLOW_NB_DOCS="$$(realpath "$(DOCS)")")
+# As root, in a container for example, Jupyter wants to be told that this is meant.
+ROOT_FLAG = $(if $(filter 0,$(shell id -u)),--allow-root)
+
+quickstart: .venv ## run the first notebook; DOCS=path: on your own texts; LAB=1: then open it in JupyterLab
+	@test -z "$(DOCS)" || test -e "$(DOCS)" || { echo 'DOCS: there is no $(DOCS)'; exit 1; }
+	@mkdir -p build
+	@$(DOCS_ENV) LLMFLOW_NB_DISPLAY=static $(BIN)/jupyter nbconvert --log-level=WARN --execute --to html \
+		--ExecutePreprocessor.kernel_name=python3 --ExecutePreprocessor.store_widget_state=False \
+		--KernelManager.transport_encryption=auto --output-dir build notebooks/quickstart.ipynb
+	@$(BIN)/python -c "import pandas as pd; \
+		print(pd.read_csv('build/quickstart.csv').head(10).to_string(index=False, max_colwidth=60))"
+	@echo; echo "The notebook with its results: build/quickstart.html"
+ifdef LAB
+	$(DOCS_ENV) $(BIN)/jupyter lab $(ROOT_FLAG) notebooks/quickstart.ipynb
+endif
+
+test: lint types unit notebooks ## run every check: lint, types, unit tests, notebooks
+
+lint: .venv ## check style and formatting with ruff
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: .venv ## check types with mypy
+	$(BIN)/mypy
+
+# Tests and saved notebooks use stand-in models and sample texts, whatever the caller's environment holds.
+unit notebooks coverage: export OPENAI_API_KEY =
+unit notebooks coverage: export LLMFLOW_NB_DOCS =
+
+unit: .venv ## run the unit tests
+	$(BIN)/python -m pytest
+
+notebooks: .venv ## run the notebooks and compare with their saved outputs
+	LLMFLOW_NB_DISPLAY=static $(BIN)/python -m pytest -p no:cacheprovider --nbval --nbval-current-env \
+		--nbval-sanitize-with notebooks/nbval.cfg --nbval-cell-timeout=120 notebooks/*.ipynb
+
+coverage: .venv ## run the unit tests and show the lines that none of them reaches
+	$(BIN)/python -m pytest --cov
+
+bench: .venv ## run the benchmarks
+	$(BIN)/python -m benchmarks
+
+format: .venv ## format the code and repair what ruff can repair
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+wheel: .venv ## build the wheel into build/dist
+	$(BIN)/hatchling build -t wheel -d build/dist
+
+all: test quickstart bench wheel ## run everything
+
+.venv: .venv/stamp ## make .venv from requirements.lock
+
+# With uv or with pip: the same lock, the same result. The package itself is installed editable, without build
+# isolation: its build back end is in the lock too.
+.venv/stamp: requirements.lock pyproject.toml
+	@if command -v uv >/dev/null; then set -ex; \
+		uv venv --quiet --allow-existing .venv; \
+		uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock; \
+		uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .; \
+	else set -ex; \
+		$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'; \
+		$(PYTHON) -m venv .venv; \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock; \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .; \
+	fi
+	@touch $@
+
+lock: ## write requirements.lock anew from pyproject.toml (needs uv)
+	uv pip compile pyproject.toml --extra dev --universal --upgrade --generate-hashes \
+		--no-header --no-annotate --quiet -o requirements.lock
+
+system-deps: ## install the programs that pip cannot (Debian, as root)
+	apt-get update -q
+	DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends graphviz
+
+clean: ## remove .venv and everything generated
+	rm -rf .venv build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find llmflow_nb tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,117 @@
+"""Every error and warning of llmflow_nb.
+
+    FlowError                     base of all of them, so that one ``except`` catches the library's own
+    ├── SignatureError            (TypeError)     a hook cannot be called as it is written
+    ├── SettingError              (ValueError)    a constructor argument that makes no sense
+    ├── WiringError               (ValueError)    a flow that cannot run as it is wired
+    │   └── WiringTypeError       (TypeError)     an edge to something that is no node
+    ├── HookReturnError           (TypeError)     a hook returned what the engine cannot use
+    ├── LostActionError           (ValueError)    strict flow: no edge for the action that post returned
+    ├── MaxStepsError             (RuntimeError)  a flow that went on and on
+    ├── CallTimeoutError          (TimeoutError)  one attempt of exec took longer than ``timeout``
+    ├── AllFailedError            (RuntimeError)  on_error="keep", and every single one failed
+    ├── ItemsNotKeptError         (RuntimeError)  post read items that keep_items=False had dropped
+    └── NestedLoopError           (RuntimeError)  run() where only ``await run_async()`` can work
+    FlowWarning                   (UserWarning)
+
+A user's own exception is never wrapped: it keeps its type and gains a note that says where it happened.
+"""
+
+import difflib
+import sys
+import warnings
+from collections.abc import Iterable
+
+__all__ = [
+    "AllFailedError",
+    "CallTimeoutError",
+    "FlowError",
+    "FlowWarning",
+    "HookReturnError",
+    "ItemsNotKeptError",
+    "LostActionError",
+    "MaxStepsError",
+    "NestedLoopError",
+    "SettingError",
+    "SignatureError",
+    "WiringError",
+    "WiringTypeError",
+]
+
+
+class FlowError(Exception):
+    """Base class of all errors that llmflow_nb raises itself."""
+
+
+class SignatureError(FlowError, TypeError):
+    """A hook's parameters do not fit how the engine calls it. Raised when the class is created."""
+
+
+class SettingError(FlowError, ValueError):
+    """A constructor argument that makes no sense, such as ``max_retries=0``."""
+
+
+class WiringError(FlowError, ValueError):
+    """A flow that cannot run as it is wired: no start node, or a flow that contains itself."""
+
+
+class WiringTypeError(WiringError, TypeError):
+    """An edge whose target is no node, or whose action is no string."""
+
+
+class HookReturnError(FlowError, TypeError):
+    """A hook returned a value of a type that the engine cannot use."""
+
+
+class LostActionError(FlowError, ValueError):
+    """``strict=True``: a node returned an action for which it has no edge.
+
+    Attributes:
+        action: The action that ``post`` returned.
+        known: The actions that have an edge, in the order in which they were wired.
+    """
+
+    def __init__(self, message: str, action: object = None, known: Iterable[str] = ()) -> None:
+        """Keep the parts beside the message."""
+        super().__init__(message)
+        self.action = action
+        self.known = list(known)
+
+
+class MaxStepsError(FlowError, RuntimeError):
+    """A flow made more node visits than its ``max_steps``."""
+
+
+class CallTimeoutError(FlowError, TimeoutError):
+    """One attempt of ``exec`` took longer than the node's ``timeout`` (seconds)."""
+
+
+class AllFailedError(FlowError, RuntimeError):
+    """``on_error="keep"``, and not one of the items or param sets came through."""
+
+
+class ItemsNotKeptError(FlowError, RuntimeError):
+    """``post`` read the items of a batch that was told not to keep them."""
+
+
+class NestedLoopError(FlowError, RuntimeError):
+    """``run()`` was called from inside an async hook, on the very event loop that it would wait for."""
+
+
+class FlowWarning(UserWarning):
+    """Something that runs, but probably not as meant: a lost action, an overwritten edge."""
+
+
+def did_you_mean(word: object, known: Iterable[str]) -> str:
+    """Return ``" (did you mean 'approve'?)"`` when a known word is close, else an empty string."""
+    close = difflib.get_close_matches(str(word), [str(k) for k in known], n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def warn(message: str) -> None:
+    """Warn at the line of the caller's own code: the first frame outside this package."""
+    level, frame = 2, sys._getframe(1)
+    package = __name__.partition(".")[0]
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, FlowWarning, stacklevel=level - 1)

@@ -1,0 +1,133 @@
+"""What a flow is: a node whose work is to walk other nodes, once or once for every param set."""
+
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+from .errors import WiringTypeError
+from .node import BaseNode, keep_settings
+
+__all__ = ["BatchFlow", "Flow"]
+
+N = TypeVar("N", bound=BaseNode)
+
+
+class Flow(BaseNode):
+    """Walks its nodes from ``start`` along the edges that their actions choose, until there is no edge to follow.
+
+    A flow is a node: it can be a step of another flow. ``prep`` runs before the walk and ``post`` after it; ``post`` gets
+    the last action as its third argument and, by default, returns it, so that it picks the edge in the outer flow.
+
+    Args:
+        start: The first node or flow.
+        name: What to show. Default: the class name.
+        strict: True makes an action without an edge an error. Default: a warning, and the flow ends.
+        max_steps: Node visits after which the flow is taken to be endless. None: no limit. Each param set of a `BatchFlow`
+            counts for itself, and a nested flow counts for itself.
+
+    Raises:
+        WiringTypeError: ``start`` is no node.
+        SettingError: ``max_steps=0`` and the like.
+    """
+
+    _library_class = True
+    _kind = "flow"
+
+    start_node: BaseNode | None = None
+    strict: bool = False
+    max_steps: int | None = 10_000
+
+    def __init__(
+        self,
+        start: BaseNode | None = None,
+        *,
+        name: str | None = None,
+        strict: bool = False,
+        max_steps: int | None = 10_000,
+    ) -> None:
+        """Keep the settings, refusing nonsense at once."""
+        keep_settings(self, name=name, strict=strict, max_steps=max_steps)
+        if start is not None:
+            self.start(start)
+
+    def start(self, start: N) -> N:
+        """Set the first node and return it, so that ``flow.start(a) >> b`` wires on.
+
+        Raises:
+            WiringTypeError: ``start`` is no node.
+        """
+        if getattr(type(start), "_kind", None) is None:
+            raise WiringTypeError(f"{type(self).__name__} needs a node or a flow to start with, not a {type(start).__name__}.")
+        self.start_node = start
+        return start
+
+    def post(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
+        """Return the action that picks the next edge in the outer flow. Default: the last action of the walk."""
+        return exec_res
+
+
+class BatchFlow(Flow):
+    """Walks its nodes once for every param set that ``prep`` returns.
+
+    ``prep`` returns an iterable of dicts; each is merged into ``self.params`` of every node on the walk. ``post`` gets the
+    list of the walks' results as its third argument: of each walk, the result of the last node's ``exec``.
+
+    A nested batch: define ``exec(self, element)`` (or ``exec(self, shared, element)``) and it is called once for each
+    element of ``prep``. What it returns decides how the walk goes on for that element:
+
+    * None: walk once. A dict: merge it into the params, walk once.
+    * Any other iterable: these are the elements of an inner batch. If ``start`` is a `BatchFlow`, they are handed to it
+      as ``self.items``, which its default ``prep`` returns, at every visit of ``start`` on that walk. Else the walk from
+      ``start`` is made once for each of them, and the result is the list of these walks' results.
+
+    An element that is no dict (a file name, say) goes into the params under ``item_key``. Nested batch flows need a key
+    each: one that is taken is refused rather than replaced.
+
+    Args:
+        start: As in `Flow`.
+        name: As in `Flow`.
+        strict: As in `Flow`.
+        max_steps: As in `Flow`.
+        max_concurrency: Param sets under way at once. Above 1 their ``exec`` calls run in threads or as tasks, while
+            ``prep`` and ``post`` still run one at a time in the caller's thread. None: no bound.
+        on_error: "raise" the first error, or "keep" going: the result of a failed walk is None.
+        item_key: The param under which an element that is no dict is found. May also be set as a class attribute.
+            Default: "item" for elements of or from an ``exec``; elsewhere such an element is refused.
+
+    Raises:
+        WiringTypeError: ``start`` is no node.
+        SettingError: A value that makes no sense, such as ``max_concurrency=0``.
+    """
+
+    _library_class = True
+    _kind = "batch_flow"
+
+    max_concurrency: int | None = 1
+    on_error: str = "raise"
+    item_key: str | None = None
+    items: Iterable[Any] | None = None
+    """What the ``exec`` of the outer `BatchFlow` returned for this visit; None where there is none."""
+
+    def __init__(
+        self,
+        start: BaseNode | None = None,
+        *,
+        name: str | None = None,
+        strict: bool = False,
+        max_steps: int | None = 10_000,
+        max_concurrency: int | None = 1,
+        on_error: str = "raise",
+        item_key: str | None = None,
+    ) -> None:
+        """Keep the settings, refusing nonsense at once."""
+        super().__init__(start, name=name, strict=strict, max_steps=max_steps)
+        keep_settings(self, max_concurrency=max_concurrency, on_error=on_error)
+        if item_key is not None:
+            keep_settings(self, item_key=item_key)
+
+    def prep(self, shared: Any) -> Any:
+        """Return the param sets. Default: what an outer `BatchFlow` handed over, or nothing."""
+        return self.items
+
+    def post(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
+        """Combine the walks' results (a list, in order) and return an action. Default: None."""
+        return None

@@ -1,0 +1,236 @@
+"""Which hooks a class has, and how each of them wants to be called: decided once per class.
+
+``exec`` and the fallback may be written in two ways, as in the two epochs of PocketFlow::
+
+    exec(self, prep_res)            exec(self, shared, prep_res)
+    exec_fallback(self, prep_res, exc)    exec_fallback(self, shared, prep_res, exc)
+
+Each method is decided on its own, by the number of positional parameters. Where that does not tell (``*args``, an optional
+second parameter), the name of the first parameter does, else the nearest base class that is clear, else what the
+dialect says; if it says nothing, the class is refused.
+"""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from .errors import SignatureError
+
+SHARED_NAMES = frozenset({"shared", "shared_storage", "shared_store", "store", "state"})
+ROLES = ("prep", "exec", "fallback", "post")
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How a family of node classes spells its hooks. For each role: the names, the preferred one first.
+
+    Attributes:
+        unclear_takes_shared: What a signature that cannot be decided means; None refuses it.
+        any_action: Let ``post`` return any hashable value, as PocketFlow does, not only ``str`` and None.
+        settings: The attributes of a node that the engine obeys. A class that came from elsewhere may use ``timeout``
+            or ``limiter`` for something of its own.
+    """
+
+    prep: tuple[str, ...] = ("prep",)
+    exec: tuple[str, ...] = ("exec",)
+    fallback: tuple[str, ...] = ("exec_fallback", "process_after_fail")
+    post: tuple[str, ...] = ("post",)
+    unclear_takes_shared: bool | None = None
+    any_action: bool = False
+    settings: frozenset[str] = frozenset(
+        {"max_retries", "wait", "timeout", "limiter", "max_concurrency", "on_error", "keep_items", "max_steps", "strict"}
+    )
+
+    def names(self) -> tuple[str, ...]:
+        """Every name that is a hook in this dialect."""
+        return self.prep + self.exec + self.fallback + self.post
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """The hooks of one class (or of one node, where hooks were set on the object itself).
+
+    Attributes:
+        prep, exec, fallback, post: The names of the methods to call.
+        exec_takes_shared, fallback_takes_shared: Whether ``shared`` comes first.
+        exec_is_async, fallback_is_async: Whether the method is ``async def``.
+        own: The roles that a user's class defines; the others are the defaults of the library.
+        found: The methods as they were when this was decided, to notice that one was replaced.
+    """
+
+    prep: str
+    exec: str
+    fallback: str
+    post: str
+    exec_takes_shared: bool
+    fallback_takes_shared: bool
+    exec_is_async: bool
+    fallback_is_async: bool
+    own: frozenset[str]
+    found: tuple[object, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What a signature says, without ``self``."""
+
+    required: int
+    total: int
+    star: bool
+    first: str | None
+    text: str
+
+
+def hooks_of(node: Any) -> Hooks:
+    """Return the hooks of a node, looking again if a method was replaced on its class or set on the object."""
+    cls = type(node)
+    hooks = cls.__dict__.get("_hooks")
+    if hooks is None or hooks.found != _methods(cls):
+        hooks = read_hooks(cls)
+        cls._hooks = hooks
+    set_here = [name for name in cls._dialect.names() if name in node.__dict__]
+    return _set_on_object(node, hooks, set_here) if set_here else hooks
+
+
+def read_hooks(cls: type) -> Hooks:
+    """Decide the hooks of a class.
+
+    Raises:
+        SignatureError: A hook takes a number of arguments with which it cannot be called, its signature does not tell
+            whether it wants ``shared``, or one class defines two methods for the same role.
+    """
+    dialect: Dialect = cls._dialect  # type: ignore[attr-defined]
+    names = {role: _nearest(cls, role, getattr(dialect, role)) for role in ROLES}
+    own = frozenset(role for role in ROLES if not _is_default(_owner(cls, names[role])))
+    _check_count(cls, names["prep"], "prep", 1, "prep(self, shared)")
+    _check_count(cls, names["post"], "post", 3, "post(self, shared, prep_res, exec_res)")
+    return Hooks(
+        **names,
+        exec_takes_shared=_takes_shared(cls, names["exec"], 1, ("prep_res",), dialect),
+        fallback_takes_shared=_takes_shared(cls, names["fallback"], 2, ("prep_res", "exc"), dialect),
+        exec_is_async=inspect.iscoroutinefunction(getattr(cls, names["exec"])),
+        fallback_is_async=inspect.iscoroutinefunction(getattr(cls, names["fallback"])),
+        own=own,
+        found=_methods(cls),
+    )
+
+
+def _methods(cls: type) -> tuple[object, ...]:
+    return tuple(getattr(cls, name, None) for name in cls._dialect.names())  # type: ignore[attr-defined]
+
+
+def _nearest(cls: type, role: str, names: tuple[str, ...]) -> str:
+    """The name whose definition is nearest in the method resolution order; the preferred one within a class."""
+    for base in cls.__mro__:
+        here = [name for name in names if name in base.__dict__]
+        if {"exec_fallback", "process_after_fail"} <= set(here) and not _is_default(base):
+            raise SignatureError(
+                f"{base.__qualname__} defines both exec_fallback and process_after_fail, which are the same hook; keep one."
+            )
+        if here:
+            return here[0]
+    raise AssertionError(f"{cls!r} has no {role}")  # the base class defines every role
+
+
+def _owner(cls: type, name: str) -> type:
+    return next(base for base in cls.__mro__ if name in base.__dict__)
+
+
+def _is_default(cls: type) -> bool:
+    """Whether a class is one of the library's own, whose hooks are defaults."""
+    return "_library_class" in cls.__dict__
+
+
+def _shape(cls: type, name: str) -> _Shape | None:
+    """What the signature of ``cls.name`` says, or None where Python cannot tell (a Mock, a builtin)."""
+    raw = cls.__dict__[name]
+    method = getattr(cls, name)
+    if not callable(method):
+        raise SignatureError(f"{cls.__qualname__}.{name} is {type(method).__name__}, not a method; write def {name}(self, ...).")
+    bound = isinstance(raw, staticmethod | classmethod) or not hasattr(raw, "__get__")
+    return _shape_of(method, drop=0 if bound else 1)
+
+
+def _shape_of(method: Callable[..., Any], drop: int) -> _Shape | None:
+    try:
+        parameters = list(inspect.signature(method).parameters.values())
+    except (TypeError, ValueError):
+        return None
+    star = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    keyword_only = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+    if drop and not positional and not star:
+        return _Shape(-1, -1, False, None, str(inspect.signature(method)))
+    positional = positional[drop:]
+    required = sum(p.default is p.empty for p in positional) + 100 * len(keyword_only)
+    first = positional[0].name if positional else None
+    return _Shape(required, len(positional), star, first, str(inspect.signature(method)))
+
+
+def _check_count(cls: type, name: str, role: str, count: int, want: str) -> None:
+    owner = _owner(cls, name)
+    if _is_default(owner):
+        return
+    shape = _shape(owner, name)
+    if shape is None or (shape.required <= count and (shape.star or shape.total >= count)):
+        return
+    raise SignatureError(
+        f"{owner.__qualname__}.{name}{shape.text} cannot be called as {role}; write def {want.replace(role, name, 1)}."
+    )
+
+
+def _takes_shared(cls: type, name: str, count: int, args: tuple[str, ...], dialect: Dialect) -> bool:
+    """Whether the hook wants ``shared`` before its ``count`` other arguments."""
+    nearest: _Shape | None = None
+    for base in cls.__mro__:
+        if name not in base.__dict__ or _is_default(base):
+            continue
+        shape = _shape(base, name)
+        nearest = nearest or shape
+        decided = _decide(shape, count)
+        if decided is None and shape is not None and not shape.star:
+            raise SignatureError(f"{base.__qualname__}.{name}{shape.text} cannot be called; {_advice(name, args)}.")
+        if decided is not None:
+            return decided
+    if nearest is None or dialect.unclear_takes_shared is not None:  # a default of the library, which takes anything
+        return bool(dialect.unclear_takes_shared)
+    owner = _owner(cls, name)
+    raise SignatureError(
+        f"{owner.__qualname__}.{name}{nearest.text} does not tell whether it wants shared; {_advice(name, args)}."
+    )
+
+
+def _decide(shape: _Shape | None, count: int) -> bool | None:
+    """False: ``count`` arguments. True: ``shared`` and ``count`` arguments. None: cannot be told, or cannot be called."""
+    if shape is None:
+        return None
+    plain = shape.required <= count <= shape.total or (shape.star and shape.required <= count)
+    with_shared = shape.required <= count + 1 <= shape.total or (shape.star and shape.required <= count + 1)
+    if plain and with_shared:
+        if shape.first in SHARED_NAMES:
+            return True
+        return None if shape.star and shape.total < count else False
+    return with_shared if plain or with_shared else None
+
+
+def _advice(name: str, args: tuple[str, ...]) -> str:
+    plain = ", ".join(("self", *args))
+    with_shared = ", ".join(("self", "shared", *args))
+    return f"write def {name}({plain}) or def {name}({with_shared})"
+
+
+def _set_on_object(node: Any, hooks: Hooks, names: list[str]) -> Hooks:
+    """Take hooks that were set on the object: their own signature where it is clear, else the class's."""
+    dialect: Dialect = type(node)._dialect
+    changes: dict[str, Any] = {}
+    for name in names:
+        role = next(role for role in ROLES if name in getattr(dialect, role))
+        method = node.__dict__[name]
+        changes[role] = name
+        if role in ("exec", "fallback"):
+            decided = _decide(_shape_of(method, drop=0), 1 if role == "exec" else 2)
+            if decided is not None:
+                changes[f"{role}_takes_shared"] = decided
+            changes[f"{role}_is_async"] = inspect.iscoroutinefunction(method)
+    return replace(hooks, **changes, own=hooks.own | {role for role in ROLES if role in changes})

@@ -1,0 +1,274 @@
+"""What a node is: three hooks, the edges that leave it, and how its ``exec`` is to be called."""
+
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from typing import Any, NoReturn, Self, TypeVar
+
+from .doors import Doors
+from .errors import SettingError, WiringTypeError, warn
+from .hooks import Dialect, Hooks, read_hooks
+
+__all__ = ["BaseNode", "BatchNode", "Node"]
+
+N = TypeVar("N", bound="BaseNode")
+
+# The attempt that the running call is at, from 0. A context variable, so that calls that run side by side on one node
+# do not count each other's attempts.
+ATTEMPT: ContextVar[int] = ContextVar("llmflow_nb_attempt", default=0)
+
+
+class BaseNode(Doors):
+    """What nodes and flows have in common: hooks, params and edges."""
+
+    _library_class = True
+    _kind = "node"
+    _dialect = Dialect()
+    _hooks: Hooks
+
+    name: str | None = None
+    grace: float = 5.0
+    """Seconds that calls in flight get to finish after another one failed; their results are kept. None on an interrupt."""
+
+    params: Mapping[str, Any]
+    successors: dict[str, "BaseNode"]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Give the node its edges and params here, so that a subclass may forget ``super().__init__()``."""
+        node = super().__new__(cls)
+        node.__dict__.update(successors={}, params={})
+        return node
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Decide how the hooks of the new class are called, and refuse those that cannot be.
+
+        Raises:
+            SignatureError: Names the method, its class, and what to write instead.
+        """
+        super().__init_subclass__(**kwargs)
+        cls._hooks = read_hooks(cls)
+
+    def prep(self, shared: Any) -> Any:
+        """Read what ``exec`` needs from ``shared``. Runs in the caller's thread. Default: None."""
+
+    def exec(self, *args: Any) -> Any:
+        """Do the work: ``exec(self, prep_res)`` or ``exec(self, shared, prep_res)``. Default: None."""
+
+    def post(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
+        """Write to ``shared`` and return the action that picks the next edge. None and "" mean "default"."""
+
+    def exec_fallback(self, *args: Any) -> Any:
+        """Answer in place of an ``exec`` that failed its last attempt. Default: raise that error.
+
+        Write it as ``exec_fallback(self, prep_res, exc)`` or ``exec_fallback(self, shared, prep_res, exc)``.
+        """
+        raise args[-1]
+
+    def process_after_fail(self, *args: Any) -> Any:
+        """The same hook under the name of PocketFlow's first version."""
+        raise args[-1]
+
+    def set_params(self, params: Mapping[str, Any]) -> None:
+        """Set the node's own params. A flow replaces them by its own during a run."""
+        self.params = params
+
+    def next(self, node: N, action: str = "default") -> N:
+        """Add the edge that is followed when ``post`` returns ``action``, and return its target.
+
+        Raises:
+            WiringTypeError: ``node`` is no node, or ``action`` is no non-empty string.
+        """
+        if not isinstance(action, str) or not action:
+            raise WiringTypeError(f"Action must be a string that is not empty, not {action!r}.")
+        if getattr(type(node), "_kind", None) is None:
+            found = f"the class {node.__name__}; add ()" if isinstance(node, type) else f"a {type(node).__name__}"
+            raise WiringTypeError(f"{self!r} - {action!r} >> needs a node or a flow as its target, not {found}.")
+        known = self.successors.get(action)
+        if known is not None:
+            warn(f"Overwriting successor for action '{action}' of {label(self)}: was {label(known)}, is {label(node)}")
+        self.successors[action] = node
+        return node
+
+    def add_successor(self, node: N, action: str = "default") -> N:
+        """The same as `next`, under the name of PocketFlow's first version."""
+        return self.next(node, action)
+
+    def __rshift__(self, node: N) -> N:
+        """``a >> b``: follow this edge on the action "default"."""
+        return self.next(node)
+
+    def __sub__(self, action: str) -> "Edge":
+        """``a - "retry" >> b``: follow this edge on the action "retry"."""
+        if not isinstance(action, str):
+            raise WiringTypeError(f"Action must be a string, not {type(action).__name__}.")
+        return Edge(self, action)
+
+    def __repr__(self) -> str:
+        """Return the class, and the name where there is one."""
+        return f"<{type(self).__name__}{f' {self.name!r}' if isinstance(self.name, str) else ''}>"
+
+
+class Edge:
+    """The left half of ``a - "action" >> b``."""
+
+    __slots__ = ("action", "source")
+
+    def __init__(self, source: BaseNode, action: str) -> None:
+        self.source = source
+        self.action = action
+
+    def __rshift__(self, node: N) -> N:
+        return self.source.next(node, self.action)
+
+
+class _CurRetry:
+    """``node.cur_retry``. Not a property: PocketFlow programs assign the attribute."""
+
+    def __get__(self, node: object, owner: type) -> int:
+        return ATTEMPT.get()
+
+
+class Node(BaseNode):
+    """One step of a flow: ``prep`` reads ``shared``, ``exec`` does the work, ``post`` writes and chooses the way on.
+
+    Every hook may be ``def`` or ``async def``. A node is copied (shallowly) for every visit; the hooks of one visit share
+    the copy, so ``self.x`` set in ``prep`` is there in ``post``, and gone at the next visit.
+
+    Args:
+        max_retries: Attempts of ``exec`` in all: 1 tries once. Only an ``Exception`` is tried again.
+        wait: Seconds between attempts, or a function of the attempt that failed (1 for the first) returning them.
+        name: What to show. Default: the class name.
+        timeout: Seconds that one attempt may take. None: no limit. A blocking ``exec`` then runs in a thread.
+        limiter: A `Limiter` that this node shares with others.
+
+    Raises:
+        SettingError: A value that makes no sense, such as ``max_retries=0``.
+    """
+
+    _library_class = True
+
+    max_retries: int = 1
+    wait: float | Callable[[int], float] = 0
+    timeout: float | None = None
+    limiter: Any = None
+    cur_retry = _CurRetry()
+    """The attempt that the running call is at, 0 for the first; also readable in the fallback."""
+
+    def __init__(
+        self,
+        max_retries: int = 1,
+        wait: float | Callable[[int], float] = 0,
+        *,
+        name: str | None = None,
+        timeout: float | None = None,
+        limiter: Any = None,
+    ) -> None:
+        """Keep the settings, refusing nonsense at once."""
+        keep_settings(self, max_retries=max_retries, wait=wait, name=name, timeout=timeout, limiter=limiter)
+
+
+class BatchNode(Node):
+    """A node whose ``prep`` returns many items and whose ``exec`` is called once for each of them.
+
+    ``prep`` returns any iterable; it is read lazily, once. A ``DataFrame`` gives its rows as dicts. ``post`` gets the list
+    of results, in the order of the items. Retries and the fallback apply to each item on its own.
+
+    Args:
+        max_retries: As in `Node`, for each item.
+        wait: As in `Node`.
+        max_concurrency: Calls of ``exec`` in flight at once. 1: one after the other, in the caller's thread. None: no
+            bound. A blocking ``exec`` runs in threads, an ``async def exec`` as tasks.
+        on_error: "raise" the first error, or "keep" going: a failed item's result is None, and the run's record says why.
+        keep_items: False lets go of the items of a generator as they are done, for bounded memory.
+        name: As in `Node`.
+        timeout: As in `Node`, for each item.
+        limiter: As in `Node`.
+
+    Raises:
+        SettingError: A value that makes no sense, such as ``max_concurrency=0``.
+    """
+
+    _library_class = True
+    _kind = "batch_node"
+
+    max_concurrency: int | None = 1
+    on_error: str = "raise"
+    keep_items: bool = True
+
+    def __init__(
+        self,
+        max_retries: int = 1,
+        wait: float | Callable[[int], float] = 0,
+        *,
+        max_concurrency: int | None = 1,
+        on_error: str = "raise",
+        keep_items: bool = True,
+        name: str | None = None,
+        timeout: float | None = None,
+        limiter: Any = None,
+    ) -> None:
+        """Keep the settings, refusing nonsense at once."""
+        super().__init__(max_retries, wait, name=name, timeout=timeout, limiter=limiter)
+        keep_settings(self, max_concurrency=max_concurrency, on_error=on_error, keep_items=keep_items)
+
+
+def kind_of(node: BaseNode) -> str:
+    """Return "node", "batch_node", "flow" or "batch_flow".
+
+    Read off the class rather than asked with ``isinstance``: a node keeps its class when the package is reloaded.
+    """
+    return type(node)._kind
+
+
+def label(node: BaseNode) -> str:
+    """Return what to call a node: its name, else the name of its class."""
+    return node.name if isinstance(node.name, str) and node.name else type(node).__name__
+
+
+def keep_settings(node: BaseNode, **settings: Any) -> None:
+    """Store settings as attributes, having checked each.
+
+    Raises:
+        SettingError: Names the class, the setting, and what it may be.
+    """
+    for setting, value in settings.items():
+        check_setting(node, setting, value)
+        if setting != "name" or value is not None:
+            setattr(node, setting, value)
+
+
+def check_setting(node: BaseNode, setting: str, value: Any) -> None:
+    """Refuse a value that makes no sense for this setting.
+
+    Raises:
+        SettingError: Names the class, the setting, and what it may be.
+    """
+    makes_sense, may_be = _SETTINGS[setting]
+    if not makes_sense(value):
+        _refuse(f"{type(node).__name__}({setting}={value!r}): {setting} must be {may_be}.")
+
+
+def _refuse(message: str) -> NoReturn:
+    raise SettingError(message)
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _seconds(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == value
+
+
+_SETTINGS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "name": (lambda v: v is None or (isinstance(v, str) and v != ""), "a string"),
+    "max_retries": (lambda v: _whole(v) and v >= 1, "1 (try once) or more: it counts attempts, not repeats"),
+    "wait": (lambda v: callable(v) or (_seconds(v) and v >= 0), "seconds, 0 or more, or a function of the attempt"),
+    "timeout": (lambda v: v is None or (_seconds(v) and v > 0), "seconds, more than 0, or None for no limit"),
+    "limiter": (lambda v: v is None or hasattr(type(v), "request"), "a Limiter or None"),
+    "max_concurrency": (lambda v: v is None or (_whole(v) and v >= 1), "1 or more, or None for no bound"),
+    "on_error": (lambda v: v in ("raise", "keep"), "'raise' or 'keep'"),
+    "keep_items": (lambda v: isinstance(v, bool), "True or False"),
+    "strict": (lambda v: isinstance(v, bool), "True or False"),
+    "max_steps": (lambda v: v is None or (_whole(v) and v >= 1), "1 or more, or None for no limit"),
+    "item_key": (lambda v: v is None or (isinstance(v, str) and v != ""), "a string"),
+}

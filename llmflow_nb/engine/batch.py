@@ -1,0 +1,220 @@
+"""The items of one visit and what came of each, in columns.
+
+Also used for the single call of a plain node that could not be made on the spot (`Batch.single`), and for the param sets of
+a `BatchFlow`. The record of a run holds these very objects, so nothing is copied and a table can be read while it runs.
+"""
+
+import itertools
+import sys
+from array import array
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+from ..core.errors import HookReturnError, ItemsNotKeptError
+
+if TYPE_CHECKING:
+    from .plan import Plan
+
+__all__ = ["PENDING", "Batch", "Outcome"]
+
+
+class _Pending:
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "<pending>"
+
+
+PENDING: Any = _Pending()
+"""In the column of results: not there yet. A value of its own, since None may be a real result."""
+
+
+class Outcome(NamedTuple):
+    """What came of an item that was not simply answered at the first attempt."""
+
+    status: str
+    attempts: int
+    error: BaseException | None = None
+    failed_at: str | None = None
+
+
+class Batch:
+    """Items in input order, beside what came of them.
+
+    Attributes:
+        plan: The node (or `BatchFlow`) whose items these are.
+        params: The params of that visit.
+        items: The items read so far, in order; None where they are not kept.
+        index: The labels of a pandas input, by position; None otherwise.
+        results: The results by position; `PENDING` where there is none yet.
+        seconds: How long each took, by position.
+        odd: An `Outcome` for every item but those that were answered at the first attempt.
+        actions: For param sets, the last action of each walk; else None.
+        total: How many items there are, where the input knows; else None.
+        taken: How many items were read.
+        exhausted: Whether the input came to its end.
+        begun: A call that was begun on the spot and needs its driver to go on: item, coroutine, error, clock at its start.
+        is_single: Whether this is the one call of a plain node.
+    """
+
+    __slots__ = (
+        "actions",
+        "begun",
+        "exhausted",
+        "index",
+        "is_async",
+        "is_single",
+        "items",
+        "odd",
+        "params",
+        "plan",
+        "results",
+        "seconds",
+        "source",
+        "taken",
+        "total",
+    )
+
+    def __init__(self, plan: "Plan", params: Any, source: Any, *, keep: bool = True) -> None:
+        self.plan = plan
+        self.params = params
+        self.is_async = hasattr(type(source), "__aiter__")
+        self.source: Any = aiter(source) if self.is_async else iter(source)
+        self.items: list[Any] | None = [] if keep else None
+        self.index: list[Any] | None = None
+        self.results: list[Any] = []
+        self.seconds = array("d")
+        self.odd: dict[int, Outcome] = {}
+        self.actions: list[Any] | None = None
+        self.total: int | None = None
+        self.taken = 0
+        self.exhausted = False
+        self.begun: tuple[Any, Any, BaseException | None, float] | None = None
+        self.is_single = False
+
+    @classmethod
+    def single(cls, plan: "Plan", params: Any, prep_res: Any) -> "Batch":
+        """The one call of a plain node."""
+        batch = cls(plan, params, (prep_res,))
+        batch.is_single = True
+        batch.total = 1
+        return batch
+
+    def take(self, item: Any) -> int:
+        """Enter an item that was read, and return its position."""
+        position = self.taken
+        self.taken += 1
+        if self.items is not None:
+            self.items.append(item)
+        self.results.append(PENDING)
+        self.seconds.append(0.0)
+        if self.actions is not None:
+            self.actions.append(None)
+        return position
+
+    def take_begun(self) -> tuple[int, tuple[Any, Any, BaseException | None, float]]:
+        """Enter the item whose call was begun on the spot; return its position and what there is of the call."""
+        begun, self.begun = self.begun, None
+        assert begun is not None
+        if self.items is not None and len(self.items) > self.taken:
+            self.items.pop()
+        if self.is_single:
+            self.exhausted = True
+        return self.take(begun[0]), begun
+
+    def settle(self, position: int, status: str, value: Any, attempts: int, seconds: float, error: Any = None) -> None:
+        """Enter what came of an item."""
+        self.results[position] = value
+        self.seconds[position] = seconds
+        if status != "ok" or attempts != 1:
+            self.odd[position] = Outcome(status, attempts, error)
+
+    @property
+    def attempts(self) -> int:
+        """Attempts over all items so far."""
+        return self.taken + sum(outcome.attempts - 1 for outcome in self.odd.values())
+
+    @property
+    def all_failed(self) -> bool:
+        """Whether there were items and not one came through."""
+        return 0 < self.taken == sum(outcome.status == "failed" for outcome in self.odd.values())
+
+    def copy(self) -> "Batch":
+        """Return a batch that goes on from here by itself: its results and its place in the input are its own."""
+        twin = object.__new__(Batch)
+        for name in self.__slots__:
+            setattr(twin, name, getattr(self, name))
+        if not self.is_async:  # what one of the two reads, the other will read too
+            self.source, twin.source = itertools.tee(self.source)
+        twin.items = None if self.items is None else self.items[:]
+        twin.results = self.results[:]
+        twin.seconds = self.seconds[:]
+        twin.odd = dict(self.odd)
+        twin.actions = None if self.actions is None else self.actions[:]
+        return twin
+
+
+def open_items(plan: "Plan", params: Any, returned: Any, what: str, *, keep: bool) -> Batch:
+    """Make a batch of what ``prep`` returned.
+
+    Raises:
+        HookReturnError: It is no iterable, or one that is hardly meant as one (a string, a dict); says what to write.
+    """
+    pandas = sys.modules.get("pandas")  # whoever returns a DataFrame has imported it
+    if pandas is not None and isinstance(returned, pandas.DataFrame):
+        batch = Batch(plan, params, _rows(returned), keep=keep)
+        batch.index = list(returned.index)
+    elif pandas is not None and isinstance(returned, pandas.Series):
+        batch = Batch(plan, params, returned, keep=keep)
+        batch.index = list(returned.index)
+    else:
+        _check_iterable(returned, what)
+        try:
+            batch = Batch(plan, params, () if returned is None else returned, keep=keep)
+        except TypeError as exc:
+            raise HookReturnError(f"{what} needs an iterable, and the {type(returned).__name__} is none: {exc}") from exc
+    if hasattr(type(returned), "__len__"):
+        batch.total = len(returned)
+    elif returned is None:
+        batch.total = 0
+    return batch
+
+
+def _rows(frame: Any) -> Iterator[dict[Any, Any]]:
+    columns = list(frame.columns)
+    return (dict(zip(columns, row, strict=True)) for row in frame.itertuples(index=False, name=None))
+
+
+def _check_iterable(returned: Any, what: str) -> None:
+    name = type(returned).__name__
+    if isinstance(returned, str | bytes | bytearray):
+        raise HookReturnError(f"{what} returned a {name}. For one item return [text], for its parts list(text).")
+    if isinstance(returned, Mapping):
+        raise HookReturnError(
+            f"{what} returned a {name}. For one item return [mapping], for its keys list(mapping), for pairs "
+            "list(mapping.items())."
+        )
+    if returned is None or hasattr(type(returned), "__iter__") or hasattr(type(returned), "__aiter__"):
+        return
+    if not hasattr(type(returned), "__getitem__"):
+        raise HookReturnError(f"{what} returned a {name}, which cannot be iterated. For one item return [value].")
+
+
+class DroppedItems:
+    """Stands in for the items that ``keep_items=False`` let go of; every way of reading it says so."""
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __repr__(self) -> str:
+        return "<items not kept>"
+
+    def _dropped(self, *args: Any) -> NoReturn:
+        raise ItemsNotKeptError(
+            f"{self._path}: the items were not kept, so post cannot read them as prep_res. Use exec_res, or "
+            "keep_items=True."
+        )
+
+    __iter__ = __len__ = __getitem__ = __contains__ = __bool__ = __reversed__ = _dropped

@@ -1,0 +1,105 @@
+"""One use of ``exec``: what is called with what, and what follows a failure.
+
+A call is made of *attempts*, and its state lives here and not on the node, so that calls side by side cannot count each
+other's attempts. Where an attempt runs, and who waits for it, is the affair of the scheduler and its driver.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from ..core.errors import SettingError
+from ..core.node import ATTEMPT
+from .batch import Batch
+from .plan import Plan
+
+if TYPE_CHECKING:
+    from .scheduler import Strand
+
+__all__ = ["Call", "invoke", "portable"]
+
+
+class Call:
+    """One use of ``exec``, with its attempts.
+
+    Attributes:
+        strand: Whose call it is.
+        plan: The node; batch and place: where its result goes.
+        target: The copy of the node whose hooks are called.
+        item: What ``exec`` is given.
+        failures: Attempts that failed so far.
+        error: What the last of them raised.
+        in_fallback: Whether the fallback is being asked.
+        started: Clock when the first attempt began; None before.
+        ticket: Its place in the node's limiter, while it has one.
+    """
+
+    __slots__ = ("batch", "error", "failures", "in_fallback", "item", "place", "plan", "started", "strand", "target", "ticket")
+
+    def __init__(self, strand: "Strand", plan: Plan, target: Any, batch: Batch, place: int, item: Any) -> None:
+        self.strand = strand
+        self.plan = plan
+        self.target = target
+        self.batch = batch
+        self.place = place
+        self.item = item
+        self.failures = 0
+        self.error: Exception | None = None
+        self.in_fallback = False
+        self.started: float | None = None
+        self.ticket: Any = None
+
+    @property
+    def attempts(self) -> int:
+        """Attempts made so far, with the one under way."""
+        return max(1, self.failures + (0 if self.in_fallback or self.error is not None else 1))
+
+    def hook(self, shared: Any) -> tuple[str, tuple[Any, ...], bool]:
+        """Return the method to call now, its arguments, and whether it is ``async def``."""
+        hooks = self.plan.hooks
+        if self.in_fallback:
+            args = (shared, self.item, self.error) if hooks.fallback_takes_shared else (self.item, self.error)
+            return hooks.fallback, args, hooks.fallback_is_async
+        return hooks.exec, (shared, self.item) if hooks.exec_takes_shared else (self.item,), hooks.exec_is_async
+
+    def attempt_failed(self, error: Exception) -> float | None:
+        """Count a failed attempt. Return the seconds to wait before the next one, or None when there is none left.
+
+        Raises:
+            SettingError: The node's ``wait`` is a function, and what it returned is no number of seconds.
+        """
+        self.failures += 1
+        self.error = error
+        if self.failures >= getattr(self.target, "max_retries", 1):
+            return None
+        wait = self.target.wait
+        seconds = wait(self.failures) if callable(wait) else wait
+        if not isinstance(seconds, int | float) or not seconds >= 0:
+            raise SettingError(f"{self.plan.path}: wait({self.failures}) returned {seconds!r}; it must return seconds, 0 or more.")
+        return seconds
+
+    @property
+    def has_fallback(self) -> bool:
+        """Whether the class has a fallback of its own; the default one only raises the error again."""
+        return "fallback" in self.plan.hooks.own
+
+    def where(self) -> str:
+        """Return what to say of this call on an error: which item, and which attempt."""
+        parts = ""
+        if not self.batch.is_single:
+            of = "" if self.batch.total is None else f" of {self.batch.total}"
+            parts += f", item {self.place + 1}{of} (row {self.place})"
+        most = getattr(self.target, "max_retries", 1)
+        return f"{parts}, attempt {self.failures} of {most}" if most > 1 else parts
+
+
+def invoke(target: Any, name: str, args: tuple[Any, ...], attempt: int) -> Any:
+    """Make one attempt. A plain function of plain arguments, so that it can be sent to another process."""
+    ATTEMPT.set(attempt)
+    return getattr(target, name)(*args)
+
+
+def portable(target: Any) -> Any:
+    """Return a copy of a node to send elsewhere: without its edges, which would take the whole flow along."""
+    twin = object.__new__(type(target))
+    attributes = {k: v for k, v in target.__dict__.items() if k not in ("limiter", "last_run", "start_node")}
+    twin.__dict__.update(attributes, successors={})
+    return twin

@@ -1,0 +1,1 @@
+"""Who waits: thin loops over `advance` and the scheduler."""

@@ -1,0 +1,87 @@
+"""The driver on the caller's event loop."""
+
+import asyncio
+from typing import Any
+
+from ..advance import END, advance
+from ..plan import Setup
+from ..position import Position
+from ..scheduler import Flight, Scheduler
+from .loop import outcome_of
+
+__all__ = ["drive_async"]
+
+
+class _OnLoop:
+    """What the scheduler needs of this driver: tasks on the running loop, and an event to wait for."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.wake = asyncio.Event()
+        self.arrived: Any = None
+
+    def spawn(self, flight: Flight, coroutine: Any, context: Any) -> None:
+        flight.handle = task = self.loop.create_task(coroutine, context=context)
+        task.add_done_callback(lambda task: flight.landed(*outcome_of(task)))
+
+    def cancel(self, flights: list[Flight]) -> None:
+        for flight in flights:
+            flight.handle.cancel()
+
+    def post(self, token: Any) -> None:
+        self.arrived.append(token)
+        try:
+            here = asyncio.get_running_loop() is self.loop
+        except RuntimeError:
+            here = False
+        if here:
+            self.wake.set()
+        elif not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(self.wake.set)
+
+
+async def drive_async(position: Position, setup: Setup) -> None:
+    """Run a position to its end on the running event loop.
+
+    Raises:
+        Exception: What the run failed with.
+        asyncio.CancelledError: Nothing of the run calls anything any more; what was finished is in the record.
+    """
+    need = advance(position, setup)
+    if need == END:
+        return
+    backend = _OnLoop()
+    scheduler = Scheduler(position, setup, backend)
+    backend.arrived = scheduler.arrived
+    try:
+        scheduler.begin(need)
+        while True:
+            coroutine = scheduler.turn()
+            if coroutine is not None:
+                try:
+                    outcome = await coroutine, None
+                except (Exception, asyncio.CancelledError) as exc:
+                    if isinstance(exc, asyncio.CancelledError) and asyncio.current_task().cancelling():
+                        raise
+                    outcome = None, exc
+                scheduler.answer(*outcome)
+                continue
+            if scheduler.ended:
+                return
+            await _wait(backend, scheduler.patience())
+    except BaseException:
+        tasks = [flight.handle for flight in scheduler.stop()]
+        if tasks:
+            await asyncio.wait(tasks, timeout=0.5)
+        raise
+    finally:
+        scheduler.close()
+
+
+async def _wait(backend: _OnLoop, seconds: float | None) -> None:
+    if not backend.arrived:
+        alarm = None if seconds is None else backend.loop.call_later(seconds, backend.wake.set)
+        await backend.wake.wait()
+        if alarm is not None:
+            alarm.cancel()
+    backend.wake.clear()

@@ -1,0 +1,102 @@
+"""One background event loop for the process, for async hooks in a run that blocks its caller.
+
+A notebook cell runs inside a running loop, where ``asyncio.run`` is refused; another thread has none.
+"""
+
+import asyncio
+import os
+import sys
+import threading
+from collections.abc import Callable
+from contextvars import Context, copy_context
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from ...core.errors import NestedLoopError
+from ..scheduler import Flight
+
+__all__ = ["LoopThread", "take"]
+
+# A lock that is waited for cannot be interrupted on Windows, so there the wait is made of short ones.
+LONGEST_WAIT = 0.2 if sys.platform == "win32" else None
+
+
+def take(queue: "SimpleQueue[Any]", seconds: float | None) -> Any:
+    """Wait for the next thing in a queue, and raise ``queue.Empty`` after ``seconds`` (None: as long as it takes)."""
+    if LONGEST_WAIT is None:
+        return queue.get(timeout=seconds)
+    while seconds is None or seconds > LONGEST_WAIT:
+        try:
+            return queue.get(timeout=LONGEST_WAIT)
+        except Empty:
+            seconds = None if seconds is None else seconds - LONGEST_WAIT
+    return queue.get(timeout=seconds)
+
+
+class LoopThread:
+    """The loop and its daemon thread, made when first needed."""
+
+    _lock = threading.Lock()
+    _shared: "LoopThread | None" = None
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.pid = os.getpid()
+        self.thread = threading.Thread(target=self.loop.run_forever, name="llmflow_nb-loop", daemon=True)
+        self.thread.start()
+
+    @classmethod
+    def get(cls) -> "LoopThread":
+        """Return the one of this process.
+
+        Raises:
+            NestedLoopError: Asked from the loop's own thread, which would wait for itself.
+        """
+        with cls._lock:
+            if cls._shared is None or cls._shared.pid != os.getpid():
+                cls._shared = LoopThread()
+        if threading.current_thread() is cls._shared.thread:
+            raise NestedLoopError(
+                "run() was called inside an async hook, and has async hooks of its own; write `await flow.run_async(shared)` there."
+            )
+        return cls._shared
+
+    def outcome(self, coroutine: Any) -> tuple[Any, BaseException | None]:
+        """Run a coroutine to its end and return its value, or what it raised. An interrupt cancels it."""
+        done: SimpleQueue[asyncio.Task[Any]] = SimpleQueue()
+        self._start(coroutine, copy_context(), task_box := [], done.put)
+        try:
+            task = take(done, None)
+        except BaseException:
+            self.cancel(task_box)
+            try:
+                take(done, 0.5)  # let it clean up
+            except Empty:
+                pass
+            raise
+        return outcome_of(task)
+
+    def spawn(self, flight: Flight, coroutine: Any, context: Context) -> None:
+        """Start a coroutine for a flight, which it lands when it ends."""
+        flight.handle = box = []
+        self._start(coroutine, context, box, lambda task: flight.landed(*outcome_of(task)))
+
+    def _start(self, coroutine: Any, context: Context, box: list[Any], done: Callable[[Any], None]) -> None:
+        def start() -> None:
+            task = self.loop.create_task(coroutine, context=context)
+            box.append(task)
+            task.add_done_callback(done)
+
+        self.loop.call_soon_threadsafe(start)
+
+    def cancel(self, box: list[Any]) -> None:
+        """Cancel a task, by the box that it is in once it has started."""
+        self.loop.call_soon_threadsafe(lambda: [task.cancel() for task in box])
+
+
+def outcome_of(task: "asyncio.Task[Any]") -> tuple[Any, BaseException | None]:
+    """Return the value of a task, or what it raised."""
+    if task.cancelled():
+        return None, asyncio.CancelledError()
+    error = task.exception()
+    return (None, error) if error is not None else (task.result(), None)

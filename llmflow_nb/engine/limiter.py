@@ -1,0 +1,123 @@
+"""`Limiter`: one bound for every node that shares it.
+
+It waits for nobody itself. A call asks for a *ticket* and, until the ticket is granted, is told either how many seconds to
+come back after, or that it will be woken. So one limiter serves threads, event loops and several runs at a time.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from ..core.errors import SettingError
+
+__all__ = ["Limiter", "Ticket"]
+
+WINDOW = 60.0
+
+
+class Ticket:
+    """A place in a limiter's queue, then a slot of it, until it is given back."""
+
+    __slots__ = ("state", "wake")
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self.wake = wake
+        self.state = "waiting"  # then "granted", then "over"
+
+
+class Limiter:
+    """Bound the calls of every node that shares this object.
+
+    Each attempt of ``exec`` counts, since each is a request to the model. Who asks first is served first. A blocking call
+    that ran into its ``timeout`` keeps its slot until it really ends, for it is still using the model.
+
+    Args:
+        max_concurrency: Attempts in flight at once, over all nodes, flows, threads and event loops. None: no bound.
+        per_minute: Attempts started in any 60 seconds. None: no bound.
+        clock: A monotonic clock, in seconds.
+
+    Raises:
+        SettingError: A bound is below 1, or there is none.
+    """
+
+    def __init__(
+        self,
+        max_concurrency: int | None = None,
+        per_minute: int | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Check the bounds."""
+        for name, bound in (("max_concurrency", max_concurrency), ("per_minute", per_minute)):
+            if bound is not None and (not isinstance(bound, int) or isinstance(bound, bool) or bound < 1):
+                raise SettingError(f"Limiter({name}={bound!r}): {name} must be 1 or more, or None for no bound.")
+        if max_concurrency is None and per_minute is None:
+            raise SettingError("Limiter() bounds nothing; give max_concurrency=, per_minute= or both.")
+        self.max_concurrency = max_concurrency
+        self.per_minute = per_minute
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._queue: deque[Ticket] = deque()
+        self._running = 0
+        self._starts: deque[float] = deque()
+
+    def __repr__(self) -> str:
+        """Return the bounds as they would be written."""
+        return f"Limiter(max_concurrency={self.max_concurrency}, per_minute={self.per_minute})"
+
+    def __reduce__(self) -> Any:
+        """Refuse to be copied: a copy would be a bound of its own."""
+        raise TypeError("a Limiter cannot be copied or sent to another process; share the object itself")
+
+    def __copy__(self) -> "Limiter":
+        """Stay one and the same."""
+        return self
+
+    def __deepcopy__(self, memo: Any) -> "Limiter":
+        """Stay one and the same."""
+        return self
+
+    def request(self, wake: Callable[[], None]) -> Ticket:
+        """Join the queue. ``wake`` is called, from any thread, when it is worth asking `seconds_left` again."""
+        ticket = Ticket(wake)
+        with self._lock:
+            self._queue.append(ticket)
+        return ticket
+
+    def seconds_left(self, ticket: Ticket) -> float | None:
+        """Return 0 once the ticket is granted, the seconds after which to ask again, or None to wait for ``wake``."""
+        with self._lock:
+            if ticket.state == "granted":
+                return 0.0
+            if self._queue[0] is not ticket:
+                return None
+            if self.max_concurrency is not None and self._running >= self.max_concurrency:
+                return None
+            if self.per_minute is not None:
+                now = self._clock()
+                while self._starts and self._starts[0] <= now - WINDOW:
+                    self._starts.popleft()
+                if len(self._starts) >= self.per_minute:
+                    return max(self._starts[0] + WINDOW - now, 0.001)
+                self._starts.append(now)
+            ticket.state = "granted"
+            self._running += 1
+            self._queue.popleft()
+            head = self._queue[0] if self._queue else None
+        if head is not None:
+            head.wake()
+        return 0.0
+
+    def give_back(self, ticket: Ticket) -> None:
+        """Free the ticket's slot, or leave the queue. Doing it twice does no harm."""
+        with self._lock:
+            if ticket.state == "granted":
+                self._running -= 1
+            elif ticket.state == "waiting":
+                self._queue.remove(ticket)
+            ticket.state = "over"
+            head = self._queue[0] if self._queue else None
+        if head is not None:
+            head.wake()

@@ -1,0 +1,212 @@
+"""Where a run is: an explicit stack of frames, as plain data.
+
+A frame is one walk through one flow. The bottom frame of a run walks nothing but the node that was asked to run; a flow that
+is visited puts a frame on top. Nothing of a run lives on Python's own stack, so depth and length are not bounded by it, and
+a position can be copied, kept, and gone on from.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from ..core.node import BaseNode, label
+from .batch import Batch
+from .plan import Plan, Setup
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["ARRIVE", "Frame", "Position"]
+
+# What comes next in a frame.
+ARRIVE = 0  # copy the node for a visit
+ARRIVED = 1  # (the boundary before prep)
+PREP = 2  # call prep
+PREPPED = 3  # prep's result is there
+EXEC = 4  # begin exec
+WORKING = 5  # exec was handed to the driver, or to the items of a batch, or to an inner frame
+EXECED = 6  # exec's result is there
+POST = 7  # call post
+POSTED = 8  # the action is there: check it
+LEAVE = 9  # record the visit and follow the edge
+EXPAND = 10  # call the exec of a batch flow for one of its elements
+EXPANDED = 11  # its result is there
+
+
+class Frame:
+    """One walk through one flow.
+
+    Attributes:
+        owner: The flow's plan; None at the bottom of a run.
+        flow: The copy of the flow whose hooks serve this walk.
+        base_params: What an element's params are merged into.
+        params: What every node on this walk sees as its params.
+        start: The first node of the walk.
+        node: The user's node that is visited.
+        plan: Its plan.
+        visit: Its copy, which the three hooks share; None between visits.
+        phase: What comes next.
+        prep_res: What ``prep`` of the visit returned.
+        exec_res: What ``exec`` of the visit gave.
+        result: For a visit of a flow: the result of the last node in it.
+        action: What ``post`` of the visit returned.
+        status: "ok", or "fallback" when the fallback answered.
+        attempts: Attempts of ``exec`` in this visit.
+        t_start: Clock when ``prep`` began; t_prepared, t_executed: when it ended, when ``exec`` ended.
+        steps: Visits on this walk so far.
+        counts: The same by ``id`` of the node: which pass this is.
+        work: The calls of the visit, where they are not made on the spot.
+        sets: For a batch flow: its param sets; None for a plain flow.
+        set_open: Whether a param set is under way.
+        set_started: Clock when it began.
+        element: The element it was made of.
+        handed: What to hand to the start node as ``items``.
+        implicit: Whether this walk is for elements that ``exec`` of the frame below returned.
+    """
+
+    __slots__ = (
+        "action",
+        "attempts",
+        "base_params",
+        "children",
+        "counts",
+        "element",
+        "exec_res",
+        "flow",
+        "handed",
+        "implicit",
+        "max_steps",
+        "node",
+        "owner",
+        "params",
+        "phase",
+        "plan",
+        "prep_res",
+        "result",
+        "set_open",
+        "set_started",
+        "sets",
+        "start",
+        "status",
+        "steps",
+        "t_executed",
+        "t_prepared",
+        "t_start",
+        "visit",
+        "work",
+    )
+
+    def __init__(self, owner: Plan | None, flow: Any, params: Any, start: BaseNode) -> None:
+        self.owner: Plan = owner  # type: ignore[assignment]
+        self.flow = flow
+        self.base_params = params
+        self.params = params
+        self.start = start
+        self.node = start
+        self.plan: Plan = None  # type: ignore[assignment]
+        self.visit: Any = None
+        self.phase = ARRIVE
+        self.prep_res: Any = None
+        self.exec_res: Any = None
+        self.result: Any = None
+        self.action: Any = None
+        self.status = "ok"
+        self.attempts = 1
+        self.t_start = self.t_prepared = self.t_executed = 0.0
+        self.steps = 0
+        self.max_steps: float = float("inf") if owner is None or owner.max_steps is None else owner.max_steps
+        self.counts: dict[int, int] = {}
+        self.work: Batch | None = None
+        self.sets: Batch | None = None
+        self.set_open = False
+        self.set_started = 0.0
+        self.element: Any = None
+        self.handed: Iterable[Any] | None = None
+        self.implicit = False
+        self.children: dict[int, Plan] = {} if owner is None else owner.children
+
+    def copy(self) -> "Frame":
+        """Return a frame that goes on from here by itself."""
+        twin = object.__new__(Frame)
+        for name in self.__slots__:
+            setattr(twin, name, getattr(self, name))
+        twin.counts = dict(self.counts)
+        if self.visit is not None and self.owner is not None:
+            twin.visit = self.plan.clone(self.params)
+            twin.visit.__dict__.update(self.visit.__dict__)
+        if self.work is not None:
+            twin.work = self.work.copy()
+            if self.prep_res is self.work.items and self.prep_res is not None:
+                twin.prep_res = twin.work.items
+        if self.sets is not None:
+            twin.sets = self.sets.copy()
+        return twin
+
+
+class Position:
+    """The place of a run, or of one branch of it.
+
+    Attributes:
+        shared: What the hooks read and write.
+        frames: The stack, the outermost walk first.
+        inline: Whether calls may be made on the spot; not in a branch that runs beside others.
+        awaiting: The coroutine that the driver is asked to await.
+        slot: The attribute of the top frame that its result goes to.
+        error: What the driver has to raise here: the exception that the awaited or called code ended with.
+        paused_at: Clock when `advance` last returned.
+        failed_at: After a failure: the path of the node that it came from.
+        action: After the end: the last action.
+        result: After the end: the result of the last node.
+    """
+
+    __slots__ = ("action", "awaiting", "error", "failed_at", "frames", "inline", "paused_at", "result", "shared", "slot")
+
+    def __init__(self, shared: Any, frames: list[Frame], *, inline: bool = True) -> None:
+        self.shared = shared
+        self.frames = frames
+        self.inline = inline
+        self.awaiting: Any = None
+        self.slot = ""
+        self.error: BaseException | None = None
+        self.paused_at: float | None = None
+        self.failed_at: str | None = None
+        self.action: Any = None
+        self.result: Any = None
+
+    @classmethod
+    def at_start(cls, node: BaseNode, shared: Any, setup: Setup) -> "Position":
+        """The position before the first prep of a run. The node itself serves the visit, not a copy."""
+        frame = Frame(None, None, node.params, node)
+        frame.plan = frame.children[id(node)] = Plan(node, label(node), label(node), setup)
+        frame.visit = node
+        frame.phase = ARRIVED
+        frame.steps = frame.counts[id(node)] = 1
+        return cls(shared, [frame])
+
+    @property
+    def path(self) -> str:
+        """Names from the outermost flow to the node that is visited, joined by "/"."""
+        return self.frames[-1].plan.path
+
+    def resume(self, value: Any) -> None:
+        """Hand over what the awaited coroutine returned."""
+        setattr(self.frames[-1], self.slot, value)
+        self.awaiting = None
+
+    def throw(self, error: BaseException) -> None:
+        """Hand over what the awaited coroutine, or the calls, raised."""
+        self.error = error
+        self.awaiting = None
+
+    def copy(self) -> "Position":
+        """Return a position that goes on from here by itself. User values in it are shared, not copied.
+
+        An async generator that a batch is read from cannot be gone back in: there the two share what is left.
+        """
+        twin = Position(self.shared, [frame.copy() for frame in self.frames], inline=self.inline)
+        twin.slot, twin.error, twin.paused_at = self.slot, self.error, self.paused_at
+        twin.action, twin.result = self.action, self.result
+        for below, frame in zip(twin.frames, twin.frames[1:], strict=False):
+            if frame.implicit:
+                frame.flow = below.flow
+            elif below.visit is not None:
+                frame.flow = below.visit  # the copy whose hooks serve the walk is the one that its visit belongs to
+        return twin

@@ -1,0 +1,554 @@
+"""Runs what `advance` cannot: calls that are awaited, tried again, limited, or made side by side.
+
+It decides and never waits. A driver asks it for a `turn`, waits for what is under way, puts what comes back into
+``arrived``, and asks again. So the blocking and the asyncio driver are a few lines each, and the rules are here once:
+
+* All positions are moved in the driver's thread, one at a time; only attempts run elsewhere.
+* While the coroutine of a ``prep`` or ``post`` is awaited, no other position moves: user code needs no lock.
+* The first failure of a batch (or of a flow's param sets) *drains* it: nothing is started any more, calls in flight get
+  ``grace`` seconds and their results are kept, then the error goes up.
+"""
+
+import heapq
+import itertools
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextvars import Context, copy_context
+from time import perf_counter as clock
+from types import CoroutineType
+from typing import Any, Protocol
+
+from ..core.errors import CallTimeoutError
+from ..core.node import ATTEMPT
+from .advance import AWAIT, CALLS, END, SETS, advance, branch, cancel, note_where
+from .batch import Batch
+from .calls import Call, invoke, portable
+from .drivers.threads import DaemonThreads
+from .events import Event
+from .plan import Setup
+from .position import EXPANDED, Position
+
+__all__ = ["Flight", "Loop", "Scheduler", "Strand"]
+
+
+class Loop(Protocol):
+    """What a driver gives the scheduler to work with."""
+
+    def spawn(self, flight: "Flight", coroutine: Any, context: Context) -> None:
+        """Start a coroutine as a task. Its end is to come back through ``flight.landed``."""
+
+    def cancel(self, flights: "list[Flight]") -> None:
+        """Cancel the tasks of these flights."""
+
+    def post(self, token: Any) -> None:
+        """Put something into the scheduler's ``arrived``, from any thread, and wake the driver."""
+
+
+class Strand:
+    """A position that is being run, and what it waits for.
+
+    Attributes:
+        parent: The strand whose param set this is; place: which one.
+        batch: The calls or param sets that it waits for.
+        need: `CALLS` or `SETS`.
+        running: How many of them are under way.
+        error: The first failure among them.
+        draining: Whether nothing of it is started any more.
+    """
+
+    __slots__ = ("batch", "draining", "error", "need", "parent", "place", "position", "running", "started")
+
+    def __init__(self, position: Position, parent: "Strand | None" = None, place: int = 0) -> None:
+        self.position = position
+        self.parent = parent
+        self.place = place
+        self.batch: Batch = None  # type: ignore[assignment]
+        self.need = ""
+        self.running = 0
+        self.error: BaseException | None = None
+        self.draining = False
+        self.started = clock()
+
+
+class Flight:
+    """One attempt under way.
+
+    Attributes:
+        live: False once its end is of no more interest: it timed out, or the run was stopped.
+        handle: The future or task, where there is one.
+    """
+
+    __slots__ = ("call", "handle", "live", "loop", "ticket")
+
+    def __init__(self, call: Call, loop: Loop) -> None:
+        self.call = call
+        self.loop = loop
+        self.live = True
+        self.handle: Any = None
+        self.ticket = call.ticket
+        call.ticket = None
+
+    def landed(self, value: Any, error: BaseException | None) -> None:
+        """Come back with the outcome. Called in whatever thread the attempt ended in, even after the run is over."""
+        if self.ticket is not None:
+            self.call.plan.limiter.give_back(self.ticket)
+        self.loop.post((self, value, error))
+
+    def future_done(self, future: "Future[Any]") -> None:
+        """Come back with the outcome of a future."""
+        if future.cancelled():
+            self.landed(None, CallTimeoutError("cancelled before it began"))
+        else:
+            error = future.exception()
+            self.landed(None if error is not None else future.result(), error)
+
+
+class Scheduler:
+    """Runs a position and its branches to the end, a turn at a time."""
+
+    def __init__(self, position: Position, setup: Setup, loop: Loop) -> None:
+        self.setup = setup
+        self.loop = loop
+        self.arrived: deque[Any] = deque()
+        self.ended = False
+        self.stopped = False
+        self._ready: deque[Strand] = deque()
+        self._strands: dict[Strand, None] = {}
+        self._flying: dict[Flight, None] = {}
+        self._waiting: dict[Call, None] = {}
+        self._timers: list[tuple[float, int, Callable[[], None]]] = []
+        self._ticks = itertools.count()
+        self._asked: tuple[Strand, Any, str] | None = None
+        self._pulls: deque[Strand] = deque()
+        self._threads: DaemonThreads | None = None
+        self._root = Strand(position)
+        self._strands[self._root] = None
+
+    # ---- what a driver calls -----------------------------------------------------------------------------------------
+
+    def begin(self, need: str) -> None:
+        """Take over the position, which `advance` has brought to a need of its driver."""
+        self._came_to(self._root, need)
+
+    def turn(self) -> Any:
+        """Do all that can be done now. Return a coroutine to be awaited (then `answer`), or None: wait for ``arrived``.
+
+        Raises:
+            Exception: What the run failed with. Nothing is under way any more.
+        """
+        while not self.ended:
+            while self.arrived:
+                self._take_up(*self.arrived.popleft())
+            now = clock()
+            while self._timers and self._timers[0][0] <= now:
+                heapq.heappop(self._timers)[2]()
+            if self._asked is not None:
+                return self._asked[1]
+            if self._ready:
+                self._advance(self._ready.popleft())
+            elif self._pulls:
+                strand = self._pulls.popleft()
+                self._asked = strand, anext(strand.batch.source), "pull"
+            elif not self.arrived:
+                return None
+        return None
+
+    def answer(self, value: Any, error: BaseException | None) -> None:
+        """Hand over what the coroutine that `turn` returned came to."""
+        assert self._asked is not None
+        strand, _, why = self._asked
+        self._asked = None
+        if why == "hook":
+            if error is None:
+                strand.position.resume(value)
+            else:
+                strand.position.throw(error)
+            self._ready.appendleft(strand)
+        else:
+            if error is None:
+                self._begin(strand, value)
+            elif isinstance(error, StopAsyncIteration):
+                strand.batch.exhausted = True
+            else:
+                self._source_failed(strand, error)
+            self._feed(strand)
+
+    def patience(self) -> float | None:
+        """Seconds until something is due by the clock; None: nothing is."""
+        return None if not self._timers else max(0.0, self._timers[0][0] - clock())
+
+    def stop(self) -> "list[Flight]":
+        """Start nothing any more, keep what has arrived, let go of the rest. Return the tasks that were cancelled."""
+        self.stopped = True
+        self._asked = None
+        while self.arrived:
+            self._keep(*self.arrived.popleft())
+        for flight in list(self._flying):
+            if isinstance(flight.handle, Future) and flight.handle.done() and not flight.handle.cancelled():
+                error = flight.handle.exception()
+                self._keep(flight, None if error else flight.handle.result(), error)
+        left = list(self._flying)
+        for flight in left:
+            self._let_go(flight)
+            self._close_call(flight.call)
+        for call in list(self._waiting):
+            self._stop_waiting(call)
+            self._close_call(call)
+        for strand in reversed(self._strands):
+            cancel(strand.position, self.setup)
+            if strand.parent is not None:
+                strand.parent.batch.settle(strand.place, "cancelled", None, 1, clock() - strand.started)
+        self._strands.clear()
+        return [flight for flight in left if flight.handle is not None and not isinstance(flight.handle, Future)]
+
+    def close(self) -> None:
+        """Send the threads home."""
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+
+    # ---- strands -----------------------------------------------------------------------------------------------------
+
+    def _advance(self, strand: Strand) -> None:
+        if strand.parent is not None and self._halted(strand.parent):
+            self._strand_ended(strand, "cancelled", None, None)
+            return
+        try:
+            need = advance(strand.position, self.setup)
+        except Exception as exc:
+            if strand.parent is None:
+                self._strands.pop(strand, None)
+                raise
+            self._strand_ended(strand, "failed", None, exc)
+        else:
+            self._came_to(strand, need)
+
+    def _came_to(self, strand: Strand, need: str) -> None:
+        position = strand.position
+        if need == END:
+            self._strand_ended(strand, "ok", position.result, None)
+        elif need == AWAIT:
+            self._asked = strand, position.awaiting, "hook"
+        else:
+            work = position.frames[-1].work
+            assert work is not None
+            strand.need, strand.batch = need, work
+            strand.running, strand.error, strand.draining = 0, None, False
+            self._feed(strand)
+
+    def _strand_ended(self, strand: Strand, status: str, value: Any, error: BaseException | None) -> None:
+        self._strands.pop(strand, None)
+        parent = strand.parent
+        if parent is None:
+            self.ended = True
+            return
+        if status == "cancelled":
+            cancel(strand.position, self.setup)
+        batch = parent.batch
+        batch.settle(strand.place, status, value, 1, clock() - strand.started, error)
+        assert batch.actions is not None
+        batch.actions[strand.place] = strand.position.action
+        if error is not None and strand.position.failed_at is not None:
+            batch.odd[strand.place] = batch.odd[strand.place]._replace(failed_at=strand.position.failed_at)
+        if self.setup.subscribers:
+            plan = batch.plan
+            self.setup.tell(Event("param_set_finished", plan.path, batch.params, strand.place, 0, status, value, error))
+        self._one_done(parent, error)
+
+    def _halted(self, strand: Strand | None) -> bool:
+        """Whether nothing may be started any more for a strand, because it or one around it is draining."""
+        while strand is not None:
+            if strand.draining:
+                return True
+            strand = strand.parent
+        return self.stopped
+
+    def _feed(self, strand: Strand) -> None:
+        """Start as much as may be under way at once; when all is done, let the position go on."""
+        batch = strand.batch
+        plan = batch.plan
+        on_the_spot = strand.need == CALLS and plan.inline and strand.position.inline and not batch.is_async
+        limit = 1 if batch.is_single or not self.setup.concurrent else plan.limit
+        if not self._halted(strand):
+            while limit is None or strand.running < limit:
+                if batch.begun is not None:
+                    self._go_on_with_begun(strand)
+                elif batch.exhausted or (on_the_spot and batch.taken):
+                    break
+                elif batch.is_async:
+                    if strand not in self._pulls:
+                        self._pulls.append(strand)
+                    return
+                else:
+                    try:
+                        element = next(batch.source)
+                    except StopIteration:
+                        batch.exhausted = True
+                    except Exception as exc:
+                        self._source_failed(strand, exc)
+                        break
+                    else:
+                        self._begin(strand, element)
+        if strand.running == 0:
+            if strand.error is not None:
+                strand.position.throw(strand.error)
+            self._ready.append(strand)
+
+    def _source_failed(self, strand: Strand, error: BaseException) -> None:
+        strand.batch.exhausted = True
+        strand.error = error
+        self._drain(strand)
+
+    def _begin(self, strand: Strand, element: Any) -> None:
+        batch = strand.batch
+        place = batch.take(element)
+        strand.running += 1
+        if strand.need == SETS:
+            if self.setup.subscribers:
+                self.setup.tell(Event("param_set_started", batch.plan.path, batch.params, place, value=element))
+            try:
+                position = branch(strand.position, self.setup, element)
+            except Exception as exc:
+                batch.settle(place, "failed", None, 1, 0.0, exc)
+                self._one_done(strand, exc, feed=False)
+                return
+            child = Strand(position, strand, place)
+            self._strands[child] = None
+            self._ready.append(child)
+        else:
+            self._start(self._call(strand, place, element))
+
+    def _call(self, strand: Strand, place: int, item: Any) -> Call:
+        frame = strand.position.frames[-1]
+        target = frame.flow if frame.phase == EXPANDED else frame.visit
+        call = Call(strand, strand.batch.plan, target, strand.batch, place, item)
+        if self.setup.subscribers:
+            self._tell("call_started", call, value=item)
+        return call
+
+    def _one_done(self, strand: Strand, error: BaseException | None, *, feed: bool = True) -> None:
+        """Count one of the strand's calls or param sets as done."""
+        strand.running -= 1
+        if error is not None and strand.error is None and strand.batch.plan.on_error != "keep":
+            strand.error = error
+            self._drain(strand)
+        if feed:
+            self._feed(strand)
+
+    def _drain(self, strand: Strand) -> None:
+        strand.draining = True
+        for call in [c for c in self._waiting if self._is_within(c.strand, strand)]:
+            self._stop_waiting(call)
+            self._settle(call, "cancelled", None, call.error)
+        if any(self._is_within(flight.call.strand, strand) for flight in self._flying):
+            self._later(self.setup.grace, lambda: self._end_grace(strand))
+
+    def _end_grace(self, strand: Strand) -> None:
+        for flight in [f for f in self._flying if self._is_within(f.call.strand, strand)]:
+            self._let_go(flight)
+            self._settle(flight.call, "cancelled", None, flight.call.error)
+
+    @staticmethod
+    def _is_within(strand: Strand | None, outer: Strand) -> bool:
+        while strand is not None and strand is not outer:
+            strand = strand.parent
+        return strand is outer
+
+    # ---- calls -------------------------------------------------------------------------------------------------------
+
+    def _go_on_with_begun(self, strand: Strand) -> None:
+        """Take over a call whose first attempt was begun on the spot by `advance`."""
+        place, (item, coroutine, error, started) = strand.batch.take_begun()
+        strand.running += 1
+        call = self._call(strand, place, item)
+        call.started = started
+        if coroutine is not None:
+            self._await_attempt(call, coroutine)
+        else:
+            assert isinstance(error, Exception)
+            self.arrived.append((Flight(call, self.loop), None, error))
+
+    def _start(self, call: Call) -> None:
+        """Begin the next attempt, as soon as the limiter lets it."""
+        limiter = call.plan.limiter
+        if limiter is not None and not call.in_fallback:
+            if call.ticket is None:
+                call.ticket = limiter.request(lambda: self.loop.post((None, call, None)))
+                self._waiting[call] = None
+            seconds = limiter.seconds_left(call.ticket)
+            if seconds is None:
+                return
+            if seconds > 0:
+                self._later(seconds, lambda: self._ask_again(call))
+                return
+            self._waiting.pop(call, None)
+        self._launch(call)
+
+    def _ask_again(self, call: Call) -> None:
+        if call in self._waiting:
+            self._start(call)
+
+    def _stop_waiting(self, call: Call) -> None:
+        del self._waiting[call]
+        if call.ticket is not None:
+            call.plan.limiter.give_back(call.ticket)
+            call.ticket = None
+
+    def _launch(self, call: Call) -> None:
+        """Run one attempt: as a task, on the spot, in the user's executor, or in a thread."""
+        name, args, is_async = call.hook(call.strand.position.shared)
+        plan, executor = call.plan, self.setup.executor
+        if call.started is None:
+            call.started = clock()
+        if self.setup.subscribers:
+            self._tell("attempt_started", call, value=call.item)
+        flight = Flight(call, self.loop)
+        if is_async or (plan.limit == 1 and plan.timeout is None and executor is None and call.strand.position.inline):
+            self._run_here(flight, name, args)
+            return
+        self._flying[flight] = None
+        if executor is None:
+            self._threads = self._threads or DaemonThreads()
+            future = self._threads.submit(copy_context().run, invoke, call.target, name, args, call.failures)
+        elif isinstance(executor, ThreadPoolExecutor):
+            future = executor.submit(copy_context().run, invoke, call.target, name, args, call.failures)
+        else:
+            future = executor.submit(invoke, portable(call.target), name, args, call.failures)
+        flight.handle = future
+        future.add_done_callback(flight.future_done)
+        self._set_alarm(flight)
+
+    def _run_here(self, flight: Flight, name: str, args: tuple[Any, ...]) -> None:
+        call = flight.call
+        token = ATTEMPT.set(call.failures) if call.failures else None
+        try:
+            value = getattr(call.target, name)(*args)
+        except Exception as exc:
+            flight.landed(None, exc) if flight.ticket is not None else self.arrived.append((flight, None, exc))
+        else:
+            if value.__class__ is CoroutineType:
+                self._await_attempt(call, value, flight)
+            else:
+                flight.landed(value, None) if flight.ticket is not None else self.arrived.append((flight, value, None))
+        finally:
+            if token is not None:
+                ATTEMPT.reset(token)
+
+    def _await_attempt(self, call: Call, coroutine: Any, flight: Flight | None = None) -> None:
+        flight = flight or Flight(call, self.loop)
+        context = copy_context()
+        context.run(ATTEMPT.set, call.failures)
+        self._flying[flight] = None
+        self.loop.spawn(flight, coroutine, context)
+        self._set_alarm(flight)
+
+    def _set_alarm(self, flight: Flight) -> None:
+        if flight.call.plan.timeout is not None:
+            self._later(flight.call.plan.timeout, lambda: self._time_out(flight))
+
+    def _time_out(self, flight: Flight) -> None:
+        if flight in self._flying:
+            self._let_go(flight)
+            plan = flight.call.plan
+            self._attempt_failed(flight.call, CallTimeoutError(f"{plan.path}: exec took longer than {plan.timeout} s"))
+
+    def _let_go(self, flight: Flight) -> None:
+        """Stop caring for an attempt. A task is cancelled; a thread cannot be, and is counted as abandoned."""
+        del self._flying[flight]
+        flight.live = False
+        if not isinstance(flight.handle, Future):
+            self.loop.cancel([flight])
+        elif not flight.handle.cancel():
+            self.setup.recorder.abandoned += 1
+
+    def _take_up(self, flight: Flight | None, value: Any, error: BaseException | None) -> None:
+        """Go on from an attempt that ended, or from a limiter that called."""
+        if flight is None:
+            self._ask_again(value)
+            return
+        if not flight.live:
+            return
+        flight.live = False
+        self._flying.pop(flight, None)
+        call = flight.call
+        if error is None and value.__class__ is CoroutineType:  # a plain function that returned one
+            self._await_attempt(call, value)
+        elif error is None:
+            if self.setup.subscribers:
+                self._tell("attempt_finished", call, "fallback" if call.in_fallback else "ok", value)
+            self._settle(call, "fallback" if call.in_fallback else "ok", value, call.error)
+        elif isinstance(error, Exception):
+            self._attempt_failed(call, error)
+        else:
+            self._settle(call, "failed", None, error)
+
+    def _attempt_failed(self, call: Call, error: Exception) -> None:
+        if call.in_fallback:
+            self._settle(call, "failed", None, error)
+            return
+        try:
+            seconds = call.attempt_failed(error)
+        except Exception as exc:
+            self._settle(call, "failed", None, exc)
+            return
+        if self.setup.subscribers:
+            self._tell("attempt_finished", call, "failed", error=error)
+        if self._halted(call.strand):
+            self._settle(call, "failed", None, error)
+        elif seconds is None and call.has_fallback:
+            call.in_fallback = True
+            self._launch(call)
+        elif seconds is None:
+            self._settle(call, "failed", None, error)
+        elif seconds > 0:
+            self._waiting[call] = None
+            self._later(seconds, lambda: self._end_wait(call))
+        else:
+            self._start(call)
+
+    def _end_wait(self, call: Call) -> None:
+        if call in self._waiting and call.ticket is None:
+            del self._waiting[call]
+            self._start(call)
+
+    def _settle(self, call: Call, status: str, value: Any, error: BaseException | None) -> None:
+        seconds = clock() - call.started if call.started is not None else 0.0
+        attempts = call.failures + (status == "ok") or 1
+        call.batch.settle(call.place, status, value, attempts, seconds, error)
+        if status == "failed" and error is not None and call.plan.on_error != "keep":
+            note_where(self.setup, error, call.plan.path, call.where())
+        if self.setup.subscribers:
+            self._tell("call_finished", call, status, value, error)
+        self._one_done(call.strand, error if status == "failed" else None)
+
+    # ---- stopping ----------------------------------------------------------------------------------------------------
+
+    def _keep(self, flight: Flight | None, value: Any, error: BaseException | None) -> None:
+        """Enter the outcome of an attempt that ended before the stop; nothing follows from it."""
+        if flight is None or not flight.live:
+            return
+        flight.live = False
+        self._flying.pop(flight, None)
+        call = flight.call
+        if value.__class__ is CoroutineType:
+            value.close()
+            self._close_call(call)
+        elif error is None:
+            status = "fallback" if call.in_fallback else "ok"
+            call.batch.settle(call.place, status, value, call.failures + (status == "ok"), clock() - (call.started or clock()))
+        else:
+            call.failures += not call.in_fallback
+            call.batch.settle(call.place, "failed", None, call.failures, clock() - (call.started or clock()), error)
+
+    def _close_call(self, call: Call) -> None:
+        seconds = clock() - call.started if call.started is not None else 0.0
+        call.batch.settle(call.place, "cancelled", None, max(call.failures, 1), seconds, call.error)
+
+    def _later(self, seconds: float, action: Callable[[], None]) -> None:
+        heapq.heappush(self._timers, (clock() + seconds, next(self._ticks), action))
+
+    def _tell(self, kind: Any, call: Call, status: str = "", value: Any = None, error: BaseException | None = None) -> None:
+        index = None if call.batch.is_single else call.place
+        attempt = call.failures + (kind == "attempt_started")
+        params = call.batch.params
+        self.setup.tell(Event(kind, call.plan.path, params, index, attempt, status, value, error))
