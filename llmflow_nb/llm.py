@@ -61,7 +61,7 @@ def call_llm(prompt: str, *, model: str | None = None) -> str:
 
     Example:
         >>> call_llm("Summarize in 4 words: Cats sleep. Cats and dogs sleep long. Rain fell.")
-        'Cats sleep. Rain fell.'
+        'Cats sleep.'
     """
     if not isinstance(prompt, str):
         raise TypeError(f"call_llm needs the prompt as a str, not {type(prompt).__name__}.")
@@ -142,7 +142,7 @@ def _summarise_offline(prompt: str) -> str:
     instruction, text = _split_prompt(prompt)
     words, count = _limits(instruction)
     candidates = _candidates(text) or [_names_in_code(text) or " ".join(text.split()) or NOTHING_TO_SUMMARISE]
-    answer = _most_central(candidates, words or sys.maxsize, count)
+    answer = _most_central(candidates, words, count)
     _notice_once()
     return answer
 
@@ -178,11 +178,11 @@ def _split_prompt(prompt: str) -> tuple[str, str]:
     return (match[match.lastindex or 0], prompt[match.end() :]) if match else ("", prompt)
 
 
-def _limits(instruction: str) -> tuple[int | None, int]:
-    """How many words and sentences an instruction asks for; two sentences where it asks for neither."""
+def _limits(instruction: str) -> tuple[int, int]:
+    """How many words and sentences an instruction asks for: two sentences where it says nothing, 50 words for each."""
     asked = {unit.lower(): _NUMBERS.get(number.lower()) or int(number) for number, unit in _LIMIT.findall(instruction)}
-    words = max(1, asked["word"]) if "word" in asked else None
-    return words, max(1, asked.get("sentence", 2 if words is None else words))
+    sentences = max(1, asked.get("sentence", asked.get("word", 2)))
+    return max(1, asked.get("word", 50 * sentences)), sentences
 
 
 def _most_central(candidates: list[str], words: int, count: int) -> str:
@@ -200,24 +200,34 @@ def _most_central(candidates: list[str], words: int, count: int) -> str:
         matrix = TfidfVectorizer(stop_words="english", sublinear_tf=True).fit_transform(candidates)
     except ValueError:  # no word is left once the stop words are gone
         return _cut(candidates[0], words)
-    scores = matrix @ np.asarray(matrix.sum(axis=0)).ravel()
-    scores[0] *= 1.5  # texts tend to begin with what they are about
+    # Rounded, so that the last bits, which differ between machines, decide nothing.
+    scores = np.round(matrix @ np.asarray(matrix.sum(axis=0)).ravel(), 9)
+    related = scores > 1  # to itself each has a likeness of 1
+    if related.any():
+        related[0] = True  # texts tend to begin with what they are about
+        scores[0] *= 1.5
 
-    order = np.argsort(-scores, kind="stable")
+    order = [index for index in np.argsort(-scores, kind="stable") if related[index] or not related.any()]
     taken: list[int] = []
     for index in order:
         if len(taken) == count or scores[index] < scores[order[0]] / 4:
             break
-        size = len(candidates[index].split())
-        if size <= words and not (taken and (matrix[taken] @ matrix[index].T).max() > 0.6):
+        size = _size(candidates[index])
+        if size <= words and not (taken and (matrix[taken] @ matrix[index].T).max() > 0.75):
             taken.append(index)
             words -= size
     return " ".join(candidates[index] for index in sorted(taken)) or _cut(candidates[order[0]], words)
 
 
+def _size(sentence: str) -> int:
+    """The number of words; what has no spaces counts as a word for every 30 characters."""
+    return max(len(sentence.split()), len(sentence) // 30)
+
+
 def _cut(sentence: str, words: int) -> str:
-    kept = sentence.split()
-    return sentence if len(kept) <= words else " ".join(kept[:words]).rstrip(".,;:") + "…"
+    return (
+        sentence if _size(sentence) <= words else " ".join(sentence.split()[:words])[: 30 * words].rstrip(".,;:") + "…"
+    )
 
 
 # --- sentences in prose and in code ----------------------------------------------------------------------------------
@@ -234,6 +244,7 @@ _CODE_LINE = re.compile(
     |'[^'\n]*'[:,]|"[^"\n]*"[:,]|0x)""",
     re.VERBOSE | re.MULTILINE,
 )
+_FENCED = re.compile(r"(?ms)^[ \t]*(```|~~~).*?^[ \t]*\1")  # a block of code in Markdown
 _COMMENT_LINE = re.compile(r"\s*#+!?\s*(.*)$")
 _LIST_ITEM = re.compile(r"\s*(?:[-*+•]|\d+[.)]|>)\s+")
 _SYNTAX = re.compile(r"[={}<>\\|]|\bself\b|--|\.\.\.|\w\(\w")
@@ -242,6 +253,7 @@ _ASIDE = re.compile(r"(?i)copyright|licen[sc]e|all rights|\bauthor|warrant|this 
 
 def _candidates(text: str) -> list[str]:
     """The sentences that can stand in a summary, each once."""
+    text = _FENCED.sub("", text) or text
     if not _is_code(text, 0.06):
         found = list(dict.fromkeys(_sentences(text.splitlines())))
         return [sentence for sentence in found if _reads_as_prose(sentence)] or found

@@ -10,12 +10,12 @@ The behaviour is that of PocketFlow 0.0.3, with these differences, each of them 
 * ``prep`` that returns None is an empty batch in every batch class; a numpy array works.
 * ``params`` are read-only during a run; there a write in one node leaks into the others.
 * While one ``prep_async`` or ``post_async`` is awaited, no other one runs: code that touches ``shared`` needs no lock.
-* When one of several parallel calls fails, the others are waited for a few seconds (``flow.grace``) and their results kept
-  in ``flow.last_run``; there they go on in the background.
+* When one of several parallel calls fails, the others are waited for a few seconds (``flow.grace``) and their results
+  kept in ``flow.last_run``; there they go on in the background.
 * ``exec`` of a `BatchFlow` is called, as the first documentation of PocketFlow said; there it is ignored.
 
-An override of the private ``_exec``, ``_run`` or ``_orch`` (and their async twins) is refused when the class is created,
-since nothing would call it.
+An override of the private ``_exec``, ``_run`` or ``_orch`` (and their async twins) is refused when the class is
+created, since nothing would call it.
 """
 
 from dataclasses import replace
@@ -64,8 +64,8 @@ class BaseNode(_node.BaseNode):
         for name in _PRIVATE:
             if name in cls.__dict__:
                 raise SignatureError(
-                    f"{cls.__qualname__}.{name} would never be called: llmflow_nb has no such method. Wrap the public hook "
-                    "(prep, exec, post), or pass a subscriber to run()."
+                    f"{cls.__qualname__}.{name} would never be called: llmflow_nb has no such method. Wrap the public "
+                    "hook (prep, exec, post), or pass a subscriber to run()."
                 )
 
 

@@ -129,6 +129,18 @@ def test_long_sentence_is_cut() -> None:
     assert call_llm("Summarize in 3 words: Bees make a great deal of honey.") == "Bees make a…"
 
 
+def test_text_without_sentences() -> None:
+    """A text with no sentences, or not even spaces, gets a short answer too."""
+    assert words(call_llm(f"Summarize this chunk: {'a1=b2 ' * 2000}")) <= 100
+    assert len(call_llm(f"Summarize this chunk in 10 words: {'a1b2' * 2000}")) <= 301
+
+
+def test_markdown_is_told_by_its_prose() -> None:
+    """Blocks of code in Markdown are passed over."""
+    text = f"# Tables\n\nA table has rows of *numbers*.\n\n```python\n{CODE}```\n"
+    assert call_llm(f"Summarize this chunk in one sentence: {text}") == "A table has rows of *numbers*."
+
+
 @pytest.mark.parametrize("prompt", ["Summarize this: ", "Summarize in 10 words:\n\n"])
 def test_nothing_to_summarise(prompt: str) -> None:
     """An instruction with no text after it gets an answer that says so."""

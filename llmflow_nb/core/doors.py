@@ -1,7 +1,7 @@
 """The methods of a node that open the layers above.
 
-The one place that looks up: each method imports what it needs inside itself, so that ``core`` stands alone and importing
-the package stays cheap.
+The one place that looks up: each method imports what it needs inside itself, so that ``core`` stands alone and
+importing the package stays cheap.
 """
 
 from collections.abc import Iterable
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ..engine.events import Subscriber
     from ..graph.model import GraphModel
     from ..runs.run import Run
+    from .node import BaseNode
 
 
 class Doors:
@@ -24,8 +25,8 @@ class Doors:
     def run(self, shared: Any, *, executor: "Executor | None" = None, subscribers: "Iterable[Subscriber]" = ()) -> Any:
         """Run to the end and return the last action.
 
-        Works in any cell and any thread, also with async hooks: those run on one background event loop, while ``prep`` and
-        ``post`` that are plain functions run here, one at a time.
+        Works in any cell and any thread, also with async hooks: those run on one background event loop, while ``prep``
+        and ``post`` that are plain functions run here, one at a time.
 
         Args:
             shared: What the hooks read and write, usually a dict.
@@ -39,7 +40,7 @@ class Doors:
         """
         from ..runs.start import run
 
-        return run(self, shared, executor=executor, subscribers=subscribers)
+        return run(_node(self), shared, executor=executor, subscribers=subscribers)
 
     async def run_async(
         self, shared: Any, *, executor: "Executor | None" = None, subscribers: "Iterable[Subscriber]" = ()
@@ -47,16 +48,21 @@ class Doors:
         """Run to the end on the caller's event loop and return the last action. As `run` otherwise."""
         from ..runs.start import run_async
 
-        return await run_async(self, shared, executor=executor, subscribers=subscribers)
+        return await run_async(_node(self), shared, executor=executor, subscribers=subscribers)
 
     def graph(self) -> "GraphModel":
         """Return the flow as a graph: plain data, with ``dot()`` and ``outline()`` to write it."""
         from ..graph.model import graph_of
 
-        return graph_of(self)
+        return graph_of(_node(self))
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         """Show the graph when the flow is the last line of a cell."""
         from ..notebook.display import mimebundle
 
-        return mimebundle(self)
+        return mimebundle(_node(self))
+
+
+def _node(self: Doors) -> "BaseNode":
+    """Say what a class with these methods is, which it cannot inherit from."""
+    return self  # type: ignore[return-value]

@@ -14,15 +14,15 @@ N = TypeVar("N", bound=BaseNode)
 class Flow(BaseNode):
     """Walks its nodes from ``start`` along the edges that their actions choose, until there is no edge to follow.
 
-    A flow is a node: it can be a step of another flow. ``prep`` runs before the walk and ``post`` after it; ``post`` gets
-    the last action as its third argument and, by default, returns it, so that it picks the edge in the outer flow.
+    A flow is a node: it can be a step of another flow. ``prep`` runs before the walk and ``post`` after it; ``post``
+    gets the last action as its third argument and, by default, returns it, so that it picks the edge in the outer flow.
 
     Args:
         start: The first node or flow.
         name: What to show. Default: the class name.
         strict: True makes an action without an edge an error. Default: a warning, and the flow ends.
-        max_steps: Node visits after which the flow is taken to be endless. None: no limit. Each param set of a `BatchFlow`
-            counts for itself, and a nested flow counts for itself.
+        max_steps: Node visits after which the flow is taken to be endless. None: no limit. Each param set of a
+            `BatchFlow` counts for itself, and a nested flow counts for itself.
 
     Raises:
         WiringTypeError: ``start`` is no node.
@@ -56,7 +56,9 @@ class Flow(BaseNode):
             WiringTypeError: ``start`` is no node.
         """
         if getattr(type(start), "_kind", None) is None:
-            raise WiringTypeError(f"{type(self).__name__} needs a node or a flow to start with, not a {type(start).__name__}.")
+            raise WiringTypeError(
+                f"{type(self).__name__} needs a node or a flow to start with, not a {type(start).__name__}."
+            )
         self.start_node = start
         return start
 
@@ -68,16 +70,16 @@ class Flow(BaseNode):
 class BatchFlow(Flow):
     """Walks its nodes once for every param set that ``prep`` returns.
 
-    ``prep`` returns an iterable of dicts; each is merged into ``self.params`` of every node on the walk. ``post`` gets the
-    list of the walks' results as its third argument: of each walk, the result of the last node's ``exec``.
+    ``prep`` returns an iterable of dicts; each is merged into ``self.params`` of every node on the walk. ``post`` gets
+    the list of the walks' results as its third argument: of each walk, the result of the last node's ``exec``.
 
     A nested batch: define ``exec(self, element)`` (or ``exec(self, shared, element)``) and it is called once for each
     element of ``prep``. What it returns decides how the walk goes on for that element:
 
     * None: walk once. A dict: merge it into the params, walk once.
     * Any other iterable: these are the elements of an inner batch. If ``start`` is a `BatchFlow`, they are handed to it
-      as ``self.items``, which its default ``prep`` returns, at every visit of ``start`` on that walk. Else the walk from
-      ``start`` is made once for each of them, and the result is the list of these walks' results.
+      as ``self.items``, which its default ``prep`` returns, at every visit of ``start`` on that walk. Else the walk
+      from ``start`` is made once for each of them, and the result is the list of these walks' results.
 
     An element that is no dict (a file name, say) goes into the params under ``item_key``. Nested batch flows need a key
     each: one that is taken is refused rather than replaced.

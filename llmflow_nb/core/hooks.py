@@ -5,9 +5,9 @@
     exec(self, prep_res)            exec(self, shared, prep_res)
     exec_fallback(self, prep_res, exc)    exec_fallback(self, shared, prep_res, exc)
 
-Each method is decided on its own, by the number of positional parameters. Where that does not tell (``*args``, an optional
-second parameter), the name of the first parameter does, else the nearest base class that is clear, else what the
-dialect says; if it says nothing, the class is refused.
+Each method is decided on its own, by the number of positional parameters. Where that does not tell (``*args``, an
+optional second parameter), the name of the first parameter does, else the nearest base class that is clear, else what
+the dialect says; if it says nothing, the class is refused.
 """
 
 import inspect
@@ -39,7 +39,17 @@ class Dialect:
     unclear_takes_shared: bool | None = None
     any_action: bool = False
     settings: frozenset[str] = frozenset(
-        {"max_retries", "wait", "timeout", "limiter", "max_concurrency", "on_error", "keep_items", "max_steps", "strict"}
+        {
+            "max_retries",
+            "wait",
+            "timeout",
+            "limiter",
+            "max_concurrency",
+            "on_error",
+            "keep_items",
+            "max_steps",
+            "strict",
+        }
     )
 
     def names(self) -> tuple[str, ...]:
@@ -126,7 +136,8 @@ def _nearest(cls: type, role: str, names: tuple[str, ...]) -> str:
         here = [name for name in names if name in base.__dict__]
         if {"exec_fallback", "process_after_fail"} <= set(here) and not _is_default(base):
             raise SignatureError(
-                f"{base.__qualname__} defines both exec_fallback and process_after_fail, which are the same hook; keep one."
+                f"{base.__qualname__} defines both exec_fallback and process_after_fail, which are the same hook; "
+                "keep one."
             )
         if here:
             return here[0]
@@ -147,7 +158,9 @@ def _shape(cls: type, name: str) -> _Shape | None:
     raw = cls.__dict__[name]
     method = getattr(cls, name)
     if not callable(method):
-        raise SignatureError(f"{cls.__qualname__}.{name} is {type(method).__name__}, not a method; write def {name}(self, ...).")
+        raise SignatureError(
+            f"{cls.__qualname__}.{name} is {type(method).__name__}, not a method; write def {name}(self, ...)."
+        )
     bound = isinstance(raw, staticmethod | classmethod) or not hasattr(raw, "__get__")
     return _shape_of(method, drop=0 if bound else 1)
 
@@ -202,7 +215,7 @@ def _takes_shared(cls: type, name: str, count: int, args: tuple[str, ...], diale
 
 
 def _decide(shape: _Shape | None, count: int) -> bool | None:
-    """False: ``count`` arguments. True: ``shared`` and ``count`` arguments. None: cannot be told, or cannot be called."""
+    """False: ``count`` arguments. True: ``shared`` and ``count`` arguments. None: cannot be told, or called."""
     if shape is None:
         return None
     plain = shape.required <= count <= shape.total or (shape.star and shape.required <= count)

@@ -27,7 +27,7 @@ class BaseNode(Doors):
 
     name: str | None = None
     grace: float = 5.0
-    """Seconds that calls in flight get to finish after another one failed; their results are kept. None on an interrupt."""
+    """Seconds that calls in flight get to finish after another one failed; their results are kept."""
 
     params: Mapping[str, Any]
     successors: dict[str, "BaseNode"]
@@ -130,8 +130,8 @@ class _CurRetry:
 class Node(BaseNode):
     """One step of a flow: ``prep`` reads ``shared``, ``exec`` does the work, ``post`` writes and chooses the way on.
 
-    Every hook may be ``def`` or ``async def``. A node is copied (shallowly) for every visit; the hooks of one visit share
-    the copy, so ``self.x`` set in ``prep`` is there in ``post``, and gone at the next visit.
+    Every hook may be ``def`` or ``async def``. A node is copied (shallowly) for every visit; the hooks of one visit
+    share the copy, so ``self.x`` set in ``prep`` is there in ``post``, and gone at the next visit.
 
     Args:
         max_retries: Attempts of ``exec`` in all: 1 tries once. Only an ``Exception`` is tried again.
@@ -169,15 +169,15 @@ class Node(BaseNode):
 class BatchNode(Node):
     """A node whose ``prep`` returns many items and whose ``exec`` is called once for each of them.
 
-    ``prep`` returns any iterable; it is read lazily, once. A ``DataFrame`` gives its rows as dicts. ``post`` gets the list
-    of results, in the order of the items. Retries and the fallback apply to each item on its own.
+    ``prep`` returns any iterable; it is read lazily, once. A ``DataFrame`` gives its rows as dicts. ``post`` gets the
+    list of results, in the order of the items. Retries and the fallback apply to each item on its own.
 
     Args:
         max_retries: As in `Node`, for each item.
         wait: As in `Node`.
         max_concurrency: Calls of ``exec`` in flight at once. 1: one after the other, in the caller's thread. None: no
             bound. A blocking ``exec`` runs in threads, an ``async def exec`` as tasks.
-        on_error: "raise" the first error, or "keep" going: a failed item's result is None, and the run's record says why.
+        on_error: "raise" the first error, or "keep" going: a failed item's result is None, and the record says why.
         keep_items: False lets go of the items of a generator as they are done, for bounded memory.
         name: As in `Node`.
         timeout: As in `Node`, for each item.
@@ -227,12 +227,14 @@ def label(node: BaseNode) -> str:
 def keep_settings(node: BaseNode, **settings: Any) -> None:
     """Store settings as attributes, having checked each.
 
+    One that is as the class has it anyway stays there: a node with few attributes is cheaper to copy.
+
     Raises:
         SettingError: Names the class, the setting, and what it may be.
     """
     for setting, value in settings.items():
         check_setting(node, setting, value)
-        if setting != "name" or value is not None:
+        if value is not getattr(type(node), setting) and not (setting == "name" and value is None):
             setattr(node, setting, value)
 
 

@@ -17,8 +17,8 @@ class Params(dict[str, Any]):
     def _closed(self, *args: object, **kwargs: object) -> NoReturn:
         raise TypeError("params are read-only during a run; put the value in shared, or in an attribute of self")
 
-    __setitem__ = __delitem__ = __ior__ = _closed  # type: ignore[assignment]
-    clear = pop = popitem = setdefault = update = _closed  # type: ignore[assignment]
+    __setitem__ = __delitem__ = __ior__ = _closed
+    clear = pop = popitem = setdefault = update = _closed
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle and copy as the same read-only mapping."""

@@ -54,7 +54,9 @@ def check_containment(root: BaseNode) -> None:
             way = [f for f, _ in stack]
             way = way[next(i for i, f in enumerate(way) if f is inner) :]
             path = " > ".join(label(f) for f in (*way, inner))
-            raise WiringError(f"{label(inner)} contains itself: {path}. Nothing was run; wire the inner step to another flow.")
+            raise WiringError(
+                f"{label(inner)} contains itself: {path}. Nothing was run; wire the inner step to another flow."
+            )
         elif id(inner) not in done:
             open_ids.add(id(inner))
             stack.append((inner, iter(inner_flows(inner))))

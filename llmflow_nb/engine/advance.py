@@ -41,7 +41,19 @@ from .position import (
     Position,
 )
 
-__all__ = ["AFTER_EXEC", "AFTER_POST", "AFTER_PREP", "ALL", "AWAIT", "BEFORE_PREP", "BOUNDARY", "CALLS", "END", "SETS", "advance"]
+__all__ = [
+    "AFTER_EXEC",
+    "AFTER_POST",
+    "AFTER_PREP",
+    "ALL",
+    "AWAIT",
+    "BEFORE_PREP",
+    "BOUNDARY",
+    "CALLS",
+    "END",
+    "SETS",
+    "advance",
+]
 
 BEFORE_PREP, AFTER_PREP, AFTER_EXEC, AFTER_POST = 1, 2, 4, 8
 ALL = BEFORE_PREP | AFTER_PREP | AFTER_EXEC | AFTER_POST
@@ -60,6 +72,7 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
     inline = position.inline
     watched = bool(setup.subscribers)
     record = setup.recorder.visit
+    new = object.__new__
     if position.paused_at is not None:
         _leave_out_pause(frames, clock() - position.paused_at)
         position.paused_at = None
@@ -71,58 +84,55 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
             frame = frames[-1]
             phase = frame.phase
             children, params = frame.children, frame.params
-            node, plan, visit = frame.node, frame.plan, frame.visit
+            node, plan, visit, prep_res = frame.node, frame.plan, frame.visit, frame.prep_res
 
             # One round is one visit. A position that stopped in the middle of it enters at its phase.
             while True:
                 if phase == ARRIVE:
-                    key = id(node)
-                    plan = children.get(key) or frame.owner.child(node, frame.start, setup)
+                    plan = children.get(id(node)) or frame.owner.child(node, frame.start, setup)
                     frame.plan = plan
                     frame.steps += 1
                     if frame.steps > frame.max_steps:
                         raise _endless(frame)
-                    counts = frame.counts
-                    counts[key] = counts.get(key, 0) + 1
                     if plan.copies_plainly:  # Plan.clone, written out: a call would cost a tenth of the visit
-                        visit = object.__new__(plan.cls)
-                        attributes = visit.__dict__
-                        attributes.update(node.__dict__)
+                        visit = new(plan.cls)
+                        attributes = node.__dict__.copy()
                         attributes["params"] = params
+                        visit.__dict__ = attributes
                     else:
                         visit = plan.clone(params)
                     frame.visit = visit
                     if frame.handed is not None and node is frame.start:
                         visit.items = frame.handed
 
-                if phase <= ARRIVED and mask & BEFORE_PREP:
+                if mask and phase <= ARRIVED and mask & BEFORE_PREP:
                     frame.phase = PREP
                     return _pause(position)
 
                 if phase <= PREP:
                     if watched:
                         setup.tell(Event("visit_started", plan.path, visit.params))
-                    frame.t_start = clock()
-                    prep_res = visit.prep(shared) if plan.plain_names else getattr(visit, plan.hooks.prep)(shared)
-                    frame.prep_res = prep_res
-                    if prep_res.__class__ is CoroutineType:
-                        frame.phase = PREPPED
-                        return _await(position, prep_res, "prep_res")
+                    frame.t_start = frame.t_prepared = clock()
+                    if plan.has_prep:
+                        prep_res = visit.prep(shared) if plan.plain_names else getattr(visit, plan.hooks.prep)(shared)
+                        frame.prep_res = prep_res
+                        if prep_res.__class__ is CoroutineType:
+                            frame.phase = PREPPED
+                            return _await(position, prep_res, "prep_res")
+                    else:
+                        frame.prep_res = prep_res = None
 
                 if phase <= PREPPED:
-                    frame.t_prepared = clock()
-                    if mask & AFTER_PREP:
+                    if plan.has_prep:
+                        frame.t_prepared = clock()
+                    if mask and mask & AFTER_PREP:
                         frame.phase = EXEC
                         return _pause(position)
 
                 if phase <= EXEC:
-                    prep_res = frame.prep_res
                     if plan.direct and inline:
                         try:
-                            if plan.exec_takes_shared:
-                                exec_res = visit.exec(shared, prep_res)
-                            else:
-                                exec_res = visit.exec(prep_res)
+                            exec_res = visit.exec(shared, prep_res) if plan.exec_takes_shared else visit.exec(prep_res)
                         except Exception as exc:
                             return _hand_over(position, frame, None, exc)
                         if exec_res.__class__ is CoroutineType:
@@ -142,7 +152,7 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
 
                 if phase <= EXECED:
                     frame.t_executed = clock()
-                    if mask & AFTER_EXEC:
+                    if mask and mask & AFTER_EXEC:
                         frame.phase = POST
                         return _pause(position)
 
@@ -160,14 +170,14 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                     action = frame.action
                     if action is not None and action.__class__ is not str and not plan.any_action:
                         _check_action(plan, action)
-                    if mask & AFTER_POST:
+                    if mask and mask & AFTER_POST:
                         frame.phase = LEAVE
                         return _pause(position)
 
                 if phase <= LEAVE:
                     action = frame.action
                     # fmt: off
-                    record((plan, visit.params, action, frame.attempts, frame.status,
+                    record((plan, params, action, frame.attempts, frame.status,
                             frame.t_start, frame.t_prepared, frame.t_executed, clock()))
                     # fmt: on
                     if watched:
@@ -185,7 +195,7 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                         node = frame.node = target
                         phase = ARRIVE
                         continue
-                    value = frame.result if plan.kind in ("flow", "batch_flow") else frame.exec_res
+                    value = frame.result if plan.is_flow else frame.exec_res
                     if _walk_ended(position, setup, value, action):
                         return END
                     break
@@ -335,18 +345,17 @@ def _make_calls(frame: Frame, work: Batch, shared: Any) -> None:
             except Exception as exc:
                 work.begun = (item, None, exc, started)
                 return
+            except BaseException as exc:
+                work.odd[len(results)] = Outcome("cancelled", 1, exc)
+                add_result(PENDING)
+                add_seconds(clock() - started)
+                raise
             if result.__class__ is CoroutineType:
                 work.begun = (item, result, None, started)
                 return
             add_result(result)
             add_seconds(clock() - started)
         work.exhausted = True
-    except BaseException as exc:  # an interrupt, or the iterable itself
-        if work.items is not None and len(work.items) > len(results):
-            work.odd[len(results)] = Outcome("cancelled", 1, exc)
-            add_result(PENDING)
-            add_seconds(clock() - started)
-        raise
     finally:
         work.taken = len(results)
 
@@ -375,15 +384,16 @@ def _begin_set(frame: Frame, element: Any) -> None:
     frame.set_open = True
     frame.set_started = clock()
     frame.steps = 0
-    frame.counts = {}
-    frame.handed = None
-    frame.params = frame.base_params
     frame.node = frame.start
-    frame.visit = None
     if frame.owner.expands and not frame.implicit:
+        frame.handed = None
+        frame.params = frame.base_params
         frame.phase = EXPAND
     else:
-        frame.params = _merge(frame, element)
+        if element.__class__ is dict:  # as in _merge, but for its call and its slow test
+            frame.params = Params({**frame.base_params, **element} if frame.base_params else element)
+        else:
+            frame.params = _merge(frame, element)
         frame.phase = ARRIVE
 
 
@@ -400,8 +410,8 @@ def _merge(frame: Frame, element: Any) -> Params:
     if key is None:
         if not (owner.expands or frame.flow.items is not None):
             raise HookReturnError(
-                f"{owner.path}.prep returned a param set that is a {type(element).__name__}; a BatchFlow needs dicts. Return "
-                '[{"filename": value}, ...], or set item_key="filename" to have plain values put under that key.'
+                f"{owner.path}.prep returned a param set that is a {type(element).__name__}; a BatchFlow needs dicts. "
+                'Return [{"filename": value}, ...], or set item_key="filename" to have plain values put under that key.'
             )
         key = "item"
     if key in frame.base_params:
@@ -413,15 +423,15 @@ def _merge(frame: Frame, element: Any) -> Params:
 
 
 def _expand(position: Position, setup: Setup, frame: Frame, given: Any) -> None:
-    """Go on with an element as the ``exec`` of its batch flow said: None, more params, or elements of an inner batch."""
+    """Go on with an element as the ``exec`` of its batch flow said: None, params, or elements of an inner batch."""
     frame.phase = ARRIVE
     if given is None or isinstance(given, Mapping):
         frame.params = Params({**_merge(frame, frame.element), **(given or {})})
         return
     if isinstance(given, str | bytes | bytearray) or not hasattr(type(given), "__iter__"):
         raise HookReturnError(
-            f"{frame.owner.path}.exec returned a {type(given).__name__}; the exec of a BatchFlow returns None, a dict of "
-            "params, or an iterable of elements for the inner batch ([value] for one)."
+            f"{frame.owner.path}.exec returned a {type(given).__name__}; the exec of a BatchFlow returns None, a dict "
+            "of params, or an iterable of elements for the inner batch ([value] for one)."
         )
     elements = list(given) if iter_is_self(given) else given
     if kind_of(frame.start) == "batch_flow":
@@ -446,8 +456,10 @@ def _next_set(setup: Setup, frame: Frame) -> bool:
     sets = frame.sets
     assert sets is not None
     for element in sets.source:
-        place = sets.take(element)
+        sets.items.append(element)  # type: ignore[union-attr]
+        sets.taken += 1
         if setup.subscribers:
+            place = sets.taken - 1
             setup.tell(Event("param_set_started", frame.owner.path, frame.base_params, place, value=element))
         _begin_set(frame, element)
         return True
@@ -455,13 +467,15 @@ def _next_set(setup: Setup, frame: Frame) -> bool:
     return False
 
 
-def _settle_set(setup: Setup, frame: Frame, status: str, value: Any, action: Any, error: Any, failed_at: str | None) -> None:
+def _settle_set(
+    setup: Setup, frame: Frame, status: str, value: Any, action: Any, error: Any = None, failed_at: str | None = None
+) -> None:
     sets = frame.sets
-    assert sets is not None and sets.actions is not None
+    assert sets is not None
+    sets.results.append(value)
+    sets.seconds.append(clock() - frame.set_started)
+    sets.actions.append(action)  # type: ignore[union-attr]
     place = sets.taken - 1
-    sets.results[place] = value
-    sets.seconds[place] = clock() - frame.set_started
-    sets.actions[place] = action
     if status != "ok":
         sets.odd[place] = Outcome(status, 1, error, failed_at)
     frame.set_open = False
@@ -473,8 +487,15 @@ def _walk_ended(position: Position, setup: Setup, value: Any, action: Any) -> bo
     """Take up what a walk came to, one level further out. True: the position has ended."""
     frames = position.frames
     frame = frames[-1]
-    if frame.sets is not None:
-        _settle_set(setup, frame, "ok", value, action, None, None)
+    sets = frame.sets
+    if sets is not None:
+        if setup.subscribers:
+            _settle_set(setup, frame, "ok", value, action)
+        else:  # the same without its call: a flow of cheap nodes over many params spends its time here
+            sets.results.append(value)
+            sets.seconds.append(clock() - frame.set_started)
+            sets.actions.append(action)  # type: ignore[union-attr]
+            frame.set_open = False
         return False if _next_set(setup, frame) else _walks_ended(position, setup)
     if len(frames) == 1:
         position.result, position.action = value, action
@@ -486,7 +507,7 @@ def _walk_ended(position: Position, setup: Setup, value: Any, action: Any) -> bo
 
 
 def _walks_ended(position: Position, setup: Setup) -> bool:
-    """All param sets of the top frame are done: go on with the flow that they belong to. True: the position has ended."""
+    """All param sets of the top frame are done: go on with the flow that they belong to. True: it all has ended."""
     frames = position.frames
     frame = frames[-1]
     assert frame.sets is not None
@@ -527,8 +548,9 @@ def _unwind(position: Position, setup: Setup, error: BaseException) -> bool:
     frames = position.frames
     kept = isinstance(error, Exception)
     status = "failed" if kept else "cancelled"
-    failed_at = frames[-1].plan.path if frames[-1].visit is not None else frames[-1].owner.path
-    position.failed_at = failed_at
+    if position.failed_at is None:  # else it comes from a branch, which knows it better
+        position.failed_at = frames[-1].plan.path if frames[-1].visit is not None else frames[-1].owner.path
+    failed_at = position.failed_at
     note_where(setup, error, failed_at)
     while True:
         frame = frames[-1]
@@ -537,6 +559,7 @@ def _unwind(position: Position, setup: Setup, error: BaseException) -> bool:
         if frame.sets is not None and frame.set_open:
             _settle_set(setup, frame, status, None, None, error, failed_at)
             if kept and frame.owner.on_error == "keep":
+                position.failed_at = None
                 return True
         if len(frames) == 1:
             return False
@@ -565,8 +588,8 @@ def _close_visit(setup: Setup, frame: Frame, status: str, error: BaseException) 
 
 def note_where(setup: Setup, error: BaseException, path: str, detail: str = "") -> None:
     """Say on the user's exception where it happened, once in a run."""
-    if setup.noted is not error and isinstance(error, Exception):
-        setup.noted = error
+    if id(error) not in setup.noted and isinstance(error, Exception):
+        setup.noted[id(error)] = error
         error.add_note(f"in {path.replace('/', ' > ')}{detail}; what was finished is in .last_run")
 
 
@@ -613,10 +636,12 @@ def _endless(frame: Frame) -> Exception:
             if target is origin:
                 cycle = " > ".join(label(n) for n in (*way[id(node)], origin))
                 return MaxStepsError(
-                    f"{frame.owner.path} made {frame.steps - 1} visits and is still going round {cycle}. If that is meant, "
-                    f"give the flow a larger max_steps (None for no limit)."
+                    f"{frame.owner.path} made {frame.steps - 1} visits and is still going round {cycle}. If that is "
+                    "meant, give the flow a larger max_steps (None for no limit)."
                 )
             if id(target) not in way:
                 way[id(target)] = [*way[id(node)], target]
                 todo.append(target)
-    return MaxStepsError(f"{frame.owner.path} made {frame.steps - 1} visits. If that is meant, give it a larger max_steps.")
+    return MaxStepsError(
+        f"{frame.owner.path} made {frame.steps - 1} visits. If that is meant, give it a larger max_steps."
+    )

@@ -1,7 +1,8 @@
 """The items of one visit and what came of each, in columns.
 
-Also used for the single call of a plain node that could not be made on the spot (`Batch.single`), and for the param sets of
-a `BatchFlow`. The record of a run holds these very objects, so nothing is copied and a table can be read while it runs.
+Also used for the single call of a plain node that could not be made on the spot (`Batch.single`), and for the param
+sets of a `BatchFlow`. The record of a run holds these very objects, so nothing is copied and a table can be read while
+it runs.
 """
 
 import itertools
@@ -53,7 +54,7 @@ class Batch:
         total: How many items there are, where the input knows; else None.
         taken: How many items were read.
         exhausted: Whether the input came to its end.
-        begun: A call that was begun on the spot and needs its driver to go on: item, coroutine, error, clock at its start.
+        begun: A call that was begun on the spot and needs its driver to go on: item, coroutine, error, when it began.
         is_single: Whether this is the one call of a plain node.
     """
 
@@ -122,12 +123,21 @@ class Batch:
             self.exhausted = True
         return self.take(begun[0]), begun
 
-    def settle(self, position: int, status: str, value: Any, attempts: int, seconds: float, error: Any = None) -> None:
+    def settle(
+        self,
+        position: int,
+        status: str,
+        value: Any,
+        attempts: int,
+        seconds: float,
+        error: BaseException | None = None,
+        failed_at: str | None = None,
+    ) -> None:
         """Enter what came of an item."""
         self.results[position] = value
         self.seconds[position] = seconds
         if status != "ok" or attempts != 1:
-            self.odd[position] = Outcome(status, attempts, error)
+            self.odd[position] = Outcome(status, attempts, error, failed_at)
 
     @property
     def attempts(self) -> int:
@@ -172,7 +182,9 @@ def open_items(plan: "Plan", params: Any, returned: Any, what: str, *, keep: boo
         try:
             batch = Batch(plan, params, () if returned is None else returned, keep=keep)
         except TypeError as exc:
-            raise HookReturnError(f"{what} needs an iterable, and the {type(returned).__name__} is none: {exc}") from exc
+            raise HookReturnError(
+                f"{what} needs an iterable, and the {type(returned).__name__} is none: {exc}"
+            ) from exc
     if hasattr(type(returned), "__len__"):
         batch.total = len(returned)
     elif returned is None:

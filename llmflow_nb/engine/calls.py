@@ -32,7 +32,19 @@ class Call:
         ticket: Its place in the node's limiter, while it has one.
     """
 
-    __slots__ = ("batch", "error", "failures", "in_fallback", "item", "place", "plan", "started", "strand", "target", "ticket")
+    __slots__ = (
+        "batch",
+        "error",
+        "failures",
+        "in_fallback",
+        "item",
+        "place",
+        "plan",
+        "started",
+        "strand",
+        "target",
+        "ticket",
+    )
 
     def __init__(self, strand: "Strand", plan: Plan, target: Any, batch: Batch, place: int, item: Any) -> None:
         self.strand = strand
@@ -48,9 +60,9 @@ class Call:
         self.ticket: Any = None
 
     @property
-    def attempts(self) -> int:
-        """Attempts made so far, with the one under way."""
-        return max(1, self.failures + (0 if self.in_fallback or self.error is not None else 1))
+    def attempt(self) -> int:
+        """The attempt under way, from 0; in the fallback the last one. What ``cur_retry`` says."""
+        return self.failures - self.in_fallback
 
     def hook(self, shared: Any) -> tuple[str, tuple[Any, ...], bool]:
         """Return the method to call now, its arguments, and whether it is ``async def``."""
@@ -73,7 +85,9 @@ class Call:
         wait = self.target.wait
         seconds = wait(self.failures) if callable(wait) else wait
         if not isinstance(seconds, int | float) or not seconds >= 0:
-            raise SettingError(f"{self.plan.path}: wait({self.failures}) returned {seconds!r}; it must return seconds, 0 or more.")
+            raise SettingError(
+                f"{self.plan.path}: wait({self.failures}) returned {seconds!r}; it must return seconds, 0 or more."
+            )
         return seconds
 
     @property

@@ -4,9 +4,8 @@ Two kinds of listeners. The *recorder* is always there and is handed columns, si
 A *subscriber* is a user's or a display's object that is handed an `Event` for everything that starts and ends.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from .batch import Batch
@@ -27,15 +26,14 @@ EventKind = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One thing that started or ended.
 
     Attributes:
         kind: What happened. A call is one use of ``exec``: of a `BatchNode` there is one for each item.
         path: The node, from the outermost flow down: "SummarizeAll/MapSummaries".
         params: The params of the visit.
-        index: The position of the item in its batch, or of the param set; None where there is none.
+        position: Of the item in its batch, or of the param set, from 0; None where there is none.
         attempt: The attempt, from 1; 0 where it does not apply.
         status: For what finished: "ok", "fallback", "failed" or "cancelled".
         value: For ``call_started`` the item (or ``prep``'s result), for ``call_finished`` the result, for
@@ -46,7 +44,7 @@ class Event:
     kind: EventKind
     path: str
     params: Any = None
-    index: int | None = None
+    position: int | None = None
     attempt: int = 0
     status: str = ""
     value: Any = None
@@ -71,7 +69,7 @@ class Recorder(Protocol):
 
     abandoned: int
 
-    visit: Callable[[tuple[Any, ...]], None]
+    visit: Callable[[Iterable[Any]], None]
 
     def visit_failed(self, row: tuple[Any, ...], error: BaseException) -> None:
         """Take the row of a visit that an exception ended."""

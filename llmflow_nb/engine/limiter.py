@@ -1,7 +1,7 @@
 """`Limiter`: one bound for every node that shares it.
 
-It waits for nobody itself. A call asks for a *ticket* and, until the ticket is granted, is told either how many seconds to
-come back after, or that it will be woken. So one limiter serves threads, event loops and several runs at a time.
+It waits for nobody itself. A call asks for a *ticket* and, until the ticket is granted, is told either how many seconds
+to come back after, or that it will be woken. So one limiter serves threads, event loops and several runs at a time.
 """
 
 import threading
@@ -30,8 +30,8 @@ class Ticket:
 class Limiter:
     """Bound the calls of every node that shares this object.
 
-    Each attempt of ``exec`` counts, since each is a request to the model. Who asks first is served first. A blocking call
-    that ran into its ``timeout`` keeps its slot until it really ends, for it is still using the model.
+    Each attempt of ``exec`` counts, since each is a request to the model. Who asks first is served first. A blocking
+    call that ran into its ``timeout`` keeps its slot until it really ends, for it is still using the model.
 
     Args:
         max_concurrency: Attempts in flight at once, over all nodes, flows, threads and event loops. None: no bound.

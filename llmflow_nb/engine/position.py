@@ -1,8 +1,8 @@
 """Where a run is: an explicit stack of frames, as plain data.
 
-A frame is one walk through one flow. The bottom frame of a run walks nothing but the node that was asked to run; a flow that
-is visited puts a frame on top. Nothing of a run lives on Python's own stack, so depth and length are not bounded by it, and
-a position can be copied, kept, and gone on from.
+A frame is one walk through one flow. The bottom frame of a run walks nothing but the node that was asked to run; a
+flow that is visited puts a frame on top. Nothing of a run lives on Python's own stack, so depth and length are not
+bounded by it, and a position can be copied, kept, and gone on from.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -52,7 +52,6 @@ class Frame:
         attempts: Attempts of ``exec`` in this visit.
         t_start: Clock when ``prep`` began; t_prepared, t_executed: when it ended, when ``exec`` ended.
         steps: Visits on this walk so far.
-        counts: The same by ``id`` of the node: which pass this is.
         work: The calls of the visit, where they are not made on the spot.
         sets: For a batch flow: its param sets; None for a plain flow.
         set_open: Whether a param set is under way.
@@ -67,7 +66,6 @@ class Frame:
         "attempts",
         "base_params",
         "children",
-        "counts",
         "element",
         "exec_res",
         "flow",
@@ -113,7 +111,6 @@ class Frame:
         self.t_start = self.t_prepared = self.t_executed = 0.0
         self.steps = 0
         self.max_steps: float = float("inf") if owner is None or owner.max_steps is None else owner.max_steps
-        self.counts: dict[int, int] = {}
         self.work: Batch | None = None
         self.sets: Batch | None = None
         self.set_open = False
@@ -128,7 +125,6 @@ class Frame:
         twin = object.__new__(Frame)
         for name in self.__slots__:
             setattr(twin, name, getattr(self, name))
-        twin.counts = dict(self.counts)
         if self.visit is not None and self.owner is not None:
             twin.visit = self.plan.clone(self.params)
             twin.visit.__dict__.update(self.visit.__dict__)
@@ -157,7 +153,18 @@ class Position:
         result: After the end: the result of the last node.
     """
 
-    __slots__ = ("action", "awaiting", "error", "failed_at", "frames", "inline", "paused_at", "result", "shared", "slot")
+    __slots__ = (
+        "action",
+        "awaiting",
+        "error",
+        "failed_at",
+        "frames",
+        "inline",
+        "paused_at",
+        "result",
+        "shared",
+        "slot",
+    )
 
     def __init__(self, shared: Any, frames: list[Frame], *, inline: bool = True) -> None:
         self.shared = shared
@@ -178,7 +185,7 @@ class Position:
         frame.plan = frame.children[id(node)] = Plan(node, label(node), label(node), setup)
         frame.visit = node
         frame.phase = ARRIVED
-        frame.steps = frame.counts[id(node)] = 1
+        frame.steps = 1
         return cls(shared, [frame])
 
     @property

@@ -11,9 +11,10 @@ It decides and never waits. A driver asks it for a `turn`, waits for what is und
 
 import heapq
 import itertools
+from asyncio import CancelledError
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import Context, copy_context
 from time import perf_counter as clock
 from types import CoroutineType
@@ -21,7 +22,7 @@ from typing import Any, Protocol
 
 from ..core.errors import CallTimeoutError
 from ..core.node import ATTEMPT
-from .advance import AWAIT, CALLS, END, SETS, advance, branch, cancel, note_where
+from .advance import AWAIT, BOUNDARY, CALLS, END, SETS, advance, branch, cancel, note_where
 from .batch import Batch
 from .calls import Call, invoke, portable
 from .drivers.threads import DaemonThreads
@@ -35,8 +36,8 @@ __all__ = ["Flight", "Loop", "Scheduler", "Strand"]
 class Loop(Protocol):
     """What a driver gives the scheduler to work with."""
 
-    def spawn(self, flight: "Flight", coroutine: Any, context: Context) -> None:
-        """Start a coroutine as a task. Its end is to come back through ``flight.landed``."""
+    def spawn(self, flight: "Flight", coroutine: Any, context: Context | None) -> None:
+        """Start a coroutine as a task, in this context or a copy of the current one. It ends in ``flight.landed``."""
 
     def cancel(self, flights: "list[Flight]") -> None:
         """Cancel the tasks of these flights."""
@@ -89,11 +90,24 @@ class Flight:
         self.ticket = call.ticket
         call.ticket = None
 
+    @property
+    def is_task(self) -> bool:
+        """Whether it runs as a task; else in a thread or an executor, or on the spot."""
+        return self.handle is not None and not isinstance(self.handle, Future)
+
     def landed(self, value: Any, error: BaseException | None) -> None:
         """Come back with the outcome. Called in whatever thread the attempt ended in, even after the run is over."""
+        if value.__class__ is CoroutineType and self.live:  # it is going on, and so is its use of the limiter
+            self.loop.post((self, value, error))
+            return
+        self.free()
+        self.loop.post((self, value, error))
+
+    def free(self) -> None:
+        """Give the slot of the limiter back."""
         if self.ticket is not None:
             self.call.plan.limiter.give_back(self.ticket)
-        self.loop.post((self, value, error))
+            self.ticket = None
 
     def future_done(self, future: "Future[Any]") -> None:
         """Come back with the outcome of a future."""
@@ -107,9 +121,11 @@ class Flight:
 class Scheduler:
     """Runs a position and its branches to the end, a turn at a time."""
 
-    def __init__(self, position: Position, setup: Setup, loop: Loop) -> None:
+    def __init__(self, position: Position, setup: Setup, loop: Loop, mask: int = 0) -> None:
         self.setup = setup
         self.loop = loop
+        self.mask = mask
+        self.came_to = ""
         self.arrived: deque[Any] = deque()
         self.ended = False
         self.stopped = False
@@ -157,6 +173,8 @@ class Scheduler:
     def answer(self, value: Any, error: BaseException | None) -> None:
         """Hand over what the coroutine that `turn` returned came to."""
         assert self._asked is not None
+        while self.arrived:  # a failure among them halts what is handed over
+            self._take_up(*self.arrived.popleft())
         strand, _, why = self._asked
         self._asked = None
         if why == "hook":
@@ -166,7 +184,9 @@ class Scheduler:
                 strand.position.throw(error)
             self._ready.appendleft(strand)
         else:
-            if error is None:
+            if error is None and self._halted(strand):
+                strand.batch.take(value)
+            elif error is None:
                 self._begin(strand, value)
             elif isinstance(error, StopAsyncIteration):
                 strand.batch.exhausted = True
@@ -175,8 +195,8 @@ class Scheduler:
             self._feed(strand)
 
     def patience(self) -> float | None:
-        """Seconds until something is due by the clock; None: nothing is."""
-        return None if not self._timers else max(0.0, self._timers[0][0] - clock())
+        """Seconds until something may be due by the clock, an hour at most; None: nothing is."""
+        return None if not self._timers else min(max(0.0, self._timers[0][0] - clock()), 3600.0)
 
     def stop(self) -> "list[Flight]":
         """Start nothing any more, keep what has arrived, let go of the rest. Return the tasks that were cancelled."""
@@ -200,7 +220,7 @@ class Scheduler:
             if strand.parent is not None:
                 strand.parent.batch.settle(strand.place, "cancelled", None, 1, clock() - strand.started)
         self._strands.clear()
-        return [flight for flight in left if flight.handle is not None and not isinstance(flight.handle, Future)]
+        return [flight for flight in left if flight.is_task]
 
     def close(self) -> None:
         """Send the threads home."""
@@ -214,7 +234,7 @@ class Scheduler:
             self._strand_ended(strand, "cancelled", None, None)
             return
         try:
-            need = advance(strand.position, self.setup)
+            need = advance(strand.position, self.setup, self.mask if strand.parent is None else 0)
         except Exception as exc:
             if strand.parent is None:
                 self._strands.pop(strand, None)
@@ -225,10 +245,15 @@ class Scheduler:
 
     def _came_to(self, strand: Strand, need: str) -> None:
         position = strand.position
-        if need == END:
+        if need == END and strand.parent is not None:
             self._strand_ended(strand, "ok", position.result, None)
+        elif need in (END, BOUNDARY):
+            self._strands.pop(strand)
+            self.ended = True
+            self.came_to = need
         elif need == AWAIT:
             self._asked = strand, position.awaiting, "hook"
+            position.awaiting = None  # it is the driver's now
         else:
             work = position.frames[-1].work
             assert work is not None
@@ -239,21 +264,18 @@ class Scheduler:
     def _strand_ended(self, strand: Strand, status: str, value: Any, error: BaseException | None) -> None:
         self._strands.pop(strand, None)
         parent = strand.parent
-        if parent is None:
-            self.ended = True
-            return
+        assert parent is not None
         if status == "cancelled":
             cancel(strand.position, self.setup)
         batch = parent.batch
-        batch.settle(strand.place, status, value, 1, clock() - strand.started, error)
+        failed_at = strand.position.failed_at if error is not None else None
+        batch.settle(strand.place, status, value, 1, clock() - strand.started, error, failed_at)
         assert batch.actions is not None
         batch.actions[strand.place] = strand.position.action
-        if error is not None and strand.position.failed_at is not None:
-            batch.odd[strand.place] = batch.odd[strand.place]._replace(failed_at=strand.position.failed_at)
         if self.setup.subscribers:
             plan = batch.plan
             self.setup.tell(Event("param_set_finished", plan.path, batch.params, strand.place, 0, status, value, error))
-        self._one_done(parent, error)
+        self._one_done(parent, error, failed_at)
 
     def _halted(self, strand: Strand | None) -> bool:
         """Whether nothing may be started any more for a strand, because it or one around it is draining."""
@@ -309,8 +331,8 @@ class Scheduler:
             try:
                 position = branch(strand.position, self.setup, element)
             except Exception as exc:
-                batch.settle(place, "failed", None, 1, 0.0, exc)
-                self._one_done(strand, exc, feed=False)
+                batch.settle(place, "failed", None, 1, 0.0, exc, batch.plan.path)
+                self._one_done(strand, exc, batch.plan.path, feed=False)
                 return
             child = Strand(position, strand, place)
             self._strands[child] = None
@@ -326,14 +348,22 @@ class Scheduler:
             self._tell("call_started", call, value=item)
         return call
 
-    def _one_done(self, strand: Strand, error: BaseException | None, *, feed: bool = True) -> None:
+    def _one_done(
+        self, strand: Strand, error: BaseException | None, failed_at: str | None = None, *, feed: bool = True
+    ) -> None:
         """Count one of the strand's calls or param sets as done."""
         strand.running -= 1
-        if error is not None and strand.error is None and strand.batch.plan.on_error != "keep":
+        if error is not None and strand.error is None and not self._keeps(strand.batch):
             strand.error = error
+            strand.position.failed_at = failed_at
             self._drain(strand)
         if feed:
             self._feed(strand)
+
+    @staticmethod
+    def _keeps(batch: Batch) -> bool:
+        """Whether a failure in this batch is only a row of it. That of a single call always goes up."""
+        return batch.plan.on_error == "keep" and not batch.is_single
 
     def _drain(self, strand: Strand) -> None:
         strand.draining = True
@@ -363,9 +393,8 @@ class Scheduler:
         call = self._call(strand, place, item)
         call.started = started
         if coroutine is not None:
-            self._await_attempt(call, coroutine)
+            self._await_attempt(Flight(call, self.loop), coroutine)
         else:
-            assert isinstance(error, Exception)
             self.arrived.append((Flight(call, self.loop), None, error))
 
     def _start(self, call: Call) -> None:
@@ -406,41 +435,55 @@ class Scheduler:
         if is_async or (plan.limit == 1 and plan.timeout is None and executor is None and call.strand.position.inline):
             self._run_here(flight, name, args)
             return
-        self._flying[flight] = None
         if executor is None:
-            self._threads = self._threads or DaemonThreads()
-            future = self._threads.submit(copy_context().run, invoke, call.target, name, args, call.failures)
-        elif isinstance(executor, ThreadPoolExecutor):
-            future = executor.submit(copy_context().run, invoke, call.target, name, args, call.failures)
-        else:
-            future = executor.submit(invoke, portable(call.target), name, args, call.failures)
+            executor = self._threads = self._threads or DaemonThreads()
+        try:
+            if isinstance(executor, DaemonThreads | ThreadPoolExecutor):
+                future = executor.submit(copy_context().run, invoke, call.target, name, args, call.attempt)
+            else:  # perhaps in another process, where neither context nor edges can go
+                future = executor.submit(invoke, portable(call.target), name, args, call.attempt)
+        except Exception as exc:
+            flight.free()
+            self._settle(call, "failed", None, exc)
+            return
         flight.handle = future
+        self._flying[flight] = None
         future.add_done_callback(flight.future_done)
         self._set_alarm(flight)
 
     def _run_here(self, flight: Flight, name: str, args: tuple[Any, ...]) -> None:
         call = flight.call
-        token = ATTEMPT.set(call.failures) if call.failures else None
+        self._flying[flight] = None  # so that `stop` closes it, should an interrupt come
+        token = ATTEMPT.set(call.attempt) if call.failures else None
         try:
-            value = getattr(call.target, name)(*args)
+            value, error = getattr(call.target, name)(*args), None
         except Exception as exc:
-            flight.landed(None, exc) if flight.ticket is not None else self.arrived.append((flight, None, exc))
-        else:
-            if value.__class__ is CoroutineType:
-                self._await_attempt(call, value, flight)
-            else:
-                flight.landed(value, None) if flight.ticket is not None else self.arrived.append((flight, value, None))
+            value, error = None, exc
         finally:
             if token is not None:
                 ATTEMPT.reset(token)
+        if value.__class__ is CoroutineType:
+            self._await_attempt(flight, value)
+        else:
+            flight.free()
+            self.arrived.append((flight, value, error))
 
-    def _await_attempt(self, call: Call, coroutine: Any, flight: Flight | None = None) -> None:
-        flight = flight or Flight(call, self.loop)
-        context = copy_context()
-        context.run(ATTEMPT.set, call.failures)
+    def _await_attempt(self, flight: Flight, coroutine: Any) -> None:
+        """Go on with an attempt that turned out to be a coroutine."""
+        context = None
+        if flight.call.failures:
+            context = copy_context()
+            context.run(ATTEMPT.set, flight.call.attempt)
         self._flying[flight] = None
-        self.loop.spawn(flight, coroutine, context)
-        self._set_alarm(flight)
+        try:
+            self.loop.spawn(flight, coroutine, context)
+        except Exception as exc:
+            coroutine.close()
+            self._flying.pop(flight)
+            flight.free()
+            self._settle(flight.call, "failed", None, exc)
+        else:
+            self._set_alarm(flight)
 
     def _set_alarm(self, flight: Flight) -> None:
         if flight.call.plan.timeout is not None:
@@ -456,8 +499,10 @@ class Scheduler:
         """Stop caring for an attempt. A task is cancelled; a thread cannot be, and is counted as abandoned."""
         del self._flying[flight]
         flight.live = False
-        if not isinstance(flight.handle, Future):
+        if flight.is_task:
             self.loop.cancel([flight])
+        elif flight.handle is None:
+            flight.free()
         elif not flight.handle.cancel():
             self.setup.recorder.abandoned += 1
 
@@ -468,19 +513,24 @@ class Scheduler:
             return
         if not flight.live:
             return
-        flight.live = False
-        self._flying.pop(flight, None)
         call = flight.call
         if error is None and value.__class__ is CoroutineType:  # a plain function that returned one
-            self._await_attempt(call, value)
-        elif error is None:
+            flight.handle = None
+            self._await_attempt(flight, value)
+            return
+        flight.live = False
+        self._flying.pop(flight, None)
+        if error is None:
             if self.setup.subscribers:
                 self._tell("attempt_finished", call, "fallback" if call.in_fallback else "ok", value)
             self._settle(call, "fallback" if call.in_fallback else "ok", value, call.error)
         elif isinstance(error, Exception):
             self._attempt_failed(call, error)
-        else:
+        elif isinstance(error, CancelledError):  # by user code: ours is not live any more
             self._settle(call, "failed", None, error)
+        else:  # SystemExit and the like: as if it had been raised on the spot
+            self._close_call(call)
+            raise error
 
     def _attempt_failed(self, call: Call, error: Exception) -> None:
         if call.in_fallback:
@@ -515,7 +565,7 @@ class Scheduler:
         seconds = clock() - call.started if call.started is not None else 0.0
         attempts = call.failures + (status == "ok") or 1
         call.batch.settle(call.place, status, value, attempts, seconds, error)
-        if status == "failed" and error is not None and call.plan.on_error != "keep":
+        if status == "failed" and error is not None and not self._keeps(call.batch):
             note_where(self.setup, error, call.plan.path, call.where())
         if self.setup.subscribers:
             self._tell("call_finished", call, status, value, error)
@@ -535,7 +585,9 @@ class Scheduler:
             self._close_call(call)
         elif error is None:
             status = "fallback" if call.in_fallback else "ok"
-            call.batch.settle(call.place, status, value, call.failures + (status == "ok"), clock() - (call.started or clock()))
+            call.batch.settle(
+                call.place, status, value, call.failures + (status == "ok"), clock() - (call.started or clock())
+            )
         else:
             call.failures += not call.in_fallback
             call.batch.settle(call.place, "failed", None, call.failures, clock() - (call.started or clock()), error)
@@ -547,7 +599,9 @@ class Scheduler:
     def _later(self, seconds: float, action: Callable[[], None]) -> None:
         heapq.heappush(self._timers, (clock() + seconds, next(self._ticks), action))
 
-    def _tell(self, kind: Any, call: Call, status: str = "", value: Any = None, error: BaseException | None = None) -> None:
+    def _tell(
+        self, kind: Any, call: Call, status: str = "", value: Any = None, error: BaseException | None = None
+    ) -> None:
         index = None if call.batch.is_single else call.place
         attempt = call.failures + (kind == "attempt_started")
         params = call.batch.params

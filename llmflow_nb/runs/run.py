@@ -193,18 +193,19 @@ class Run:
     @property
     def visits(self) -> list[Visit]:
         """One `Visit` per node visit, in the order in which they ended."""
-        columns, rows = self._columns, []
+        columns = self._columns
+        rows: list[Visit] = []
         passes: dict[tuple[int, int], int] = {}
         for step in range(len(columns) // WIDTH):
-            plan, params, action, attempts, status, start, prepared, executed, finished = columns[
-                step * WIDTH : (step + 1) * WIDTH
-            ]
+            plan, params, action, attempts, status, *times = columns[step * WIDTH : (step + 1) * WIDTH]
+            start, prepared, executed, finished = times
             walk = id(plan), id(params)
             passes[walk] = passes.get(walk, 0) + 1
-            # fmt: off
-            rows.append(Visit(step, plan.path, plan.name, passes[walk], params, action, status, attempts, finished - start,
-                              prepared - start, executed - prepared, finished - executed, self._failures.get(step)))
-            # fmt: on
+            seconds = finished - start, prepared - start, executed - prepared, finished - executed
+            error = self._failures.get(step)
+            rows.append(
+                Visit(step, plan.path, plan.name, passes[walk], params, action, status, attempts, *seconds, error)
+            )
         return rows
 
     @property
@@ -212,9 +213,7 @@ class Run:
         """Attempts of ``exec`` made by nodes, batches included, so far."""
         leaf = ("node", "batch_node")
         columns = self._columns
-        return sum(
-            columns[i + 3] for i in range(0, len(columns) - WIDTH + 1, WIDTH) if columns[i].kind in leaf
-        )
+        return sum(columns[i + 3] for i in range(0, len(columns) - WIDTH + 1, WIDTH) if columns[i].kind in leaf)
 
     @property
     def batches(self) -> list[BatchRecord]:
@@ -238,8 +237,8 @@ class Run:
             plan = batch.plan
             if (plan.node is which) if isinstance(which, BaseNode) else which in (plan.path, plan.name):
                 found.setdefault(plan.path, []).append(batch)
-        if which in found:  # type: ignore[comparison-overlap]
-            return BatchRecord(which, found[which])  # type: ignore[arg-type, index]
+        if isinstance(which, str) and which in found:
+            return BatchRecord(which, found[which])
         if len(found) == 1:
             return BatchRecord(*found.popitem())
         known = list(found) or [record.path for record in self.batches]

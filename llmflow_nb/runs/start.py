@@ -26,7 +26,9 @@ def run(node: BaseNode, shared: Any, *, executor: Executor | None, subscribers: 
     return position.action
 
 
-async def run_async(node: BaseNode, shared: Any, *, executor: Executor | None, subscribers: Iterable[Subscriber]) -> Any:
+async def run_async(
+    node: BaseNode, shared: Any, *, executor: Executor | None, subscribers: Iterable[Subscriber]
+) -> Any:
     """Run a node on the running event loop. See `BaseNode.run_async`."""
     with _recorded(node, shared, executor, subscribers) as (position, setup):
         await drive_async(position, setup)

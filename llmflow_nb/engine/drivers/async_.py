@@ -1,9 +1,10 @@
 """The driver on the caller's event loop."""
 
 import asyncio
+from contextvars import Context
 from typing import Any
 
-from ..advance import END, advance
+from ..advance import BOUNDARY, END, advance
 from ..plan import Setup
 from ..position import Position
 from ..scheduler import Flight, Scheduler
@@ -20,7 +21,7 @@ class _OnLoop:
         self.wake = asyncio.Event()
         self.arrived: Any = None
 
-    def spawn(self, flight: Flight, coroutine: Any, context: Any) -> None:
+    def spawn(self, flight: Flight, coroutine: Any, context: Context | None) -> None:
         flight.handle = task = self.loop.create_task(coroutine, context=context)
         task.add_done_callback(lambda task: flight.landed(*outcome_of(task)))
 
@@ -40,34 +41,28 @@ class _OnLoop:
             self.loop.call_soon_threadsafe(self.wake.set)
 
 
-async def drive_async(position: Position, setup: Setup) -> None:
-    """Run a position to its end on the running event loop.
+async def drive_async(position: Position, setup: Setup, mask: int = 0) -> str:
+    """Run a position to its end, or to the next boundary in ``mask``, on the running event loop. As `sync.drive`.
 
     Raises:
         Exception: What the run failed with.
         asyncio.CancelledError: Nothing of the run calls anything any more; what was finished is in the record.
     """
-    need = advance(position, setup)
-    if need == END:
-        return
+    need = advance(position, setup, mask)
+    if need in (END, BOUNDARY):
+        return need
     backend = _OnLoop()
-    scheduler = Scheduler(position, setup, backend)
+    scheduler = Scheduler(position, setup, backend, mask)
     backend.arrived = scheduler.arrived
     try:
         scheduler.begin(need)
         while True:
             coroutine = scheduler.turn()
             if coroutine is not None:
-                try:
-                    outcome = await coroutine, None
-                except (Exception, asyncio.CancelledError) as exc:
-                    if isinstance(exc, asyncio.CancelledError) and asyncio.current_task().cancelling():
-                        raise
-                    outcome = None, exc
-                scheduler.answer(*outcome)
+                scheduler.answer(*await _outcome(coroutine))
                 continue
             if scheduler.ended:
-                return
+                return scheduler.came_to
             await _wait(backend, scheduler.patience())
     except BaseException:
         tasks = [flight.handle for flight in scheduler.stop()]
@@ -76,6 +71,18 @@ async def drive_async(position: Position, setup: Setup) -> None:
         raise
     finally:
         scheduler.close()
+
+
+async def _outcome(coroutine: Any) -> tuple[Any, BaseException | None]:
+    try:
+        return await coroutine, None
+    except asyncio.CancelledError as exc:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():  # it is this run that is cancelled
+            raise
+        return None, exc
+    except Exception as exc:
+        return None, exc
 
 
 async def _wait(backend: _OnLoop, seconds: float | None) -> None:

@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import Context, copy_context
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -42,8 +43,14 @@ class LoopThread:
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
         self.pid = os.getpid()
-        self.thread = threading.Thread(target=self.loop.run_forever, name="llmflow_nb-loop", daemon=True)
+        self.thread = threading.Thread(target=self._run, name="llmflow_nb-loop", daemon=True)
         self.thread.start()
+
+    def _run(self) -> None:
+        while True:
+            # A task that raises SystemExit or KeyboardInterrupt breaks the loop off, having kept it as its outcome.
+            with suppress(SystemExit, KeyboardInterrupt):
+                self.loop.run_forever()
 
     @classmethod
     def get(cls) -> "LoopThread":
@@ -57,29 +64,30 @@ class LoopThread:
                 cls._shared = LoopThread()
         if threading.current_thread() is cls._shared.thread:
             raise NestedLoopError(
-                "run() was called inside an async hook, and has async hooks of its own; write `await flow.run_async(shared)` there."
+                "run() was called inside an async hook, and has async hooks of its own; write "
+                "`await flow.run_async(shared)` there."
             )
         return cls._shared
 
     def outcome(self, coroutine: Any) -> tuple[Any, BaseException | None]:
         """Run a coroutine to its end and return its value, or what it raised. An interrupt cancels it."""
         done: SimpleQueue[asyncio.Task[Any]] = SimpleQueue()
-        self._start(coroutine, copy_context(), task_box := [], done.put)
+        task_box: list[asyncio.Task[Any]] = []
+        self._start(coroutine, copy_context(), task_box, done.put)
         try:
             task = take(done, None)
         except BaseException:
             self.cancel(task_box)
-            try:
+            with suppress(Empty):
                 take(done, 0.5)  # let it clean up
-            except Empty:
-                pass
             raise
         return outcome_of(task)
 
-    def spawn(self, flight: Flight, coroutine: Any, context: Context) -> None:
+    def spawn(self, flight: Flight, coroutine: Any, context: Context | None) -> None:
         """Start a coroutine for a flight, which it lands when it ends."""
-        flight.handle = box = []
-        self._start(coroutine, context, box, lambda task: flight.landed(*outcome_of(task)))
+        box: list[asyncio.Task[Any]] = []
+        flight.handle = box
+        self._start(coroutine, context or copy_context(), box, lambda task: flight.landed(*outcome_of(task)))
 
     def _start(self, coroutine: Any, context: Context, box: list[Any], done: Callable[[Any], None]) -> None:
         def start() -> None:

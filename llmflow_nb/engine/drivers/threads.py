@@ -1,7 +1,7 @@
 """Threads for blocking calls, that hold nobody up.
 
-``ThreadPoolExecutor`` is joined when the interpreter ends, so one hung model call would keep a kernel from shutting down.
-These are daemon threads, made when there is work and no idle one, and sent home at the end of the run.
+``ThreadPoolExecutor`` is joined when the interpreter ends, so one hung model call would keep a kernel from shutting
+down. These are daemon threads, made when there is work and no idle one, and sent home at the end of the run.
 """
 
 import threading

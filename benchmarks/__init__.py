@@ -1,0 +1,1 @@
+"""How fast llmflow_nb is, beside PocketFlow in the same process: ``python -m benchmarks``."""

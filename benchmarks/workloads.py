@@ -1,0 +1,270 @@
+"""What is measured: the rows of the table.
+
+A workload is a function of the library that builds it fresh and returns the work to measure, so that both libraries run
+the very same nodes. Only what PocketFlow has under another name is written twice.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pocketflow
+
+import llmflow_nb
+from llmflow_nb.engine.advance import ALL, END, advance
+from llmflow_nb.engine.events import Event
+from llmflow_nb.engine.plan import Setup
+from llmflow_nb.engine.position import Position
+from llmflow_nb.runs.run import Run
+
+from .measure import Work, import_seconds, peak_bytes, seconds
+
+__all__ = ["ROWS", "Row", "Target"]
+
+VISITS = 99_999
+ITEMS = 100_000
+PARAM_SETS = 5_000
+CALLS, AT_ONCE, CALL_S = 2_000, 100, 0.020
+STREAMED = 1_000_000
+
+IDEAL_S = CALLS / AT_ONCE * CALL_S
+
+
+# ---- one after the other ---------------------------------------------------------------------------------------------
+
+
+def loop_flow(lib: Any) -> Any:
+    class Step(lib.Node):
+        def prep(self, shared):
+            return shared["count"]
+
+        def exec(self, count):
+            return count + 1
+
+        def post(self, shared, prep_res, count):
+            shared["count"] = count
+            return "done" if count == VISITS else "default"
+
+    class End(lib.Node):
+        pass
+
+    first, second, third = Step(), Step(), Step()
+    first >> second >> third >> first
+    third - "done" >> End()
+    flow = lib.Flow(start=first)
+    flow.max_steps = None  # PocketFlow has no such bound
+    return flow
+
+
+def loop(lib: Any, **options: Any) -> Work:
+    return partial(loop_flow(lib).run, {"count": 0}, **options)
+
+
+class Counter:
+    """A subscriber that does next to nothing."""
+
+    def __init__(self) -> None:
+        self.events = 0
+
+    def handle(self, event: Event) -> None:
+        self.events += 1
+
+
+def stepped() -> Work:
+    def step() -> None:
+        flow = loop_flow(llmflow_nb)
+        setup = Setup(Run(flow), concurrent=False)
+        position = Position.at_start(flow, {"count": 0}, setup)
+        while advance(position, setup, ALL) != END:
+            pass
+
+    return step
+
+
+def batch(lib: Any) -> Work:
+    class Echo(lib.BatchNode):
+        def prep(self, shared):
+            return shared["items"]
+
+        def exec(self, item):
+            return item
+
+    return partial(Echo().run, {"items": list(range(ITEMS))})
+
+
+def param_sets(lib: Any) -> Work:
+    class Step(lib.Node):
+        def prep(self, shared):
+            return self.params["i"]
+
+        def exec(self, i):
+            return i
+
+    class Sets(lib.BatchFlow):
+        def prep(self, shared):
+            return [{"i": i} for i in range(PARAM_SETS)]
+
+    first = Step()
+    first >> Step() >> Step()
+    return partial(Sets(start=first).run, {})
+
+
+# ---- side by side ----------------------------------------------------------------------------------------------------
+
+
+class AsyncCalls(llmflow_nb.BatchNode):
+    def prep(self, shared):
+        return range(CALLS)
+
+    async def exec(self, item):
+        await asyncio.sleep(CALL_S)
+
+
+class BlockingCalls(llmflow_nb.BatchNode):
+    def prep(self, shared):
+        return range(CALLS)
+
+    def exec(self, item):
+        time.sleep(CALL_S)
+
+
+class TheirAsyncCalls(pocketflow.AsyncParallelBatchNode):
+    """PocketFlow starts all items at once; a semaphore is how its users bound them."""
+
+    async def prep_async(self, shared):
+        self.at_once = asyncio.Semaphore(AT_ONCE)
+        return range(CALLS)
+
+    async def exec_async(self, item):
+        async with self.at_once:
+            await asyncio.sleep(CALL_S)
+
+
+def awaited(node: Any) -> Work:
+    return lambda: asyncio.run(node.run_async({}))
+
+
+def blocking(node: Any) -> Work:
+    return partial(node.run, {})
+
+
+# ---- memory ----------------------------------------------------------------------------------------------------------
+
+
+def stream() -> Work:
+    class Echo(llmflow_nb.BatchNode):
+        def prep(self, shared):
+            return iter(range(STREAMED))
+
+        def exec(self, item):
+            return item
+
+    return partial(Echo(keep_items=False).run, {})
+
+
+def bare_results() -> list[int]:
+    results = []
+    for item in iter(range(STREAMED)):
+        results.append(item)  # not list(...): a list that grew, as that of the results has to
+    return results
+
+
+# ---- the table -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is to be reached.
+
+    Attributes:
+        bound: The figure.
+        of: "ratio", or "ours" where our own figure counts.
+        at_least: Whether more is better.
+    """
+
+    bound: float
+    of: str = "ratio"
+    at_least: bool = False
+
+    def reached(self, ratio: float | None, ours: float) -> bool:
+        value = ratio if self.of == "ratio" else ours
+        assert value is not None
+        return value >= self.bound if self.at_least else value <= self.bound
+
+    def __str__(self) -> str:
+        return f"{self.of} {'>=' if self.at_least else '<='} {self.bound:g}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        name: What to call it on the command line.
+        workload: What is done.
+        unit: What is counted.
+        figure: Measures a piece of work, in that unit.
+        ours: Builds the work; theirs: the same with PocketFlow, where it can.
+        target: None for a row that is there for information.
+        once: Whether one round tells all, because nothing in it is a matter of time.
+    """
+
+    name: str
+    workload: str
+    unit: str
+    figure: Callable[[Any], float]
+    ours: Callable[[], Any]
+    theirs: Callable[[], Any] | None
+    target: Target | None
+    once: bool = False
+
+
+def microseconds(count: int, work: Work) -> float:
+    return seconds(work) / count * 1e6
+
+
+def share_of_ideal(work: Work) -> float:
+    return IDEAL_S / seconds(work)
+
+
+def bytes_over_bare(work: Work) -> float:
+    return (peak_bytes(work) - peak_bytes(bare_results)) / STREAMED
+
+
+def import_ms(module: str) -> float:
+    return import_seconds(module) * 1e3
+
+
+per_visit = partial(microseconds, VISITS)
+ours_is, theirs_is = llmflow_nb, pocketflow
+their_loop = partial(loop, theirs_is)
+share = partial(Target, of="ours", at_least=True)
+at_once = {"max_concurrency": AT_ONCE}
+
+# fmt: off
+ROWS = [
+    Row("loop", f"3-node loop, {VISITS:,} visits", "us a visit", per_visit,
+        partial(loop, ours_is), their_loop, Target(0.6)),
+    Row("watched", "the same with a subscriber", "us a visit", per_visit,
+        lambda: loop(ours_is, subscribers=[Counter()]), their_loop, None),
+    Row("stepped", "the same, stopping at every boundary", "us a visit", per_visit,
+        stepped, their_loop, None),
+    Row("batch", f"batch of {ITEMS:,} no-op items", "us an item", partial(microseconds, ITEMS),
+        partial(batch, ours_is), partial(batch, theirs_is), Target(1.0)),
+    Row("param_sets", f"{PARAM_SETS:,} param sets over 3 nodes", "us a set", partial(microseconds, PARAM_SETS),
+        partial(param_sets, ours_is), partial(param_sets, theirs_is), Target(0.6)),
+    Row("async", f"{CALLS:,} async items, run_async()", "share of ideal", share_of_ideal,
+        lambda: awaited(AsyncCalls(**at_once)), lambda: awaited(TheirAsyncCalls()), share(0.93)),
+    Row("async_run", f"{CALLS:,} async items, run()", "share of ideal", share_of_ideal,
+        lambda: blocking(AsyncCalls(**at_once)), lambda: awaited(TheirAsyncCalls()), share(0.93)),
+    Row("threads", f"{CALLS:,} blocking items", "share of ideal", share_of_ideal,
+        lambda: blocking(BlockingCalls(**at_once)), None, share(0.87)),
+    Row("memory", f"{STREAMED:,} items, keep_items=False", "bytes an item", bytes_over_bare,
+        stream, None, Target(40, "ours"), once=True),
+    Row("import", "import, in a new interpreter", "ms", import_ms,
+        lambda: "llmflow_nb", lambda: "pocketflow", Target(1.5)),
+]
+# fmt: on

@@ -1,0 +1,157 @@
+"""The graph in the DOT language (https://graphviz.org/doc/info/lang.html).
+
+Ids in it are made here, never taken from a name: the node ``model.nodes[7]`` is ``n7``, or ``cluster_n7`` if it is a
+flow whose steps are drawn. Every text is quoted here too: the ``graphviz`` package would let a label in angle brackets
+through as markup.
+
+An edge of Graphviz runs between nodes, so an edge of a flow is one between two nodes inside that is cut off at the
+frame (``lhead``, ``ltail``): it ends at the dot that marks the start, and begins at a step where the flow can end.
+
+Colours have six digits: Graphviz 2.43 draws shorter ones black. Nodes are filled in light colours with dark text, all
+else is of a grey that can be read on white and on black.
+"""
+
+from .model import GraphCluster, GraphEdge, GraphModel, GraphNode
+from .text import shown
+
+__all__ = ["dot_of"]
+
+INK = "#1f2937"
+GREY = "#808080"
+FONT = "Helvetica,Arial,sans-serif"
+LONGEST_ROW = 6
+"""Nodes up to which the graph runs from left to right: a short one fits the width of a cell, a long one its length."""
+
+_STYLES = {
+    "node": {"shape": "box", "style": "rounded,filled", "color": "#5b7db1", "fillcolor": "#e6eefa"},
+    "batch_node": {"shape": "box3d", "style": "filled", "color": "#b58a3c", "fillcolor": "#fdf1d8"},
+    "flow": {"shape": "box", "style": "rounded,filled,dashed", "color": "#7a7a7a", "fillcolor": "#f1f1f1"},
+    "batch_flow": {"shape": "box3d", "style": "filled,dashed", "color": "#7a7a7a", "fillcolor": "#f1f1f1"},
+}
+
+
+def dot_of(model: GraphModel) -> str:
+    """Return the DOT text of the graph: the same text for the same model."""
+    return _Writer(model).write()
+
+
+def quoted(text: str) -> str:
+    r"""Return ``text`` as a DOT string that shows exactly that text.
+
+    The backslash would begin an escape, and the ampersand a character reference, which Graphviz reads in every label.
+
+    >>> print(quoted('<a href="x">&amp;' + "\\"))
+    "<a href=\"x\">&amp;amp;\\"
+    """
+    text = text.replace("\\", "\\\\").replace('"', '\\"').replace("&", "&amp;").replace("\n", "\\n")
+    return f'"{text}"'
+
+
+def label_of(node: GraphNode, cluster: GraphCluster | None) -> str:
+    """Return the lines to write on a node, joined by a newline: its name, and what else there is to say of it."""
+    notes = [shown(note) for note in node.notes]
+    if cluster is not None and not cluster.members:
+        if cluster.repeats is not None:
+            notes.append("contains itself")
+        else:
+            notes.append("steps not shown" if cluster.is_closed else "no start node")
+    name = shown(node.name) or "(no name)"
+    return f"{name}\n{', '.join(notes)}" if notes else name
+
+
+class _Writer:
+    def __init__(self, model: GraphModel) -> None:
+        self.model = model
+        self.ids = {node.id: f"n{i}" for i, node in enumerate(model.nodes)}
+        self.clusters = {cluster.id: cluster for cluster in model.clusters}
+        self.open = {cluster.id for cluster in model.clusters if cluster.members}
+        self.exits = self._exits()
+        self.loops = {edge.source for edge in model.edges if edge.source == edge.target} & self.open
+        self.lines: list[str] = []
+
+    def write(self) -> str:
+        boxes = len(self.model.nodes) - len(self.open)
+        direction = "LR" if boxes <= LONGEST_ROW else "TB"
+        self._put(0, "digraph {")
+        self._put(1, f"graph [id=all rankdir={direction} compound=true bgcolor=transparent pad=0.1")
+        self._put(2, "nodesep=0.3 ranksep=0.4 margin=10 labeljust=l")
+        self._put(2, f'fontname="{FONT}" fontsize=11 fontcolor="{GREY}" color="{GREY}" style=rounded]')
+        self._put(1, f'node [fontname="{FONT}" fontsize=11 fontcolor="{INK}" margin="0.15,0.06" height=0.4]')
+        self._put(1, f'edge [fontname="{FONT}" fontsize=10 fontcolor="{GREY}" color="{GREY}" arrowsize=0.7]')
+        around: list[str] = []  # what closes the frames around the place where the walk is
+        for node, depth in self.model.walk():
+            self._close(around, depth)
+            if node.id in self.open:
+                around.append(self._begin(node, depth + 1))
+            else:
+                self._node(node, depth + 1)
+        self._close(around, 0)
+        for i, edge in enumerate(self.model.edges):
+            self._edge(i, edge)
+        self._put(0, "}")
+        return "\n".join(self.lines) + "\n"
+
+    def _put(self, depth: int, line: str) -> None:
+        self.lines.append("  " * depth + line)
+
+    def _close(self, around: list[str], depth: int) -> None:
+        while len(around) > depth:
+            self._put(len(around), around.pop())
+
+    def _begin(self, flow: GraphNode, depth: int) -> str:
+        """Begin the frame of a flow, with its start, and return what ends it."""
+        id, cluster = self.ids[flow.id], self.clusters[flow.id]
+        label = quoted(label_of(flow, cluster))
+        if flow.id in self.loops:
+            self._put(depth, f'p{id} [id=p{id} shape=point width=0.01 color="{GREY}"]')
+        self._put(depth, f"subgraph cluster_{id} {{")
+        if flow.kind == "batch_flow":  # a second frame: Graphviz knows no double border of a cluster
+            self._put(depth, f'graph [id={id} label="" margin=4]')
+            self._put(depth, f"subgraph cluster_{id}i {{")
+            self._put(depth + 1, f"graph [id={id}i label={label} margin=10]")
+        else:
+            self._put(depth + 1, f"graph [id={id} label={label} margin=10]")
+        self._put(depth + 1, f's{id} [id=s{id} label="" shape=point width=0.12 color="{GREY}"]')
+        head, head_at = self._head(cluster.start or "")
+        self._put(depth + 1, f"s{id} -> {head} [id=e{id}{head_at}]")
+        return "}}" if flow.kind == "batch_flow" else "}"
+
+    def _node(self, node: GraphNode, depth: int) -> None:
+        id = self.ids[node.id]
+        style = " ".join(f'{key}="{value}"' for key, value in _STYLES[node.kind].items())
+        self._put(depth, f"{id} [id={id} label={quoted(label_of(node, self.clusters.get(node.id)))} {style}]")
+
+    def _edge(self, i: int, edge: GraphEdge) -> None:
+        tail, tail_at = self._tail(edge.source)
+        head, head_at = self._head(edge.target)
+        if edge.source == edge.target and edge.source in self.loops:
+            # From a frame to itself, by way of a point outside: Graphviz would draw it inside.
+            point = f"p{self.ids[edge.source]}"
+            self._put(1, f"{tail} -> {point} [id=e{i}t{tail_at} arrowhead=none]")
+            tail, tail_at = point, ""
+        # Blanks keep the label off the line.
+        label = "" if edge.action == "default" else f" label={quoted(f' {shown(edge.action)} ')}"
+        self._put(1, f"{tail} -> {head} [id=e{i}{label}{tail_at}{head_at}]")
+
+    def _head(self, id: str) -> tuple[str, str]:
+        """The node where an edge to this step ends, and the attribute that cuts the edge off at the frame."""
+        dot_id = self.ids[id]
+        return (f"s{dot_id}", f" lhead=cluster_{dot_id}") if id in self.open else (dot_id, "")
+
+    def _tail(self, id: str) -> tuple[str, str]:
+        """The node where an edge from this step begins, and the attribute that cuts the edge off at the frame."""
+        dot_id = self.ids[id]
+        return (self.ids[self.exits[id]], f" ltail=cluster_{dot_id}") if id in self.open else (dot_id, "")
+
+    def _exits(self) -> dict[str, str]:
+        """For every flow that is drawn: the id of the node within that its leaving edges begin at.
+
+        The last step that no edge leaves, or the last of all in an endless loop; if it is a flow, the same within.
+        """
+        going_on = {edge.source for edge in self.model.edges if edge.source != edge.target}
+        exits: dict[str, str] = {}
+        for cluster in reversed(self.model.clusters):  # the inner ones first
+            if cluster.members:
+                last = next((id for id in reversed(cluster.members) if id not in going_on), cluster.members[-1])
+                exits[cluster.id] = exits.get(last, last)
+        return exits

@@ -1,0 +1,324 @@
+"""A flow as plain data: its nodes, its edges, and which nodes lie within which flow.
+
+What every writer (DOT, outline) starts from. Made by looking, never by calling: no hook runs, and no other code of the
+user's.
+"""
+
+import inspect
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ..core.errors import SignatureError
+from ..core.hooks import hooks_of
+from ..core.node import BaseNode, kind_of, label
+from ..core.walk import names_within, reachable
+from .text import shown
+
+__all__ = ["GraphCluster", "GraphEdge", "GraphModel", "GraphNode", "graph_of"]
+
+FLOWS = ("flow", "batch_flow")
+
+
+@dataclass(frozen=True, slots=True)
+class GraphNode:
+    """A node or a flow at one place of the graph.
+
+    Attributes:
+        id: Its path: names from the outermost flow down, joined by "/", as in errors and records.
+        name: What it is called among its neighbours.
+        class_name: The name of its class.
+        kind: "node", "batch_node", "flow" or "batch_flow".
+        doc: The first line of the docstring of the user's class; "" where there is none.
+        is_async: Whether a hook of the user's is ``async def``.
+        retries: Attempts of ``exec`` in all.
+        concurrency: Items or param sets in flight at once; None for no bound.
+        parent: The id of the flow that it is a step of; None at the top.
+    """
+
+    id: str
+    name: str
+    class_name: str
+    kind: str
+    doc: str = ""
+    is_async: bool = False
+    retries: int = 1
+    concurrency: int | None = 1
+    parent: str | None = None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What else there is to say of the node, in words."""
+        notes = []
+        if self.class_name not in (self.name.partition("#")[0], _PLAIN_CLASS[self.kind]):
+            notes.append(self.class_name)
+        if self.kind in _FOR_EACH:
+            notes.append(_FOR_EACH[self.kind])
+            if self.concurrency != 1:
+                notes.append("all at once" if self.concurrency is None else f"{self.concurrency} at a time")
+        if self.retries != 1:
+            notes.append(f"up to {self.retries} attempts")
+        if self.is_async:
+            notes.append("async")
+        return tuple(notes)
+
+
+_PLAIN_CLASS = {"node": "Node", "batch_node": "BatchNode", "flow": "Flow", "batch_flow": "BatchFlow"}
+_FOR_EACH = {"batch_node": "for each item", "batch_flow": "for each param set"}
+
+
+@dataclass(frozen=True, slots=True)
+class GraphEdge:
+    """An edge between two steps of the same flow.
+
+    Attributes:
+        source: The id of the step whose action is meant.
+        target: The id of the step that comes next.
+        action: The action that chooses this edge.
+        is_back: Whether it closes a loop: a walk from the start can come this way to a step that it has passed.
+    """
+
+    source: str
+    target: str
+    action: str
+    is_back: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GraphCluster:
+    """The inside of a flow.
+
+    Attributes:
+        id: The id of the flow.
+        start: The id of its first step; None where the flow has none, or is closed.
+        members: The ids of its steps, in breadth-first order from the start.
+        repeats: The id of the flow further out that this one is again; None in a sound flow. Such a flow cannot run.
+        is_closed: Whether its steps were left out because there are too many.
+    """
+
+    id: str
+    start: str | None = None
+    members: tuple[str, ...] = ()
+    repeats: str | None = None
+    is_closed: bool = False
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class GraphModel:
+    """A flow as a graph.
+
+    Attributes:
+        nodes: Nodes and flows, the outer before the inner ones.
+        edges: In the order of their sources, and for each source in the order in which they were wired.
+        clusters: One for every flow among the nodes, in the same order.
+    """
+
+    nodes: tuple[GraphNode, ...]
+    edges: tuple[GraphEdge, ...] = ()
+    clusters: tuple[GraphCluster, ...] = ()
+
+    def dot(self) -> str:
+        """Return the graph in the DOT language."""
+        from .dot import dot_of
+
+        return dot_of(self)
+
+    def outline(self) -> str:
+        """Return the graph as indented text, fit to be read aloud."""
+        from .outline import outline_of
+
+        return outline_of(self)
+
+    def svg(self) -> str:
+        """Return the drawing, as an ``<svg>`` element that refers to nothing outside itself.
+
+        Raises:
+            DrawingError: There is nothing to draw with, or it gave up; says what to do.
+        """
+        from .svg import svg_of
+
+        return svg_of(self)
+
+    @property
+    def source(self) -> Any:
+        """The graph as a ``graphviz.Source``, for those who know that package."""
+        from graphviz import Source
+
+        return Source(self.dot())
+
+    def walk(self) -> Iterator[tuple[GraphNode, int]]:
+        """Yield every node with its depth; the steps of a flow come right after the flow."""
+        nodes = {node.id: node for node in self.nodes}
+        members = {cluster.id: cluster.members for cluster in self.clusters}
+        stack = [(node, 0) for node in reversed(self.nodes) if node.parent is None]
+        while stack:
+            node, depth = stack.pop()
+            yield node, depth
+            stack.extend((nodes[id], depth + 1) for id in reversed(members.get(node.id, ())))
+
+    def __repr__(self) -> str:
+        """Say what it is a graph of, and its size."""
+        return f"<GraphModel of {shown(self.nodes[0].name)}: {len(self.nodes)} nodes, {len(self.edges)} edges>"
+
+    def _repr_svg_(self) -> str | None:
+        """Show the drawing when the model is the last line of a cell, where there is something to draw with."""
+        from .render import DrawingError
+
+        try:
+            return self.svg()
+        except DrawingError:
+            return None
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """Show the outline as text."""
+        printer.text(self.outline())
+
+
+def graph_of(node: BaseNode, *, max_nodes: int = 2_000) -> GraphModel:
+    """Return the graph of a flow, or of a node and all that it is wired to.
+
+    A flow that is used in two places is there twice. A flow that contains itself is marked and not followed again.
+
+    Args:
+        node: The flow or the node.
+        max_nodes: Inner flows are opened, the outer ones first, as long as there are at most so many nodes; the others
+            are left closed. Flows used in several flows multiply, so a graph can be far larger than its code.
+    """
+    return _Builder(max_nodes).build(node)
+
+
+class _Builder:
+    """Collects the parts of a model, flow by flow, the outer ones first."""
+
+    def __init__(self, max_nodes: int) -> None:
+        self.max_nodes = max_nodes
+        self.nodes: dict[str, GraphNode] = {}
+        self.edges: list[GraphEdge] = []
+        self.clusters: list[GraphCluster] = []
+        self.to_open: deque[_Place] = deque()
+
+    def build(self, root: BaseNode) -> GraphModel:
+        if kind_of(root) in FLOWS:
+            self.add(root, label(root), None)
+        else:
+            self.add_steps(root, None)
+        while self.to_open:
+            self.open(self.to_open.popleft())
+        return GraphModel(tuple(self.nodes.values()), tuple(self.edges), tuple(self.clusters))
+
+    def add(self, node: BaseNode, name: str, outer: "_Place | None") -> str:
+        """Add one node and return its id."""
+        path = id = name if outer is None else f"{outer.id}/{name}"
+        copies = 1
+        while id in self.nodes:  # names that hold a "/" or end in "#2" can give two nodes the same path
+            copies += 1
+            id = f"{path}#{copies}"
+        self.nodes[id] = _node(node, id, name, None if outer is None else outer.id)
+        if kind_of(node) in FLOWS:
+            self.to_open.append(_Place(node, id, outer))
+        return id
+
+    def open(self, flow: "_Place") -> None:
+        start = getattr(flow.node, "start_node", None)
+        repeats = next((outer.id for outer in flow.outside() if outer.node is flow.node), None)
+        if start is None or repeats is not None:
+            self.clusters.append(GraphCluster(flow.id, repeats=repeats))
+        elif len(self.nodes) > 1 and len(self.nodes) + len(reachable(start)) > self.max_nodes:
+            self.clusters.append(GraphCluster(flow.id, is_closed=True))
+        else:
+            ids = self.add_steps(start, flow)
+            self.clusters.append(GraphCluster(flow.id, ids[0], tuple(ids)))
+
+    def add_steps(self, start: BaseNode, outer: "_Place | None") -> list[str]:
+        """Add what is reached from ``start`` along the edges, with the edges, and return the ids."""
+        steps = reachable(start)
+        names = names_within(start)
+        ids = {id(step): self.add(step, names[id(step)], outer) for step in steps}
+        back = _back_edges(start)
+        for step in steps:
+            for action, target in step.successors.items():
+                is_back = (id(step), id(target)) in back
+                self.edges.append(GraphEdge(ids[id(step)], ids[id(target)], str(action), is_back))
+        return list(ids.values())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Place:
+    """A flow at one place of the graph, with the flows around it."""
+
+    node: BaseNode
+    id: str
+    outer: "_Place | None"
+
+    def outside(self) -> Iterator["_Place"]:
+        place = self.outer
+        while place is not None:
+            yield place
+            place = place.outer
+
+
+def _node(node: BaseNode, id: str, name: str, parent: str | None) -> GraphNode:
+    cls, kind = type(node), kind_of(node)
+    return GraphNode(
+        id=id,
+        name=name,
+        class_name=cls.__name__,
+        kind=kind,
+        doc=_doc(cls),
+        is_async=_is_async(node),
+        retries=_setting(node, "max_retries"),
+        concurrency=_setting(node, "max_concurrency") if kind in _FOR_EACH else 1,
+        parent=parent,
+    )
+
+
+def _doc(cls: type) -> str:
+    """The first line of the docstring nearest in the user's own node classes."""
+    for base in cls.__mro__:
+        own = vars(base)
+        if "_library_class" in own or not hasattr(base, "_kind"):
+            continue
+        if isinstance(own.get("__doc__"), str) and own["__doc__"].strip():
+            return str(own["__doc__"].strip().splitlines()[0].strip())
+    return ""
+
+
+def _is_async(node: BaseNode) -> bool:
+    try:
+        hooks = hooks_of(node)
+    except SignatureError:  # a hook was replaced by one that cannot be called: the run will say so
+        return False
+    names = {"prep": hooks.prep, "exec": hooks.exec, "post": hooks.post}
+    methods: Iterable[Any] = (
+        vars(node).get(name) or getattr(type(node), name, None) for role, name in names.items() if role in hooks.own
+    )
+    return any(inspect.iscoroutinefunction(method) for method in methods)
+
+
+def _setting(node: BaseNode, name: str) -> Any:
+    """A setting as the engine obeys it: in some dialects the class decides."""
+    obeyed = name in type(node)._dialect.settings
+    value = getattr(node if obeyed else type(node), name, 1)
+    return value if value is None or isinstance(value, int) else 1
+
+
+def _back_edges(start: BaseNode) -> set[tuple[int, int]]:
+    """The edges that lead back to a node on the way, in a depth-first walk along the edges as they were wired."""
+    back: set[tuple[int, int]] = set()
+    done: set[int] = set()
+    on_way = {id(start)}
+    stack = [(start, iter(start.successors.values()))]
+    while stack:
+        node, rest = stack[-1]
+        target = next(rest, None)
+        if target is None:
+            stack.pop()
+            on_way.discard(id(node))
+            done.add(id(node))
+        elif id(target) in on_way:
+            back.add((id(node), id(target)))
+        elif id(target) not in done:
+            on_way.add(id(target))
+            stack.append((target, iter(target.successors.values())))
+    return back

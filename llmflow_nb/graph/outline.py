@@ -1,0 +1,65 @@
+"""The graph as indented text: what is shown where nothing can be drawn, and what a screen reader reads."""
+
+from .model import FLOWS, GraphCluster, GraphEdge, GraphModel, GraphNode
+from .text import shown
+
+__all__ = ["outline_of"]
+
+
+def outline_of(model: GraphModel) -> str:
+    """Return one line per node, with a line below it for every edge.
+
+    ::
+
+        flow Chat, starts at Ask
+          Ask
+            then Answer
+          Answer, up to 3 attempts
+            on 'again' back to Ask
+    """
+    clusters = {cluster.id: cluster for cluster in model.clusters}
+    names = {node.id: shown(node.name) for node in model.nodes}
+    leaving: dict[str, list[GraphEdge]] = {}
+    for edge in model.edges:
+        leaving.setdefault(edge.source, []).append(edge)
+    lines: list[str] = []
+    # The edges of a flow come after its steps, so they wait here until the walk is back at the flow's depth.
+    open_flows: list[tuple[GraphNode, int]] = []
+
+    def edges_of(node: GraphNode, depth: int) -> None:
+        lines.extend("  " * (depth + 1) + _edge(edge, names) for edge in leaving.get(node.id, ()))
+
+    for node, depth in model.walk():
+        while open_flows and open_flows[-1][1] >= depth:
+            edges_of(*open_flows.pop())
+        lines.append("  " * depth + _line(node, clusters.get(node.id), names))
+        if node.kind in FLOWS:
+            open_flows.append((node, depth))
+        else:
+            edges_of(node, depth)
+    while open_flows:
+        edges_of(*open_flows.pop())
+    return "\n".join(lines)
+
+
+def _line(node: GraphNode, cluster: GraphCluster | None, names: dict[str, str]) -> str:
+    parts = [names[node.id], *(shown(note) for note in node.notes)]
+    if node.kind in FLOWS:
+        parts[0] = f"{node.kind.replace('_', ' ')} {parts[0]}"
+    if cluster is not None:
+        if cluster.start is not None:
+            parts.append(f"starts at {names[cluster.start]}")
+        elif cluster.repeats is not None:
+            parts.append("contains itself: this cannot run")
+        else:
+            parts.append("steps not shown" if cluster.is_closed else "no start node")
+    return ", ".join(parts)
+
+
+def _edge(edge: GraphEdge, names: dict[str, str]) -> str:
+    way = "then" if edge.action == "default" else f"on {shown(edge.action)!r}"
+    if edge.is_back:
+        way += " again" if edge.source == edge.target else " back to"
+    elif edge.action != "default":
+        way += " to"
+    return f"{way} {names[edge.target]}"

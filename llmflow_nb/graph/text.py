@@ -1,0 +1,25 @@
+"""Make a string of unknown origin fit to be shown: one line, of a sane length, with nothing in it that XML forbids."""
+
+import re
+
+__all__ = ["LABEL_LENGTH", "shown"]
+
+LABEL_LENGTH = 80
+
+# What XML 1.0 forbids (https://www.w3.org/TR/xml/#charsets), and the C1 controls, which it advises against.
+_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
+# Turn the reading direction of what follows: shown as text, so that a name cannot pose as another one.
+_BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def shown(text: str, length: int = LABEL_LENGTH) -> str:
+    r"""Return ``text`` as one line of at most ``length`` characters.
+
+    >>> shown("two\nlines"), shown("\x00a\u202eb"), shown("abcdef", 4)
+    ('two lines', 'a[U+202E]b', 'abc…')
+    """
+    text = text[: 4 * length]  # before any work on it: the text may be of any size
+    text = _FORBIDDEN.sub("", text)
+    text = _BIDI.sub(lambda found: f"[U+{ord(found[0]):04X}]", text)
+    text = " ".join(text.split())
+    return text if len(text) <= length else text[: length - 1] + "…"

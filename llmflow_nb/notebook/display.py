@@ -1,0 +1,56 @@
+"""How a flow shows itself when it is the last line of a cell."""
+
+import base64
+from html import escape
+
+from ..core.node import BaseNode
+from ..graph.model import FLOWS, GraphModel, graph_of
+from ..graph.render import DrawingError
+from ..graph.text import shown
+
+__all__ = ["mimebundle"]
+
+MAX_NODES = 200
+"""Nodes that are drawn; inner flows beyond are left closed."""
+MAX_TEXT = 20_000
+"""Characters of the outline."""
+
+
+def mimebundle(node: BaseNode) -> dict[str, str]:
+    """Return the graph in the forms that a front end can choose from. Never raises, and runs nothing of the user's.
+
+    The drawing is there twice: as an image in HTML, which is the only form that JupyterLab shows of a notebook that is
+    not trusted, and as plain SVG. The outline is there in any case; where nothing can be drawn, it says why.
+    """
+    try:
+        model = graph_of(node, max_nodes=MAX_NODES)
+        outline = model.outline()
+    except Exception as exc:
+        return {"text/plain": f"<{type(node).__name__}: its graph cannot be shown ({type(exc).__name__})>"}
+    if len(outline) > MAX_TEXT:
+        outline = outline[:MAX_TEXT].rpartition("\n")[0] + "\n(cut here; print(flow.graph().outline()) shows all)"
+    if len(model.nodes) > MAX_NODES:
+        return {"text/plain": f"{outline}\n(not drawn: {len(model.nodes)} nodes; flow.graph().svg() draws them all)"}
+    try:
+        svg = model.svg()
+    except DrawingError as exc:
+        return {"text/plain": f"{outline}\n({exc})"}
+    except Exception as exc:
+        return {"text/plain": f"{outline}\n(not drawn: {type(exc).__name__})"}
+    return {"text/html": image(svg, summary(model)), "image/svg+xml": svg, "text/plain": outline}
+
+
+def image(svg: str, text: str) -> str:
+    """Return an HTML image that holds the drawing itself, saved with the notebook, in need of no network."""
+    data = base64.b64encode(svg.encode()).decode()
+    return f'<img src="data:image/svg+xml;base64,{data}" alt="{escape(text)}" style="max-width: 100%">'
+
+
+def summary(model: GraphModel) -> str:
+    """Return a sentence in place of the picture.
+
+    The outline has the details; an image's description is read in one go.
+    """
+    steps = [node for node in model.nodes if node.kind not in FLOWS]
+    names = ", ".join(shown(node.name) for node in steps[:8]) + (", ..." if len(steps) > 8 else "")
+    return f"Graph of {shown(model.nodes[0].name)}: {names or 'no steps'}"
