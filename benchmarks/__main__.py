@@ -7,7 +7,10 @@ import platform
 import pstats
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
+from typing import Any
 
 from .measure import Result, alternate
 from .workloads import AT_ONCE, CALL_S, ROWS, Row
@@ -47,8 +50,12 @@ def main() -> None:
 
 
 def measure(row: Row, rounds: int) -> Result:
-    theirs = None if row.theirs is None else lambda: row.figure(row.theirs())
-    return alternate(lambda: row.figure(row.ours()), theirs, 1 if row.once else rounds)
+    def best(build: Callable[[], Any]) -> float:
+        figures = [row.figure(build()) for _ in range(row.best_of)]
+        return max(figures) if row.target is not None and row.target.at_least else min(figures)
+
+    theirs = None if row.theirs is None else partial(best, row.theirs)
+    return alternate(partial(best, row.ours), theirs, 1 if row.once else rounds)
 
 
 def cells(row: Row, result: Result) -> tuple[str, ...]:

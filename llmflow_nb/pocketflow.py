@@ -76,7 +76,7 @@ class Node(BaseNode, _node.Node):
 
     def __init__(self, max_retries: int = 1, wait: float = 0) -> None:
         """Keep the settings."""
-        _node.Node.__init__(self, max_retries, wait)
+        _node.keep_settings(self, max_retries=max_retries, wait=wait)
 
 
 class BatchNode(Node, _node.BatchNode):
@@ -95,7 +95,8 @@ class Flow(BaseNode, _flow.Flow):
 
     def __init__(self, start: _node.BaseNode | None = None) -> None:
         """Keep the start node."""
-        _flow.Flow.__init__(self, start, max_steps=None)
+        if start is not None:
+            self.start(start)
 
 
 class BatchFlow(Flow, _flow.BatchFlow):

@@ -31,7 +31,7 @@ class Doors:
         Args:
             shared: What the hooks read and write, usually a dict.
             executor: Any ``concurrent.futures.Executor`` to make the calls of ``exec`` in. Default: threads, where
-                ``max_concurrency`` or ``timeout`` asks for them.
+                ``max_concurrency`` or ``timeout`` asks for them. A ``timeout`` counts from when a call is submitted.
             subscribers: Objects that are told of every event of the run.
 
         Raises:
@@ -45,7 +45,10 @@ class Doors:
     async def run_async(
         self, shared: Any, *, executor: "Executor | None" = None, subscribers: "Iterable[Subscriber]" = ()
     ) -> Any:
-        """Run to the end on the caller's event loop and return the last action. As `run` otherwise."""
+        """Run to the end on the caller's event loop and return the last action. As `run` otherwise.
+
+        A plain ``def exec`` that is called one at a time runs on the loop too, and blocks it while it does.
+        """
         from ..runs.start import run_async
 
         return await run_async(_node(self), shared, executor=executor, subscribers=subscribers)

@@ -114,4 +114,4 @@ def warn(message: str) -> None:
     package = __name__.partition(".")[0]
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:
         frame, level = frame.f_back, level + 1
-    warnings.warn(message, FlowWarning, stacklevel=level - 1)
+    warnings.warn(message, FlowWarning, stacklevel=level)

@@ -112,7 +112,7 @@ def read_hooks(cls: type) -> Hooks:
     """
     dialect: Dialect = cls._dialect  # type: ignore[attr-defined]
     names = {role: _nearest(cls, role, getattr(dialect, role)) for role in ROLES}
-    own = frozenset(role for role in ROLES if not _is_default(_owner(cls, names[role])))
+    own = frozenset(role for role in ROLES if not is_library_class(_owner(cls, names[role])))
     _check_count(cls, names["prep"], "prep", 1, "prep(self, shared)")
     _check_count(cls, names["post"], "post", 3, "post(self, shared, prep_res, exec_res)")
     return Hooks(
@@ -134,7 +134,7 @@ def _nearest(cls: type, role: str, names: tuple[str, ...]) -> str:
     """The name whose definition is nearest in the method resolution order; the preferred one within a class."""
     for base in cls.__mro__:
         here = [name for name in names if name in base.__dict__]
-        if {"exec_fallback", "process_after_fail"} <= set(here) and not _is_default(base):
+        if {"exec_fallback", "process_after_fail"} <= set(here) and not is_library_class(base):
             raise SignatureError(
                 f"{base.__qualname__} defines both exec_fallback and process_after_fail, which are the same hook; "
                 "keep one."
@@ -148,8 +148,8 @@ def _owner(cls: type, name: str) -> type:
     return next(base for base in cls.__mro__ if name in base.__dict__)
 
 
-def _is_default(cls: type) -> bool:
-    """Whether a class is one of the library's own, whose hooks are defaults."""
+def is_library_class(cls: type) -> bool:
+    """Whether a class is one of the library's own: its hooks are defaults, its settings those of the engine."""
     return "_library_class" in cls.__dict__
 
 
@@ -183,7 +183,7 @@ def _shape_of(method: Callable[..., Any], drop: int) -> _Shape | None:
 
 def _check_count(cls: type, name: str, role: str, count: int, want: str) -> None:
     owner = _owner(cls, name)
-    if _is_default(owner):
+    if is_library_class(owner):
         return
     shape = _shape(owner, name)
     if shape is None or (shape.required <= count and (shape.star or shape.total >= count)):
@@ -197,7 +197,7 @@ def _takes_shared(cls: type, name: str, count: int, args: tuple[str, ...], diale
     """Whether the hook wants ``shared`` before its ``count`` other arguments."""
     nearest: _Shape | None = None
     for base in cls.__mro__:
-        if name not in base.__dict__ or _is_default(base):
+        if name not in base.__dict__ or is_library_class(base):
             continue
         shape = _shape(base, name)
         nearest = nearest or shape
@@ -242,7 +242,14 @@ def _set_on_object(node: Any, hooks: Hooks, names: list[str]) -> Hooks:
         method = node.__dict__[name]
         changes[role] = name
         if role in ("exec", "fallback"):
-            decided = _decide(_shape_of(method, drop=0), 1 if role == "exec" else 2)
+            shape = _shape_of(method, drop=0)
+            decided = _decide(shape, 1 if role == "exec" else 2)
+            if decided is None and shape is not None and not shape.star:
+                args = ("prep_res",) if role == "exec" else ("prep_res", "exc")
+                raise SignatureError(
+                    f"{type(node).__qualname__}: {name}{shape.text} cannot be called; set on an object, it must take "
+                    f"({', '.join(args)}) or ({', '.join(('shared', *args))})."
+                )
             if decided is not None:
                 changes[f"{role}_takes_shared"] = decided
             changes[f"{role}_is_async"] = inspect.iscoroutinefunction(method)

@@ -27,7 +27,10 @@ class BaseNode(Doors):
 
     name: str | None = None
     grace: float = 5.0
-    """Seconds that calls in flight get to finish after another one failed; their results are kept."""
+    """Seconds that calls in flight get to finish after another one failed; their results are kept.
+
+    Read from the node or flow that is run, for the whole run.
+    """
 
     params: Mapping[str, Any]
     successors: dict[str, "BaseNode"]
@@ -80,7 +83,8 @@ class BaseNode(Doors):
         if not isinstance(action, str) or not action:
             raise WiringTypeError(f"Action must be a string that is not empty, not {action!r}.")
         if getattr(type(node), "_kind", None) is None:
-            found = f"the class {node.__name__}; add ()" if isinstance(node, type) else f"a {type(node).__name__}"
+            found = f"the class {node.__name__}" if isinstance(node, type) else f"a {type(node).__name__}"
+            found += "; add ()" if hasattr(node, "_kind") else ""
             raise WiringTypeError(f"{self!r} - {action!r} >> needs a node or a flow as its target, not {found}.")
         known = self.successors.get(action)
         if known is not None:

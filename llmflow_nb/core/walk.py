@@ -1,9 +1,12 @@
 """Which nodes a flow reaches, what to call them there, and whether it contains itself."""
 
+import itertools
+
 from .errors import WiringError
+from .hooks import hooks_of
 from .node import BaseNode, kind_of, label
 
-__all__ = ["check_containment", "names_within", "reachable"]
+__all__ = ["check_flows", "names_within", "reachable"]
 
 
 def reachable(start: BaseNode | None) -> list[BaseNode]:
@@ -21,11 +24,13 @@ def reachable(start: BaseNode | None) -> list[BaseNode]:
 def names_within(start: BaseNode | None) -> dict[int, str]:
     """Return ``{id(node): name}`` for the nodes reached from ``start``; a name met again becomes ``Name#2``."""
     names: dict[int, str] = {}
-    taken: dict[str, int] = {}
+    taken: set[str] = set()
     for node in reachable(start):
         name = label(node)
-        taken[name] = taken.get(name, 0) + 1
-        names[id(node)] = name if taken[name] == 1 else f"{name}#{taken[name]}"
+        if name in taken:
+            name = next(f"{name}#{n}" for n in itertools.count(2) if f"{name}#{n}" not in taken)
+        taken.add(name)
+        names[id(node)] = name
     return names
 
 
@@ -34,12 +39,13 @@ def inner_flows(flow: BaseNode) -> list[BaseNode]:
     return [node for node in reachable(getattr(flow, "start_node", None)) if kind_of(node) in ("flow", "batch_flow")]
 
 
-def check_containment(root: BaseNode) -> None:
-    """Refuse a flow that is, at some depth, a step of itself.
+def check_flows(root: BaseNode) -> None:
+    """Refuse, before anything runs, a flow that has no start or that is, at some depth, a step of itself.
 
     Raises:
-        WiringError: Shows the way from the flow back to itself.
+        WiringError: Names the flow without a start, or shows the way from the flow back to itself.
     """
+    _check_start(root)
     done: set[int] = set()
     open_ids: set[int] = {id(root)}
     stack = [(root, iter(inner_flows(root)))]
@@ -58,5 +64,17 @@ def check_containment(root: BaseNode) -> None:
                 f"{label(inner)} contains itself: {path}. Nothing was run; wire the inner step to another flow."
             )
         elif id(inner) not in done:
+            _check_start(inner)
             open_ids.add(id(inner))
             stack.append((inner, iter(inner_flows(inner))))
+
+
+def _check_start(flow: BaseNode) -> None:
+    """A flow with a prep of its own may set its start there; any other one has it by now, or never."""
+    if kind_of(flow) in ("flow", "batch_flow") and flow.start_node is None and "prep" not in hooks_of(flow).own:  # type: ignore[attr-defined]
+        raise no_start(flow, label(flow))
+
+
+def no_start(flow: BaseNode, path: str) -> WiringError:
+    """The error of a flow without a start."""
+    return WiringError(f"{path} has no start node; write {type(flow).__name__}(start=node) or flow.start(node).")

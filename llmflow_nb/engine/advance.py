@@ -14,6 +14,7 @@ running. State is kept in the frame and not in local variables, so that an excep
 
 from asyncio import CancelledError
 from collections.abc import Mapping
+from contextlib import suppress
 from time import perf_counter as clock
 from types import CoroutineType
 from typing import Any
@@ -157,7 +158,9 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                         return _pause(position)
 
                 if phase <= POST:
-                    if plan.plain_names:
+                    if not plan.has_post:
+                        action = None
+                    elif plan.plain_names:
                         action = visit.post(shared, frame.prep_res, frame.exec_res)
                     else:
                         action = getattr(visit, plan.hooks.post)(shared, frame.prep_res, frame.exec_res)
@@ -168,7 +171,7 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
 
                 if phase <= POSTED:
                     action = frame.action
-                    if action is not None and action.__class__ is not str and not plan.any_action:
+                    if action is not None and action.__class__ is not str:
                         _check_action(plan, action)
                     if mask and mask & AFTER_POST:
                         frame.phase = LEAVE
@@ -178,7 +181,7 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                     action = frame.action
                     # fmt: off
                     record((plan, params, action, frame.attempts, frame.status,
-                            frame.t_start, frame.t_prepared, frame.t_executed, clock()))
+                            frame.t_start, frame.t_prepared, frame.t_executed, now := clock()))
                     # fmt: on
                     if watched:
                         setup.tell(Event("visit_finished", plan.path, visit.params, None, 0, frame.status, action))
@@ -196,22 +199,21 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                         phase = ARRIVE
                         continue
                     value = frame.result if plan.is_flow else frame.exec_res
-                    if _walk_ended(position, setup, value, action):
+                    if _walk_ended(position, setup, value, action, now):
                         return END
+                    if frames[-1] is frame and frame.phase == ARRIVE:  # the next param set of the same walk
+                        node, params, phase = frame.node, frame.params, ARRIVE
+                        continue
                     break
 
-                if phase == EXPAND and inline and frame.owner.inline:
-                    exec_ = getattr(frame.flow, frame.owner.hooks.exec)
-                    exec_res = exec_(shared, frame.element) if frame.owner.exec_takes_shared else exec_(frame.element)
-                    if exec_res.__class__ is CoroutineType:
-                        return _hand_over_expansion(position, frame, exec_res)
-                    frame.exec_res = exec_res
-                elif phase == EXPAND:
-                    return _hand_over_expansion(position, frame, None)
+                if phase == EXPAND:
+                    need = _call_expansion(position, frame)
+                    if need:
+                        return need
                 elif frame.work is not None:
-                    frame.exec_res = frame.work.results[0]
-                frame.work = None
-                _expand(position, setup, frame, frame.exec_res)
+                    frame.exec_res, frame.work = frame.work.results[0], None
+                if _expand(position, setup, frame, frame.exec_res):
+                    return END
                 break
         except BaseException as exc:
             outcome = _recover(position, setup, exc)
@@ -255,10 +257,23 @@ def _hand_over(position: Position, frame: Frame, coroutine: Any, error: Exceptio
     return CALLS
 
 
-def _hand_over_expansion(position: Position, frame: Frame, coroutine: Any) -> str:
-    frame.work = Batch.single(frame.owner, frame.base_params, frame.element)
-    if coroutine is not None:
-        frame.work.begun = (frame.element, coroutine, None, clock())
+def _call_expansion(position: Position, frame: Frame) -> str:
+    """Call the exec of a batch flow for its element: on the spot, or by the driver. Empty: it is done already."""
+    owner, element = frame.owner, frame.element
+    began = clock()
+    begun: tuple[Any, Any, BaseException | None, float] | None = None
+    if owner.inline and position.inline:
+        exec_ = getattr(frame.flow, owner.hooks.exec)
+        try:
+            frame.exec_res = exec_(position.shared, element) if owner.exec_takes_shared else exec_(element)
+        except Exception as exc:
+            begun = element, None, exc, began
+        else:
+            if frame.exec_res.__class__ is not CoroutineType:
+                return ""
+            begun = element, frame.exec_res, None, began
+    frame.work = Batch.single(owner, frame.base_params, element)
+    frame.work.begun = begun
     frame.phase = EXPANDED
     return CALLS
 
@@ -278,13 +293,15 @@ def _begin_exec(position: Position, setup: Setup, frame: Frame) -> str:
         sets = open_items(plan, frame.visit.params, items, f"{what} (a BatchFlow)", keep=True)
         sets.actions = []
         setup.recorder.batch_opened(sets)
+        if sets.is_async or iter_is_self(items):
+            frame.prep_res = sets.items  # as for a batch node, below
         inner = _enter(frame, plan)  # also where the sets run beside each other, to find out now that there is no start
         if sets.is_async or (plan.limit != 1 and setup.concurrent):
             frame.work = sets
             return SETS
         inner.sets = sets
         position.frames.append(inner)
-        if not _next_set(setup, inner):
+        if not _next_set(setup, inner, clock()):
             _walks_ended(position, setup)
         return _PUSHED
     frame.work = open_items(plan, frame.params, items, f"{what} (a BatchNode)", keep=plan.keep)
@@ -367,22 +384,21 @@ def _enter(frame: Frame, plan: Plan) -> Frame:
     """Return the frame of a walk through the flow that is visited."""
     flow = frame.visit
     start = plan.require_start(flow)
-    params = flow.params if flow.params.__class__ is Params else Params(flow.params)
-    return Frame(plan, flow, params, start)
+    return Frame(plan, flow, Params(flow.params), start)
 
 
 def branch(position: Position, setup: Setup, element: Any) -> Position:
     """Return the position of one param set of the batch flow that is visited, to run beside others."""
     frame = position.frames[-1]
     inner = _enter(frame, frame.plan)
-    _begin_set(inner, element)
+    _begin_set(inner, element, clock())
     return Position(position.shared, [inner], inline=False)
 
 
-def _begin_set(frame: Frame, element: Any) -> None:
+def _begin_set(frame: Frame, element: Any, now: float) -> None:
     frame.element = element
     frame.set_open = True
-    frame.set_started = clock()
+    frame.set_started = now
     frame.steps = 0
     frame.node = frame.start
     if frame.owner.expands and not frame.implicit:
@@ -422,12 +438,15 @@ def _merge(frame: Frame, element: Any) -> Params:
     return Params({**frame.base_params, key: element})
 
 
-def _expand(position: Position, setup: Setup, frame: Frame, given: Any) -> None:
-    """Go on with an element as the ``exec`` of its batch flow said: None, params, or elements of an inner batch."""
+def _expand(position: Position, setup: Setup, frame: Frame, given: Any) -> bool:
+    """Go on with an element as the ``exec`` of its batch flow said: None, params, or elements of an inner batch.
+
+    True: the position has ended.
+    """
     frame.phase = ARRIVE
     if given is None or isinstance(given, Mapping):
         frame.params = Params({**_merge(frame, frame.element), **(given or {})})
-        return
+        return False
     if isinstance(given, str | bytes | bytearray) or not hasattr(type(given), "__iter__"):
         raise HookReturnError(
             f"{frame.owner.path}.exec returned a {type(given).__name__}; the exec of a BatchFlow returns None, a dict "
@@ -437,7 +456,7 @@ def _expand(position: Position, setup: Setup, frame: Frame, given: Any) -> None:
     if kind_of(frame.start) == "batch_flow":
         frame.params = _merge(frame, frame.element)
         frame.handed = elements
-        return
+        return False
     # The elements take the place of the one they were made of: only one of the two can be under item_key.
     if isinstance(frame.element, Mapping):
         frame.params = _merge(frame, frame.element)
@@ -447,11 +466,10 @@ def _expand(position: Position, setup: Setup, frame: Frame, given: Any) -> None:
     inner.sets.actions = []
     setup.recorder.batch_opened(inner.sets)
     position.frames.append(inner)
-    if not _next_set(setup, inner):
-        _walks_ended(position, setup)
+    return not _next_set(setup, inner, clock()) and _walks_ended(position, setup)
 
 
-def _next_set(setup: Setup, frame: Frame) -> bool:
+def _next_set(setup: Setup, frame: Frame, now: float) -> bool:
     """Begin the next param set of this frame; False when there is none."""
     sets = frame.sets
     assert sets is not None
@@ -461,7 +479,7 @@ def _next_set(setup: Setup, frame: Frame) -> bool:
         if setup.subscribers:
             place = sets.taken - 1
             setup.tell(Event("param_set_started", frame.owner.path, frame.base_params, place, value=element))
-        _begin_set(frame, element)
+        _begin_set(frame, element, now)
         return True
     sets.exhausted = True
     return False
@@ -483,8 +501,11 @@ def _settle_set(
         setup.tell(Event("param_set_finished", frame.owner.path, frame.base_params, place, 0, status, value, error))
 
 
-def _walk_ended(position: Position, setup: Setup, value: Any, action: Any) -> bool:
-    """Take up what a walk came to, one level further out. True: the position has ended."""
+def _walk_ended(position: Position, setup: Setup, value: Any, action: Any, now: float) -> bool:
+    """Take up what a walk came to, one level further out. True: the position has ended.
+
+    One clock reading ends the visit, ends its param set and begins the next.
+    """
     frames = position.frames
     frame = frames[-1]
     sets = frame.sets
@@ -493,10 +514,10 @@ def _walk_ended(position: Position, setup: Setup, value: Any, action: Any) -> bo
             _settle_set(setup, frame, "ok", value, action)
         else:  # the same without its call: a flow of cheap nodes over many params spends its time here
             sets.results.append(value)
-            sets.seconds.append(clock() - frame.set_started)
+            sets.seconds.append(now - frame.set_started)
             sets.actions.append(action)  # type: ignore[union-attr]
             frame.set_open = False
-        return False if _next_set(setup, frame) else _walks_ended(position, setup)
+        return False if _next_set(setup, frame, now) else _walks_ended(position, setup)
     if len(frames) == 1:
         position.result, position.action = value, action
         return True
@@ -514,7 +535,7 @@ def _walks_ended(position: Position, setup: Setup) -> bool:
     _check_all_failed(frame.owner, frame.sets, "param sets")  # before the frame is gone, for it may keep that too
     frames.pop()
     if frame.implicit:
-        return _walk_ended(position, setup, frame.sets.results, None)
+        return _walk_ended(position, setup, frame.sets.results, None, clock())
     below = frames[-1]
     below.exec_res = below.result = frame.sets.results
     below.phase = EXECED
@@ -533,7 +554,7 @@ def _recover(position: Position, setup: Setup, error: BaseException) -> str:
     first = error
     while _unwind(position, setup, error):
         try:
-            ended = not _next_set(setup, position.frames[-1]) and _walks_ended(position, setup)
+            ended = not _next_set(setup, position.frames[-1], clock()) and _walks_ended(position, setup)
         except Exception as worse:
             error = worse
         else:
@@ -576,7 +597,10 @@ def cancel(position: Position, setup: Setup) -> None:
 
 def _close_visit(setup: Setup, frame: Frame, status: str, error: BaseException) -> None:
     plan, now = frame.plan, clock()
-    attempts = frame.work.attempts if frame.work is not None and plan.kind != "batch_flow" else frame.attempts
+    if frame.work is not None and not plan.is_flow:
+        attempts = frame.work.attempts
+    else:  # exec was not come to where prep did not end, or gave no items
+        attempts = int(not (plan.kind == "batch_node" or (plan.has_prep and frame.t_prepared == frame.t_start)))
     prepared = frame.t_prepared if frame.t_prepared >= frame.t_start else now  # else a reading of an earlier visit
     executed = frame.t_executed if frame.t_executed >= prepared else now
     row = (plan, frame.visit.params, None, attempts, status, frame.t_start, prepared, executed, now)
@@ -590,7 +614,8 @@ def note_where(setup: Setup, error: BaseException, path: str, detail: str = "") 
     """Say on the user's exception where it happened, once in a run."""
     if id(error) not in setup.noted and isinstance(error, Exception):
         setup.noted[id(error)] = error
-        error.add_note(f"in {path.replace('/', ' > ')}{detail}; what was finished is in .last_run")
+        with suppress(Exception):  # not every exception lets itself be written on, and it must come out as it is
+            error.add_note(f"in {path.replace('/', ' > ')}{detail}; what was finished is in .last_run")
 
 
 def _check_all_failed(plan: Plan, batch: Batch, what: str) -> None:
@@ -602,7 +627,7 @@ def _check_all_failed(plan: Plan, batch: Batch, what: str) -> None:
 
 
 def _check_action(plan: Plan, action: Any) -> None:
-    if isinstance(action, str):
+    if isinstance(action, str) or (plan.any_action and getattr(type(action), "__hash__", None) is not None):
         return
     name = type(action).__name__
     if isinstance(action, CoroutineType):

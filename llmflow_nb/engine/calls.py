@@ -64,6 +64,11 @@ class Call:
         """The attempt under way, from 0; in the fallback the last one. What ``cur_retry`` says."""
         return self.failures - self.in_fallback
 
+    @property
+    def max_retries(self) -> int:
+        """Attempts in all. The exec of a batch flow, which has no such setting, is tried once."""
+        return self.target.max_retries if hasattr(type(self.target), "max_retries") else 1
+
     def hook(self, shared: Any) -> tuple[str, tuple[Any, ...], bool]:
         """Return the method to call now, its arguments, and whether it is ``async def``."""
         hooks = self.plan.hooks
@@ -80,7 +85,7 @@ class Call:
         """
         self.failures += 1
         self.error = error
-        if self.failures >= getattr(self.target, "max_retries", 1):
+        if self.failures >= self.max_retries:
             return None
         wait = self.target.wait
         seconds = wait(self.failures) if callable(wait) else wait
@@ -101,8 +106,7 @@ class Call:
         if not self.batch.is_single:
             of = "" if self.batch.total is None else f" of {self.batch.total}"
             parts += f", item {self.place + 1}{of} (row {self.place})"
-        most = getattr(self.target, "max_retries", 1)
-        return f"{parts}, attempt {self.failures} of {most}" if most > 1 else parts
+        return f"{parts}, attempt {self.failures} of {self.max_retries}" if self.max_retries > 1 else parts
 
 
 def invoke(target: Any, name: str, args: tuple[Any, ...], attempt: int) -> Any:
@@ -112,8 +116,11 @@ def invoke(target: Any, name: str, args: tuple[Any, ...], attempt: int) -> Any:
 
 
 def portable(target: Any) -> Any:
-    """Return a copy of a node to send elsewhere: without its edges, which would take the whole flow along."""
+    """Return a copy of a node to send elsewhere.
+
+    Without its edges, which would take the whole flow along, and without what only the engine here needs.
+    """
     twin = object.__new__(type(target))
-    attributes = {k: v for k, v in target.__dict__.items() if k not in ("limiter", "last_run", "start_node")}
-    twin.__dict__.update(attributes, successors={})
+    left_here = ("limiter", "wait", "last_run", "start_node")
+    twin.__dict__.update({k: v for k, v in target.__dict__.items() if k not in left_here}, successors={})
     return twin

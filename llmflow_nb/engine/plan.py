@@ -5,10 +5,9 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from typing import Any
 
-from ..core.errors import WiringError
-from ..core.hooks import hooks_of
+from ..core.hooks import hooks_of, is_library_class
 from ..core.node import BaseNode, check_setting, kind_of, label
-from ..core.walk import names_within
+from ..core.walk import names_within, no_start
 from .events import Event, Recorder, Subscriber
 
 __all__ = ["Plan", "Setup"]
@@ -27,7 +26,7 @@ class Plan:
         inline: Whether ``exec`` may be called on the spot.
         direct: The same, of a plain node with plainly named hooks.
         is_flow: Whether it is a flow of either kind.
-        has_prep: Whether there is a ``prep`` to call.
+        has_prep, has_post: Whether there is one to call, other than the default that does nothing.
         limit: Calls (or param sets) in flight at once; None for no bound.
         expands: Whether this is a `BatchFlow` with an ``exec`` of its own.
         children: For a flow: the plans of its steps, by ``id`` of the node.
@@ -42,6 +41,7 @@ class Plan:
         "direct",
         "exec_takes_shared",
         "expands",
+        "has_post",
         "has_prep",
         "hooks",
         "inline",
@@ -68,11 +68,14 @@ class Plan:
         self.cls = type(node)
         self.kind = kind_of(node)
         dialect = self.cls._dialect
+        library_class = next(base for base in self.cls.__mro__ if is_library_class(base))
 
         def setting(which: str, default: Any) -> Any:
+            if not hasattr(library_class, which):  # not of this kind: what a node has under that name is its own affair
+                return default
             if which not in dialect.settings:
-                return getattr(self.cls, which, default)
-            value = getattr(node, which, default)
+                return getattr(library_class, which)
+            value = getattr(node, which)
             if value is not default:
                 check_setting(node, which, value)
             return value
@@ -102,7 +105,8 @@ class Plan:
         )
         self.direct = self.inline and self.kind == "node" and self.plain_names
         self.is_flow = self.kind in ("flow", "batch_flow")
-        self.has_prep = "prep" in hooks.own or self.kind == "batch_flow"
+        self.has_prep = "prep" in hooks.own or self.is_flow
+        self.has_post = "post" in hooks.own or self.is_flow
         self.children: dict[int, Plan] = {}
         self.names: dict[int, str] | None = None
 
@@ -132,9 +136,7 @@ class Plan:
         """
         start: BaseNode | None = flow.start_node
         if start is None:
-            raise WiringError(
-                f"{self.path} has no start node; write {self.cls.__name__}(start=node) or flow.start(node)."
-            )
+            raise no_start(flow, self.path)
         return start
 
 

@@ -11,7 +11,7 @@ It decides and never waits. A driver asks it for a `turn`, waits for what is und
 
 import heapq
 import itertools
-from asyncio import CancelledError
+from asyncio import CancelledError, Task
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,7 +26,7 @@ from .advance import AWAIT, BOUNDARY, CALLS, END, SETS, advance, branch, cancel,
 from .batch import Batch
 from .calls import Call, invoke, portable
 from .drivers.threads import DaemonThreads
-from .events import Event
+from .events import Event, EventKind
 from .plan import Setup
 from .position import EXPANDED, Position
 
@@ -97,17 +97,24 @@ class Flight:
 
     def landed(self, value: Any, error: BaseException | None) -> None:
         """Come back with the outcome. Called in whatever thread the attempt ended in, even after the run is over."""
-        if value.__class__ is CoroutineType and self.live:  # it is going on, and so is its use of the limiter
-            self.loop.post((self, value, error))
-            return
-        self.free()
         self.loop.post((self, value, error))
+        # After that: the next one in the limiter's queue must not be woken before a failure is known.
+        if value.__class__ is not CoroutineType or not self.live:  # else it goes on, and so does its use of the limiter
+            self.free()
 
     def free(self) -> None:
         """Give the slot of the limiter back."""
         if self.ticket is not None:
             self.call.plan.limiter.give_back(self.ticket)
             self.ticket = None
+
+    def task_done(self, task: "Task[Any]") -> None:
+        """Come back with the outcome of a task."""
+        if task.cancelled():
+            self.landed(None, CancelledError())
+        else:
+            error = task.exception()
+            self.landed(None if error is not None else task.result(), error)
 
     def future_done(self, future: "Future[Any]") -> None:
         """Come back with the outcome of a future."""
@@ -129,6 +136,7 @@ class Scheduler:
         self.arrived: deque[Any] = deque()
         self.ended = False
         self.stopped = False
+        self.leaving: dict[Flight, None] = {}
         self._ready: deque[Strand] = deque()
         self._strands: dict[Strand, None] = {}
         self._flying: dict[Flight, None] = {}
@@ -198,8 +206,8 @@ class Scheduler:
         """Seconds until something may be due by the clock, an hour at most; None: nothing is."""
         return None if not self._timers else min(max(0.0, self._timers[0][0] - clock()), 3600.0)
 
-    def stop(self) -> "list[Flight]":
-        """Start nothing any more, keep what has arrived, let go of the rest. Return the tasks that were cancelled."""
+    def stop(self) -> None:
+        """Start nothing any more, keep what has arrived, let go of the rest."""
         self.stopped = True
         self._asked = None
         while self.arrived:
@@ -208,9 +216,9 @@ class Scheduler:
             if isinstance(flight.handle, Future) and flight.handle.done() and not flight.handle.cancelled():
                 error = flight.handle.exception()
                 self._keep(flight, None if error else flight.handle.result(), error)
-        left = list(self._flying)
-        for flight in left:
+        for flight in list(self._flying):
             self._let_go(flight)
+            self._tell_attempt(flight.call, "cancelled")
             self._close_call(flight.call)
         for call in list(self._waiting):
             self._stop_waiting(call)
@@ -218,9 +226,13 @@ class Scheduler:
         for strand in reversed(self._strands):
             cancel(strand.position, self.setup)
             if strand.parent is not None:
-                strand.parent.batch.settle(strand.place, "cancelled", None, 1, clock() - strand.started)
+                self._settle_set(strand.parent.batch, strand.place, "cancelled", None, clock() - strand.started)
         self._strands.clear()
-        return [flight for flight in left if flight.is_task]
+
+    def left(self, flight: Flight | None) -> None:
+        """Take note, after the end, that a task which was cancelled has ended."""
+        if flight is not None:
+            self.leaving.pop(flight, None)
 
     def close(self) -> None:
         """Send the threads home."""
@@ -269,13 +281,25 @@ class Scheduler:
             cancel(strand.position, self.setup)
         batch = parent.batch
         failed_at = strand.position.failed_at if error is not None else None
-        batch.settle(strand.place, status, value, 1, clock() - strand.started, error, failed_at)
         assert batch.actions is not None
         batch.actions[strand.place] = strand.position.action
-        if self.setup.subscribers:
-            plan = batch.plan
-            self.setup.tell(Event("param_set_finished", plan.path, batch.params, strand.place, 0, status, value, error))
+        self._settle_set(batch, strand.place, status, value, clock() - strand.started, error, failed_at)
         self._one_done(parent, error, failed_at)
+
+    def _settle_set(
+        self,
+        batch: Batch,
+        place: int,
+        status: str,
+        value: Any,
+        seconds: float,
+        error: BaseException | None = None,
+        failed_at: str | None = None,
+    ) -> None:
+        batch.settle(place, status, value, 1, seconds, error, failed_at)
+        if self.setup.subscribers:
+            path, params = batch.plan.path, batch.params
+            self.setup.tell(Event("param_set_finished", path, params, place, 0, status, value, error))
 
     def _halted(self, strand: Strand | None) -> bool:
         """Whether nothing may be started any more for a strand, because it or one around it is draining."""
@@ -331,7 +355,7 @@ class Scheduler:
             try:
                 position = branch(strand.position, self.setup, element)
             except Exception as exc:
-                batch.settle(place, "failed", None, 1, 0.0, exc, batch.plan.path)
+                self._settle_set(batch, place, "failed", None, 0.0, exc, batch.plan.path)
                 self._one_done(strand, exc, batch.plan.path, feed=False)
                 return
             child = Strand(position, strand, place)
@@ -345,7 +369,7 @@ class Scheduler:
         target = frame.flow if frame.phase == EXPANDED else frame.visit
         call = Call(strand, strand.batch.plan, target, strand.batch, place, item)
         if self.setup.subscribers:
-            self._tell("call_started", call, value=item)
+            self._tell("call_started", call, 0, "", item)
         return call
 
     def _one_done(
@@ -370,13 +394,18 @@ class Scheduler:
         for call in [c for c in self._waiting if self._is_within(c.strand, strand)]:
             self._stop_waiting(call)
             self._settle(call, "cancelled", None, call.error)
+        if self.setup.executor is not None:
+            self._give_up(strand, lambda flight: isinstance(flight.handle, Future) and flight.handle.cancel())
         if any(self._is_within(flight.call.strand, strand) for flight in self._flying):
-            self._later(self.setup.grace, lambda: self._end_grace(strand))
+            self._later(self.setup.grace, lambda: self._give_up(strand, lambda flight: True))
 
-    def _end_grace(self, strand: Strand) -> None:
+    def _give_up(self, strand: Strand, which: Callable[[Flight], bool]) -> None:
+        """Let go of attempts of a strand: of all when its grace is over, before that of those queued in an executor."""
         for flight in [f for f in self._flying if self._is_within(f.call.strand, strand)]:
-            self._let_go(flight)
-            self._settle(flight.call, "cancelled", None, flight.call.error)
+            if which(flight):
+                self._let_go(flight)
+                self._tell_attempt(flight.call, "cancelled")
+                self._settle(flight.call, "cancelled", None, flight.call.error)
 
     @staticmethod
     def _is_within(strand: Strand | None, outer: Strand) -> bool:
@@ -429,8 +458,7 @@ class Scheduler:
         plan, executor = call.plan, self.setup.executor
         if call.started is None:
             call.started = clock()
-        if self.setup.subscribers:
-            self._tell("attempt_started", call, value=call.item)
+        self._tell_attempt(call, "started", value=call.item)
         flight = Flight(call, self.loop)
         if is_async or (plan.limit == 1 and plan.timeout is None and executor is None and call.strand.position.inline):
             self._run_here(flight, name, args)
@@ -444,6 +472,7 @@ class Scheduler:
                 future = executor.submit(invoke, portable(call.target), name, args, call.attempt)
         except Exception as exc:
             flight.free()
+            self._tell_attempt(call, "failed", error=exc)
             self._settle(call, "failed", None, exc)
             return
         flight.handle = future
@@ -465,8 +494,8 @@ class Scheduler:
         if value.__class__ is CoroutineType:
             self._await_attempt(flight, value)
         else:
-            flight.free()
             self.arrived.append((flight, value, error))
+            flight.free()
 
     def _await_attempt(self, flight: Flight, coroutine: Any) -> None:
         """Go on with an attempt that turned out to be a coroutine."""
@@ -481,6 +510,7 @@ class Scheduler:
             coroutine.close()
             self._flying.pop(flight)
             flight.free()
+            self._tell_attempt(flight.call, "failed", error=exc)
             self._settle(flight.call, "failed", None, exc)
         else:
             self._set_alarm(flight)
@@ -500,10 +530,11 @@ class Scheduler:
         del self._flying[flight]
         flight.live = False
         if flight.is_task:
+            self.leaving[flight] = None
             self.loop.cancel([flight])
         elif flight.handle is None:
             flight.free()
-        elif not flight.handle.cancel():
+        elif not flight.handle.cancelled() and not flight.handle.cancel():
             self.setup.recorder.abandoned += 1
 
     def _take_up(self, flight: Flight | None, value: Any, error: BaseException | None) -> None:
@@ -512,6 +543,7 @@ class Scheduler:
             self._ask_again(value)
             return
         if not flight.live:
+            self.leaving.pop(flight, None)
             return
         call = flight.call
         if error is None and value.__class__ is CoroutineType:  # a plain function that returned one
@@ -521,8 +553,7 @@ class Scheduler:
         flight.live = False
         self._flying.pop(flight, None)
         if error is None:
-            if self.setup.subscribers:
-                self._tell("attempt_finished", call, "fallback" if call.in_fallback else "ok", value)
+            self._tell_attempt(call, "ok", value)
             self._settle(call, "fallback" if call.in_fallback else "ok", value, call.error)
         elif isinstance(error, Exception):
             self._attempt_failed(call, error)
@@ -536,13 +567,12 @@ class Scheduler:
         if call.in_fallback:
             self._settle(call, "failed", None, error)
             return
+        self._tell_attempt(call, "failed", error=error)
         try:
             seconds = call.attempt_failed(error)
         except Exception as exc:
             self._settle(call, "failed", None, exc)
             return
-        if self.setup.subscribers:
-            self._tell("attempt_finished", call, "failed", error=error)
         if self._halted(call.strand):
             self._settle(call, "failed", None, error)
         elif seconds is None and call.has_fallback:
@@ -562,14 +592,18 @@ class Scheduler:
             self._start(call)
 
     def _settle(self, call: Call, status: str, value: Any, error: BaseException | None) -> None:
+        """Enter what came of a call, and let its strand go on."""
+        if status == "failed" and error is not None and not self._keeps(call.batch):
+            note_where(self.setup, error, call.plan.path, call.where())
+        self._enter(call, status, value, error)
+        self._one_done(call.strand, error if status == "failed" else None, call.plan.path)
+
+    def _enter(self, call: Call, status: str, value: Any, error: BaseException | None) -> None:
         seconds = clock() - call.started if call.started is not None else 0.0
         attempts = call.failures + (status == "ok") or 1
         call.batch.settle(call.place, status, value, attempts, seconds, error)
-        if status == "failed" and error is not None and not self._keeps(call.batch):
-            note_where(self.setup, error, call.plan.path, call.where())
         if self.setup.subscribers:
-            self._tell("call_finished", call, status, value, error)
-        self._one_done(call.strand, error if status == "failed" else None)
+            self._tell("call_finished", call, 0, status, value, error)
 
     # ---- stopping ----------------------------------------------------------------------------------------------------
 
@@ -582,27 +616,34 @@ class Scheduler:
         call = flight.call
         if value.__class__ is CoroutineType:
             value.close()
+            flight.free()
+            self._tell_attempt(call, "cancelled")
             self._close_call(call)
         elif error is None:
-            status = "fallback" if call.in_fallback else "ok"
-            call.batch.settle(
-                call.place, status, value, call.failures + (status == "ok"), clock() - (call.started or clock())
-            )
+            self._tell_attempt(call, "ok", value)
+            self._enter(call, "fallback" if call.in_fallback else "ok", value, call.error)
         else:
+            self._tell_attempt(call, "failed", error=error)
             call.failures += not call.in_fallback
-            call.batch.settle(call.place, "failed", None, call.failures, clock() - (call.started or clock()), error)
+            self._enter(call, "failed", None, error)
 
     def _close_call(self, call: Call) -> None:
-        seconds = clock() - call.started if call.started is not None else 0.0
-        call.batch.settle(call.place, "cancelled", None, max(call.failures, 1), seconds, call.error)
+        self._enter(call, "cancelled", None, call.error)
 
     def _later(self, seconds: float, action: Callable[[], None]) -> None:
         heapq.heappush(self._timers, (clock() + seconds, next(self._ticks), action))
 
+    # ---- events ------------------------------------------------------------------------------------------------------
+
+    def _tell_attempt(self, call: Call, status: str, value: Any = None, error: BaseException | None = None) -> None:
+        """Tell that an attempt of ``exec`` started or finished. The fallback is none."""
+        if self.setup.subscribers and not call.in_fallback:
+            kind: EventKind = "attempt_started" if status == "started" else "attempt_finished"
+            self._tell(kind, call, call.failures + 1, "" if status == "started" else status, value, error)
+
     def _tell(
-        self, kind: Any, call: Call, status: str = "", value: Any = None, error: BaseException | None = None
+        self, kind: EventKind, call: Call, attempt: int, status: str, value: Any, error: BaseException | None = None
     ) -> None:
-        index = None if call.batch.is_single else call.place
-        attempt = call.failures + (kind == "attempt_started")
+        place = None if call.batch.is_single else call.place
         params = call.batch.params
-        self.setup.tell(Event(kind, call.plan.path, params, index, attempt, status, value, error))
+        self.setup.tell(Event(kind, call.plan.path, params, place, attempt, status, value, error))

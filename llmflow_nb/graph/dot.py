@@ -17,16 +17,30 @@ from .text import shown
 __all__ = ["dot_of"]
 
 INK = "#1f2937"
-GREY = "#808080"
+GREY = "#7a7a7a"
 FONT = "Helvetica,Arial,sans-serif"
+LINE_LENGTH = 30
+BLANK = "\u00a0"  # keeps a label off its line: no-break, since SVG drops others at the ends
 LONGEST_ROW = 6
 """Nodes up to which the graph runs from left to right: a short one fits the width of a cell, a long one its length."""
 
 _STYLES = {
     "node": {"shape": "box", "style": "rounded,filled", "color": "#5b7db1", "fillcolor": "#e6eefa"},
-    "batch_node": {"shape": "box3d", "style": "filled", "color": "#b58a3c", "fillcolor": "#fdf1d8"},
+    "batch_node": {
+        "shape": "box3d",
+        "style": "filled",
+        "color": "#b58a3c",
+        "fillcolor": "#fdf1d8",
+        "margin": "0.18,0.1",
+    },
     "flow": {"shape": "box", "style": "rounded,filled,dashed", "color": "#7a7a7a", "fillcolor": "#f1f1f1"},
-    "batch_flow": {"shape": "box3d", "style": "filled,dashed", "color": "#7a7a7a", "fillcolor": "#f1f1f1"},
+    "batch_flow": {
+        "shape": "box3d",
+        "style": "filled,dashed",
+        "color": "#7a7a7a",
+        "fillcolor": "#f1f1f1",
+        "margin": "0.18,0.1",
+    },
 }
 
 
@@ -35,28 +49,38 @@ def dot_of(model: GraphModel) -> str:
     return _Writer(model).write()
 
 
-def quoted(text: str) -> str:
-    r"""Return ``text`` as a DOT string that shows exactly that text.
+def quoted(*lines: str, end: str = "") -> str:
+    r"""Return the lines as one DOT string that shows exactly that text.
 
     The backslash would begin an escape, and the ampersand a character reference, which Graphviz reads in every label.
 
-    >>> print(quoted('<a href="x">&amp;' + "\\"))
-    "<a href=\"x\">&amp;amp;\\"
+    Args:
+        lines: What `shown` returned: no line breaks within.
+        end: The escape that ends a line, which sets its alignment. Default: centred.
+
+    >>> print(quoted('<a href="x">&amp;' + "\\"), quoted("two", "lines"))
+    "<a href=\"x\">&amp;amp;\\" "two\nlines"
     """
-    text = text.replace("\\", "\\\\").replace('"', '\\"').replace("&", "&amp;").replace("\n", "\\n")
+    escaped = [line.replace("\\", "\\\\").replace('"', '\\"').replace("&", "&amp;") for line in lines]
+    text = end.join([*escaped, ""]) if end else "\\n".join(escaped)
     return f'"{text}"'
 
 
-def label_of(node: GraphNode, cluster: GraphCluster | None) -> str:
-    """Return the lines to write on a node, joined by a newline: its name, and what else there is to say of it."""
+def lines_of(node: GraphNode, cluster: GraphCluster | None) -> list[str]:
+    """Return what to write on a node: its name, and in the lines below it what else there is to say of it."""
     notes = [shown(note) for note in node.notes]
     if cluster is not None and not cluster.members:
         if cluster.repeats is not None:
             notes.append("contains itself")
         else:
             notes.append("steps not shown" if cluster.is_closed else "no start node")
-    name = shown(node.name) or "(no name)"
-    return f"{name}\n{', '.join(notes)}" if notes else name
+    lines = [shown(node.name)]
+    for note in notes:
+        if len(lines) == 1 or len(lines[-1]) + len(note) > LINE_LENGTH:
+            lines.append(note)
+        else:
+            lines[-1] += f", {note}"
+    return lines
 
 
 class _Writer:
@@ -74,9 +98,9 @@ class _Writer:
         direction = "LR" if boxes <= LONGEST_ROW else "TB"
         self._put(0, "digraph {")
         self._put(1, f"graph [id=all rankdir={direction} compound=true bgcolor=transparent pad=0.1")
-        self._put(2, "nodesep=0.3 ranksep=0.4 margin=10 labeljust=l")
+        self._put(2, "nodesep=0.3 ranksep=0.35 margin=0 labeljust=l")
         self._put(2, f'fontname="{FONT}" fontsize=11 fontcolor="{GREY}" color="{GREY}" style=rounded]')
-        self._put(1, f'node [fontname="{FONT}" fontsize=11 fontcolor="{INK}" margin="0.15,0.06" height=0.4]')
+        self._put(1, f'node [fontname="{FONT}" fontsize=11 fontcolor="{INK}" margin="0.18,0.06" height=0.4]')
         self._put(1, f'edge [fontname="{FONT}" fontsize=10 fontcolor="{GREY}" color="{GREY}" arrowsize=0.7]')
         around: list[str] = []  # what closes the frames around the place where the walk is
         for node, depth in self.model.walk():
@@ -101,11 +125,13 @@ class _Writer:
     def _begin(self, flow: GraphNode, depth: int) -> str:
         """Begin the frame of a flow, with its start, and return what ends it."""
         id, cluster = self.ids[flow.id], self.clusters[flow.id]
-        label = quoted(label_of(flow, cluster))
+        label = quoted(*lines_of(flow, cluster), end="\\l")
         if flow.id in self.loops:
             self._put(depth, f'p{id} [id=p{id} shape=point width=0.01 color="{GREY}"]')
         self._put(depth, f"subgraph cluster_{id} {{")
-        if flow.kind == "batch_flow":  # a second frame: Graphviz knows no double border of a cluster
+        if flow.id == self.model.nodes[0].id and lines_of(flow, cluster) == ["Flow"]:
+            self._put(depth + 1, f'graph [id={id} label="" peripheries=0 margin=0]')  # nothing that a frame would tell
+        elif flow.kind == "batch_flow":  # a second frame: Graphviz knows no double border of a cluster
             self._put(depth, f'graph [id={id} label="" margin=4]')
             self._put(depth, f"subgraph cluster_{id}i {{")
             self._put(depth + 1, f"graph [id={id}i label={label} margin=10]")
@@ -119,7 +145,8 @@ class _Writer:
     def _node(self, node: GraphNode, depth: int) -> None:
         id = self.ids[node.id]
         style = " ".join(f'{key}="{value}"' for key, value in _STYLES[node.kind].items())
-        self._put(depth, f"{id} [id={id} label={quoted(label_of(node, self.clusters.get(node.id)))} {style}]")
+        self._put(depth, f"{id} [id={id} label={quoted(*lines_of(node, self.clusters.get(node.id)))}")
+        self._put(depth + 1, f"{style}]")
 
     def _edge(self, i: int, edge: GraphEdge) -> None:
         tail, tail_at = self._tail(edge.source)
@@ -129,8 +156,7 @@ class _Writer:
             point = f"p{self.ids[edge.source]}"
             self._put(1, f"{tail} -> {point} [id=e{i}t{tail_at} arrowhead=none]")
             tail, tail_at = point, ""
-        # Blanks keep the label off the line.
-        label = "" if edge.action == "default" else f" label={quoted(f' {shown(edge.action)} ')}"
+        label = "" if edge.action == "default" else f" label={quoted(BLANK + shown(edge.action) + BLANK)}"
         self._put(1, f"{tail} -> {head} [id=e{i}{label}{tail_at}{head_at}]")
 
     def _head(self, id: str) -> tuple[str, str]:

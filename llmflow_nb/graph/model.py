@@ -19,6 +19,7 @@ from .text import shown
 __all__ = ["GraphCluster", "GraphEdge", "GraphModel", "GraphNode", "graph_of"]
 
 FLOWS = ("flow", "batch_flow")
+PLAIN_CLASS = {"node": "Node", "batch_node": "BatchNode", "flow": "Flow", "batch_flow": "BatchFlow"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class GraphNode:
     def notes(self) -> tuple[str, ...]:
         """What else there is to say of the node, in words."""
         notes = []
-        if self.class_name not in (self.name.partition("#")[0], _PLAIN_CLASS[self.kind]):
+        if self.class_name not in (self.name.partition("#")[0], PLAIN_CLASS[self.kind]):
             notes.append(self.class_name)
         if self.kind in _FOR_EACH:
             notes.append(_FOR_EACH[self.kind])
@@ -64,7 +65,6 @@ class GraphNode:
         return tuple(notes)
 
 
-_PLAIN_CLASS = {"node": "Node", "batch_node": "BatchNode", "flow": "Flow", "batch_flow": "BatchFlow"}
 _FOR_EACH = {"batch_node": "for each item", "batch_flow": "for each param set"}
 
 

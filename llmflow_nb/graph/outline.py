@@ -1,6 +1,6 @@
 """The graph as indented text: what is shown where nothing can be drawn, and what a screen reader reads."""
 
-from .model import FLOWS, GraphCluster, GraphEdge, GraphModel, GraphNode
+from .model import FLOWS, PLAIN_CLASS, GraphCluster, GraphEdge, GraphModel, GraphNode
 from .text import shown
 
 __all__ = ["outline_of"]
@@ -45,7 +45,8 @@ def outline_of(model: GraphModel) -> str:
 def _line(node: GraphNode, cluster: GraphCluster | None, names: dict[str, str]) -> str:
     parts = [names[node.id], *(shown(note) for note in node.notes)]
     if node.kind in FLOWS:
-        parts[0] = f"{node.kind.replace('_', ' ')} {parts[0]}"
+        kind = node.kind.replace("_", " ")
+        parts[0] = kind if node.name == PLAIN_CLASS[node.kind] else f"{kind} {parts[0]}"
     if cluster is not None:
         if cluster.start is not None:
             parts.append(f"starts at {names[cluster.start]}")

@@ -38,12 +38,13 @@ class Drawing:
     reason: str = ""
 
 
-def draw(dot: str, backend: str | None = None) -> Drawing:
+def draw(dot: str, backend: str | None = None, seconds: float = SECONDS) -> Drawing:
     """Draw a graph; say why if it cannot be drawn.
 
     Args:
         dot: The graph in the DOT language.
         backend: "dot", "wasi", "none" or "auto". Default: what ``LLMFLOW_NB_GRAPHVIZ`` says, else "auto".
+        seconds: How long it may take, for each of the ways.
     """
     backend = backend or os.environ.get("LLMFLOW_NB_GRAPHVIZ", "").strip().lower() or "auto"
     if backend not in _BACKENDS:
@@ -51,21 +52,21 @@ def draw(dot: str, backend: str | None = None) -> Drawing:
     reasons = []
     for render in _BACKENDS[backend]:
         try:
-            return Drawing(render(dot))
+            return Drawing(render(dot, seconds))
         except DrawingError as exc:
             reasons.append(str(exc))
     return Drawing(None, "; ".join(reasons) or "drawing is switched off by LLMFLOW_NB_GRAPHVIZ=none")
 
 
 @lru_cache(maxsize=64)
-def _render_dot(dot: str) -> str:
+def _render_dot(dot: str, seconds: float) -> str:
     program = shutil.which("dot")
     if program is None:
         raise DrawingError("the dot program of Graphviz is not on the PATH")
     try:
-        done = subprocess.run([program, "-Tsvg"], input=dot.encode(), capture_output=True, timeout=SECONDS, check=False)
+        done = subprocess.run([program, "-Tsvg"], input=dot.encode(), capture_output=True, timeout=seconds, check=False)
     except subprocess.TimeoutExpired:
-        raise DrawingError(f"dot took longer than {SECONDS:g} s") from None
+        raise DrawingError(f"dot took longer than {seconds:g} s") from None
     except OSError as exc:
         raise DrawingError(f"dot cannot be started ({type(exc).__name__})") from None
     if done.returncode or b"<svg" not in done.stdout:
@@ -79,9 +80,9 @@ def _first_line(text: str) -> str:
 
 
 @lru_cache(maxsize=64)
-def _render_wasi(dot: str) -> str:
+def _render_wasi(dot: str, seconds: float) -> str:
     with _wasi.lock:
-        return _wasi.render(dot)
+        return _wasi.render(dot, seconds)
 
 
 _BACKENDS: dict[str, tuple[Any, ...]] = {
@@ -103,24 +104,30 @@ class _Wasi:
         self.lock = threading.Lock()
         self.backend: Any = None
 
-    def render(self, dot: str) -> str:
+    def render(self, dot: str, seconds: float) -> str:
         if self.backend is None:
             self.backend = self._make()
         backend = self.backend
-        # wasmtime looks at its epoch as it runs, and traps when the epoch passes the store's deadline.
-        timer = threading.Timer(SECONDS, backend._engine.increment_epoch)
+        late = threading.Event()
+
+        def stop() -> None:
+            late.set()
+            backend._engine.increment_epoch()  # wasmtime looks at it as it runs, and traps at the store's deadline
+
+        timer = threading.Timer(seconds, stop)
         timer.daemon = True
         try:
             backend._session.store.set_epoch_deadline(1)
             timer.start()
             svg: str = backend.render(dot, format="svg", engine="dot").decode(errors="replace")
         except BaseException as exc:
-            late = timer.finished.is_set()
             self.backend = None
             if not isinstance(exc, Exception):
                 raise
             why = (
-                f"took longer than {SECONDS:g} s" if late else f"failed: {str(exc).strip().partition(chr(10))[0][:200]}"
+                f"took longer than {seconds:g} s"
+                if late.is_set()
+                else f"failed: {str(exc).strip().partition(chr(10))[0][:200]}"
             )
             raise DrawingError(f"Graphviz as WebAssembly {why}") from None
         finally:

@@ -26,6 +26,7 @@ ATTRIBUTES = (
 # fmt: on
 # Numbers, words, colours, lists of them. "url(...)" would refer to something.
 _VALUE = re.compile(r"(?!.*url)[\w\s.,#%()+-]*", re.IGNORECASE | re.DOTALL)
+SMALL = "9"
 _SPACE = "{http://www.w3.org/2000/svg}"
 
 
@@ -69,24 +70,41 @@ def clean(svg: str, titles: Mapping[str, str]) -> str:
         if isinstance(element, str):
             out.append(element)
             continue
-        name = str(element.tag).removeprefix(_SPACE)
+        name = _name(element)
         if name not in ELEMENTS or name == "title":
             continue
         space = ' xmlns="http://www.w3.org/2000/svg"' if element is root else ""
-        out.append(f"<{name}{space}{''.join(_attributes(element, prefix))}>")
+        out.append(f"<{name}{space}{_attributes(element, prefix)}>")
         if element.get("id") in titles:
             out.append(f"<title>{escape(titles[element.attrib['id']])}</title>")
         if name == "text":
             out.append(escape(element.text or ""))
-        stack.append(f"</{name}>\n" if name != "svg" else "</svg>")
+        if element.get("class") in ("node", "cluster"):
+            _set_notes_small(element)
+        stack.append("</svg>" if element is root else f"</{name}>\n")
         stack.extend(reversed(element))
     return "".join(out)
 
 
-def _attributes(element: ElementTree.Element, prefix: str) -> list[str]:
+def _name(element: ElementTree.Element) -> str:
+    return str(element.tag).removeprefix(_SPACE)
+
+
+def _attributes(element: ElementTree.Element, prefix: str) -> str:
     found = []
     for name in ATTRIBUTES:
         value = element.get(name)
-        if value is not None and _VALUE.fullmatch(value):
-            found.append(f' {name}="{prefix if name == "id" else ""}{escape(value)}"')
-    return found
+        if value is None or not _VALUE.fullmatch(value):
+            continue
+        if name == "id":
+            value = prefix + value
+        elif value == "transparent":  # no colour of SVG 1.1, and black to some programs
+            value = "none"
+        found.append(f' {name}="{escape(value)}"')
+    return "".join(found)
+
+
+def _set_notes_small(group: ElementTree.Element) -> None:
+    """Set the lines below the name in smaller type. Graphviz has one size for a label, so there is room for sure."""
+    for line in [child for child in group if _name(child) == "text"][1:]:
+        line.set("font-size", SMALL)

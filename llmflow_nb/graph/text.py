@@ -13,7 +13,7 @@ _BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def shown(text: str, length: int = LABEL_LENGTH) -> str:
-    r"""Return ``text`` as one line of at most ``length`` characters.
+    r"""Return ``text`` as one line of 1 to ``length`` characters; "\ufffd" where nothing of it can be seen.
 
     >>> shown("two\nlines"), shown("\x00a\u202eb"), shown("abcdef", 4)
     ('two lines', 'a[U+202E]b', 'abc…')
@@ -22,4 +22,4 @@ def shown(text: str, length: int = LABEL_LENGTH) -> str:
     text = _FORBIDDEN.sub("", text)
     text = _BIDI.sub(lambda found: f"[U+{ord(found[0]):04X}]", text)
     text = " ".join(text.split())
-    return text if len(text) <= length else text[: length - 1] + "…"
+    return (text or "\ufffd") if len(text) <= length else text[: length - 1] + "…"

@@ -26,7 +26,8 @@ def mimebundle(node: BaseNode) -> dict[str, str]:
         model = graph_of(node, max_nodes=MAX_NODES)
         outline = model.outline()
     except Exception as exc:
-        return {"text/plain": f"<{type(node).__name__}: its graph cannot be shown ({type(exc).__name__})>"}
+        name = shown(type(node).__name__)
+        return {"text/plain": f"<{name}: its graph cannot be shown ({type(exc).__name__})>"}
     if len(outline) > MAX_TEXT:
         outline = outline[:MAX_TEXT].rpartition("\n")[0] + "\n(cut here; print(flow.graph().outline()) shows all)"
     if len(model.nodes) > MAX_NODES:

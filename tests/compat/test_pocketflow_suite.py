@@ -1,4 +1,4 @@
-"""What PocketFlow promises holds here too: every test runs on `llmflow_nb.pocketflow` and on the real ``pocketflow`` package."""
+"""What PocketFlow promises holds here too: each test runs on `llmflow_nb.pocketflow` and on the real ``pocketflow``."""
 
 import asyncio
 import warnings
@@ -285,7 +285,7 @@ def test_no_param_sets(lib):
 def test_batch_flow_error(lib):
     """An error in a node leaves ``run`` with its own type."""
     keys, double = per_key(lib)
-    with pytest.raises(ValueError, match="^b is negative"):
+    with pytest.raises(ValueError, match=r"^b is negative"):
         keys(start=double()).run({"in": {"a": 1, "b": -1}})
 
 
@@ -437,7 +437,7 @@ def test_fallback_in_a_flow(lib, is_async):
 def test_no_fallback(lib, is_async):
     """Without a fallback the last error is raised."""
     node = failing(lib, is_async=is_async, failures=9, fallback=False)(max_retries=2)
-    with pytest.raises(ValueError, match="^attempt 2"):
+    with pytest.raises(ValueError, match=r"^attempt 2"):
         run(node, [], is_async=is_async)
 
 
@@ -589,7 +589,7 @@ def test_async_batch_flow(lib, name, given):
 def test_async_batch_flow_error(lib, name):
     """An error in a node leaves ``run_async`` with its own type."""
     keys, double = async_per_key(lib, name)
-    with pytest.raises(ValueError, match="^b is negative") as caught:
+    with pytest.raises(ValueError, match=r"^b is negative") as caught:
         run_async(keys(start=double()).run_async({"in": {"a": 1, "b": -1, "c": 1}, "out": {}}))
     assert type(caught.value) is ValueError
 
@@ -678,7 +678,7 @@ def test_parallel_error(lib):
             raise ValueError("item 2")
         return item
 
-    with pytest.raises(ValueError, match="^item 2") as caught:
+    with pytest.raises(ValueError, match=r"^item 2") as caught:
         run_async(parallel_node(lib, work).run_async({"in": range(4)}))
     assert type(caught.value) is ValueError
 
@@ -758,12 +758,12 @@ def test_parallel_flows_of_parallel_nodes_error(lib):
             raise ValueError("item 2")
         return item
 
-    with pytest.raises(ValueError, match="^item 2"):
+    with pytest.raises(ValueError, match=r"^item 2"):
         run_async(batches(lib, work).run_async({"batches": [[1, 2], [3]], "done": {}}))
 
 
 def test_parallel_flows_resume_in_order(lib):
-    """Flows of different sizes go on in the order in which they began, so results 0 to n - 1 are always there together."""
+    """Flows of different sizes go on in the order in which they began: results 0 to n - 1 are always there together."""
 
     async def work(item):
         await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""Programs in the style of PocketFlow's first version run: ``exec(self, shared, x)``, ``process_after_fail``, ``add_successor``."""
+"""Programs in the style of PocketFlow's first version run: ``exec(self, shared, x)``, ``process_after_fail``."""
 
 import asyncio
 
@@ -265,7 +265,7 @@ def test_no_param_sets(lib):
 def test_error_leaves_a_batch_flow_as_it_is(lib):
     """An error in a node leaves ``run`` with its own type."""
     keys, double = per_key(lib)
-    with pytest.raises(ValueError, match="^b is negative") as caught:
+    with pytest.raises(ValueError, match=r"^b is negative") as caught:
         keys(start=double()).run({"in": {"a": 1, "b": -1}})
     assert type(caught.value) is ValueError
 
@@ -341,7 +341,7 @@ def test_no_process_after_fail(lib):
         def exec(self, shared, prep_res):
             raise ValueError("no")
 
-    with pytest.raises(ValueError, match="^no"):
+    with pytest.raises(ValueError, match=r"^no"):
         Fails(max_retries=2).run({})
 
 
@@ -472,7 +472,7 @@ def test_async_batch_flow(given):
 
 def test_async_batch_flow_error():
     """An error in ``post_async`` leaves ``run_async`` with its own type."""
-    with pytest.raises(ValueError, match="^b is negative"):
+    with pytest.raises(ValueError, match=r"^b is negative"):
         asyncio.run(AsyncKeys(start=AsyncDouble()).run_async({"in": {"a": 1, "b": -1}}))
 
 

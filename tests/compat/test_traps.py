@@ -21,7 +21,7 @@ class Counted(names.AsyncParallelBatchNode):
     failures = 9
 
     async def prep_async(self, shared):
-        return "abcd"[:0] or list("abcd")
+        return list("abcd")
 
     async def exec_async(self, shared, item):
         shared[item] = shared.get(item, 0) + 1
@@ -98,7 +98,7 @@ def test_three_argument_fallback():
 @pytest.mark.parametrize("cls", [names.Node, names.BatchNode, names.AsyncNode, names.AsyncParallelBatchNode])
 def test_no_attempts_are_refused(cls):
     """``max_retries=0`` is an error at construction rather than an ``exec`` that is never called."""
-    with pytest.raises(SettingError, match="max_retries=0.*1 \\(try once\\) or more"):
+    with pytest.raises(SettingError, match=r"max_retries=0.*1 \(try once\) or more"):
         cls(max_retries=0)
 
 
@@ -362,11 +362,10 @@ def test_nothing_comes_between_post_and_the_next_prep():
 
 def test_calls_in_flight_are_kept_after_a_failure():
     """When one parallel call fails, the others are waited for, and what they gave is in ``last_run``."""
-    failed = asyncio.Event
 
     class Paid(names.AsyncParallelBatchNode):
         async def prep_async(self, shared):
-            shared["failed"] = failed()
+            shared["failed"] = asyncio.Event()
             return ["bad", "good", "good too"]
 
         async def exec_async(self, shared, item):
@@ -409,6 +408,62 @@ def test_calls_that_take_too_long_are_let_go_after_a_failure():
     assert [item.status for item in node.last_run.batch(node)] == ["failed", "cancelled"]
 
 
+def test_one_flow_on_several_event_loops():
+    """Nothing that belongs to one event loop stays on a node: a flow runs on one loop after another, and then without."""
+
+    class Items(names.AsyncParallelBatchNode):
+        async def prep_async(self, shared):
+            return [1, 2, 3]
+
+        async def exec_async(self, item):
+            await asyncio.sleep(0)
+            return item
+
+        async def post_async(self, shared, prep_res, exec_res):
+            shared.extend(exec_res)
+
+    flow, shared = names.AsyncFlow(start=Items()), []
+    asyncio.run(flow.run_async(shared))
+    asyncio.run(flow.run_async(shared))
+    flow.run(shared)
+    assert shared == [1, 2, 3] * 3
+
+
+def test_two_runs_of_one_flow_side_by_side():
+    """Two runs of the same flow object on one loop know nothing of each other."""
+
+    class Items(names.AsyncBatchNode):
+        async def prep_async(self, shared):
+            self.mine = shared["items"]
+            return self.mine
+
+        async def exec_async(self, item):
+            await asyncio.sleep(0)
+            return item * 2
+
+        async def post_async(self, shared, prep_res, exec_res):
+            shared["out"] = (self.mine, exec_res)
+
+    async def both():
+        await asyncio.gather(flow.run_async(one), flow.run_async(two))
+
+    flow, one, two = names.AsyncFlow(start=Items()), {"items": [1, 2, 3]}, {"items": [4]}
+    asyncio.run(both())
+    assert one["out"] == ([1, 2, 3], [2, 4, 6])
+    assert two["out"] == ([4], [8])
+
+
+def test_async_flow_in_a_plain_flow():
+    """An async flow may be a step of a plain one, and the other way round."""
+    leaf = Leaf()
+    plain = names.Flow(start=names.AsyncFlow(start=names.Flow(start=leaf)))
+    plain.set_params({"n": 3})
+    shared = []
+    assert plain.run(shared) == "leaf"
+    assert asyncio.run(plain.run_async(shared)) == "leaf"
+    assert shared == [3, 3]
+
+
 # ---- the edges -------------------------------------------------------------------------------------------------------
 
 
@@ -416,7 +471,9 @@ def test_calls_that_take_too_long_are_let_go_after_a_failure():
 @pytest.mark.parametrize("cls", [names.Node, names.AsyncFlow])
 def test_private_overrides_are_refused(hook, cls):
     """An override of a private method is refused when the class is created: nothing would call it."""
-    with pytest.raises(SignatureError, match=f"Traced.{hook} would never be called: llmflow_nb has no such method") as e:
+    with pytest.raises(
+        SignatureError, match=f"Traced.{hook} would never be called: llmflow_nb has no such method"
+    ) as e:
         type("Traced", (cls,), {hook: lambda self, *args: None})
     assert isinstance(e.value, FlowError)
 
@@ -465,7 +522,7 @@ def test_a_list_is_no_action():
 
     node = Wrong()
     node >> names.Node()
-    with pytest.raises(TypeError, match="Flow/Wrong.post returned a list; an action is"):
+    with pytest.raises(TypeError, match=r"Flow/Wrong.post returned a list; an action is"):
         names.Flow(start=node).run({})
 
 

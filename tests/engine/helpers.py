@@ -1,4 +1,4 @@
-"""What the engine's tests share: one batch node in every way of running it, and signals that threads and tasks can wait for."""
+"""What the engine's tests share: a batch node in every way of running it, and signals for threads and tasks."""
 
 import asyncio
 import threading
@@ -71,15 +71,17 @@ class Signal:
 
 
 class When:
-    """A subscriber that sets a signal at the first event of a kind and status."""
+    """A subscriber that sets a signal when it has been told so many events of a kind and status."""
 
-    def __init__(self, kind: str, status: str = "") -> None:
-        self.kind, self.status = kind, status
+    def __init__(self, kind: str, status: str = "", *, times: int = 1) -> None:
+        self.kind, self.status, self.left = kind, status, times
         self.signal = Signal()
 
     def handle(self, event: Any) -> None:
         if event.kind == self.kind and (not self.status or event.status == self.status):
-            self.signal.set()
+            self.left -= 1
+            if self.left == 0:
+                self.signal.set()
 
 
 class Square(Items):

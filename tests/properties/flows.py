@@ -10,7 +10,7 @@ import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import MISSING, dataclass, fields
-from typing import Any
+from typing import Any, NoReturn
 
 from hypothesis import strategies as st
 
@@ -71,6 +71,9 @@ class Step:
         shown = [f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if self._differs(f)]
         return f"Step({', '.join(shown)})"
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(repr(self))
+
     def _differs(self, field: Any) -> bool:
         return field.default is MISSING or getattr(self, field.name) != field.default
 
@@ -101,6 +104,8 @@ class World:
         self.trace: list[tuple[Any, ...]] = []
         self.threads: set[tuple[int, bool]] = set()
         self.attempts: Counter[Any] = Counter()
+        self.results: list[Any] = []
+        self.raised: set[str] = set()
         self.in_flight: Counter[Any] = Counter()
         self.peaks: defaultdict[Any, int] = defaultdict(int)
 
@@ -131,6 +136,10 @@ class World:
         if self.longest is not None and len(self.trace) > self.longest:
             raise TooLong
 
+    def fail(self, text: str) -> NoReturn:
+        self.raised.add(text)
+        raise Boom(text)
+
     # ---- the hooks ---------------------------------------------------------------------------------------------------
 
     def prep(self, step: Step, visit: Any, shared: Any) -> Any:
@@ -140,7 +149,7 @@ class World:
         self.note("prep", step.name, walk, count, getattr(visit, "memo", None))
         visit.memo = count
         if count == step.prep_fails:
-            raise Boom(f"prep of {step.name} {walk} visit {count}")
+            self.fail(f"prep of {step.name} {walk} visit {count}")
         if step.kind == "batch_node":
             return self._source(step, walk, count, [(count, i) for i in range(step.size)])
         if step.kind == "batch_flow":
@@ -154,7 +163,7 @@ class World:
             for i, item in enumerate(items):
                 self.note("pull", step.name, walk, count, i)
                 if i == step.source_fails:
-                    raise Boom(f"source of {step.name} {walk} visit {count} at {i}")
+                    self.fail(f"source of {step.name} {walk} visit {count} at {i}")
                 yield item
 
         async def pulls_async() -> Any:
@@ -176,9 +185,10 @@ class World:
         self.note("exec", *which, attempt, None if expands else visit.cur_retry)
         number = int(place[-1]) if expands else place if step.kind == "batch_node" else count - 1
         if attempt <= step.failures[number % len(step.failures)]:
-            raise Boom(f"exec of {step.name} {walk} visit {count} item {place} attempt {attempt}")
+            self.fail(f"exec of {step.name} {walk} visit {count} item {place} attempt {attempt}")
         if not expands:
-            return (step.name, *item)
+            self.results.append((*which, result := (step.name, *item)))
+            return result
         outcome = step.expand[number % len(step.expand)]
         if outcome is None:
             return None
@@ -196,8 +206,11 @@ class World:
         count = getattr(visit, "memo", None)
         self.note("fallback", step.name, walk, count, place, str(exc), retry)
         if step.fallback == "fails":
-            raise Boom(f"fallback of {step.name} {walk} visit {count} item {place}")
-        return {f"{step.name}_instead": place} if step.kind == "batch_flow" else ("instead of", step.name, *item)
+            self.fail(f"fallback of {step.name} {walk} visit {count} item {place}")
+        if step.kind == "batch_flow":
+            return {f"{step.name}_instead": place}
+        self.results.append((step.name, walk, count, place, result := ("instead of", step.name, *item)))
+        return result
 
     def post(self, step: Step, visit: Any, shared: Any, prep_res: Any, exec_res: Any) -> Any:
         walk, count = walk_of(visit.params), getattr(visit, "memo", 0)
@@ -206,7 +219,7 @@ class World:
         self.note("post", step.name, walk, count, seen, copy.copy(exec_res))
         shared["result", step.name, walk, count] = exec_res
         if count and count == step.post_fails:
-            raise Boom(f"post of {step.name} {walk} visit {count}")
+            self.fail(f"post of {step.name} {walk} visit {count}")
         return step.actions[min(count, len(step.actions)) - 1]
 
     # ---- calls in flight ---------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The driver on the caller's event loop."""
 
 import asyncio
+import threading
 from contextvars import Context
 from typing import Any
 
@@ -8,7 +9,7 @@ from ..advance import BOUNDARY, END, advance
 from ..plan import Setup
 from ..position import Position
 from ..scheduler import Flight, Scheduler
-from .loop import outcome_of
+from .sync import CLEAN_UP
 
 __all__ = ["drive_async"]
 
@@ -18,12 +19,21 @@ class _OnLoop:
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
+        self.thread = threading.get_ident()
         self.wake = asyncio.Event()
+        self._beat()
         self.arrived: Any = None
+
+    def _beat(self) -> None:
+        """Wake the loop five times a second.
+
+        A kernel's handler of an interrupt only leaves a callback with the loop, which does not look at it while asleep.
+        """
+        self.heart = self.loop.call_later(0.2, self._beat)
 
     def spawn(self, flight: Flight, coroutine: Any, context: Context | None) -> None:
         flight.handle = task = self.loop.create_task(coroutine, context=context)
-        task.add_done_callback(lambda task: flight.landed(*outcome_of(task)))
+        task.add_done_callback(flight.task_done)
 
     def cancel(self, flights: list[Flight]) -> None:
         for flight in flights:
@@ -31,11 +41,7 @@ class _OnLoop:
 
     def post(self, token: Any) -> None:
         self.arrived.append(token)
-        try:
-            here = asyncio.get_running_loop() is self.loop
-        except RuntimeError:
-            here = False
-        if here:
+        if threading.get_ident() == self.thread:
             self.wake.set()
         elif not self.loop.is_closed():
             self.loop.call_soon_threadsafe(self.wake.set)
@@ -65,12 +71,13 @@ async def drive_async(position: Position, setup: Setup, mask: int = 0) -> str:
                 return scheduler.came_to
             await _wait(backend, scheduler.patience())
     except BaseException:
-        tasks = [flight.handle for flight in scheduler.stop()]
-        if tasks:
-            await asyncio.wait(tasks, timeout=0.5)
+        scheduler.stop()
         raise
     finally:
+        if scheduler.leaving:  # tasks that were cancelled get a moment to clean up
+            await asyncio.wait([flight.handle for flight in scheduler.leaving], timeout=CLEAN_UP)
         scheduler.close()
+        backend.heart.cancel()
 
 
 async def _outcome(coroutine: Any) -> tuple[Any, BaseException | None]:

@@ -14,9 +14,11 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from ...core.errors import NestedLoopError
-from ..scheduler import Flight
 
-__all__ = ["LoopThread", "take"]
+__all__ = ["LoopThread", "Start", "outcome_of", "take"]
+
+Start = tuple[Any, Context, list[Any], Callable[[Any], None]]
+"""A coroutine to start: its context, a box to put the task into, and whom to hand the task when it is done."""
 
 # A lock that is waited for cannot be interrupted on Windows, so there the wait is made of short ones.
 LONGEST_WAIT = 0.2 if sys.platform == "win32" else None
@@ -73,33 +75,29 @@ class LoopThread:
         """Run a coroutine to its end and return its value, or what it raised. An interrupt cancels it."""
         done: SimpleQueue[asyncio.Task[Any]] = SimpleQueue()
         task_box: list[asyncio.Task[Any]] = []
-        self._start(coroutine, copy_context(), task_box, done.put)
+        self.start([(coroutine, copy_context(), task_box, done.put)])
         try:
             task = take(done, None)
         except BaseException:
-            self.cancel(task_box)
+            self.cancel([task_box])
             with suppress(Empty):
                 take(done, 0.5)  # let it clean up
             raise
         return outcome_of(task)
 
-    def spawn(self, flight: Flight, coroutine: Any, context: Context | None) -> None:
-        """Start a coroutine for a flight, which it lands when it ends."""
-        box: list[asyncio.Task[Any]] = []
-        flight.handle = box
-        self._start(coroutine, context or copy_context(), box, lambda task: flight.landed(*outcome_of(task)))
+    def start(self, starts: "list[Start]") -> None:
+        """Start tasks, all of them in one go: waking the loop costs more than a task does."""
+        self.loop.call_soon_threadsafe(self._start, starts)
 
-    def _start(self, coroutine: Any, context: Context, box: list[Any], done: Callable[[Any], None]) -> None:
-        def start() -> None:
+    def _start(self, starts: "list[Start]") -> None:
+        for coroutine, context, box, done in starts:
             task = self.loop.create_task(coroutine, context=context)
             box.append(task)
             task.add_done_callback(done)
 
-        self.loop.call_soon_threadsafe(start)
-
-    def cancel(self, box: list[Any]) -> None:
-        """Cancel a task, by the box that it is in once it has started."""
-        self.loop.call_soon_threadsafe(lambda: [task.cancel() for task in box])
+    def cancel(self, boxes: list[list[Any]]) -> None:
+        """Cancel tasks, each by the box that it is in once it has started."""
+        self.loop.call_soon_threadsafe(lambda: [task.cancel() for box in boxes for task in box])
 
 
 def outcome_of(task: "asyncio.Task[Any]") -> tuple[Any, BaseException | None]:

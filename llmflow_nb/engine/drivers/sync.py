@@ -1,17 +1,21 @@
 """The driver that blocks its caller."""
 
 from contextlib import suppress
-from contextvars import Context
+from contextvars import Context, copy_context
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from ...core.errors import NestedLoopError
 from ..advance import BOUNDARY, END, advance
 from ..plan import Setup
 from ..position import Position
 from ..scheduler import Flight, Scheduler
-from .loop import LoopThread, take
+from .loop import LoopThread, Start, take
 
 __all__ = ["drive"]
+
+CLEAN_UP = 0.5
+"""Seconds that a cancelled task may take to end before it is left to itself."""
 
 
 class _Blocking:
@@ -20,13 +24,31 @@ class _Blocking:
     def __init__(self) -> None:
         self.inbox: SimpleQueue[Any] = SimpleQueue()
         self.post = self.inbox.put
+        self._starts: list[Start] = []
 
     def spawn(self, flight: Flight, coroutine: Any, context: Context | None) -> None:
-        LoopThread.get().spawn(flight, coroutine, context)
+        LoopThread.get()  # refuses here and now where it cannot work
+        box: list[Any] = []
+        flight.handle = box
+        self._starts.append((coroutine, context or copy_context(), box, flight.task_done))
+
+    def start(self) -> None:
+        """Start what was spawned since."""
+        if self._starts:
+            starts, self._starts = self._starts, []
+            LoopThread.get().start(starts)
 
     def cancel(self, flights: list[Flight]) -> None:
-        for flight in flights:
-            LoopThread.get().cancel(flight.handle)
+        self.start()  # a task that never ran would leave its coroutine behind
+        LoopThread.get().cancel([flight.handle for flight in flights])
+
+    def outcome(self, coroutine: Any) -> tuple[Any, BaseException | None]:
+        try:
+            loop = LoopThread.get()
+        except NestedLoopError:
+            coroutine.close()
+            raise
+        return loop.outcome(coroutine)
 
     def collect(self, scheduler: Scheduler) -> None:
         while not self.inbox.empty():
@@ -52,8 +74,9 @@ def drive(position: Position, setup: Setup, mask: int = 0) -> str:
         scheduler.begin(need)
         while True:
             coroutine = scheduler.turn()
+            backend.start()
             if coroutine is not None:
-                outcome = LoopThread.get().outcome(coroutine)
+                outcome = backend.outcome(coroutine)
                 backend.collect(scheduler)
                 scheduler.answer(*outcome)
                 continue
@@ -64,10 +87,10 @@ def drive(position: Position, setup: Setup, mask: int = 0) -> str:
             backend.collect(scheduler)
     except BaseException:
         backend.collect(scheduler)
-        tasks = scheduler.stop()
-        with suppress(Empty):  # cancelled tasks get a moment to clean up
-            for _ in tasks:
-                take(backend.inbox, 0.5)
+        scheduler.stop()
         raise
     finally:
+        with suppress(Empty):  # tasks that were cancelled get a moment to clean up
+            while scheduler.leaving:
+                scheduler.left(take(backend.inbox, CLEAN_UP)[0])
         scheduler.close()

@@ -1,0 +1,307 @@
+"""Edges: how they are wired, what is refused, and what becomes of an action that has none."""
+
+import warnings
+
+import pytest
+
+from llmflow_nb import Flow, FlowError, LostActionError, Node, WiringError, WiringTypeError
+
+
+class Say(Node):
+    """Notes its name in ``shared`` and returns an action."""
+
+    def __init__(self, name="say", action=None):
+        super().__init__(name=name)
+        self.action = action
+
+    def post(self, shared, prep_res, exec_res):
+        shared.append(self.name)
+        return self.action
+
+
+def ran(start, **options):
+    """Run a flow from this node and return the names of the nodes in the order in which they ran."""
+    shared = []
+    Flow(start=start, **options).run(shared)
+    return shared
+
+
+# ---- ways to wire ----------------------------------------------------------------------------------------------------
+
+
+def test_operators_return_the_target():
+    """``a >> b`` and ``a - "x" >> b`` return b, so that they chain."""
+    a, b, c = Say("a"), Say("b", "x"), Say("c")
+    assert (a >> b) is b
+    assert (b - "x" >> c) is c
+    assert ran(a) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("method", ["next", "add_successor"])
+def test_methods_return_the_target(method):
+    """``next`` and ``add_successor`` wire the default edge, or a named one, and return the target."""
+    a, b, c = Say("a"), Say("b", "x"), Say("c")
+    assert getattr(a, method)(b) is b
+    assert getattr(b, method)(c, "x") is c
+    assert a.successors == {"default": b}
+    assert b.successors == {"x": c}
+    assert ran(a) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("action", [None, "", "default"])
+def test_default_edge(action):
+    """None, an empty string and "default" follow the default edge."""
+    a, b = Say("a", action), Say("b")
+    a >> b
+    assert ran(a) == ["a", "b"]
+
+
+def test_actions_may_be_any_text():
+    """An action is any string that is not empty, also one that is no word."""
+    a, b = Say("a", "näher prüfen → 2"), Say("b")
+    a - "näher prüfen → 2" >> b
+    assert ran(a) == ["a", "b"]
+
+
+def test_a_node_may_lead_to_itself():
+    """A node may be its own successor."""
+
+    class Thrice(Node):
+        def post(self, shared, prep_res, exec_res):
+            shared.append("x")
+            return "again" if len(shared) < 3 else None
+
+    node = Thrice()
+    node - "again" >> node
+    node >> Say("end")
+    assert ran(node) == ["x", "x", "x", "end"]
+
+
+def test_edges_belong_to_the_object():
+    """Wiring one node leaves other nodes of its class as they are."""
+    a, b = Say("a"), Say("b")
+    a >> b
+    assert b.successors == {}
+    assert Say().successors == {}
+
+
+# ---- what is refused -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("target", "found"),
+    [
+        (None, "a NoneType"),
+        ("b", "a str"),
+        (3, "a int"),
+        ([], "a list"),
+        (lambda shared: None, "a function"),
+        (Say, r"the class Say; add \(\)"),
+        (int, r"the class int"),
+    ],
+)
+@pytest.mark.parametrize(
+    "wire",
+    [
+        lambda node, target: node >> target,
+        lambda node, target: node - "default" >> target,
+        lambda node, target: node.next(target),
+        lambda node, target: node.add_successor(target),
+    ],
+    ids=[">>", "- >>", "next", "add_successor"],
+)
+def test_target_that_is_no_node(wire, target, found):
+    """A target that is no node is refused where it is wired, with what was found instead."""
+    node = Say("a")
+    with pytest.raises(
+        TypeError, match=f"^<Say 'a'> - 'default' >> needs a node or a flow as its target, not {found}"
+    ) as e:
+        wire(node, target)
+    assert isinstance(e.value, WiringTypeError)
+    assert node.successors == {}
+
+
+def test_a_class_that_is_no_node_gets_no_advice_to_call_it():
+    """The advice to add parentheses is given for a class of nodes only."""
+    with pytest.raises(WiringTypeError) as caught:
+        Say("a") >> int
+    assert "add ()" not in str(caught.value)
+
+
+@pytest.mark.parametrize("action", [3, None, 2.5, ["x"], Say])
+def test_action_that_is_no_string(action):
+    """``node - 3`` is a TypeError, as is ``next(node, 3)``."""
+    with pytest.raises(TypeError, match=r"^Action must be a string"):
+        Say() - action
+    with pytest.raises(TypeError, match=r"^Action must be a string"):
+        Say().next(Say(), action)
+
+
+def test_empty_action():
+    """An empty action cannot be wired: post that returns it means "default"."""
+    with pytest.raises(WiringTypeError, match=r"^Action must be a string that is not empty, not ''"):
+        Say().next(Say(), "")
+    with pytest.raises(WiringTypeError, match=r"^Action must be a string that is not empty"):
+        Say() - "" >> Say()
+
+
+@pytest.mark.parametrize("start", ["node", 3, Say, lambda: None])
+def test_start_that_is_no_node(start):
+    """``Flow(start=x)`` and ``flow.start(x)`` refuse what is no node."""
+    with pytest.raises(WiringTypeError, match=r"^Flow needs a node or a flow to start with, not a"):
+        Flow(start=start)
+    with pytest.raises(WiringTypeError, match=r"^Flow needs a node or a flow to start with, not a"):
+        Flow().start(start)
+
+
+def test_flow_start_none():
+    """``flow.start(None)`` is refused; ``Flow()`` may get its start later."""
+    with pytest.raises(WiringTypeError, match="not a NoneType"):
+        Flow().start(None)
+    assert Flow().start_node is None
+
+
+# ---- wiring twice ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        lambda node, target: node >> target,
+        lambda node, target: node - "default" >> target,
+        lambda node, target: node.next(target),
+        lambda node, target: node.add_successor(target),
+    ],
+    ids=[">>", "- >>", "next", "add_successor"],
+)
+def test_overwriting_warns_at_the_line(wire):
+    """The same action wired twice overwrites, with one warning that names both targets and points at this file."""
+    a, b, c = Say("a"), Say("b"), Say("c")
+    a >> b
+    with pytest.warns(UserWarning, match="^Overwriting successor for action 'default' of a: was b, is c") as seen:
+        wire(a, c)
+    assert [warning.filename for warning in seen] == [__file__]
+    assert ran(a) == ["a", "c"]
+
+
+def test_wiring_the_same_edge_again():
+    """Running a wiring cell again, on the same nodes, changes nothing; it may warn."""
+    a, b = Say("a"), Say("b")
+    a >> b
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        a >> b
+    assert a.successors == {"default": b}
+
+
+# ---- actions without an edge -----------------------------------------------------------------------------------------
+
+
+def lost(action):
+    node = Say("check", action)
+    node - "approve" >> Say("yes")
+    node - "reject" >> Say("no")
+    return node
+
+
+@pytest.mark.parametrize(
+    ("action", "text"),
+    [
+        ("aprove", r"^Flow ends: 'aprove' not found in \['approve', 'reject'\] \(did you mean 'approve'\?\)$"),
+        ("zzz", r"^Flow ends: 'zzz' not found in \['approve', 'reject'\]$"),
+        (None, r"^Flow ends: 'None' not found in \['approve', 'reject'\]$"),
+    ],
+)
+def test_lost_action_warns_once(action, text):
+    """An action without an edge ends the flow with exactly one warning, that suggests what was meant."""
+    flow, shared = Flow(start=lost(action)), []
+    with pytest.warns(UserWarning, match=text) as seen:
+        assert flow.run(shared) == action
+    assert len(seen) == 1
+    assert shared == ["check"]
+
+
+def test_lost_action_warning_points_at_the_line():
+    """The warning points at the line that ran the flow."""
+    flow = Flow(start=lost("zzz"))
+    with pytest.warns(UserWarning, match="Flow ends") as seen:
+        flow.run([])
+    assert seen[0].filename == __file__
+
+
+def test_lost_action_is_in_the_record():
+    """The record of the run says so too."""
+    flow = Flow(start=lost("aprove"))
+    with pytest.warns(UserWarning, match="Flow ends"):
+        flow.run([])
+    (problem,) = flow.last_run.problems
+    assert "Flow/check" in problem
+    assert "aprove" in problem
+
+
+def test_no_edges_at_all():
+    """A node without edges ends the flow silently, whatever its action."""
+    assert ran(Say("only", "whatever")) == ["only"]
+
+
+@pytest.mark.parametrize("action", ["aprove", "zzz", None])
+def test_strict(action):
+    """``strict=True`` makes a lost action an error that says where, and holds its parts."""
+    flow = Flow(start=lost(action), strict=True)
+    with pytest.raises(LostActionError, match=f"^Flow ends: '{action}' not found in .* at Flow/check") as caught:
+        flow.run([])
+    assert isinstance(caught.value, ValueError)
+    assert isinstance(caught.value, FlowError)
+    assert caught.value.action == action
+    assert caught.value.known == ["approve", "reject"]
+    assert flow.last_run.status == "failed"
+
+
+def test_strict_leaves_an_end_alone():
+    """A node without edges ends a strict flow too, and an action with an edge is followed."""
+    node = lost("approve")
+    assert ran(node, strict=True) == ["check", "yes"]
+
+
+def test_wiring_errors_have_one_base():
+    """Every wiring error is a WiringError."""
+    assert issubclass(WiringTypeError, WiringError)
+    assert issubclass(WiringError, ValueError)
+
+
+# ---- what post may return --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("action", [3, 0, False, True, 2.5, ["x"], {"x": 1}, ("x",), b"x"])
+def test_action_that_is_no_string_at_run_time(action):
+    """``post`` that returns anything but a string or None is an error that names the node and the type."""
+    with pytest.raises(
+        TypeError, match=f"^Flow/say.post returned a {type(action).__name__}; an action is a string or None"
+    ) as caught:
+        ran(Say("say", action))
+    assert isinstance(caught.value, FlowError)
+
+
+def test_action_of_a_subclass_of_str():
+    """A subclass of ``str``, such as a string enum, is a string."""
+
+    class Text(str):
+        __slots__ = ()
+
+    a, b = Say("a", Text("x")), Say("b")
+    a - "x" >> b
+    assert ran(a) == ["a", "b"]
+
+
+def test_coroutine_that_was_never_awaited():
+    """A coroutine inside what ``post`` returns is named as such when it is no coroutine of ``post`` itself."""
+
+    class Forgets(Node):
+        async def decide(self):
+            return "x"
+
+        async def post(self, shared, prep_res, exec_res):
+            return self.decide()
+
+    with pytest.raises(TypeError, match=r"Forgets.post returned a coroutine .*decide.* that was never awaited"):
+        ran(Forgets())

@@ -1,0 +1,114 @@
+from itertools import pairwise
+
+from llmflow_nb import BatchFlow, BatchNode, Flow, Node
+
+EXPECTED = r"""digraph {
+  graph [id=all rankdir=LR compound=true bgcolor=transparent pad=0.1
+    nodesep=0.3 ranksep=0.35 margin=0 labeljust=l
+    fontname="Helvetica,Arial,sans-serif" fontsize=11 fontcolor="#7a7a7a" color="#7a7a7a" style=rounded]
+  node [fontname="Helvetica,Arial,sans-serif" fontsize=11 fontcolor="#1f2937" margin="0.18,0.06" height=0.4]
+  edge [fontname="Helvetica,Arial,sans-serif" fontsize=10 fontcolor="#7a7a7a" color="#7a7a7a" arrowsize=0.7]
+"""
+
+
+class Ask(Node):
+    pass
+
+
+class Map(BatchNode):
+    pass
+
+
+class Each(BatchFlow):
+    pass
+
+
+def nested():
+    ask, each = Ask(), Each(Map(max_concurrency=4))
+    ask >> each
+    each - "again" >> ask
+    return Flow(ask, name="Chat")
+
+
+def body(model):
+    """The lines after the settings."""
+    return [line.strip() for line in model.dot().splitlines()[6:]]
+
+
+def test_the_whole_text_of_a_small_nested_looping_flow():
+    """Settings, frames with their start, nodes, edges cut off at the frames: in this order, the same every time."""
+    assert (
+        nested().graph().dot()
+        == EXPECTED
+        + r"""  subgraph cluster_n0 {
+    graph [id=n0 label="Chat\l" margin=10]
+    sn0 [id=sn0 label="" shape=point width=0.12 color="#7a7a7a"]
+    sn0 -> n1 [id=en0]
+    n1 [id=n1 label="Ask"
+      shape="box" style="rounded,filled" color="#5b7db1" fillcolor="#e6eefa"]
+    subgraph cluster_n2 {
+    graph [id=n2 label="" margin=4]
+    subgraph cluster_n2i {
+      graph [id=n2i label="Each\lfor each param set\l" margin=10]
+      sn2 [id=sn2 label="" shape=point width=0.12 color="#7a7a7a"]
+      sn2 -> n3 [id=en2]
+      n3 [id=n3 label="Map\nfor each item, 4 at a time"
+        shape="box3d" style="filled" color="#b58a3c" fillcolor="#fdf1d8" margin="0.18,0.1"]
+    }}
+  }
+  n1 -> sn2 [id=e0 lhead=cluster_n2]
+  n3 -> n1 [id=e1 label="@again@" ltail=cluster_n2]
+}
+""".replace("@", "\u00a0")
+    )
+
+
+def test_a_plain_flow_with_no_name_has_no_frame():
+    """A frame that would only say "Flow" is left out; the start is marked all the same."""
+    lines = body(Flow(Ask()).graph())
+    assert 'graph [id=n0 label="" peripheries=0 margin=0]' in lines
+    assert "sn0 -> n1 [id=en0]" in lines
+
+
+def test_a_flow_that_follows_itself_goes_by_a_point_outside():
+    """The edge leaves the frame and comes back to it."""
+    inner = Flow(Ask(), name="inner")
+    inner - "more" >> inner
+    lines = body(Flow(inner, name="F").graph())
+    assert "n2 -> pn1 [id=e0t ltail=cluster_n1 arrowhead=none]" in lines
+    assert 'pn1 -> sn1 [id=e0 label="\u00a0more\u00a0" lhead=cluster_n1]' in lines
+
+
+def test_edges_leave_a_flow_at_its_last_step():
+    """An edge from a frame begins at the last step that no edge leaves, also where that step is a flow."""
+    inner = Flow(Ask(name="deep"), name="inner")
+    first = Ask(name="first")
+    first >> inner
+    outer = Flow(first, name="outer")
+    outer >> Ask(name="after")
+    model = Flow(outer, name="F").graph()
+    ids = {node.name: f"n{i}" for i, node in enumerate(model.nodes)}
+    assert f"{ids['deep']} -> {ids['after']} [id=e0 ltail=cluster_{ids['outer']}]" in body(model)
+
+
+def test_closed_and_empty_flows_are_boxes_that_say_so():
+    """What cannot be opened is a dashed node, so that edges to it have an end."""
+    flow = Flow(name="F")
+    flow.start(Ask()) >> flow
+    flow.start_node - "other" >> Flow(name="Empty")
+    text = flow.graph().dot()
+    assert r'label="F\ncontains itself"' in text
+    assert r'label="Empty\nno start node"' in text
+
+
+def test_a_long_graph_runs_down_a_short_one_across():
+    """A few nodes fit the width of a cell; many would be shrunk past reading."""
+
+    def chain(length):
+        nodes = [Node() for _ in range(length)]
+        for node, following in pairwise(nodes):
+            node >> following
+        return Flow(nodes[0]).graph().dot()
+
+    assert "rankdir=LR" in chain(6)
+    assert "rankdir=TB" in chain(7)

