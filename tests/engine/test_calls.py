@@ -1,6 +1,7 @@
 """How ``exec`` is called: attempts and the waits between them, fallbacks, timeouts, and where an attempt runs."""
 
 import asyncio
+import gc
 import multiprocessing
 import os
 import subprocess
@@ -455,6 +456,40 @@ def test_late_result_goes_nowhere():
     assert shared["results"] == [None, "quick", "quicker"]
     assert statuses(flow, batch) == ["failed", "ok", "ok"]
     assert [type(error) for error in flow.last_run.batch(batch).errors.values()] == [CallTimeoutError]
+
+
+@pytest.mark.parametrize("in_time", [True, False], ids=["run going", "run over"])
+def test_late_coroutine_is_closed(in_time):
+    """A coroutine that an abandoned call returns in the end is neither run nor left un-awaited."""
+    release, late, asked = Signal(), Signal(), []
+
+    async def ask(item):
+        asked.append(item)
+
+    class Plain(Items):
+        def exec(self, item):
+            if item == "slow":
+                release.wait()
+                late.set()
+            return ask(item)
+
+    class After(Node):
+        def exec(self, prep_res):
+            release.set()
+            late.wait()
+
+    batch = Plain(max_concurrency=2, timeout=0.05, on_error="keep")
+    if in_time:
+        batch >> After(timeout=PATIENCE)
+    flow = Flow(batch)
+    flow.run({"items": ["slow", "quick"]})
+    release.set()
+    for thread in threading.enumerate():
+        if thread.name.startswith("llmflow_nb-call"):
+            thread.join(PATIENCE)
+    gc.collect()  # which would complain
+
+    assert asked == ["quick"]
 
 
 # --- where an attempt runs -------------------------------------------------------------------------------------------
