@@ -64,15 +64,15 @@ def check_flows(root: BaseNode) -> None:
                 f"{label(inner)} contains itself: {path}. Nothing was run; wire the inner step to another flow."
             )
         elif id(inner) not in done:
-            _check_start(inner)
+            _check_start(inner, "".join(f"{label(f)}/" for f, _ in stack))
             open_ids.add(id(inner))
             stack.append((inner, iter(inner_flows(inner))))
 
 
-def _check_start(flow: BaseNode) -> None:
+def _check_start(flow: BaseNode, way: str = "") -> None:
     """A flow with a prep of its own may set its start there; any other one has it by now, or never."""
     if kind_of(flow) in ("flow", "batch_flow") and flow.start_node is None and "prep" not in hooks_of(flow).own:  # type: ignore[attr-defined]
-        raise no_start(flow, label(flow))
+        raise no_start(flow, way + label(flow))
 
 
 def no_start(flow: BaseNode, path: str) -> WiringError:

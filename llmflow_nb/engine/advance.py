@@ -22,7 +22,7 @@ from typing import Any
 from ..core.errors import AllFailedError, HookReturnError, LostActionError, MaxStepsError, did_you_mean, warn
 from ..core.node import kind_of, label
 from ..core.params import Params
-from .batch import PENDING, Batch, DroppedItems, Outcome, open_items
+from .batch import PENDING, Batch, DroppedItems, Outcome, iter_is_self, open_items
 from .events import Event
 from .plan import Plan, Setup
 from .position import (
@@ -310,11 +310,6 @@ def _begin_exec(position: Position, setup: Setup, frame: Frame) -> str:
         # What was read once cannot be read again: post gets the list of what was read.
         frame.prep_res = DroppedItems(plan.path) if frame.work.items is None else frame.work.items
     return _go_on_with_items(position, setup, frame)
-
-
-def iter_is_self(value: Any) -> bool:
-    """Whether a value is an iterator, which can be read only once."""
-    return hasattr(type(value), "__next__")
 
 
 def _go_on_with_items(position: Position, setup: Setup, frame: Frame) -> str:

@@ -212,6 +212,11 @@ def _check_iterable(returned: Any, what: str) -> None:
         raise HookReturnError(f"{what} returned a {name}, which cannot be iterated. For one item return [value].")
 
 
+def iter_is_self(value: Any) -> bool:
+    """Whether a value is an iterator, which can be read only once."""
+    return hasattr(type(value), "__next__")
+
+
 class DroppedItems:
     """Stands in for the items that ``keep_items=False`` let go of; every way of reading it says so."""
 

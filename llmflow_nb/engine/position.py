@@ -5,10 +5,11 @@ flow that is visited puts a frame on top. Nothing of a run lives on Python's own
 bounded by it, and a position can be copied, kept, and gone on from.
 """
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 from ..core.node import BaseNode, label
-from .batch import Batch
+from .batch import Batch, iter_is_self
 from .plan import Plan, Setup
 
 if TYPE_CHECKING:
@@ -128,6 +129,12 @@ class Frame:
         if self.visit is not None and self.owner is not None:
             twin.visit = self.plan.clone(self.params)
             twin.visit.__dict__.update(self.visit.__dict__)
+        if (
+            self.phase in (PREPPED, EXEC)
+            and self.plan.kind in ("batch_node", "batch_flow")
+            and iter_is_self(self.prep_res)
+        ):
+            self.prep_res, twin.prep_res = itertools.tee(self.prep_res)  # each is going to read all of it
         if self.work is not None:
             twin.work = self.work.copy()
             twin.follow_items(self.work, twin.work)

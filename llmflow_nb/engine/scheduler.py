@@ -97,10 +97,15 @@ class Flight:
 
     def landed(self, value: Any, error: BaseException | None) -> None:
         """Come back with the outcome. Called in whatever thread the attempt ended in, even after the run is over."""
+        if not self.live:  # else the scheduler does, once it knows whether anything may still be started
+            self.drop(value)
         self.loop.post((self, value, error))
-        # After that: the next one in the limiter's queue must not be woken before a failure is known.
-        if value.__class__ is not CoroutineType or not self.live:  # else it goes on, and so does its use of the limiter
-            self.free()
+
+    def drop(self, value: Any) -> None:
+        """Let go of an outcome that nobody waits for any more."""
+        if value.__class__ is CoroutineType:
+            value.close()
+        self.free()
 
     def free(self) -> None:
         """Give the slot of the limiter back."""
@@ -141,6 +146,7 @@ class Scheduler:
         self._strands: dict[Strand, None] = {}
         self._flying: dict[Flight, None] = {}
         self._waiting: dict[Call, None] = {}
+        self._open: dict[Call, None] = {}
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._ticks = itertools.count()
         self._asked: tuple[Strand, Any, str] | None = None
@@ -219,9 +225,9 @@ class Scheduler:
         for flight in list(self._flying):
             self._let_go(flight)
             self._tell_attempt(flight.call, "cancelled")
-            self._close_call(flight.call)
         for call in list(self._waiting):
             self._stop_waiting(call)
+        for call in list(self._open):  # also one that an interrupt caught between two states
             self._close_call(call)
         for strand in reversed(self._strands):
             cancel(strand.position, self.setup)
@@ -229,10 +235,11 @@ class Scheduler:
                 self._settle_set(strand.parent.batch, strand.place, "cancelled", None, clock() - strand.started)
         self._strands.clear()
 
-    def left(self, flight: Flight | None) -> None:
-        """Take note, after the end, that a task which was cancelled has ended."""
+    def left(self, flight: Flight | None, value: Any) -> None:
+        """Take note that an attempt which was let go of has ended."""
         if flight is not None:
             self.leaving.pop(flight, None)
+            flight.drop(value)
 
     def close(self) -> None:
         """Send the threads home."""
@@ -368,6 +375,7 @@ class Scheduler:
         frame = strand.position.frames[-1]
         target = frame.flow if frame.phase == EXPANDED else frame.visit
         call = Call(strand, strand.batch.plan, target, strand.batch, place, item)
+        self._open[call] = None
         if self.setup.subscribers:
             self._tell("call_started", call, 0, "", item)
         return call
@@ -495,7 +503,6 @@ class Scheduler:
             self._await_attempt(flight, value)
         else:
             self.arrived.append((flight, value, error))
-            flight.free()
 
     def _await_attempt(self, flight: Flight, coroutine: Any) -> None:
         """Go on with an attempt that turned out to be a coroutine."""
@@ -532,9 +539,9 @@ class Scheduler:
         if flight.is_task:
             self.leaving[flight] = None
             self.loop.cancel([flight])
-        elif flight.handle is None:
-            flight.free()
-        elif not flight.handle.cancelled() and not flight.handle.cancel():
+        elif flight.handle is None or flight.handle.done():
+            flight.free()  # it landed while it was live, or is not going to
+        elif not flight.handle.cancel():
             self.setup.recorder.abandoned += 1
 
     def _take_up(self, flight: Flight | None, value: Any, error: BaseException | None) -> None:
@@ -543,7 +550,7 @@ class Scheduler:
             self._ask_again(value)
             return
         if not flight.live:
-            self.leaving.pop(flight, None)
+            self.left(flight, value)
             return
         call = flight.call
         if error is None and value.__class__ is CoroutineType:  # a plain function that returned one
@@ -560,8 +567,10 @@ class Scheduler:
         elif isinstance(error, CancelledError):  # by user code: ours is not live any more
             self._settle(call, "failed", None, error)
         else:  # SystemExit and the like: as if it had been raised on the spot
+            self._tell_attempt(call, "cancelled")
             self._close_call(call)
             raise error
+        flight.free()
 
     def _attempt_failed(self, call: Call, error: Exception) -> None:
         if call.in_fallback:
@@ -601,6 +610,7 @@ class Scheduler:
     def _enter(self, call: Call, status: str, value: Any, error: BaseException | None) -> None:
         seconds = clock() - call.started if call.started is not None else 0.0
         attempts = call.failures + (status == "ok") or 1
+        self._open.pop(call, None)
         call.batch.settle(call.place, status, value, attempts, seconds, error)
         if self.setup.subscribers:
             self._tell("call_finished", call, 0, status, value, error)
@@ -612,11 +622,11 @@ class Scheduler:
         if flight is None or not flight.live:
             return
         flight.live = False
+        flight.free()
         self._flying.pop(flight, None)
         call = flight.call
         if value.__class__ is CoroutineType:
             value.close()
-            flight.free()
             self._tell_attempt(call, "cancelled")
             self._close_call(call)
         elif error is None:

@@ -409,7 +409,7 @@ def test_calls_that_take_too_long_are_let_go_after_a_failure():
 
 
 def test_one_flow_on_several_event_loops():
-    """Nothing that belongs to one event loop stays on a node: a flow runs on one loop after another, and then without."""
+    """Nothing that belongs to one event loop stays on a node: a flow runs on one loop, on another, and without."""
 
     class Items(names.AsyncParallelBatchNode):
         async def prep_async(self, shared):

@@ -1,8 +1,11 @@
 """A visit gets a shallow copy of its node, whatever kind of class the node has."""
 
 import copy
+import pickle
 import threading
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 import pytest
 
@@ -177,6 +180,32 @@ class SlottedData(Node):
         shared.append(self.text)
 
 
+@dataclass(frozen=True)
+class FrozenData(Node):
+    text: str = "frozen data"
+
+    def post(self, shared, prep_res, exec_res):
+        shared.append(self.text)
+
+
+class Typed(Node, Generic[TypeVar("T")]):
+    def post(self, shared, prep_res, exec_res):
+        shared.append("generic")
+
+
+class Abstract(Node, ABC):
+    @abstractmethod
+    def exec(self, prep_res): ...
+
+
+class Concrete(Abstract):
+    def exec(self, prep_res):
+        return "concrete"
+
+    def post(self, shared, prep_res, exec_res):
+        shared.append(exec_res)
+
+
 class Falsy(Node):
     def __bool__(self):
         return False
@@ -248,6 +277,9 @@ UNUSUAL = [
     (OwnNew, "by new"),
     (Data, "data"),
     (SlottedData, "slotted data"),
+    (FrozenData, "frozen data"),
+    (lambda: Typed[int](), "generic"),
+    (Concrete, "concrete"),
     (Falsy, "falsy"),
     (Empty, "empty"),
     (EqualToAll, "equal"),
@@ -256,10 +288,10 @@ UNUSUAL = [
     (lambda: NoSuper("no super"), ("no super", {})),
     (Property, "by property"),
 ]
-IDS = [
-    "slots", "copy", "getstate", "setattr", "new", "dataclass", "slotted dataclass", "bool", "len", "eq", "eq raises",
-    "getattr", "no super", "property",
-]  # fmt: skip
+IDS = (
+    "slots copy getstate setattr new dataclass slotted_dataclass frozen_dataclass generic abstract bool len eq eq_raises "
+    "getattr no_super property"
+).split()
 
 
 @pytest.mark.parametrize(("make", "said"), UNUSUAL, ids=IDS)
@@ -381,3 +413,21 @@ def test_attribute_that_cannot_be_copied_is_shared():
     flow.run(shared)
     flow.run(shared)
     assert shared == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "twin", [copy.deepcopy, lambda flow: pickle.loads(pickle.dumps(flow))], ids=["deepcopy", "pickle"]
+)
+@pytest.mark.parametrize("after_a_run", [False, True], ids=["fresh", "after a run"])
+def test_flow_can_be_copied_whole(twin, after_a_run):
+    """A deep copy or a pickle of a flow is a flow of its own, wired alike, also after a run."""
+    first = Count()
+    first - "again" >> Concrete()
+    flow = Flow(start=first)
+    if after_a_run:
+        flow.run([])
+    other, shared = twin(flow), []
+    other.run(shared)
+    assert shared[1:] == ["concrete"]
+    assert other.start_node is not first
+    assert first.mutated == [0] * after_a_run

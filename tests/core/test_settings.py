@@ -99,6 +99,13 @@ def test_nonsense_set_on_the_class(setting, value):
     assert seen == []
 
 
+def test_nonsense_item_key_set_on_the_class():
+    """``item_key`` too may be a class attribute, and is checked."""
+    cls = type("Sets", (BatchFlow,), {"item_key": 3, "prep": lambda self, shared: [1]})
+    with pytest.raises(SettingError, match=r"^Sets\(item_key=3\): item_key must be a string"):
+        cls(start=Node()).run({})
+
+
 def test_nonsense_set_on_the_object():
     """So is nonsense that is set on the object later."""
     node = BatchNode()

@@ -145,13 +145,19 @@ def test_empty_action():
         Say() - "" >> Say()
 
 
-@pytest.mark.parametrize("start", ["node", 3, Say, lambda: None])
+@pytest.mark.parametrize("start", ["node", 3, lambda: None])
 def test_start_that_is_no_node(start):
     """``Flow(start=x)`` and ``flow.start(x)`` refuse what is no node."""
     with pytest.raises(WiringTypeError, match=r"^Flow needs a node or a flow to start with, not a"):
         Flow(start=start)
     with pytest.raises(WiringTypeError, match=r"^Flow needs a node or a flow to start with, not a"):
         Flow().start(start)
+
+
+def test_start_that_is_a_class():
+    """A class instead of a node as the start is named as such, as it is behind ``>>``."""
+    with pytest.raises(WiringTypeError, match=r"^Flow needs a node .* not the class Say; add \(\)"):
+        Flow(start=Say)
 
 
 def test_flow_start_none():

@@ -227,11 +227,14 @@ def test_wait_between_attempts(kernel):
             def exec(self, item):
                 scene.start(item)
                 if item == 3:
-                    scene.count()
                     raise ValueError("busy")
                 return item * 10
 
-        scene = Scene(1); node = Flaky(max_retries=2, wait=30)
+        def wait(attempt):
+            scene.count()  # the attempt has failed by now; an interrupt in exec itself would be another story
+            return 30
+
+        scene = Scene(1); node = Flaky(max_retries=2, wait=wait)
     """)
     assert kernel.interrupt("node.run({})") == "KeyboardInterrupt"
     assert kernel.run("rows(node)") == repr(ONE_BLOCKS)

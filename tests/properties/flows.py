@@ -1,7 +1,7 @@
 """Random flows: a plain description (`Step`), what its hooks do (`World`), and the nodes that do it (`build`).
 
-Both the engine and the reference interpreter run the same hooks of a `World`, which notes every call. What a hook does depends
-only on the step, the params and a counter in ``shared`` that belongs to this walk, so branches may run in any order.
+Both the engine and the reference interpreter run the hooks of a `World`, which notes every call. What a hook does hangs
+only on the step, the params and a counter in ``shared`` that belongs to this walk; so branches may run in any order.
 """
 
 import asyncio
@@ -91,7 +91,7 @@ def walk_of(params: Any) -> tuple[Any, ...]:
 
 def label_of(element: Any) -> str:
     """A text for an element of a batch flow. It ends in the element's number."""
-    return str(list(element.values())[0]) if isinstance(element, dict) else str(element)
+    return str(next(iter(element.values()))) if isinstance(element, dict) else str(element)
 
 
 class World:

@@ -49,7 +49,8 @@ class Reference:
         if step.kind == "flow":
             action, result = self.walk(step, me.params, path)
             return "ok", result, prep_res, action
-        items, results = self.batch(step, me, path, prep_res, self.call if step.kind == "batch_node" else self.param_set)
+        one = self.call if step.kind == "batch_node" else self.param_set
+        items, results = self.batch(step, me, path, prep_res, one)
         return "ok", results, items, results
 
     def call(self, step: Any, me: Any, item: Any, path: str = "") -> tuple[str, Any]:
@@ -88,14 +89,14 @@ class Reference:
     def param_set(self, step: Any, me: Any, element: Any, path: str) -> tuple[str, Any]:
         given = self.call(step, me, element)[1] if step.expand else None
         if given is None or isinstance(given, Mapping):
-            return self.walk_set(step, me, element, path, more=given or {})
+            return self.walk_set(step, me, element, path, more=given or ())
         if step.steps[0].kind == "batch_flow":
             return self.walk_set(step, me, element, path, handed=list(given))
         params = self.merge(step, me, element, path) if isinstance(element, Mapping) else me.params
         return "ok", self.batch(step, Me(params=params), path, list(given), self.walk_set)[1]
 
-    def walk_set(self, step: Any, me: Any, element: Any, path: str, more: Any = {}, handed: Any = None) -> tuple[str, Any]:  # noqa: B006
-        return "ok", self.walk(step, {**self.merge(step, me, element, path), **more}, path, handed)[1]
+    def walk_set(self, step: Any, me: Any, element: Any, path: str, more: Any = (), handed: Any = None) -> Any:
+        return "ok", self.walk(step, self.merge(step, me, element, path) | dict(more), path, handed)[1]
 
     def merge(self, step: Any, me: Any, element: Any, path: str) -> Any:
         if isinstance(element, Mapping):

@@ -1,6 +1,7 @@
 """Laws of the engine: however a flow is run, it does what plain recursion over its description does.
 
-``LAWS=wide pytest tests/properties`` looks further, with new examples each time.
+``LAWS=wide pytest tests/properties`` looks further, with new examples each time; ``LAWS=rough`` shows the first failure
+as it was found, without the minutes that it takes to make it small.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 from queue import SimpleQueue
 
 import pytest
-from hypothesis import HealthCheck, assume, given, note, settings
+from hypothesis import HealthCheck, Phase, assume, given, note, settings
 from hypothesis import strategies as st
 
 from llmflow_nb import BatchFlow, BatchNode, FlowError, Limiter, Node, Run
@@ -27,10 +28,11 @@ from tests.properties.reference import Reference, Refused
 slow = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
 settings.register_profile("laws", derandomize=True, deadline=None, max_examples=60, suppress_health_check=slow)
 settings.register_profile("wide", deadline=None, max_examples=2000, suppress_health_check=slow, print_blob=True)
+settings.register_profile("rough", settings.get_profile("laws"), phases=[Phase.generate])
 laws = settings(settings.get_profile(os.environ.get("LAWS", "laws")))
 
 
-# ---- what happened, and what should have ------------------------------------------------------------------------------
+# ---- what happened, and what should have -----------------------------------------------------------------------------
 
 
 class Story:
@@ -85,7 +87,7 @@ def told_by_run_async(step, width):
     return story
 
 
-# ---- a driver that stops at every boundary ----------------------------------------------------------------------------
+# ---- a driver that stops at every boundary ---------------------------------------------------------------------------
 
 
 class CallsOnly(Scheduler):
@@ -166,7 +168,7 @@ def told_by_stepping(step, *, copying=False):
     return story
 
 
-# ---- comparing --------------------------------------------------------------------------------------------------------
+# ---- comparing -------------------------------------------------------------------------------------------------------
 
 
 def check_story(step, expected, told, *, in_order):
@@ -206,7 +208,7 @@ def in_item_order(entries):
 
 
 def check_record(step, expected, record, *, in_order):
-    """Visits are in the order in which they ended; rows are as many as items, in input order, with what became of each."""
+    """Visits are in the order in which they ended; rows in input order, as many as items, with what became of each."""
     kinds = dict(kinds_by_path(step, step.name))
     visits = [
         (v.path, v.visit, v.params, v.action, v.status, v.attempts if "node" in kinds[v.path] else None)
@@ -301,7 +303,7 @@ def is_new_walk(entry, walk, around):
     return unseen or (entry[1] in {flow.name for flow in around} and {p for p in entry[2] if p[0] != "x"} <= set(walk))
 
 
-# ---- the laws ---------------------------------------------------------------------------------------------------------
+# ---- the laws --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("width", [1, 8, None], ids=["one", "eight", "mixed"])
@@ -374,7 +376,7 @@ def without_pulls(story):
     return [entry for entry in story.world.trace if entry[0] != "pull"]
 
 
-# ---- limits -----------------------------------------------------------------------------------------------------------
+# ---- limits ----------------------------------------------------------------------------------------------------------
 
 
 class Gate:

@@ -92,5 +92,6 @@ def drive(position: Position, setup: Setup, mask: int = 0) -> str:
     finally:
         with suppress(Empty):  # tasks that were cancelled get a moment to clean up
             while scheduler.leaving:
-                scheduler.left(take(backend.inbox, CLEAN_UP)[0])
+                flight, value, _ = take(backend.inbox, CLEAN_UP)
+                scheduler.left(flight, value)
         scheduler.close()
