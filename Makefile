@@ -54,6 +54,7 @@ types: .venv ## check types with mypy
 
 # Tests and saved notebooks use stand-in models and sample texts, whatever the caller's environment holds.
 unit notebooks coverage: export OPENAI_API_KEY =
+unit notebooks coverage: export OPENAI_BASE_URL =
 unit notebooks coverage: export LLMFLOW_NB_DOCS =
 
 unit: .venv ## run the unit tests

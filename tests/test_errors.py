@@ -218,7 +218,7 @@ def test_library_error_says_where_too():
         def post(self, shared, prep_res, exec_res):
             return 3
 
-    with pytest.raises(FlowError, match=r"^outer/inner/Wrong.post returned a int"):
+    with pytest.raises(FlowError, match=r"^outer/inner/Wrong.post returned an int"):
         Flow(start=Flow(start=Wrong(), name="inner"), name="outer").run({})
 
 

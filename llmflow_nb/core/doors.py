@@ -38,6 +38,7 @@ class Doors:
             WiringError: The flow has no start, or contains itself. Nothing has run.
             Exception: Whatever a hook raised, with a note that says where. `last_run` holds what was finished.
         """
+        __tracebackhide__ = True
         from ..runs.start import run
 
         return run(_node(self), shared, executor=executor, subscribers=subscribers)
@@ -49,6 +50,7 @@ class Doors:
 
         A plain ``def exec`` that is called one at a time runs on the loop too, and blocks it while it does.
         """
+        __tracebackhide__ = True
         from ..runs.start import run_async
 
         return await run_async(_node(self), shared, executor=executor, subscribers=subscribers)

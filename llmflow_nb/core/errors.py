@@ -102,6 +102,12 @@ class FlowWarning(UserWarning):
     """Something that runs, but probably not as meant: a lost action, an overwritten edge."""
 
 
+def a_type(value: object) -> str:
+    """Return the type of a value with its article: "a list", "an int"."""
+    name = type(value).__name__
+    return f"{'an' if name[:1] in 'aeiouAEIOU' else 'a'} {name}"
+
+
 def did_you_mean(word: object, known: Iterable[str]) -> str:
     """Return ``" (did you mean 'approve'?)"`` when a known word is close, else an empty string."""
     close = difflib.get_close_matches(str(word), [str(k) for k in known], n=1)

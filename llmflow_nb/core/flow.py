@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
-from .errors import WiringTypeError
+from .errors import WiringTypeError, a_type
 from .node import BaseNode, keep_settings
 
 __all__ = ["BatchFlow", "Flow"]
@@ -56,9 +56,7 @@ class Flow(BaseNode):
             WiringTypeError: ``start`` is no node.
         """
         if getattr(type(start), "_kind", None) is None:
-            raise WiringTypeError(
-                f"{type(self).__name__} needs a node or a flow to start with, not a {type(start).__name__}."
-            )
+            raise WiringTypeError(f"{type(self).__name__} needs a node or a flow to start with, not {a_type(start)}.")
         self.start_node = start
         return start
 

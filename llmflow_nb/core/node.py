@@ -5,7 +5,7 @@ from contextvars import ContextVar
 from typing import Any, NoReturn, Self, TypeVar
 
 from .doors import Doors
-from .errors import SettingError, WiringTypeError, warn
+from .errors import SettingError, WiringTypeError, a_type, warn
 from .hooks import Dialect, Hooks, read_hooks
 
 __all__ = ["BaseNode", "BatchNode", "Node"]
@@ -83,7 +83,7 @@ class BaseNode(Doors):
         if not isinstance(action, str) or not action:
             raise WiringTypeError(f"Action must be a string that is not empty, not {action!r}.")
         if getattr(type(node), "_kind", None) is None:
-            found = f"the class {node.__name__}" if isinstance(node, type) else f"a {type(node).__name__}"
+            found = f"the class {node.__name__}" if isinstance(node, type) else a_type(node)
             found += "; add ()" if hasattr(node, "_kind") else ""
             raise WiringTypeError(f"{self!r} - {action!r} >> needs a node or a flow as its target, not {found}.")
         known = self.successors.get(action)

@@ -19,7 +19,7 @@ from time import perf_counter as clock
 from types import CoroutineType
 from typing import Any
 
-from ..core.errors import AllFailedError, HookReturnError, LostActionError, MaxStepsError, did_you_mean, warn
+from ..core.errors import AllFailedError, HookReturnError, LostActionError, MaxStepsError, a_type, did_you_mean, warn
 from ..core.node import kind_of, label
 from ..core.params import Params
 from .batch import PENDING, Batch, DroppedItems, Outcome, iter_is_self, open_items
@@ -68,6 +68,7 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
     Raises:
         Exception: Whatever a hook raised, unless a batch flow on the way keeps failures. The position has then ended.
     """
+    __tracebackhide__ = True
     frames = position.frames
     shared = position.shared
     inline = position.inline
@@ -280,6 +281,7 @@ def _call_expansion(position: Position, frame: Frame) -> str:
 
 def _begin_exec(position: Position, setup: Setup, frame: Frame) -> str:
     """Begin an exec that is more than one call on the spot. Empty: it is done already."""
+    __tracebackhide__ = True
     plan = frame.plan
     if plan.kind == "node":
         frame.work = Batch.single(plan, frame.params, frame.prep_res)
@@ -343,6 +345,7 @@ def _make_calls(frame: Frame, work: Batch, shared: Any) -> None:
 
     The loop that a batch of many cheap items spends its time in: three appends and two clock readings an item.
     """
+    __tracebackhide__ = True
     exec_, takes_shared = getattr(frame.visit, frame.plan.hooks.exec), frame.plan.exec_takes_shared
     keep = work.items.append if work.items is not None else None
     add_result, add_seconds = work.results.append, work.seconds.append
@@ -414,6 +417,7 @@ def _merge(frame: Frame, element: Any) -> Params:
     Raises:
         HookReturnError: It is no dict and there is no key for it, or its key is taken.
     """
+    __tracebackhide__ = True
     if isinstance(element, Mapping):
         return Params({**frame.base_params, **element})
     owner = frame.owner
@@ -421,7 +425,7 @@ def _merge(frame: Frame, element: Any) -> Params:
     if key is None:
         if not (owner.expands or frame.flow.items is not None):
             raise HookReturnError(
-                f"{owner.path}.prep returned a param set that is a {type(element).__name__}; a BatchFlow needs dicts. "
+                f"{owner.path}.prep returned a param set that is {a_type(element)}; a BatchFlow needs dicts. "
                 'Return [{"filename": value}, ...], or set item_key="filename" to have plain values put under that key.'
             )
         key = "item"
@@ -438,13 +442,14 @@ def _expand(position: Position, setup: Setup, frame: Frame, given: Any) -> bool:
 
     True: the position has ended.
     """
+    __tracebackhide__ = True
     frame.phase = ARRIVE
     if given is None or isinstance(given, Mapping):
         frame.params = Params({**_merge(frame, frame.element), **(given or {})})
         return False
     if isinstance(given, str | bytes | bytearray) or not hasattr(type(given), "__iter__"):
         raise HookReturnError(
-            f"{frame.owner.path}.exec returned a {type(given).__name__}; the exec of a BatchFlow returns None, a dict "
+            f"{frame.owner.path}.exec returned {a_type(given)}; the exec of a BatchFlow returns None, a dict "
             "of params, or an iterable of elements for the inner batch ([value] for one)."
         )
     elements = list(given) if iter_is_self(given) else given
@@ -524,6 +529,7 @@ def _walk_ended(position: Position, setup: Setup, value: Any, action: Any, now: 
 
 def _walks_ended(position: Position, setup: Setup) -> bool:
     """All param sets of the top frame are done: go on with the flow that they belong to. True: it all has ended."""
+    __tracebackhide__ = True
     frames = position.frames
     frame = frames[-1]
     assert frame.sets is not None
@@ -546,6 +552,7 @@ def _recover(position: Position, setup: Setup, error: BaseException) -> str:
     Raises:
         Exception: Another one that came up on the way, such as `AllFailedError`.
     """
+    __tracebackhide__ = True
     first = error
     while _unwind(position, setup, error):
         try:
@@ -614,6 +621,7 @@ def note_where(setup: Setup, error: BaseException, path: str, detail: str = "") 
 
 
 def _check_all_failed(plan: Plan, batch: Batch, what: str) -> None:
+    __tracebackhide__ = True
     if batch.odd and batch.all_failed:
         first = next(outcome.error for outcome in batch.odd.values())
         raise AllFailedError(
@@ -622,18 +630,20 @@ def _check_all_failed(plan: Plan, batch: Batch, what: str) -> None:
 
 
 def _check_action(plan: Plan, action: Any) -> None:
+    __tracebackhide__ = True
     if isinstance(action, str) or (plan.any_action and getattr(type(action), "__hash__", None) is not None):
         return
-    name = type(action).__name__
+    found = a_type(action)
     if isinstance(action, CoroutineType):
         action.close()
-        name = f"coroutine ({action.__qualname__}) that was never awaited"
+        found = f"a coroutine ({action.__qualname__}) that was never awaited"
     raise HookReturnError(
-        f"{plan.path}.{plan.hooks.post} returned a {name}; an action is a string or None. Put values in shared instead."
+        f"{plan.path}.{plan.hooks.post} returned {found}; an action is a string or None. Put values in shared instead."
     )
 
 
 def _lost_action(setup: Setup, frame: Frame, action: Any, known: list[str]) -> None:
+    __tracebackhide__ = True
     setup.recorder.lost_action(frame.plan.path, action, known)
     text = f"Flow ends: '{_cut(action)}' not found in {known}{did_you_mean(action, known) if action else ''}"
     if frame.owner.strict:

@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from ..core.errors import HookReturnError, ItemsNotKeptError
+from ..core.errors import HookReturnError, ItemsNotKeptError, a_type
 
 if TYPE_CHECKING:
     from .plan import Plan
@@ -170,6 +170,7 @@ def open_items(plan: "Plan", params: Any, returned: Any, what: str, *, keep: boo
     Raises:
         HookReturnError: It is no iterable, or one that is hardly meant as one (a string, a dict); says what to write.
     """
+    __tracebackhide__ = True
     pandas = sys.modules.get("pandas")  # whoever returns a DataFrame has imported it
     if pandas is not None and isinstance(returned, pandas.DataFrame):
         batch = Batch(plan, params, _rows(returned), keep=keep)
@@ -198,18 +199,19 @@ def _rows(frame: Any) -> Iterator[dict[Any, Any]]:
 
 
 def _check_iterable(returned: Any, what: str) -> None:
-    name = type(returned).__name__
+    __tracebackhide__ = True
+    found = a_type(returned)
     if isinstance(returned, str | bytes | bytearray):
-        raise HookReturnError(f"{what} returned a {name}. For one item return [text], for its parts list(text).")
+        raise HookReturnError(f"{what} returned {found}. For one item return [text], for its parts list(text).")
     if isinstance(returned, Mapping):
         raise HookReturnError(
-            f"{what} returned a {name}. For one item return [mapping], for its keys list(mapping), for pairs "
+            f"{what} returned {found}. For one item return [mapping], for its keys list(mapping), for pairs "
             "list(mapping.items())."
         )
     if returned is None or hasattr(type(returned), "__iter__") or hasattr(type(returned), "__aiter__"):
         return
     if not hasattr(type(returned), "__getitem__"):
-        raise HookReturnError(f"{what} returned a {name}, which cannot be iterated. For one item return [value].")
+        raise HookReturnError(f"{what} returned {found}, which cannot be iterated. For one item return [value].")
 
 
 def iter_is_self(value: Any) -> bool:

@@ -111,6 +111,7 @@ class Call:
 
 def invoke(target: Any, name: str, args: tuple[Any, ...], attempt: int) -> Any:
     """Make one attempt. A plain function of plain arguments, so that it can be sent to another process."""
+    __tracebackhide__ = True
     ATTEMPT.set(attempt)
     return getattr(target, name)(*args)
 

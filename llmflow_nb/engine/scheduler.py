@@ -167,6 +167,7 @@ class Scheduler:
         Raises:
             Exception: What the run failed with. Nothing is under way any more.
         """
+        __tracebackhide__ = True
         while not self.ended:
             while self.arrived:
                 self._take_up(*self.arrived.popleft())
@@ -249,6 +250,7 @@ class Scheduler:
     # ---- strands -----------------------------------------------------------------------------------------------------
 
     def _advance(self, strand: Strand) -> None:
+        __tracebackhide__ = True
         if strand.parent is not None and self._halted(strand.parent):
             self._strand_ended(strand, "cancelled", None, None)
             return
@@ -489,6 +491,7 @@ class Scheduler:
         self._set_alarm(flight)
 
     def _run_here(self, flight: Flight, name: str, args: tuple[Any, ...]) -> None:
+        __tracebackhide__ = True
         call = flight.call
         self._flying[flight] = None  # so that `stop` closes it, should an interrupt come
         token = ATTEMPT.set(call.attempt) if call.failures else None

@@ -1,4 +1,8 @@
-"""Starts runs: puts a position, a record and a driver together."""
+"""Starts runs: puts a position, a record and a driver together.
+
+From here down, the functions that lead to a user's hook set ``__tracebackhide__``, by which IPython and pytest leave
+them out: what is seen of an error is the cell that ran the flow and the hook that failed.
+"""
 
 from collections.abc import Iterable
 from concurrent.futures import Executor
@@ -20,6 +24,7 @@ __all__ = ["run", "run_async"]
 
 def run(node: BaseNode, shared: Any, *, executor: Executor | None, subscribers: Iterable[Subscriber]) -> Any:
     """Run a node in the caller's thread. See `BaseNode.run`."""
+    __tracebackhide__ = True
     _check(node, executor)
     with _Recorded(node, shared, executor, subscribers) as run:
         drive(run.position, run.setup)
@@ -30,6 +35,7 @@ async def run_async(
     node: BaseNode, shared: Any, *, executor: Executor | None, subscribers: Iterable[Subscriber]
 ) -> Any:
     """Run a node on the running event loop. See `BaseNode.run_async`."""
+    __tracebackhide__ = True
     _check(node, executor)
     with _Recorded(node, shared, executor, subscribers) as run:
         await drive_async(run.position, run.setup)

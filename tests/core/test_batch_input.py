@@ -203,9 +203,9 @@ def test_param_sets_of_every_kind():
         ),
         ({}, r"returned a dict\."),
         (collections.Counter("aab"), r"returned a Counter\. For one item return \[mapping\]"),
-        (3, r"returned a int, which cannot be iterated\. For one item return \[value\]\."),
+        (3, r"returned an int, which cannot be iterated\. For one item return \[value\]\."),
         (True, r"returned a bool, which cannot be iterated"),
-        (object(), r"returned a object, which cannot be iterated"),
+        (object(), r"returned an object, which cannot be iterated"),
         (list, r"returned a type, which cannot be iterated"),
         (len, r"returned a builtin_function_or_method, which cannot be iterated"),
     ],
@@ -235,7 +235,7 @@ def test_scalar_array():
     [
         ("text", r"Sets\.prep \(a BatchFlow\) returned a str"),
         ({"n": 1}, r"Sets\.prep \(a BatchFlow\) returned a dict\. For one item return \[mapping\]"),
-        ([1], r"Sets\.prep returned a param set that is a int; a BatchFlow needs dicts"),
+        ([1], r"Sets\.prep returned a param set that is an int; a BatchFlow needs dicts"),
         (
             ["a.txt"],
             r"Sets\.prep returned a param set that is a str; .*\[\{\"filename\": value\}, \.\.\.\], or set item_key=",

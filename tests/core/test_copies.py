@@ -288,10 +288,25 @@ UNUSUAL = [
     (lambda: NoSuper("no super"), ("no super", {})),
     (Property, "by property"),
 ]
-IDS = (
-    "slots copy getstate setattr new dataclass slotted_dataclass frozen_dataclass generic abstract bool len eq eq_raises "
-    "getattr no_super property"
-).split()
+IDS = [
+    "slots",
+    "copy",
+    "getstate",
+    "setattr",
+    "new",
+    "dataclass",
+    "slotted_dataclass",
+    "frozen_dataclass",
+    "generic",
+    "abstract",
+    "bool",
+    "len",
+    "eq",
+    "eq_raises",
+    "getattr",
+    "no_super",
+    "property",
+]
 
 
 @pytest.mark.parametrize(("make", "said"), UNUSUAL, ids=IDS)

@@ -346,9 +346,11 @@ def test_two_plain_levels_need_two_keys():
 @pytest.mark.parametrize("max_concurrency", [1, 2])
 def test_wrong_returns_of_exec(wrong, start, max_concurrency):
     """Anything else that ``exec`` returns is an error that says what it may be."""
+    name = type(wrong).__name__
+    a = "an" if name[0] in "io" else "a"
     with pytest.raises(
         HookReturnError,
-        match=rf"^Sets\.exec returned a {type(wrong).__name__}; the exec of a BatchFlow returns None, a dict",
+        match=rf"^Sets\.exec returned {a} {name}; the exec of a BatchFlow returns None, a dict",
     ):
         walked([{"n": 1}], lambda element: wrong, start, max_concurrency=max_concurrency)
 

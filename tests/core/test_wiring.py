@@ -93,7 +93,7 @@ def test_edges_belong_to_the_object():
     [
         (None, "a NoneType"),
         ("b", "a str"),
-        (3, "a int"),
+        (3, "an int"),
         ([], "a list"),
         (lambda shared: None, "a function"),
         (Say, r"the class Say; add \(\)"),
@@ -282,7 +282,8 @@ def test_wiring_errors_have_one_base():
 def test_action_that_is_no_string_at_run_time(action):
     """``post`` that returns anything but a string or None is an error that names the node and the type."""
     with pytest.raises(
-        TypeError, match=f"^Flow/say.post returned a {type(action).__name__}; an action is a string or None"
+        TypeError,
+        match=f"^Flow/say.post returned {'an' if type(action) is int else 'a'} {type(action).__name__}; an action is a string or None",
     ) as caught:
         ran(Say("say", action))
     assert isinstance(caught.value, FlowError)

@@ -209,7 +209,8 @@ def test_batch(kernel, node, call, blocking, ends_with):
     assert kernel.run("scene.settle()") == str(list(range(3 + blocking)))
     assert kernel.run("rows(node)") == repr(FOUR_BLOCK if blocking == 4 else ONE_BLOCKS)  # nothing came in late
     in_threads = "Blocking" in node and ("max_concurrency" in node or "timeout" in node)
-    assert kernel.run("node.last_run.abandoned") == str(blocking if in_threads else 0)
+    # An interrupt in the very moment in which the last call is handed to its thread cannot count that one.
+    assert int(kernel.run("node.last_run.abandoned")) in ((blocking - 1, blocking) if in_threads else (0,))
 
 
 def test_run_again(kernel):

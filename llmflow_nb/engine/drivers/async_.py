@@ -54,6 +54,7 @@ async def drive_async(position: Position, setup: Setup, mask: int = 0) -> str:
         Exception: What the run failed with.
         asyncio.CancelledError: Nothing of the run calls anything any more; what was finished is in the record.
     """
+    __tracebackhide__ = True
     need = advance(position, setup, mask)
     if need in (END, BOUNDARY):
         return need
@@ -81,6 +82,7 @@ async def drive_async(position: Position, setup: Setup, mask: int = 0) -> str:
 
 
 async def _outcome(coroutine: Any) -> tuple[Any, BaseException | None]:
+    __tracebackhide__ = True
     try:
         return await coroutine, None
     except asyncio.CancelledError as exc:

@@ -65,6 +65,7 @@ def drive(position: Position, setup: Setup, mask: int = 0) -> str:
         Exception: What the run failed with.
         KeyboardInterrupt: Nothing of the run calls anything any more; what was finished is in the record.
     """
+    __tracebackhide__ = True
     need = advance(position, setup, mask)
     if need in (END, BOUNDARY):  # nothing on the way needed more than calling functions
         return need

@@ -35,6 +35,7 @@ class DaemonThreads(Executor):
         return future
 
     def _work(self) -> None:
+        __tracebackhide__ = True
         while (task := self._todo.get()) is not None:
             future, fn, args = task
             del task
