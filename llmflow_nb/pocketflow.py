@@ -41,7 +41,7 @@ __all__ = [
     "Node",
 ]
 
-_PLAIN = Dialect(unclear_takes_shared=False, any_action=True, settings=frozenset({"max_retries", "wait"}))
+_PLAIN = Dialect(unclear_takes_shared=False, any_action=True, settings=frozenset({"max_retries", "wait", "item_key"}))
 _ASYNC = replace(
     _PLAIN,
     prep=("prep_async", "prep"),

@@ -3,8 +3,7 @@
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
-from .errors import WiringTypeError, a_type
-from .node import BaseNode, keep_settings
+from .node import BaseNode, check_node, keep_settings
 
 __all__ = ["BatchFlow", "Flow"]
 
@@ -55,8 +54,7 @@ class Flow(BaseNode):
         Raises:
             WiringTypeError: ``start`` is no node.
         """
-        if getattr(type(start), "_kind", None) is None:
-            raise WiringTypeError(f"{type(self).__name__} needs a node or a flow to start with, not {a_type(start)}.")
+        check_node(start, f"{type(self).__name__} needs a node or a flow to start with")
         self.start_node = start
         return start
 

@@ -49,6 +49,7 @@ class Dialect:
             "keep_items",
             "max_steps",
             "strict",
+            "item_key",
         }
     )
 

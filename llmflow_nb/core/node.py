@@ -82,10 +82,7 @@ class BaseNode(Doors):
         """
         if not isinstance(action, str) or not action:
             raise WiringTypeError(f"Action must be a string that is not empty, not {action!r}.")
-        if getattr(type(node), "_kind", None) is None:
-            found = f"the class {node.__name__}" if isinstance(node, type) else a_type(node)
-            found += "; add ()" if hasattr(node, "_kind") else ""
-            raise WiringTypeError(f"{self!r} - {action!r} >> needs a node or a flow as its target, not {found}.")
+        check_node(node, f"{self!r} - {action!r} >> needs a node or a flow as its target")
         known = self.successors.get(action)
         if known is not None:
             warn(f"Overwriting successor for action '{action}' of {label(self)}: was {label(known)}, is {label(node)}")
@@ -221,6 +218,18 @@ def kind_of(node: BaseNode) -> str:
     Read off the class rather than asked with ``isinstance``: a node keeps its class when the package is reloaded.
     """
     return type(node)._kind
+
+
+def check_node(node: object, need: str) -> None:
+    """Refuse what is no node.
+
+    Raises:
+        WiringTypeError: What was needed, and what was found instead.
+    """
+    if getattr(type(node), "_kind", None) is not None:
+        return
+    found = f"the class {node.__name__}" if isinstance(node, type) else a_type(node)
+    raise WiringTypeError(f"{need}, not {found}{'; add ()' if hasattr(node, '_kind') else ''}.")
 
 
 def label(node: BaseNode) -> str:

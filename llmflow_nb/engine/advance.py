@@ -105,7 +105,7 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                         visit = plan.clone(params)
                     frame.visit = visit
                     if frame.handed is not None and node is frame.start:
-                        visit.items = frame.handed
+                        visit.__dict__["items"] = frame.handed
 
                 if mask and phase <= ARRIVED and mask & BEFORE_PREP:
                     frame.phase = PREP
@@ -421,7 +421,7 @@ def _merge(frame: Frame, element: Any) -> Params:
     if isinstance(element, Mapping):
         return Params({**frame.base_params, **element})
     owner = frame.owner
-    key = frame.flow.item_key
+    key = owner.item_key
     if key is None:
         if not (owner.expands or frame.flow.items is not None):
             raise HookReturnError(

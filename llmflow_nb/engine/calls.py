@@ -25,17 +25,17 @@ class Call:
         plan: The node; batch and place: where its result goes.
         target: The copy of the node whose hooks are called.
         item: What ``exec`` is given.
-        failures: Attempts that failed so far.
-        error: What the last of them raised.
+        attempts: Attempts of ``exec`` begun so far.
+        error: What the last of them raised, once it has.
         in_fallback: Whether the fallback is being asked.
         started: Clock when the first attempt began; None before.
         ticket: Its place in the node's limiter, while it has one.
     """
 
     __slots__ = (
+        "attempts",
         "batch",
         "error",
-        "failures",
         "in_fallback",
         "item",
         "place",
@@ -53,16 +53,11 @@ class Call:
         self.batch = batch
         self.place = place
         self.item = item
-        self.failures = 0
+        self.attempts = 0
         self.error: Exception | None = None
         self.in_fallback = False
         self.started: float | None = None
         self.ticket: Any = None
-
-    @property
-    def attempt(self) -> int:
-        """The attempt under way, from 0; in the fallback the last one. What ``cur_retry`` says."""
-        return self.failures - self.in_fallback
 
     @property
     def max_retries(self) -> int:
@@ -78,20 +73,19 @@ class Call:
         return hooks.exec, (shared, self.item) if hooks.exec_takes_shared else (self.item,), hooks.exec_is_async
 
     def attempt_failed(self, error: Exception) -> float | None:
-        """Count a failed attempt. Return the seconds to wait before the next one, or None when there is none left.
+        """Take note of a failed attempt. Return the seconds to wait before the next, or None when there is none left.
 
         Raises:
             SettingError: The node's ``wait`` is a function, and what it returned is no number of seconds.
         """
-        self.failures += 1
         self.error = error
-        if self.failures >= self.max_retries:
+        if self.attempts >= self.max_retries:
             return None
         wait = self.target.wait
-        seconds = wait(self.failures) if callable(wait) else wait
+        seconds = wait(self.attempts) if callable(wait) else wait
         if not isinstance(seconds, int | float) or not seconds >= 0:
             raise SettingError(
-                f"{self.plan.path}: wait({self.failures}) returned {seconds!r}; it must return seconds, 0 or more."
+                f"{self.plan.path}: wait({self.attempts}) returned {seconds!r}; it must return seconds, 0 or more."
             )
         return seconds
 
@@ -106,7 +100,7 @@ class Call:
         if not self.batch.is_single:
             of = "" if self.batch.total is None else f" of {self.batch.total}"
             parts += f", item {self.place + 1}{of} (row {self.place})"
-        return f"{parts}, attempt {self.failures} of {self.max_retries}" if self.max_retries > 1 else parts
+        return f"{parts}, attempt {self.attempts} of {self.max_retries}" if self.max_retries > 1 else parts
 
 
 def invoke(target: Any, name: str, args: tuple[Any, ...], attempt: int) -> Any:

@@ -46,6 +46,7 @@ class Plan:
         "hooks",
         "inline",
         "is_flow",
+        "item_key",
         "keep",
         "kind",
         "limit",
@@ -92,6 +93,7 @@ class Plan:
         self.keep = setting("keep_items", True)
         self.strict = setting("strict", False)
         self.max_steps = setting("max_steps", None)
+        self.item_key = setting("item_key", None)
         setting("max_retries", 1)
         setting("wait", 0)
         self.expands = self.kind == "batch_flow" and "exec" in hooks.own
@@ -122,7 +124,7 @@ class Plan:
         """Return the copy of the node that serves one visit."""
         if not self.copies_plainly:
             twin = copy.copy(self.node)
-            twin.params = params
+            twin.__dict__["params"] = params  # not by setattr, which the class may have closed
             return twin
         twin = object.__new__(self.cls)
         twin.__dict__ = {**self.node.__dict__, "params": params}

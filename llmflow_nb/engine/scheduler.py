@@ -23,7 +23,7 @@ from typing import Any, Protocol
 from ..core.errors import CallTimeoutError
 from ..core.node import ATTEMPT
 from .advance import AWAIT, BOUNDARY, CALLS, END, SETS, advance, branch, cancel, note_where
-from .batch import Batch
+from .batch import Batch, Outcome
 from .calls import Call, invoke, portable
 from .drivers.threads import DaemonThreads
 from .events import Event, EventKind
@@ -200,7 +200,8 @@ class Scheduler:
             self._ready.appendleft(strand)
         else:
             if error is None and self._halted(strand):
-                strand.batch.take(value)
+                place = strand.batch.take(value)
+                strand.batch.odd[place] = Outcome("pending", 0)
             elif error is None:
                 self._begin(strand, value)
             elif isinstance(error, StopAsyncIteration):
@@ -431,6 +432,7 @@ class Scheduler:
         strand.running += 1
         call = self._call(strand, place, item)
         call.started = started
+        call.attempts = 1
         if coroutine is not None:
             self._await_attempt(Flight(call, self.loop), coroutine)
         else:
@@ -468,6 +470,7 @@ class Scheduler:
         plan, executor = call.plan, self.setup.executor
         if call.started is None:
             call.started = clock()
+        call.attempts += not call.in_fallback
         self._tell_attempt(call, "started", value=call.item)
         flight = Flight(call, self.loop)
         if is_async or (plan.limit == 1 and plan.timeout is None and executor is None and call.strand.position.inline):
@@ -477,9 +480,9 @@ class Scheduler:
             executor = self._threads = self._threads or DaemonThreads()
         try:
             if isinstance(executor, DaemonThreads | ThreadPoolExecutor):
-                future = executor.submit(copy_context().run, invoke, call.target, name, args, call.attempt)
+                future = executor.submit(copy_context().run, invoke, call.target, name, args, call.attempts - 1)
             else:  # perhaps in another process, where neither context nor edges can go
-                future = executor.submit(invoke, portable(call.target), name, args, call.attempt)
+                future = executor.submit(invoke, portable(call.target), name, args, call.attempts - 1)
         except Exception as exc:
             flight.free()
             self._tell_attempt(call, "failed", error=exc)
@@ -494,7 +497,7 @@ class Scheduler:
         __tracebackhide__ = True
         call = flight.call
         self._flying[flight] = None  # so that `stop` closes it, should an interrupt come
-        token = ATTEMPT.set(call.attempt) if call.failures else None
+        token = ATTEMPT.set(call.attempts - 1) if call.attempts > 1 else None
         try:
             value, error = getattr(call.target, name)(*args), None
         except Exception as exc:
@@ -510,9 +513,9 @@ class Scheduler:
     def _await_attempt(self, flight: Flight, coroutine: Any) -> None:
         """Go on with an attempt that turned out to be a coroutine."""
         context = None
-        if flight.call.failures:
+        if flight.call.attempts > 1:
             context = copy_context()
-            context.run(ATTEMPT.set, flight.call.attempt)
+            context.run(ATTEMPT.set, flight.call.attempts - 1)
         self._flying[flight] = None
         try:
             self.loop.spawn(flight, coroutine, context)
@@ -612,9 +615,8 @@ class Scheduler:
 
     def _enter(self, call: Call, status: str, value: Any, error: BaseException | None) -> None:
         seconds = clock() - call.started if call.started is not None else 0.0
-        attempts = call.failures + (status == "ok") or 1
         self._open.pop(call, None)
-        call.batch.settle(call.place, status, value, attempts, seconds, error)
+        call.batch.settle(call.place, status, value, call.attempts, seconds, error)
         if self.setup.subscribers:
             self._tell("call_finished", call, 0, status, value, error)
 
@@ -635,10 +637,12 @@ class Scheduler:
         elif error is None:
             self._tell_attempt(call, "ok", value)
             self._enter(call, "fallback" if call.in_fallback else "ok", value, call.error)
-        else:
+        elif isinstance(error, Exception):
             self._tell_attempt(call, "failed", error=error)
-            call.failures += not call.in_fallback
             self._enter(call, "failed", None, error)
+        else:
+            self._tell_attempt(call, "cancelled", error=error)
+            self._close_call(call)
 
     def _close_call(self, call: Call) -> None:
         self._enter(call, "cancelled", None, call.error)
@@ -652,7 +656,7 @@ class Scheduler:
         """Tell that an attempt of ``exec`` started or finished. The fallback is none."""
         if self.setup.subscribers and not call.in_fallback:
             kind: EventKind = "attempt_started" if status == "started" else "attempt_finished"
-            self._tell(kind, call, call.failures + 1, "" if status == "started" else status, value, error)
+            self._tell(kind, call, call.attempts, "" if status == "started" else status, value, error)
 
     def _tell(
         self, kind: EventKind, call: Call, attempt: int, status: str, value: Any, error: BaseException | None = None

@@ -66,7 +66,7 @@ class _Recorded:
         )
         self.position = Position.at_start(node, shared, self.setup)
         self.name = self.position.path
-        node.last_run = self.record
+        node.__dict__["last_run"] = self.record  # not by setattr, which the class may have closed
 
     def _report(self, subscriber: Subscriber, error: Exception) -> None:
         self.record.problems.append(f"subscriber {type(subscriber).__name__} raised {error!r} and is told no more")

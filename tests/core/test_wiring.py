@@ -281,10 +281,8 @@ def test_wiring_errors_have_one_base():
 @pytest.mark.parametrize("action", [3, 0, False, True, 2.5, ["x"], {"x": 1}, ("x",), b"x"])
 def test_action_that_is_no_string_at_run_time(action):
     """``post`` that returns anything but a string or None is an error that names the node and the type."""
-    with pytest.raises(
-        TypeError,
-        match=f"^Flow/say.post returned {'an' if type(action) is int else 'a'} {type(action).__name__}; an action is a string or None",
-    ) as caught:
+    found = f"{'an' if type(action) is int else 'a'} {type(action).__name__}"
+    with pytest.raises(TypeError, match=f"^Flow/say.post returned {found}; an action is a string or None") as caught:
         ran(Say("say", action))
     assert isinstance(caught.value, FlowError)
 

@@ -29,8 +29,7 @@ class Reference:
             if step.has_post:
                 action = self.world.post(step, me, self.shared, prep_res, exec_res)
             if action is not None and not isinstance(action, str):
-                kind, action = type(action).__name__, None
-                raise Refused("HookReturnError", f"{path}.post returned a {kind}")
+                raise Refused("HookReturnError", f"{path}.post returned a")
             status = how
         except Exception as exc:
             exc.where = getattr(exc, "where", path)

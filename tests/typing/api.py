@@ -1,4 +1,4 @@
-"""The public API as a type checker sees it. Checked by mypy, never run."""
+"""The public API as a type checker sees it. Checked by mypy, never called."""
 
 from typing import Any, assert_type
 
@@ -30,15 +30,16 @@ class Asynchronous(BatchFlow):
         return [{"file": name} for name in shared["files"]]
 
 
-ask = Ask(max_retries=3, wait=lambda attempt: 2.0**attempt, timeout=30, limiter=Limiter(per_minute=60))
-batch = SeedStyle(max_concurrency=None, on_error="keep", keep_items=False)
-assert_type(ask >> batch, SeedStyle)
-assert_type(ask - "again" >> ask, Ask)
-flow = Flow(start=ask, name="qa", strict=True, max_steps=None)
-assert_type(flow.start(batch), SeedStyle)
-assert_type(flow.run({}), Any)
-assert_type(flow.last_run, Run | None)
-sets = Asynchronous(flow, max_concurrency=8, item_key="file")
-if sets.last_run is not None:
-    assert_type(sets.last_run.batch("SeedStyle").results, list[Any])
-    assert_type(sets.last_run.status, str)
+def never_called() -> None:
+    ask = Ask(max_retries=3, wait=lambda attempt: 2.0**attempt, timeout=30, limiter=Limiter(per_minute=60))
+    batch = SeedStyle(max_concurrency=None, on_error="keep", keep_items=False)
+    assert_type(ask >> batch, SeedStyle)
+    assert_type(ask - "again" >> ask, Ask)
+    flow = Flow(start=ask, name="qa", strict=True, max_steps=None)
+    assert_type(flow.start(batch), SeedStyle)
+    assert_type(flow.run({}), Any)
+    assert_type(flow.last_run, Run | None)
+    sets = Asynchronous(flow, max_concurrency=8, item_key="file")
+    if sets.last_run is not None:
+        assert_type(sets.last_run.batch("SeedStyle").results, list[Any])
+        assert_type(sets.last_run.status, str)

@@ -7,6 +7,7 @@ import asyncio
 import os
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context, copy_context
@@ -75,22 +76,28 @@ class LoopThread:
         """Run a coroutine to its end and return its value, or what it raised. An interrupt cancels it."""
         done: SimpleQueue[asyncio.Task[Any]] = SimpleQueue()
         task_box: list[asyncio.Task[Any]] = []
-        self.start([(coroutine, copy_context(), task_box, done.put)])
+        starts: deque[Start] = deque([(coroutine, copy_context(), task_box, done.put)])
         try:
+            self.start(starts)
             task = take(done, None)
         except BaseException:
+            self.start(starts)  # if the interrupt was quicker
             self.cancel([task_box])
             with suppress(Empty):
                 take(done, 0.5)  # let it clean up
             raise
         return outcome_of(task)
 
-    def start(self, starts: "list[Start]") -> None:
-        """Start tasks, all of them in one go: waking the loop costs more than a task does."""
+    def start(self, starts: "deque[Start]") -> None:
+        """Start tasks, all of them in one go: waking the loop costs more than a task does.
+
+        It is the loop that takes them out of ``starts``, so that an interrupt here loses none, and twice does no harm.
+        """
         self.loop.call_soon_threadsafe(self._start, starts)
 
-    def _start(self, starts: "list[Start]") -> None:
-        for coroutine, context, box, done in starts:
+    def _start(self, starts: "deque[Start]") -> None:
+        while starts:
+            coroutine, context, box, done = starts.popleft()
             task = self.loop.create_task(coroutine, context=context)
             box.append(task)
             task.add_done_callback(done)

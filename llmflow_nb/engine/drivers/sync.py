@@ -1,5 +1,6 @@
 """The driver that blocks its caller."""
 
+from collections import deque
 from contextlib import suppress
 from contextvars import Context, copy_context
 from queue import Empty, SimpleQueue
@@ -24,7 +25,7 @@ class _Blocking:
     def __init__(self) -> None:
         self.inbox: SimpleQueue[Any] = SimpleQueue()
         self.post = self.inbox.put
-        self._starts: list[Start] = []
+        self._starts: deque[Start] = deque()
 
     def spawn(self, flight: Flight, coroutine: Any, context: Context | None) -> None:
         LoopThread.get()  # refuses here and now where it cannot work
@@ -35,8 +36,7 @@ class _Blocking:
     def start(self) -> None:
         """Start what was spawned since."""
         if self._starts:
-            starts, self._starts = self._starts, []
-            LoopThread.get().start(starts)
+            LoopThread.get().start(self._starts)
 
     def cancel(self, flights: list[Flight]) -> None:
         self.start()  # a task that never ran would leave its coroutine behind
