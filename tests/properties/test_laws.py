@@ -11,17 +11,16 @@ import threading
 import warnings
 from collections import Counter, defaultdict
 from contextlib import contextmanager
-from queue import SimpleQueue
 
 import pytest
 from hypothesis import HealthCheck, Phase, assume, given, note, settings
 from hypothesis import strategies as st
 
 from llmflow_nb import BatchFlow, BatchNode, FlowError, Limiter, Node, Run
-from llmflow_nb.engine.advance import ALL, AWAIT, BOUNDARY, CALLS, END, advance
+from llmflow_nb.engine.advance import ALL, BOUNDARY
+from llmflow_nb.engine.drivers.sync import drive
 from llmflow_nb.engine.plan import Setup
 from llmflow_nb.engine.position import Position
-from llmflow_nb.engine.scheduler import Scheduler
 from tests.properties.flows import Boom, Step, TooLong, World, build, flows, walk_of
 from tests.properties.reference import Reference, Refused
 
@@ -90,35 +89,6 @@ def told_by_run_async(step, width):
 # ---- a driver that stops at every boundary ---------------------------------------------------------------------------
 
 
-class CallsOnly(Scheduler):
-    """Makes the calls that a position asks for, and leaves it there."""
-
-    def _advance(self, strand):
-        self.ended = True
-
-
-class Backend:
-    """What a scheduler needs: a task is simply run to its end."""
-
-    def __init__(self, runner):
-        self.runner = runner
-        self.inbox = SimpleQueue()
-        self.post = self.inbox.put
-
-    def spawn(self, flight, coroutine, context):
-        flight.landed(*outcome(self.runner, coroutine, context))
-
-    def cancel(self, flights):
-        raise AssertionError("nothing is left to cancel where one thing is done at a time")
-
-
-def outcome(runner, coroutine, context=None):
-    try:
-        return runner.run(coroutine, context=context), None
-    except (Exception, StopAsyncIteration) as exc:
-        return None, exc
-
-
 class Stepper:
     """Stops at every boundary, and may go on from another position than the one it stopped at."""
 
@@ -128,30 +98,9 @@ class Stepper:
         self.position = Position.at_start(node, shared, self.setup)
 
     def run(self, at_boundary=lambda: None):
-        with asyncio.Runner() as runner:
-            while (need := advance(self.position, self.setup, ALL)) != END:
-                if need == BOUNDARY:
-                    at_boundary()
-                elif need == AWAIT:
-                    value, error = outcome(runner, self.position.awaiting)
-                    self.position.resume(value) if error is None else self.position.throw(error)
-                else:
-                    assert need == CALLS
-                    self.make_calls(runner)
+        while drive(self.position, self.setup, ALL) == BOUNDARY:
+            at_boundary()
         return self.position.action
-
-    def make_calls(self, runner):
-        backend = Backend(runner)
-        scheduler = CallsOnly(self.position, self.setup, backend)
-        scheduler.begin(CALLS)
-        while True:
-            coroutine = scheduler.turn()
-            if coroutine is not None:
-                scheduler.answer(*outcome(runner, coroutine))
-            elif scheduler.ended:
-                return scheduler.close()
-            else:
-                scheduler.arrived.append(backend.inbox.get(timeout=10))
 
 
 def told_by_stepping(step, *, copying=False):
