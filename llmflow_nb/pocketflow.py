@@ -142,10 +142,6 @@ class AsyncParallelBatchNode(AsyncNode, BatchNode):
     _library_class = True
     max_concurrency = None
 
-    def __init__(self, max_retries: int = 1, wait: float = 0) -> None:
-        """Keep the settings."""
-        super().__init__(max_retries, wait)
-
 
 class AsyncFlow(Flow):
     """A flow with the hooks ``prep_async`` and ``post_async``."""

@@ -240,6 +240,8 @@ def _set_on_object(node: Any, hooks: Hooks, names: list[str]) -> Hooks:
     changes: dict[str, Any] = {}
     for name in names:
         role = next(role for role in ROLES if name in getattr(dialect, role))
+        if role in changes:  # the preferred name came first
+            continue
         method = node.__dict__[name]
         changes[role] = name
         if role in ("exec", "fallback"):

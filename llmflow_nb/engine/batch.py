@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from ..core.errors import HookReturnError, ItemsNotKeptError, a_type
+from ..core.errors import AllFailedError, HookReturnError, ItemsNotKeptError, a_type
 
 if TYPE_CHECKING:
     from .plan import Plan
@@ -42,7 +42,11 @@ class Outcome(NamedTuple):
 class Batch:
     """Items in input order, beside what came of them.
 
+    A position has a row as soon as ``results`` reaches it, so ``results`` is always appended to last: an interrupt may
+    come between any two lines, and a table may be read from another thread.
+
     Attributes:
+        source: The iterator that items are read from; is_async: whether it has to be awaited.
         plan: The node (or `BatchFlow`) whose items these are.
         params: The params of that visit.
         items: The items read so far, in order; None where they are not kept.
@@ -107,10 +111,10 @@ class Batch:
         self.taken += 1
         if self.items is not None:
             self.items.append(item)
-        self.results.append(PENDING)
         self.seconds.append(0.0)
         if self.actions is not None:
             self.actions.append(None)
+        self.results.append(PENDING)
         return position
 
     def take_begun(self) -> tuple[int, tuple[Any, Any, BaseException | None, float]]:
@@ -148,6 +152,18 @@ class Batch:
     def all_failed(self) -> bool:
         """Whether there were items and not one came through."""
         return 0 < self.taken == sum(outcome.status == "failed" for outcome in self.odd.values())
+
+    def refuse_all_failed(self, what: str) -> None:
+        """Raise if there were ``what`` and not one of them came through.
+
+        Raises:
+            AllFailedError: From the first of their errors.
+        """
+        __tracebackhide__ = True
+        if self.odd and self.all_failed:
+            first = next(outcome.error for outcome in self.odd.values())
+            why = f"{type(first).__name__}: {str(first)[:200]}"
+            raise AllFailedError(f"{self.plan.path}: all {self.taken} {what} failed, the first with {why}") from first
 
     def copy(self) -> "Batch":
         """Return a batch that goes on from here by itself: its results and its place in the input are its own."""

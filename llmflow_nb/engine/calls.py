@@ -46,11 +46,11 @@ class Call:
         "ticket",
     )
 
-    def __init__(self, strand: "Strand", plan: Plan, target: Any, batch: Batch, place: int, item: Any) -> None:
+    def __init__(self, strand: "Strand", target: Any, place: int, item: Any) -> None:
         self.strand = strand
-        self.plan = plan
+        self.batch: Batch = strand.batch
+        self.plan: Plan = strand.batch.plan
         self.target = target
-        self.batch = batch
         self.place = place
         self.item = item
         self.attempts = 0
@@ -62,7 +62,7 @@ class Call:
     @property
     def max_retries(self) -> int:
         """Attempts in all. The exec of a batch flow, which has no such setting, is tried once."""
-        return self.target.max_retries if hasattr(type(self.target), "max_retries") else 1
+        return 1 if self.plan.is_flow else self.target.max_retries
 
     def hook(self, shared: Any) -> tuple[str, tuple[Any, ...], bool]:
         """Return the method to call now, its arguments, and whether it is ``async def``."""
@@ -82,11 +82,14 @@ class Call:
         if self.attempts >= self.max_retries:
             return None
         wait = self.target.wait
-        seconds = wait(self.attempts) if callable(wait) else wait
+        try:
+            seconds = wait(self.attempts) if callable(wait) else wait
+        except Exception as exc:
+            raise exc from error
         if not isinstance(seconds, int | float) or not seconds >= 0:
             raise SettingError(
                 f"{self.plan.path}: wait({self.attempts}) returned {seconds!r}; it must return seconds, 0 or more."
-            )
+            ) from error
         return seconds
 
     @property

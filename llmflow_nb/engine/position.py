@@ -5,6 +5,7 @@ flow that is visited puts a frame on top. Nothing of a run lives on Python's own
 bounded by it, and a position can be copied, kept, and gone on from.
 """
 
+import copy
 import itertools
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = ["ARRIVE", "Frame", "Position"]
+
+# The boundaries that a mask may name.
+BEFORE_PREP, AFTER_PREP, AFTER_EXEC, AFTER_POST = 1, 2, 4, 8
+ALL = BEFORE_PREP | AFTER_PREP | AFTER_EXEC | AFTER_POST
+
+# Why `advance` came back.
+END, BOUNDARY, AWAIT, CALLS, SETS = "end", "boundary", "await", "calls", "sets"
 
 # What comes next in a frame.
 ARRIVE = 0  # copy the node for a visit
@@ -127,8 +135,7 @@ class Frame:
         for name in self.__slots__:
             setattr(twin, name, getattr(self, name))
         if self.visit is not None and self.owner is not None:
-            twin.visit = self.plan.clone(self.params)
-            twin.visit.__dict__.update(self.visit.__dict__)
+            twin.visit = copy.copy(self.visit)
         if (
             self.phase in (PREPPED, EXEC)
             and self.plan.kind in ("batch_node", "batch_flow")
@@ -158,7 +165,7 @@ class Position:
         awaiting: The coroutine that the driver is asked to await.
         slot: The attribute of the top frame that its result goes to.
         error: What the driver has to raise here: the exception that the awaited or called code ended with.
-        paused_at: Clock when `advance` last returned.
+        paused_at: Clock when `advance` stopped at a boundary; else None.
         failed_at: After a failure: the path of the node that it came from.
         action: After the end: the last action.
         result: After the end: the result of the last node.

@@ -22,19 +22,30 @@ from typing import Any, Protocol
 
 from ..core.errors import CallTimeoutError
 from ..core.node import ATTEMPT
-from .advance import AWAIT, BOUNDARY, CALLS, END, SETS, advance, branch, cancel, note_where
+from .advance import AWAIT, BOUNDARY, CALLS, END, SETS, advance
 from .batch import Batch, Outcome
 from .calls import Call, invoke, portable
-from .drivers.threads import DaemonThreads
 from .events import Event, EventKind
 from .plan import Setup
 from .position import EXPANDED, Position
+from .recovery import cancel, note_where
+from .threads import DaemonThreads
+from .walks import branch
 
-__all__ = ["Flight", "Loop", "Scheduler", "Strand"]
+__all__ = ["CLEAN_UP", "Flight", "Loop", "Scheduler", "Strand", "outcome_of"]
+
+CLEAN_UP = 0.5
+"""Seconds that a cancelled task may take to end before it is left to itself."""
 
 
 class Loop(Protocol):
-    """What a driver gives the scheduler to work with."""
+    """What a driver gives the scheduler to work with.
+
+    Attributes:
+        arrived: What has come back and is to be taken up: flight, value, error; or None, call, None from a limiter.
+    """
+
+    arrived: deque[Any]
 
     def spawn(self, flight: "Flight", coroutine: Any, context: Context | None) -> None:
         """Start a coroutine as a task, in this context or a copy of the current one. It ends in ``flight.landed``."""
@@ -43,7 +54,7 @@ class Loop(Protocol):
         """Cancel the tasks of these flights."""
 
     def post(self, token: Any) -> None:
-        """Put something into the scheduler's ``arrived``, from any thread, and wake the driver."""
+        """Put something into ``arrived``, from any thread, and wake the driver."""
 
 
 class Strand:
@@ -56,9 +67,10 @@ class Strand:
         running: How many of them are under way.
         error: The first failure among them.
         draining: Whether nothing of it is started any more.
+        pulling: Whether the next item is being awaited, or waits to be.
     """
 
-    __slots__ = ("batch", "draining", "error", "need", "parent", "place", "position", "running", "started")
+    __slots__ = ("batch", "draining", "error", "need", "parent", "place", "position", "pulling", "running", "started")
 
     def __init__(self, position: Position, parent: "Strand | None" = None, place: int = 0) -> None:
         self.position = position
@@ -69,6 +81,7 @@ class Strand:
         self.running = 0
         self.error: BaseException | None = None
         self.draining = False
+        self.pulling = False
         self.started = clock()
 
 
@@ -115,19 +128,23 @@ class Flight:
 
     def task_done(self, task: "Task[Any]") -> None:
         """Come back with the outcome of a task."""
-        if task.cancelled():
-            self.landed(None, CancelledError())
-        else:
-            error = task.exception()
-            self.landed(None if error is not None else task.result(), error)
+        self.landed(*outcome_of(task))
 
     def future_done(self, future: "Future[Any]") -> None:
         """Come back with the outcome of a future."""
         if future.cancelled():
-            self.landed(None, CallTimeoutError("cancelled before it began"))
+            self.landed(None, CancelledError("the executor cancelled the call before it began; was it shut down?"))
         else:
             error = future.exception()
             self.landed(None if error is not None else future.result(), error)
+
+
+def outcome_of(task: "Task[Any]") -> tuple[Any, BaseException | None]:
+    """Return the value of a task, or what it raised."""
+    if task.cancelled():
+        return None, CancelledError()
+    error = task.exception()
+    return (None, error) if error is not None else (task.result(), None)
 
 
 class Scheduler:
@@ -138,9 +155,8 @@ class Scheduler:
         self.loop = loop
         self.mask = mask
         self.came_to = ""
-        self.arrived: deque[Any] = deque()
+        self.arrived = loop.arrived
         self.ended = False
-        self.stopped = False
         self.leaving: dict[Flight, None] = {}
         self._ready: deque[Strand] = deque()
         self._strands: dict[Strand, None] = {}
@@ -151,6 +167,7 @@ class Scheduler:
         self._ticks = itertools.count()
         self._asked: tuple[Strand, Any, str] | None = None
         self._pulls: deque[Strand] = deque()
+        self._hungry: dict[Strand, None] = {}
         self._threads: DaemonThreads | None = None
         self._root = Strand(position)
         self._strands[self._root] = None
@@ -176,11 +193,13 @@ class Scheduler:
                 heapq.heappop(self._timers)[2]()
             if self._asked is not None:
                 return self._asked[1]
-            if self._ready:
+            if self._hungry:
+                self._feed(next(iter(self._hungry)))
+            elif self._ready:
                 self._advance(self._ready.popleft())
             elif self._pulls:
                 strand = self._pulls.popleft()
-                self._asked = strand, anext(strand.batch.source), "pull"
+                self._asked = strand, _next_of(strand.batch.source), "pull"
             elif not self.arrived:
                 return None
         return None
@@ -199,6 +218,7 @@ class Scheduler:
                 strand.position.throw(error)
             self._ready.appendleft(strand)
         else:
+            strand.pulling = False
             if error is None and self._halted(strand):
                 place = strand.batch.take(value)
                 strand.batch.odd[place] = Outcome("pending", 0)
@@ -216,7 +236,6 @@ class Scheduler:
 
     def stop(self) -> None:
         """Start nothing any more, keep what has arrived, let go of the rest."""
-        self.stopped = True
         self._asked = None
         while self.arrived:
             self._keep(*self.arrived.popleft())
@@ -237,7 +256,13 @@ class Scheduler:
                 self._settle_set(strand.parent.batch, strand.place, "cancelled", None, clock() - strand.started)
         self._strands.clear()
 
-    def left(self, flight: Flight | None, value: Any) -> None:
+    def clear(self) -> None:
+        """Take note, after the end, of what has arrived since."""
+        while self.arrived:
+            flight, value, _ = self.arrived.popleft()
+            self._left(flight, value)
+
+    def _left(self, flight: Flight | None, value: Any) -> None:
         """Take note that an attempt which was let go of has ended."""
         if flight is not None:
             self.leaving.pop(flight, None)
@@ -246,7 +271,7 @@ class Scheduler:
     def close(self) -> None:
         """Send the threads home."""
         if self._threads is not None:
-            self._threads.shutdown(wait=False, cancel_futures=True)
+            self._threads.close()
 
     # ---- strands -----------------------------------------------------------------------------------------------------
 
@@ -317,7 +342,7 @@ class Scheduler:
             if strand.draining:
                 return True
             strand = strand.parent
-        return self.stopped
+        return False
 
     def _feed(self, strand: Strand) -> None:
         """Start as much as may be under way at once; when all is done, let the position go on."""
@@ -325,27 +350,31 @@ class Scheduler:
         plan = batch.plan
         on_the_spot = strand.need == CALLS and plan.inline and strand.position.inline and not batch.is_async
         limit = 1 if batch.is_single or not self.setup.concurrent else plan.limit
-        if not self._halted(strand):
-            while limit is None or strand.running < limit:
-                if batch.begun is not None:
-                    self._go_on_with_begun(strand)
-                elif batch.exhausted or (on_the_spot and batch.taken):
+        while not self._halted(strand) and (limit is None or strand.running < limit):
+            if batch.begun is not None:
+                self._go_on_with_begun(strand)
+            elif batch.exhausted or (on_the_spot and batch.taken):
+                break
+            elif batch.is_async:
+                if not strand.pulling:
+                    strand.pulling = True
+                    self._pulls.append(strand)
+                break
+            else:
+                try:
+                    element = next(batch.source)
+                except StopIteration:
+                    batch.exhausted = True
+                except Exception as exc:
+                    self._source_failed(strand, exc)
                     break
-                elif batch.is_async:
-                    if strand not in self._pulls:
-                        self._pulls.append(strand)
-                    return
                 else:
-                    try:
-                        element = next(batch.source)
-                    except StopIteration:
-                        batch.exhausted = True
-                    except Exception as exc:
-                        self._source_failed(strand, exc)
-                        break
-                    else:
-                        self._begin(strand, element)
-        if strand.running == 0:
+                    self._begin(strand, element)
+        self._hungry.pop(strand, None)
+        if strand in self._pulls and self._halted(strand):
+            self._pulls.remove(strand)
+            strand.pulling = False
+        if strand.running == 0 and not strand.pulling:
             if strand.error is not None:
                 strand.position.throw(strand.error)
             self._ready.append(strand)
@@ -363,10 +392,10 @@ class Scheduler:
             if self.setup.subscribers:
                 self.setup.tell(Event("param_set_started", batch.plan.path, batch.params, place, value=element))
             try:
-                position = branch(strand.position, self.setup, element)
+                position = branch(strand.position, element)
             except Exception as exc:
                 self._settle_set(batch, place, "failed", None, 0.0, exc, batch.plan.path)
-                self._one_done(strand, exc, batch.plan.path, feed=False)
+                self._one_done(strand, exc, batch.plan.path)
                 return
             child = Strand(position, strand, place)
             self._strands[child] = None
@@ -377,23 +406,21 @@ class Scheduler:
     def _call(self, strand: Strand, place: int, item: Any) -> Call:
         frame = strand.position.frames[-1]
         target = frame.flow if frame.phase == EXPANDED else frame.visit
-        call = Call(strand, strand.batch.plan, target, strand.batch, place, item)
+        call = Call(strand, target, place, item)
         self._open[call] = None
         if self.setup.subscribers:
             self._tell("call_started", call, 0, "", item)
         return call
 
-    def _one_done(
-        self, strand: Strand, error: BaseException | None, failed_at: str | None = None, *, feed: bool = True
-    ) -> None:
+    def _one_done(self, strand: Strand, error: BaseException | None, failed_at: str | None = None) -> None:
         """Count one of the strand's calls or param sets as done."""
         strand.running -= 1
         if error is not None and strand.error is None and not self._keeps(strand.batch):
             strand.error = error
             strand.position.failed_at = failed_at
             self._drain(strand)
-        if feed:
-            self._feed(strand)
+        self._hungry.pop(strand, None)
+        self._hungry[strand] = None  # fed in its turn: `_feed` may be on its way here
 
     @staticmethod
     def _keeps(batch: Batch) -> bool:
@@ -441,7 +468,7 @@ class Scheduler:
     def _start(self, call: Call) -> None:
         """Begin the next attempt, as soon as the limiter lets it."""
         limiter = call.plan.limiter
-        if limiter is not None and not call.in_fallback:
+        if limiter is not None:
             if call.ticket is None:
                 call.ticket = limiter.request(lambda: self.loop.post((None, call, None)))
                 self._waiting[call] = None
@@ -455,7 +482,7 @@ class Scheduler:
         self._launch(call)
 
     def _ask_again(self, call: Call) -> None:
-        if call in self._waiting:
+        if call in self._waiting and call.ticket is not None:  # else it waits for its next attempt by now
             self._start(call)
 
     def _stop_waiting(self, call: Call) -> None:
@@ -476,11 +503,10 @@ class Scheduler:
         if is_async or (plan.limit == 1 and plan.timeout is None and executor is None and call.strand.position.inline):
             self._run_here(flight, name, args)
             return
-        if executor is None:
-            executor = self._threads = self._threads or DaemonThreads()
         try:
-            if isinstance(executor, DaemonThreads | ThreadPoolExecutor):
-                future = executor.submit(copy_context().run, invoke, call.target, name, args, call.attempts - 1)
+            if executor is None or isinstance(executor, ThreadPoolExecutor):
+                threads = executor or self._own_threads()
+                future = threads.submit(copy_context().run, invoke, call.target, name, args, call.attempts - 1)
             else:  # perhaps in another process, where neither context nor edges can go
                 future = executor.submit(invoke, portable(call.target), name, args, call.attempts - 1)
         except Exception as exc:
@@ -492,6 +518,10 @@ class Scheduler:
         self._flying[flight] = None
         future.add_done_callback(flight.future_done)
         self._set_alarm(flight)
+
+    def _own_threads(self) -> DaemonThreads:
+        self._threads = self._threads or DaemonThreads()
+        return self._threads
 
     def _run_here(self, flight: Flight, name: str, args: tuple[Any, ...]) -> None:
         __tracebackhide__ = True
@@ -533,7 +563,8 @@ class Scheduler:
             self._later(flight.call.plan.timeout, lambda: self._time_out(flight))
 
     def _time_out(self, flight: Flight) -> None:
-        if flight in self._flying:
+        landing = isinstance(flight.handle, Future) and flight.handle.done()  # in time, and on its way here
+        if flight in self._flying and not landing:
             self._let_go(flight)
             plan = flight.call.plan
             self._attempt_failed(flight.call, CallTimeoutError(f"{plan.path}: exec took longer than {plan.timeout} s"))
@@ -556,7 +587,7 @@ class Scheduler:
             self._ask_again(value)
             return
         if not flight.live:
-            self.left(flight, value)
+            self._left(flight, value)
             return
         call = flight.call
         if error is None and value.__class__ is CoroutineType:  # a plain function that returned one
@@ -565,18 +596,19 @@ class Scheduler:
             return
         flight.live = False
         self._flying.pop(flight, None)
+        flight.free()
         if error is None:
             self._tell_attempt(call, "ok", value)
             self._settle(call, "fallback" if call.in_fallback else "ok", value, call.error)
         elif isinstance(error, Exception):
             self._attempt_failed(call, error)
         elif isinstance(error, CancelledError):  # by user code: ours is not live any more
+            self._tell_attempt(call, "failed", error=error)
             self._settle(call, "failed", None, error)
         else:  # SystemExit and the like: as if it had been raised on the spot
             self._tell_attempt(call, "cancelled")
             self._close_call(call)
             raise error
-        flight.free()
 
     def _attempt_failed(self, call: Call, error: Exception) -> None:
         if call.in_fallback:
@@ -625,6 +657,7 @@ class Scheduler:
     def _keep(self, flight: Flight | None, value: Any, error: BaseException | None) -> None:
         """Enter the outcome of an attempt that ended before the stop; nothing follows from it."""
         if flight is None or not flight.live:
+            self._left(flight, value)
             return
         flight.live = False
         flight.free()
@@ -664,3 +697,8 @@ class Scheduler:
         place = None if call.batch.is_single else call.place
         params = call.batch.params
         self.setup.tell(Event(kind, call.plan.path, params, place, attempt, status, value, error))
+
+
+async def _next_of(source: Any) -> Any:
+    """As a coroutine of ours, since ``__anext__`` may raise at once, or return any awaitable."""
+    return await anext(source)

@@ -6,6 +6,7 @@ them out: what is seen of an error is the cell that ran the flow and the hook th
 
 from collections.abc import Iterable
 from concurrent.futures import Executor
+from contextlib import suppress
 from time import perf_counter as clock
 from typing import Any
 
@@ -80,9 +81,10 @@ class _Recorded:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        ATTEMPT.reset(self.token)
         status = "ok" if error is None else "failed" if isinstance(error, Exception) else "interrupted"
         action = self.position.action if error is None else None
         self.record.ended(status, clock() - self.began, action, error)
         if self.setup.subscribers:
             self.setup.tell(Event("run_finished", self.name, status=status, value=action, error=error))
+        with suppress(ValueError):  # a coroutine that is thrown away ends in another context
+            ATTEMPT.reset(self.token)

@@ -1,15 +1,16 @@
 """The driver on the caller's event loop."""
 
 import asyncio
+import sys
 import threading
+from collections import deque
 from contextvars import Context
 from typing import Any
 
 from ..advance import BOUNDARY, END, advance
 from ..plan import Setup
 from ..position import Position
-from ..scheduler import Flight, Scheduler
-from .sync import CLEAN_UP
+from ..scheduler import CLEAN_UP, Flight, Scheduler
 
 __all__ = ["drive_async"]
 
@@ -22,7 +23,7 @@ class _OnLoop:
         self.thread = threading.get_ident()
         self.wake = asyncio.Event()
         self._beat()
-        self.arrived: Any = None
+        self.arrived: deque[Any] = deque()
 
     def _beat(self) -> None:
         """Wake the loop five times a second.
@@ -60,7 +61,6 @@ async def drive_async(position: Position, setup: Setup, mask: int = 0) -> str:
         return need
     backend = _OnLoop()
     scheduler = Scheduler(position, setup, backend, mask)
-    backend.arrived = scheduler.arrived
     try:
         scheduler.begin(need)
         while True:
@@ -75,10 +75,13 @@ async def drive_async(position: Position, setup: Setup, mask: int = 0) -> str:
         scheduler.stop()
         raise
     finally:
-        if scheduler.leaving:  # tasks that were cancelled get a moment to clean up
-            await asyncio.wait([flight.handle for flight in scheduler.leaving], timeout=CLEAN_UP)
         scheduler.close()
         backend.heart.cancel()
+        scheduler.clear()
+        # Tasks that were cancelled get a moment to clean up; not where this coroutine itself is being thrown away.
+        if scheduler.leaving and not isinstance(sys.exception(), GeneratorExit):
+            await asyncio.wait([flight.handle for flight in scheduler.leaving], timeout=CLEAN_UP)
+            scheduler.clear()
 
 
 async def _outcome(coroutine: Any) -> tuple[Any, BaseException | None]:

@@ -15,8 +15,9 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from ...core.errors import NestedLoopError
+from ..scheduler import CLEAN_UP, outcome_of
 
-__all__ = ["LoopThread", "Start", "outcome_of", "take"]
+__all__ = ["LoopThread", "Start", "take"]
 
 Start = tuple[Any, Context, list[Any], Callable[[Any], None]]
 """A coroutine to start: its context, a box to put the task into, and whom to hand the task when it is done."""
@@ -84,7 +85,7 @@ class LoopThread:
             self.start(starts)  # if the interrupt was quicker
             self.cancel([task_box])
             with suppress(Empty):
-                take(done, 0.5)  # let it clean up
+                take(done, CLEAN_UP)
             raise
         return outcome_of(task)
 
@@ -105,11 +106,3 @@ class LoopThread:
     def cancel(self, boxes: list[list[Any]]) -> None:
         """Cancel tasks, each by the box that it is in once it has started."""
         self.loop.call_soon_threadsafe(lambda: [task.cancel() for box in boxes for task in box])
-
-
-def outcome_of(task: "asyncio.Task[Any]") -> tuple[Any, BaseException | None]:
-    """Return the value of a task, or what it raised."""
-    if task.cancelled():
-        return None, asyncio.CancelledError()
-    error = task.exception()
-    return (None, error) if error is not None else (task.result(), None)

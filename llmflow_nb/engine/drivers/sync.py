@@ -10,22 +10,31 @@ from ...core.errors import NestedLoopError
 from ..advance import BOUNDARY, END, advance
 from ..plan import Setup
 from ..position import Position
-from ..scheduler import Flight, Scheduler
+from ..scheduler import CLEAN_UP, Flight, Scheduler
 from .loop import LoopThread, Start, take
 
 __all__ = ["drive"]
 
-CLEAN_UP = 0.5
-"""Seconds that a cancelled task may take to end before it is left to itself."""
-
 
 class _Blocking:
-    """What the scheduler needs of this driver: tasks on the background loop, and a queue to wait at."""
+    """What the scheduler needs of this driver: tasks on the background loop, and a bell to wait for."""
 
     def __init__(self) -> None:
-        self.inbox: SimpleQueue[Any] = SimpleQueue()
-        self.post = self.inbox.put
+        self.arrived: deque[Any] = deque()
+        self._bell: SimpleQueue[None] = SimpleQueue()
+        self._rung = False
         self._starts: deque[Start] = deque()
+
+    def post(self, token: Any) -> None:
+        self.arrived.append(token)
+        if not self._rung:  # once for all that arrives until the driver looks
+            self._rung = True
+            self._bell.put(None)
+
+    def wait(self, seconds: float | None) -> None:
+        """Wait until something has arrived. Raises ``queue.Empty`` after ``seconds``."""
+        take(self._bell, seconds)
+        self._rung = False
 
     def spawn(self, flight: Flight, coroutine: Any, context: Context | None) -> None:
         LoopThread.get()  # refuses here and now where it cannot work
@@ -50,10 +59,6 @@ class _Blocking:
             raise
         return loop.outcome(coroutine)
 
-    def collect(self, scheduler: Scheduler) -> None:
-        while not self.inbox.empty():
-            scheduler.arrived.append(self.inbox.get())
-
 
 def drive(position: Position, setup: Setup, mask: int = 0) -> str:
     """Run a position to its end, or to the next boundary in ``mask``, in the caller's thread.
@@ -69,30 +74,27 @@ def drive(position: Position, setup: Setup, mask: int = 0) -> str:
     need = advance(position, setup, mask)
     if need in (END, BOUNDARY):  # nothing on the way needed more than calling functions
         return need
-    backend = _Blocking()
-    scheduler = Scheduler(position, setup, backend, mask)
+    loop = _Blocking()
+    scheduler = Scheduler(position, setup, loop, mask)
     try:
         scheduler.begin(need)
         while True:
             coroutine = scheduler.turn()
-            backend.start()
+            loop.start()
             if coroutine is not None:
-                outcome = backend.outcome(coroutine)
-                backend.collect(scheduler)
-                scheduler.answer(*outcome)
-                continue
-            if scheduler.ended:
+                scheduler.answer(*loop.outcome(coroutine))
+            elif scheduler.ended:
                 return scheduler.came_to
-            with suppress(Empty):
-                scheduler.arrived.append(take(backend.inbox, scheduler.patience()))
-            backend.collect(scheduler)
+            else:
+                with suppress(Empty):
+                    loop.wait(scheduler.patience())
     except BaseException:
-        backend.collect(scheduler)
         scheduler.stop()
         raise
     finally:
-        with suppress(Empty):  # tasks that were cancelled get a moment to clean up
-            while scheduler.leaving:
-                flight, value, _ = take(backend.inbox, CLEAN_UP)
-                scheduler.left(flight, value)
         scheduler.close()
+        with suppress(Empty):  # tasks that were cancelled get a moment to clean up
+            scheduler.clear()
+            while scheduler.leaving:
+                loop.wait(CLEAN_UP)
+                scheduler.clear()

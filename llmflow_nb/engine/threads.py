@@ -6,15 +6,15 @@ down. These are daemon threads, made when there is work and no idle one, and sen
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import Any
 
 __all__ = ["DaemonThreads"]
 
 
-class DaemonThreads(Executor):
-    """An executor that starts every call at once: how many there are at a time is its caller's affair."""
+class DaemonThreads:
+    """Starts every call at once: how many there are at a time is its caller's affair."""
 
     def __init__(self) -> None:
         self._todo: SimpleQueue[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]] | None] = SimpleQueue()
@@ -22,8 +22,12 @@ class DaemonThreads(Executor):
         self._idle = 0
         self._threads = 0
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
-        """Run ``fn(*args)`` in a thread."""
+    def submit(self, fn: Callable[..., Any], /, *args: Any) -> "Future[Any]":
+        """Run ``fn(*args)`` in a thread.
+
+        Raises:
+            RuntimeError: The system gives no further thread.
+        """
         future: Future[Any] = Future()
         self._todo.put((future, fn, args))
         with self._lock:
@@ -31,7 +35,11 @@ class DaemonThreads(Executor):
                 self._idle -= 1  # that one will take it
                 return future
             self._threads += 1
-        threading.Thread(target=self._work, name=f"llmflow_nb-call-{self._threads}", daemon=True).start()
+        try:
+            threading.Thread(target=self._work, name=f"llmflow_nb-call-{self._threads}", daemon=True).start()
+        except RuntimeError:
+            future.cancel()  # or one of the others would make the call after all
+            raise
         return future
 
     def _work(self) -> None:
@@ -39,25 +47,22 @@ class DaemonThreads(Executor):
         while (task := self._todo.get()) is not None:
             future, fn, args = task
             del task
+            result, error = None, None
             if future.set_running_or_notify_cancel():
                 try:
                     result = fn(*args)
                 except BaseException as exc:
-                    with self._lock:
-                        self._idle += 1
-                    future.set_exception(exc)
-                else:
-                    with self._lock:
-                        self._idle += 1
-                    future.set_result(result)
-                    del result
-            else:
-                with self._lock:
-                    self._idle += 1
-            del future, fn, args
+                    error = exc
+            with self._lock:
+                self._idle += 1
+            if error is not None:
+                future.set_exception(error)
+            elif not future.cancelled():
+                future.set_result(result)
+            del future, fn, args, result, error
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Let every thread end after the call it is in. Never waits for one."""
+    def close(self) -> None:
+        """Let every thread end after the call it is in. Waits for none."""
         with self._lock:
             threads = self._threads
         for _ in range(threads):

@@ -1,0 +1,69 @@
+"""The action that ``post`` returned, and the edge that it chooses: what can be wrong with them, and how it is said."""
+
+from types import CoroutineType
+from typing import Any
+
+from ..core.errors import HookReturnError, LostActionError, MaxStepsError, a_type, did_you_mean, warn
+from ..core.node import label
+from .plan import Plan, Setup
+from .position import Frame
+
+__all__ = ["check_action", "endless", "lost_action"]
+
+
+def check_action(plan: Plan, action: Any) -> None:
+    """Refuse what ``post`` returned, if it is no action.
+
+    Raises:
+        HookReturnError: Names the hook and the type.
+    """
+    __tracebackhide__ = True
+    if isinstance(action, str) or (plan.any_action and getattr(type(action), "__hash__", None) is not None):
+        return
+    found = a_type(action)
+    if isinstance(action, CoroutineType):
+        action.close()
+        found = f"a coroutine ({action.__qualname__}) that was never awaited"
+    raise HookReturnError(
+        f"{plan.path}.{plan.hooks.post} returned {found}; an action is a string or None. Put values in shared instead."
+    )
+
+
+def lost_action(setup: Setup, frame: Frame, action: Any, known: list[str]) -> None:
+    """Warn that there is no edge for an action, in the words of PocketFlow.
+
+    Raises:
+        LostActionError: The flow is strict.
+    """
+    __tracebackhide__ = True
+    setup.recorder.lost_action(frame.plan.path, action, known)
+    text = f"Flow ends: '{_cut(action)}' not found in {known}{did_you_mean(action, known) if action else ''}"
+    if frame.owner.strict:
+        raise LostActionError(f"{text}; at {frame.plan.path}", action, known)
+    warn(text)
+
+
+def _cut(action: Any) -> str:
+    text = str(action)
+    return text if len(text) <= 80 else text[:79] + "…"
+
+
+def endless(frame: Frame) -> Exception:
+    """Name the way round: the shortest cycle of edges through the node that is visited."""
+    origin = frame.node
+    way = {id(origin): [origin]}
+    todo = [origin]
+    for node in todo:
+        for target in node.successors.values():
+            if target is origin:
+                cycle = " > ".join(label(n) for n in (*way[id(node)], origin))
+                return MaxStepsError(
+                    f"{frame.owner.path} made {frame.steps - 1} visits and is still going round {cycle}. If that is "
+                    "meant, give the flow a larger max_steps (None for no limit)."
+                )
+            if id(target) not in way:
+                way[id(target)] = [*way[id(node)], target]
+                todo.append(target)
+    return MaxStepsError(
+        f"{frame.owner.path} made {frame.steps - 1} visits. If that is meant, give it a larger max_steps."
+    )

@@ -1,0 +1,91 @@
+"""What an exception does to a position: it closes frames, down to a batch flow that keeps failures and goes on."""
+
+from asyncio import CancelledError
+from contextlib import suppress
+from time import perf_counter as clock
+
+from .events import Event
+from .plan import Setup
+from .position import END, Frame, Position
+from .walks import next_set, settle_set
+
+__all__ = ["LOST", "cancel", "note_where", "recover"]
+
+LOST, KEPT = "lost", "kept"
+
+
+def recover(position: Position, setup: Setup, error: BaseException) -> str:
+    """Close the frames that an exception ends.
+
+    Returns:
+        `LOST`: nothing keeps it; raise it on. `KEPT`: the position goes on with the next param set. `END`: it ended.
+
+    Raises:
+        Exception: Another one that came up on the way, such as `AllFailedError`.
+    """
+    __tracebackhide__ = True
+    first = error
+    while _unwind(position, setup, error):
+        try:
+            ended = next_set(position, setup, clock())
+        except Exception as worse:
+            error = worse
+        else:
+            return END if ended else KEPT
+    if error is not first:
+        raise error
+    return LOST
+
+
+def _unwind(position: Position, setup: Setup, error: BaseException) -> bool:
+    """Close frames from the top. True: the top one is now a batch flow that keeps the failure of its param set."""
+    frames = position.frames
+    kept = isinstance(error, Exception)
+    status = "failed" if kept else "cancelled"
+    if position.failed_at is None:  # else it comes from a branch, which knows it better
+        position.failed_at = frames[-1].plan.path if frames[-1].visit is not None else frames[-1].owner.path
+    failed_at = position.failed_at
+    note_where(setup, error, failed_at)
+    while True:
+        frame = frames[-1]
+        if frame.visit is not None:
+            _close_visit(setup, frame, status, error)
+        if frame.sets is not None and frame.set_open:
+            settle_set(setup, frame, status, None, None, error, failed_at)
+            if kept and frame.owner.on_error == "keep":
+                position.failed_at = None
+                return True
+        if len(frames) == 1:
+            return False
+        frames.pop()
+
+
+def cancel(position: Position, setup: Setup) -> None:
+    """Close a position that is not gone on with: its open visits and param sets are recorded as cancelled."""
+    if position.awaiting is not None:
+        position.awaiting.close()
+    if position.frames[-1].visit is not None or len(position.frames) > 1:
+        _unwind(position, setup, CancelledError())
+
+
+def _close_visit(setup: Setup, frame: Frame, status: str, error: BaseException) -> None:
+    plan, now = frame.plan, clock()
+    if frame.work is not None and not plan.is_flow:
+        attempts = frame.work.attempts
+    else:  # none was made if prep did not end (its two readings are one then), or if what it gave was no batch
+        attempts = int(not (plan.kind == "batch_node" or (plan.has_prep and frame.t_prepared == frame.t_start)))
+    prepared = frame.t_prepared if frame.t_prepared >= frame.t_start else now  # else a reading of an earlier visit
+    executed = frame.t_executed if frame.t_executed >= prepared else now
+    row = (plan, frame.visit.params, None, attempts, status, frame.t_start, prepared, executed, now)
+    setup.recorder.visit_failed(row, error)
+    if setup.subscribers:
+        setup.tell(Event("visit_finished", plan.path, frame.visit.params, None, 0, status, error=error))
+    frame.visit = None
+
+
+def note_where(setup: Setup, error: BaseException, path: str, detail: str = "") -> None:
+    """Say on the user's exception where it happened, once in a run."""
+    if id(error) not in setup.noted and isinstance(error, Exception):
+        setup.noted[id(error)] = error
+        with suppress(Exception):  # not every exception lets itself be written on, and it must come out as it is
+            error.add_note(f"in {path.replace('/', ' > ')}{detail}; what was finished is in .last_run")

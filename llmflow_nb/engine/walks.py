@@ -1,0 +1,204 @@
+"""Walks through flows: how they begin, what a `BatchFlow` makes of its param sets, and what follows when they end."""
+
+from collections.abc import Mapping
+from time import perf_counter as clock
+from types import CoroutineType
+from typing import Any
+
+from ..core.errors import HookReturnError, a_type
+from ..core.node import kind_of
+from ..core.params import Params
+from .batch import Batch, Outcome, iter_is_self, open_items
+from .events import Event
+from .plan import Plan, Setup
+from .position import ARRIVE, CALLS, EXECED, EXPAND, EXPANDED, Frame, Position
+
+__all__ = ["branch", "call_expansion", "enter", "expand", "next_set", "settle_set", "walk_ended"]
+
+
+def enter(frame: Frame, plan: Plan) -> Frame:
+    """Return the frame of a walk through the flow that is visited."""
+    flow = frame.visit
+    start = plan.require_start(flow)
+    return Frame(plan, flow, Params(flow.params), start)
+
+
+def branch(position: Position, element: Any) -> Position:
+    """Return the position of one param set of the batch flow that is visited, to run beside others."""
+    frame = position.frames[-1]
+    inner = enter(frame, frame.plan)
+    _begin_set(inner, element, clock())
+    return Position(position.shared, [inner], inline=False)
+
+
+def _begin_set(frame: Frame, element: Any, now: float) -> None:
+    frame.element = element
+    frame.set_open = True
+    frame.set_started = now
+    frame.steps = 0
+    frame.node = frame.start
+    if frame.owner.expands and not frame.implicit:
+        frame.handed = None
+        frame.params = frame.base_params
+        frame.phase = EXPAND
+    else:
+        if element.__class__ is dict:  # as in _merge, but for its call and its slow test
+            frame.params = Params({**frame.base_params, **element} if frame.base_params else element)
+        else:
+            frame.params = _merge(frame, element)
+        frame.phase = ARRIVE
+
+
+def _merge(frame: Frame, element: Any) -> Params:
+    """Merge an element into the params of its walk.
+
+    Raises:
+        HookReturnError: It is no dict and there is no key for it, or its key is taken.
+    """
+    __tracebackhide__ = True
+    if isinstance(element, Mapping):
+        return Params({**frame.base_params, **element})
+    owner = frame.owner
+    key = owner.item_key
+    if key is None:
+        if not (owner.expands or frame.flow.items is not None):
+            raise HookReturnError(
+                f"{owner.path}.prep returned a param set that is {a_type(element)}; a BatchFlow needs dicts. "
+                'Return [{"filename": value}, ...], or set item_key="filename" to have plain values put under that key.'
+            )
+        key = "item"
+    if key in frame.base_params:
+        raise HookReturnError(
+            f"{owner.path}: params already hold {key!r}, so the {type(element).__name__} would replace it. Give this "
+            f'BatchFlow a key of its own: item_key="..."'
+        )
+    return Params({**frame.base_params, key: element})
+
+
+def expand(position: Position, setup: Setup, frame: Frame, given: Any) -> bool:
+    """Go on with an element as the ``exec`` of its batch flow said: None, params, or elements of an inner batch.
+
+    True: the position has ended.
+    """
+    __tracebackhide__ = True
+    frame.phase = ARRIVE
+    if given is None or isinstance(given, Mapping):
+        frame.params = Params({**_merge(frame, frame.element), **(given or {})})
+        return False
+    if isinstance(given, str | bytes | bytearray) or not hasattr(type(given), "__iter__"):
+        raise HookReturnError(
+            f"{frame.owner.path}.exec returned {a_type(given)}; the exec of a BatchFlow returns None, a dict "
+            "of params, or an iterable of elements for the inner batch ([value] for one)."
+        )
+    elements = list(given) if iter_is_self(given) else given
+    if kind_of(frame.start) == "batch_flow":
+        frame.params = _merge(frame, frame.element)
+        frame.handed = elements
+        return False
+    # The elements take the place of the one they were made of: only one of the two can be under item_key.
+    if isinstance(frame.element, Mapping):
+        frame.params = _merge(frame, frame.element)
+    inner = Frame(frame.owner, frame.flow, frame.params, frame.start)
+    inner.implicit = True
+    inner.sets = open_items(frame.owner, frame.params, elements, f"{frame.owner.path}.exec", keep=True)
+    inner.sets.actions = []
+    setup.recorder.batch_opened(inner.sets)
+    position.frames.append(inner)
+    return next_set(position, setup, clock())
+
+
+def call_expansion(position: Position, frame: Frame) -> str:
+    """Call the exec of a batch flow for its element: on the spot, or by the driver. Empty: it is done already."""
+    owner, element = frame.owner, frame.element
+    began = clock()
+    begun: tuple[Any, Any, BaseException | None, float] | None = None
+    if owner.inline and position.inline:
+        exec_ = getattr(frame.flow, owner.hooks.exec)
+        try:
+            frame.exec_res = exec_(position.shared, element) if owner.exec_takes_shared else exec_(element)
+        except Exception as exc:
+            begun = element, None, exc, began
+        else:
+            if frame.exec_res.__class__ is not CoroutineType:
+                return ""
+            begun = element, frame.exec_res, None, began
+    frame.work = Batch.single(owner, frame.base_params, element)
+    frame.work.begun = begun
+    frame.phase = EXPANDED
+    return CALLS
+
+
+def next_set(position: Position, setup: Setup, now: float) -> bool:
+    """Begin the next param set of the top frame, or go on further out when there is none. True: it all has ended."""
+    frame = position.frames[-1]
+    sets = frame.sets
+    assert sets is not None
+    for element in sets.source:
+        sets.items.append(element)  # type: ignore[union-attr]
+        sets.taken += 1
+        if setup.subscribers:
+            place = sets.taken - 1
+            setup.tell(Event("param_set_started", frame.owner.path, frame.base_params, place, value=element))
+        _begin_set(frame, element, now)
+        return False
+    sets.exhausted = True
+    return _walks_ended(position, setup)
+
+
+def settle_set(
+    setup: Setup, frame: Frame, status: str, value: Any, action: Any, error: Any = None, failed_at: str | None = None
+) -> None:
+    """Enter what came of the param set that is under way."""
+    sets = frame.sets
+    assert sets is not None
+    place = sets.taken - 1
+    if status != "ok":
+        sets.odd[place] = Outcome(status, 1, error, failed_at)
+    sets.seconds.append(clock() - frame.set_started)
+    sets.actions.append(action)  # type: ignore[union-attr]
+    sets.results.append(value)
+    frame.set_open = False
+    if setup.subscribers:
+        setup.tell(Event("param_set_finished", frame.owner.path, frame.base_params, place, 0, status, value, error))
+
+
+def walk_ended(position: Position, setup: Setup, value: Any, action: Any, now: float) -> bool:
+    """Take up what a walk came to, one level further out. True: the position has ended.
+
+    One clock reading ends the visit, ends its param set and begins the next.
+    """
+    frames = position.frames
+    frame = frames[-1]
+    sets = frame.sets
+    if sets is not None:
+        if setup.subscribers:
+            settle_set(setup, frame, "ok", value, action)
+        else:  # the same without its call: a flow of cheap nodes over many params spends its time here
+            sets.seconds.append(now - frame.set_started)
+            sets.actions.append(action)  # type: ignore[union-attr]
+            sets.results.append(value)
+            frame.set_open = False
+        return next_set(position, setup, now)
+    if len(frames) == 1:
+        position.result, position.action = value, action
+        return True
+    frames.pop()
+    below = frames[-1]
+    below.exec_res, below.result, below.phase = action, value, EXECED
+    return False
+
+
+def _walks_ended(position: Position, setup: Setup) -> bool:
+    """All param sets of the top frame are done: go on with the flow that they belong to. True: it all has ended."""
+    __tracebackhide__ = True
+    frames = position.frames
+    frame = frames[-1]
+    assert frame.sets is not None
+    frame.sets.refuse_all_failed("param sets")  # before the frame is gone, for it may keep that too
+    frames.pop()
+    if frame.implicit:
+        return walk_ended(position, setup, frame.sets.results, None, clock())
+    below = frames[-1]
+    below.exec_res = below.result = frame.sets.results
+    below.phase = EXECED
+    return False
