@@ -18,7 +18,7 @@ from types import CoroutineType
 from typing import Any
 
 from .actions import check_action, endless, lost_action
-from .batch import PENDING, Batch, DroppedItems, Outcome, iter_is_self, open_items
+from .batch import PENDING, Batch, Outcome, open_items
 from .events import Event
 from .plan import Setup
 from .position import (
@@ -47,7 +47,7 @@ from .position import (
     Position,
 )
 from .recovery import LOST, recover
-from .walks import call_expansion, enter, expand, next_set, walk_ended
+from .walks import call_expansion, enter, expand, next_set, take_sets, walk_ended
 
 __all__ = [
     "AFTER_EXEC",
@@ -274,8 +274,6 @@ def _begin_exec(position: Position, setup: Setup, frame: Frame) -> str:
         sets = open_items(plan, frame.visit.params, items, f"{what} (a BatchFlow)", keep=True)
         sets.actions = []
         setup.recorder.batch_opened(sets)
-        if sets.is_async or iter_is_self(items):
-            frame.prep_res = sets.items  # as for a batch node, below
         if sets.is_async or (plan.limit != 1 and setup.concurrent):
             plan.require_start(frame.visit)  # now, and not once for each set
             frame.work = sets
@@ -287,9 +285,6 @@ def _begin_exec(position: Position, setup: Setup, frame: Frame) -> str:
         return _PUSHED
     frame.work = open_items(plan, frame.params, items, f"{what} (a BatchNode)", keep=plan.keep)
     setup.recorder.batch_opened(frame.work)
-    if frame.work.is_async or iter_is_self(items):
-        # What was read once cannot be read again: post gets the list of what was read.
-        frame.prep_res = DroppedItems(plan.path) if frame.work.items is None else frame.work.items
     return _go_on_with_items(position, frame)
 
 
@@ -299,7 +294,7 @@ def _go_on_with_items(position: Position, frame: Frame) -> str:
     assert work is not None
     if frame.plan.kind == "batch_flow":
         work.refuse_all_failed("param sets")
-        frame.exec_res = frame.result = work.results
+        take_sets(frame, work)
         return ""
     if not work.exhausted and not (work.is_single and work.taken):
         if work.is_async or not (frame.plan.inline and position.inline):
@@ -314,7 +309,8 @@ def _go_on_with_items(position: Position, frame: Frame) -> str:
             frame.status = work.odd[0].status
         return ""
     work.refuse_all_failed("items")
-    frame.exec_res = work.results
+    frame.exec_res = work.results[:]  # the user's own, to sort or empty: these columns are the record
+    frame.prep_res = work.for_post(frame.prep_res)
     frame.attempts = work.attempts
     return ""
 
@@ -341,14 +337,14 @@ def _make_calls(frame: Frame, work: Batch, shared: Any) -> None:
                 return
             except BaseException as exc:
                 work.odd[len(results)] = Outcome("cancelled", 1, exc)
-                add_seconds(clock() - started)
                 add_result(PENDING)
+                add_seconds(clock() - started)
                 raise
             if result.__class__ is CoroutineType:
                 work.begun = (item, result, None, started)
                 return
+            add_result(result)  # at once: it is paid for
             add_seconds(clock() - started)
-            add_result(result)
         work.exhausted = True
     finally:
         work.taken = len(results)

@@ -9,9 +9,10 @@ import itertools
 import sys
 from array import array
 from collections.abc import Iterator, Mapping
+from types import GeneratorType
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from ..core.errors import AllFailedError, HookReturnError, ItemsNotKeptError, a_type
+from ..core.errors import AllFailedError, HookReturnError, ItemsNotKeptError, a_type, warn
 
 if TYPE_CHECKING:
     from .plan import Plan
@@ -42,8 +43,8 @@ class Outcome(NamedTuple):
 class Batch:
     """Items in input order, beside what came of them.
 
-    A position has a row as soon as ``results`` reaches it, so ``results`` is always appended to last: an interrupt may
-    come between any two lines, and a table may be read from another thread.
+    An interrupt may come between any two appends, and a table may be read from another thread: whoever reads allows for
+    a column that is one short. A result is appended before its seconds, for it is paid for.
 
     Attributes:
         source: The iterator that items are read from; is_async: whether it has to be awaited.
@@ -56,6 +57,7 @@ class Batch:
         odd: An `Outcome` for every item but those that were answered at the first attempt.
         actions: For param sets, the last action of each walk; else None.
         total: How many items there are, where the input knows; else None.
+        one_pass: Whether the input can be read only once, so that ``post`` is given what was read.
         taken: How many items were read.
         exhausted: Whether the input came to its end.
         begun: A call that was begun on the spot and needs its driver to go on: item, coroutine, error, when it began.
@@ -71,6 +73,7 @@ class Batch:
         "is_single",
         "items",
         "odd",
+        "one_pass",
         "params",
         "plan",
         "results",
@@ -92,6 +95,7 @@ class Batch:
         self.odd: dict[int, Outcome] = {}
         self.actions: list[Any] | None = None
         self.total: int | None = None
+        self.one_pass = False
         self.taken = 0
         self.exhausted = False
         self.begun: tuple[Any, Any, BaseException | None, float] | None = None
@@ -153,6 +157,20 @@ class Batch:
         """Whether there were items and not one came through."""
         return 0 < self.taken == sum(outcome.status == "failed" for outcome in self.odd.values())
 
+    def for_post(self, prep_res: Any) -> Any:
+        """Return what ``post`` gets for the items: what ``prep`` returned, or a list of what was read of it."""
+        if not self.one_pass:
+            return prep_res
+        return DroppedItems(self.plan.path) if self.items is None else list(self.items)
+
+    def stop_reading(self) -> None:
+        """Let a generator that is not read to its end run its clean-up now."""
+        if isinstance(self.source, GeneratorType) and not self.source.gi_running:
+            try:
+                self.source.close()
+            except Exception as exc:
+                warn(f"{self.plan.path}: the generator of its items raised {exc!r} when it was closed")
+
     def refuse_all_failed(self, what: str) -> None:
         """Raise if there were ``what`` and not one of them came through.
 
@@ -162,7 +180,10 @@ class Batch:
         __tracebackhide__ = True
         if self.odd and self.all_failed:
             first = next(outcome.error for outcome in self.odd.values())
-            why = f"{type(first).__name__}: {str(first)[:200]}"
+            try:
+                why = f"{type(first).__name__}: {str(first)[:200]}"
+            except Exception:  # the user's class cannot say what it is
+                why = type(first).__name__
             raise AllFailedError(f"{self.plan.path}: all {self.taken} {what} failed, the first with {why}") from first
 
     def copy(self) -> "Batch":
@@ -202,11 +223,17 @@ def open_items(plan: "Plan", params: Any, returned: Any, what: str, *, keep: boo
             raise HookReturnError(
                 f"{what} needs an iterable, and the {type(returned).__name__} is none: {exc}"
             ) from exc
-    if hasattr(type(returned), "__len__"):
-        batch.total = len(returned)
-    elif returned is None:
-        batch.total = 0
+    batch.one_pass = batch.is_async or iter_is_self(returned)
+    batch.total = 0 if returned is None else _length(returned)
     return batch
+
+
+def _length(items: Any) -> int | None:
+    """How many items there are, as far as their container can be trusted to say."""
+    try:
+        return len(items)
+    except Exception:  # no length, or one that fails: a progress bar around a generator
+        return None
 
 
 def _rows(frame: Any) -> Iterator[dict[Any, Any]]:

@@ -18,7 +18,11 @@ WINDOW = 60.0
 
 
 class Ticket:
-    """A place in a limiter's queue, then a slot of it, until it is given back."""
+    """A place in a limiter's queue, then a slot of it, until it is given back.
+
+    Args:
+        wake: Called when it is worth asking again whether it is granted.
+    """
 
     __slots__ = ("state", "wake")
 
@@ -79,9 +83,11 @@ class Limiter:
         """Stay one and the same."""
         return self
 
-    def request(self, wake: Callable[[], None]) -> Ticket:
-        """Join the queue. ``wake`` is called, from any thread, when it is worth asking `seconds_left` again."""
-        ticket = Ticket(wake)
+    def request(self, ticket: Ticket) -> Ticket:
+        """Join the queue. The ticket's ``wake`` is called, from any thread, when it is worth asking again.
+
+        The ticket is made by the caller, who can so take note of it first: an interrupt may come between any two lines.
+        """
         with self._lock:
             self._queue.append(ticket)
         return ticket
@@ -91,7 +97,7 @@ class Limiter:
         with self._lock:
             if ticket.state == "granted":
                 return 0.0
-            if self._queue[0] is not ticket:
+            if not self._queue or self._queue[0] is not ticket:
                 return None
             if self.max_concurrency is not None and self._running >= self.max_concurrency:
                 return None
@@ -115,7 +121,7 @@ class Limiter:
         with self._lock:
             if ticket.state == "granted":
                 self._running -= 1
-            elif ticket.state == "waiting":
+            elif ticket in self._queue:
                 self._queue.remove(ticket)
             ticket.state = "over"
             head = self._queue[0] if self._queue else None

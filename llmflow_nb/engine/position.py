@@ -144,15 +144,9 @@ class Frame:
             self.prep_res, twin.prep_res = itertools.tee(self.prep_res)  # each is going to read all of it
         if self.work is not None:
             twin.work = self.work.copy()
-            twin.follow_items(self.work, twin.work)
         if self.sets is not None:
             twin.sets = self.sets.copy()
         return twin
-
-    def follow_items(self, batch: Batch, twin: Batch) -> None:
-        """Where ``prep_res`` is the growing list of a batch, make it that of its copy."""
-        if self.prep_res is batch.items and self.prep_res is not None:
-            self.prep_res = twin.items
 
 
 class Position:
@@ -229,12 +223,9 @@ class Position:
         twin = Position(self.shared, [frame.copy() for frame in self.frames], inline=self.inline)
         twin.slot, twin.error, twin.paused_at = self.slot, self.error, self.paused_at
         twin.action, twin.result = self.action, self.result
-        for below, frame, original in zip(twin.frames, twin.frames[1:], self.frames[1:], strict=False):
+        for below, frame in zip(twin.frames, twin.frames[1:], strict=False):
             if frame.implicit:
                 frame.flow = below.flow
-                continue
-            if below.visit is not None:
-                frame.flow = below.visit  # the copy whose hooks serve the walk is the one that its visit belongs to
-            if frame.sets is not None and original.sets is not None:
-                below.follow_items(original.sets, frame.sets)
+            elif below.visit is not None:  # the copy whose hooks serve the walk is the one that its visit belongs to
+                frame.flow = below.visit
         return twin

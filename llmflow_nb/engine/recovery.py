@@ -43,11 +43,15 @@ def _unwind(position: Position, setup: Setup, error: BaseException) -> bool:
     kept = isinstance(error, Exception)
     status = "failed" if kept else "cancelled"
     if position.failed_at is None:  # else it comes from a branch, which knows it better
-        position.failed_at = frames[-1].plan.path if frames[-1].visit is not None else frames[-1].owner.path
+        top = frames[-1]
+        position.failed_at = top.plan.path if top.visit is not None or top.owner is None else top.owner.path
     failed_at = position.failed_at
     note_where(setup, error, failed_at)
     while True:
         frame = frames[-1]
+        for batch in (frame.work, frame.sets):
+            if batch is not None and not (batch is frame.sets and kept and frame.owner.on_error == "keep"):
+                batch.stop_reading()
         if frame.visit is not None:
             _close_visit(setup, frame, status, error)
         if frame.sets is not None and frame.set_open:

@@ -23,9 +23,10 @@ from typing import Any, Protocol
 from ..core.errors import CallTimeoutError
 from ..core.node import ATTEMPT
 from .advance import AWAIT, BOUNDARY, CALLS, END, SETS, advance
-from .batch import Batch, Outcome
+from .batch import PENDING, Batch, Outcome
 from .calls import Call, invoke, portable
 from .events import Event, EventKind
+from .limiter import Limiter, Ticket
 from .plan import Setup
 from .position import EXPANDED, Position
 from .recovery import cancel, note_where
@@ -159,10 +160,12 @@ class Scheduler:
         self.ended = False
         self.leaving: dict[Flight, None] = {}
         self._ready: deque[Strand] = deque()
+        self._abandoned: list[Flight] = []
         self._strands: dict[Strand, None] = {}
         self._flying: dict[Flight, None] = {}
         self._waiting: dict[Call, None] = {}
         self._open: dict[Call, None] = {}
+        self._tickets: dict[Ticket, Limiter] = {}
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._ticks = itertools.count()
         self._asked: tuple[Strand, Any, str] | None = None
@@ -186,8 +189,7 @@ class Scheduler:
         """
         __tracebackhide__ = True
         while not self.ended:
-            while self.arrived:
-                self._take_up(*self.arrived.popleft())
+            self._take_up_arrived()
             now = clock()
             while self._timers and self._timers[0][0] <= now:
                 heapq.heappop(self._timers)[2]()
@@ -207,8 +209,7 @@ class Scheduler:
     def answer(self, value: Any, error: BaseException | None) -> None:
         """Hand over what the coroutine that `turn` returned came to."""
         assert self._asked is not None
-        while self.arrived:  # a failure among them halts what is handed over
-            self._take_up(*self.arrived.popleft())
+        self._take_up_arrived()  # a failure among them halts what is handed over
         strand, _, why = self._asked
         self._asked = None
         if why == "hook":
@@ -230,6 +231,11 @@ class Scheduler:
                 self._source_failed(strand, error)
             self._feed(strand)
 
+    def _take_up_arrived(self) -> None:
+        while self.arrived:
+            self._take_up(*self.arrived[0])
+            self.arrived.popleft()  # only now: should an interrupt come, `stop` finds it there
+
     def patience(self) -> float | None:
         """Seconds until something may be due by the clock, an hour at most; None: nothing is."""
         return None if not self._timers else min(max(0.0, self._timers[0][0] - clock()), 3600.0)
@@ -250,17 +256,30 @@ class Scheduler:
             self._stop_waiting(call)
         for call in list(self._open):  # also one that an interrupt caught between two states
             self._close_call(call)
+        in_use = {flight.ticket for flight in self._abandoned}
+        for ticket, limiter in self._tickets.items():
+            if ticket not in in_use:  # a thread that goes on uses the model all the same
+                limiter.give_back(ticket)
         for strand in reversed(self._strands):
+            value = _result_so_far(strand.position)
             cancel(strand.position, self.setup)
             if strand.parent is not None:
-                self._settle_set(strand.parent.batch, strand.place, "cancelled", None, clock() - strand.started)
+                self._settle_set(strand.parent.batch, strand.place, "cancelled", value, clock() - strand.started)
         self._strands.clear()
 
     def clear(self) -> None:
         """Take note, after the end, of what has arrived since."""
         while self.arrived:
-            flight, value, _ = self.arrived.popleft()
+            flight, value, error = self.arrived.popleft()
+            if flight is not None and error is None and value.__class__ is not CoroutineType:
+                self._keep_late(flight.call, value)
             self._left(flight, value)
+
+    def _keep_late(self, call: Call, value: Any) -> None:
+        """Enter a result that came in while its task was being cancelled: it is paid for."""
+        row = call.batch.odd.get(call.place)
+        if row is not None and row.status == "cancelled":
+            self._enter(call, "fallback" if call.in_fallback else "ok", value, call.error)
 
     def _left(self, flight: Flight | None, value: Any) -> None:
         """Take note that an attempt which was let go of has ended."""
@@ -313,6 +332,7 @@ class Scheduler:
         parent = strand.parent
         assert parent is not None
         if status == "cancelled":
+            value = _result_so_far(strand.position)
             cancel(strand.position, self.setup)
         batch = parent.batch
         failed_at = strand.position.failed_at if error is not None else None
@@ -470,8 +490,10 @@ class Scheduler:
         limiter = call.plan.limiter
         if limiter is not None:
             if call.ticket is None:
-                call.ticket = limiter.request(lambda: self.loop.post((None, call, None)))
+                call.ticket = ticket = Ticket(lambda: self.loop.post((None, call, None)))
+                self._tickets[ticket] = limiter
                 self._waiting[call] = None
+                limiter.request(ticket)
             seconds = limiter.seconds_left(call.ticket)
             if seconds is None:
                 return
@@ -503,10 +525,12 @@ class Scheduler:
         if is_async or (plan.limit == 1 and plan.timeout is None and executor is None and call.strand.position.inline):
             self._run_here(flight, name, args)
             return
+        if executor is None:
+            self._run_in_thread(flight, name, args)
+            return
         try:
-            if executor is None or isinstance(executor, ThreadPoolExecutor):
-                threads = executor or self._own_threads()
-                future = threads.submit(copy_context().run, invoke, call.target, name, args, call.attempts - 1)
+            if isinstance(executor, ThreadPoolExecutor):
+                future = executor.submit(copy_context().run, invoke, call.target, name, args, call.attempts - 1)
             else:  # perhaps in another process, where neither context nor edges can go
                 future = executor.submit(invoke, portable(call.target), name, args, call.attempts - 1)
         except Exception as exc:
@@ -519,9 +543,24 @@ class Scheduler:
         future.add_done_callback(flight.future_done)
         self._set_alarm(flight)
 
-    def _own_threads(self) -> DaemonThreads:
+    def _run_in_thread(self, flight: Flight, name: str, args: tuple[Any, ...]) -> None:
+        """Run an attempt in a thread of ours. The flight knows its future first, so that no interrupt parts them."""
         self._threads = self._threads or DaemonThreads()
-        return self._threads
+        future: Future[Any] = Future()
+        flight.handle = future
+        future.add_done_callback(flight.future_done)
+        self._flying[flight] = None
+        call = flight.call
+        try:
+            self._threads.submit(future, copy_context().run, invoke, call.target, name, args, call.attempts - 1)
+        except RuntimeError as exc:  # no further thread to be had
+            self._flying.pop(flight)
+            flight.live = False
+            flight.free()
+            self._tell_attempt(call, "failed", error=exc)
+            self._settle(call, "failed", None, exc)
+        else:
+            self._set_alarm(flight)
 
     def _run_here(self, flight: Flight, name: str, args: tuple[Any, ...]) -> None:
         __tracebackhide__ = True
@@ -579,6 +618,7 @@ class Scheduler:
         elif flight.handle is None or flight.handle.done():
             flight.free()  # it landed while it was live, or is not going to
         elif not flight.handle.cancel():
+            self._abandoned.append(flight)
             self.setup.recorder.abandoned += 1
 
     def _take_up(self, flight: Flight | None, value: Any, error: BaseException | None) -> None:
@@ -594,20 +634,21 @@ class Scheduler:
             flight.handle = None
             self._await_attempt(flight, value)
             return
-        flight.live = False
         self._flying.pop(flight, None)
         flight.free()
+        self._tickets.pop(flight.ticket, None)
         if error is None:
             self._tell_attempt(call, "ok", value)
             self._settle(call, "fallback" if call.in_fallback else "ok", value, call.error)
         elif isinstance(error, Exception):
+            flight.live = False  # what follows may be the next attempt, in which an interrupt is another story
             self._attempt_failed(call, error)
         elif isinstance(error, CancelledError):  # by user code: ours is not live any more
             self._tell_attempt(call, "failed", error=error)
             self._settle(call, "failed", None, error)
         else:  # SystemExit and the like: as if it had been raised on the spot
-            self._tell_attempt(call, "cancelled")
-            self._close_call(call)
+            self._tell_attempt(call, "cancelled", error=error)
+            self._enter(call, "cancelled", None, error)
             raise error
 
     def _attempt_failed(self, call: Call, error: Exception) -> None:
@@ -656,10 +697,9 @@ class Scheduler:
 
     def _keep(self, flight: Flight | None, value: Any, error: BaseException | None) -> None:
         """Enter the outcome of an attempt that ended before the stop; nothing follows from it."""
-        if flight is None or not flight.live:
+        if flight is None or not flight.live or flight.call not in self._open:
             self._left(flight, value)
             return
-        flight.live = False
         flight.free()
         self._flying.pop(flight, None)
         call = flight.call
@@ -697,6 +737,15 @@ class Scheduler:
         place = None if call.batch.is_single else call.place
         params = call.batch.params
         self.setup.tell(Event(kind, call.plan.path, params, place, attempt, status, value, error))
+
+
+def _result_so_far(position: Position) -> Any:
+    """What the last exec of a walk that is cancelled gave. A single call has no row but that of its param set."""
+    frame = position.frames[-1]
+    if frame.work is None:
+        return None if frame.visit is None else frame.exec_res
+    result = frame.work.results[0] if frame.work.is_single and frame.work.results else PENDING
+    return None if result is PENDING else result
 
 
 async def _next_of(source: Any) -> Any:

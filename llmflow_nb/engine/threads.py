@@ -22,25 +22,23 @@ class DaemonThreads:
         self._idle = 0
         self._threads = 0
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any) -> "Future[Any]":
-        """Run ``fn(*args)`` in a thread.
+    def submit(self, future: "Future[Any]", fn: Callable[..., Any], /, *args: Any) -> None:
+        """Run ``fn(*args)`` in a thread, for a future of the caller's.
 
         Raises:
             RuntimeError: The system gives no further thread.
         """
-        future: Future[Any] = Future()
         self._todo.put((future, fn, args))
         with self._lock:
             if self._idle:
                 self._idle -= 1  # that one will take it
-                return future
+                return
             self._threads += 1
         try:
             threading.Thread(target=self._work, name=f"llmflow_nb-call-{self._threads}", daemon=True).start()
         except RuntimeError:
             future.cancel()  # or one of the others would make the call after all
             raise
-        return future
 
     def _work(self) -> None:
         __tracebackhide__ = True

@@ -13,7 +13,7 @@ from .events import Event
 from .plan import Plan, Setup
 from .position import ARRIVE, CALLS, EXECED, EXPAND, EXPANDED, Frame, Position
 
-__all__ = ["branch", "call_expansion", "enter", "expand", "next_set", "settle_set", "walk_ended"]
+__all__ = ["branch", "call_expansion", "enter", "expand", "next_set", "settle_set", "take_sets", "walk_ended"]
 
 
 def enter(frame: Frame, plan: Plan) -> Frame:
@@ -154,9 +154,9 @@ def settle_set(
     place = sets.taken - 1
     if status != "ok":
         sets.odd[place] = Outcome(status, 1, error, failed_at)
+    sets.results.append(value)
     sets.seconds.append(clock() - frame.set_started)
     sets.actions.append(action)  # type: ignore[union-attr]
-    sets.results.append(value)
     frame.set_open = False
     if setup.subscribers:
         setup.tell(Event("param_set_finished", frame.owner.path, frame.base_params, place, 0, status, value, error))
@@ -174,9 +174,9 @@ def walk_ended(position: Position, setup: Setup, value: Any, action: Any, now: f
         if setup.subscribers:
             settle_set(setup, frame, "ok", value, action)
         else:  # the same without its call: a flow of cheap nodes over many params spends its time here
+            sets.results.append(value)
             sets.seconds.append(now - frame.set_started)
             sets.actions.append(action)  # type: ignore[union-attr]
-            sets.results.append(value)
             frame.set_open = False
         return next_set(position, setup, now)
     if len(frames) == 1:
@@ -197,8 +197,13 @@ def _walks_ended(position: Position, setup: Setup) -> bool:
     frame.sets.refuse_all_failed("param sets")  # before the frame is gone, for it may keep that too
     frames.pop()
     if frame.implicit:
-        return walk_ended(position, setup, frame.sets.results, None, clock())
-    below = frames[-1]
-    below.exec_res = below.result = frame.sets.results
-    below.phase = EXECED
+        return walk_ended(position, setup, frame.sets.results[:], None, clock())
+    take_sets(frames[-1], frame.sets)
+    frames[-1].phase = EXECED
     return False
+
+
+def take_sets(frame: Frame, sets: Batch) -> None:
+    """Give the visit of a batch flow what came of its param sets, in lists of the user's own: these are the record."""
+    frame.exec_res = frame.result = sets.results[:]
+    frame.prep_res = sets.for_post(frame.prep_res)

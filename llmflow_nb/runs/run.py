@@ -53,7 +53,8 @@ class Item(NamedTuple):
         label: Its label in a pandas input, else its place.
         params: The params of the visit that it belongs to.
         item: The item or param set; None where items were not kept.
-        result: The result of ``exec``; of a param set, that of the last node. None unless the status is ok or fallback.
+        result: The result of ``exec``; of a param set, that of the last node. None unless the status is ok or
+            fallback; of a cancelled param set, what its last ``exec`` had given by then.
         status: "ok", "fallback", "failed", "cancelled" or "pending".
         attempts: Attempts of ``exec``; 0 for what was not begun.
         seconds: From its first attempt to its end.
@@ -115,7 +116,8 @@ class BatchRecord:
 
 
 def _rows(batch: Batch) -> int:
-    return max(batch.taken, len(batch.results), batch.total or 0)
+    begun = max(batch.taken, len(batch.results))
+    return begun if batch.exhausted else max(begun, batch.total or 0)
 
 
 def _item(batch: Batch, position: int) -> Item:
@@ -126,15 +128,15 @@ def _item(batch: Batch, position: int) -> Item:
     items = batch.items
     return Item(
         position,
-        batch.index[position] if batch.index is not None else position,
+        batch.index[position] if batch.index is not None and position < len(batch.index) else position,
         batch.params,
         items[position] if items is not None and position < len(items) else None,
         None if result is PENDING else result,
         status,
         odd.attempts if odd else int(status == "ok"),
-        batch.seconds[position] if begun else 0.0,
+        batch.seconds[position] if position < len(batch.seconds) else 0.0,
         odd.error if odd else None,
-        batch.actions[position] if begun and batch.actions is not None else None,
+        batch.actions[position] if batch.actions is not None and position < len(batch.actions) else None,
         odd.failed_at if odd else None,
     )
 

@@ -18,6 +18,7 @@ PATIENCE = 20  # seconds for everything that is no promise
 SETUP = """
 import asyncio, threading
 from llmflow_nb import BatchFlow, BatchNode, Flow, Limiter, Node
+from llmflow_nb.engine.limiter import Ticket
 
 class Scene:
     '''What happened in a test: calls that started, and those that blocked.'''
@@ -341,11 +342,11 @@ def test_waiting_for_a_limiter(kernel):
                 yield 1
 
         limiter = Limiter(1)
-        taken = limiter.request(lambda: None)
+        taken = limiter.request(Ticket(lambda: None))
         assert limiter.seconds_left(taken) == 0
         scene = Scene(1); node = Items(max_concurrency=4, limiter=limiter)
     """)
     assert kernel.interrupt("node.run({})") == "KeyboardInterrupt"
     assert kernel.run("rows(node)") in ("'cancelled cancelled'", "'cancelled'")
     assert kernel.run("limiter.give_back(taken); scene.settle()") == "[]"
-    assert kernel.run("limiter.seconds_left(limiter.request(lambda: None))") == "0.0"
+    assert kernel.run("limiter.seconds_left(limiter.request(Ticket(lambda: None)))") == "0.0"

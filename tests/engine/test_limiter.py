@@ -9,6 +9,7 @@ from collections import Counter
 import pytest
 
 from llmflow_nb import BatchFlow, CallTimeoutError, Flow, Limiter, Node, SettingError
+from llmflow_nb.engine.limiter import Ticket
 from tests.engine.helpers import MODES, PATIENCE, SIDE_BY_SIDE, Items, Signal, When, go, items_node, statuses
 
 
@@ -35,7 +36,7 @@ class Queue:
     def ask(self, name):
         """Ask again, having joined the queue the first time."""
         if name not in self.tickets:
-            self.tickets[name] = self.limiter.request(lambda: self.woken.append(name))
+            self.tickets[name] = self.limiter.request(Ticket(lambda: self.woken.append(name)))
         return self.limiter.seconds_left(self.tickets[name])
 
     def leave(self, name):
@@ -47,7 +48,7 @@ def is_free(limiter, size=1):
     tickets = []
     for _ in range(size):
         back = threading.Event()
-        ticket = limiter.request(back.set)
+        ticket = limiter.request(Ticket(back.set))
         tickets.append(ticket)
         if limiter.seconds_left(ticket) is None and not (back.wait(PATIENCE) and limiter.seconds_left(ticket) == 0):
             break
@@ -437,7 +438,7 @@ def test_slot_of_an_abandoned_call_comes_back_when_it_ends():
 
     with pytest.raises(CallTimeoutError, match="exec took longer"):
         Slow(timeout=0.02, limiter=limiter).run({})
-    ticket = limiter.request(ended.set)
+    ticket = limiter.request(Ticket(ended.set))
     assert limiter.seconds_left(ticket) is None
 
     release.set()
