@@ -33,12 +33,18 @@ ROOT_FLAG = $(if $(filter 0,$(shell id -u)),--allow-root)
 quickstart: .venv ## run the first notebook; DOCS=path: on your own texts; LAB=1: then open it in JupyterLab
 	@test -z "$(DOCS)" || test -e "$(DOCS)" || { echo 'DOCS: there is no $(DOCS)'; exit 1; }
 	@mkdir -p build
-	@$(DOCS_ENV) LLMFLOW_NB_DISPLAY=static $(BIN)/jupyter nbconvert --log-level=WARN --execute --to html \
+	@rm -f build/quickstart.*
+	@$(DOCS_ENV) $(BIN)/jupyter nbconvert --log-level=WARN --execute --to html \
 		--ExecutePreprocessor.kernel_name=python3 --ExecutePreprocessor.store_widget_state=False \
-		--KernelManager.transport_encryption=auto --output-dir build notebooks/quickstart.ipynb
+		--KernelManager.transport_encryption=auto --output-dir build notebooks/quickstart.ipynb \
+		2>build/quickstart.log || { grep -v '^ *$$' build/quickstart.log | tail -n 1; \
+			echo "The notebook stopped with that; all it said is in build/quickstart.log"; exit 1; }
 	@$(BIN)/python -c "import pandas as pd; \
 		print(pd.read_csv('build/quickstart.csv').head(10).to_string(index=False, max_colwidth=60))"
-	@echo; echo "The notebook with its results: build/quickstart.html"
+	@echo
+	@test -n "$$OPENAI_API_KEY$$OPENAI_BASE_URL" || echo "No model was asked: an offline summariser stood in for one." \
+		"Set OPENAI_API_KEY or OPENAI_BASE_URL to ask one."
+	@echo "The notebook with its results: build/quickstart.html"
 ifdef LAB
 	$(DOCS_ENV) $(BIN)/jupyter lab $(ROOT_FLAG) notebooks/quickstart.ipynb
 endif
@@ -61,7 +67,7 @@ unit: .venv ## run the unit tests
 	$(BIN)/python -m pytest
 
 notebooks: .venv ## run the notebooks and compare with their saved outputs
-	LLMFLOW_NB_DISPLAY=static $(BIN)/python -m pytest -p no:cacheprovider --nbval --nbval-current-env \
+	LLMFLOW_NB_OUT= $(BIN)/python -m pytest -p no:cacheprovider --nbval --nbval-current-env \
 		--nbval-sanitize-with notebooks/nbval.cfg --nbval-cell-timeout=120 notebooks/*.ipynb
 
 coverage: .venv ## run the unit tests and show the lines that none of them reaches

@@ -90,6 +90,7 @@ class _Shape:
     total: int
     star: bool
     first: str | None
+    second: str | None
     text: str
 
 
@@ -174,12 +175,12 @@ def _shape_of(method: Callable[..., Any], drop: int) -> _Shape | None:
     star = any(p.kind is p.VAR_POSITIONAL for p in parameters)
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     keyword_only = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
-    if drop and not positional and not star:
-        return _Shape(-1, -1, False, None, str(inspect.signature(method)))
+    if drop and (not positional or positional[0].name in SHARED_NAMES) and not star:  # self was forgotten
+        return _Shape(99, -1, False, None, None, str(inspect.signature(method)))
     positional = positional[drop:]
     required = sum(p.default is p.empty for p in positional) + 100 * len(keyword_only)
-    first = positional[0].name if positional else None
-    return _Shape(required, len(positional), star, first, str(inspect.signature(method)))
+    first, second = (positional[i].name if i < len(positional) else None for i in (0, 1))
+    return _Shape(required, len(positional), star, first, second, str(inspect.signature(method)))
 
 
 def _check_count(cls: type, name: str, role: str, count: int, want: str) -> None:
@@ -218,6 +219,8 @@ def _takes_shared(cls: type, name: str, count: int, args: tuple[str, ...], diale
 def _decide(shape: _Shape | None, count: int) -> bool | None:
     """False: ``count`` arguments. True: ``shared`` and ``count`` arguments. None: cannot be told, or called."""
     if shape is None:
+        return None
+    if shape.second in SHARED_NAMES and shape.first not in SHARED_NAMES:  # the wrong way round
         return None
     plain = shape.required <= count <= shape.total or (shape.star and shape.required <= count)
     with_shared = shape.required <= count + 1 <= shape.total or (shape.star and shape.required <= count + 1)

