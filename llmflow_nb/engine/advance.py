@@ -90,7 +90,8 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
             frame = frames[-1]
             phase = frame.phase
             children, params = frame.children, frame.params
-            node, plan, visit, prep_res = frame.node, frame.plan, frame.visit, frame.prep_res
+            node, plan, visit = frame.node, frame.plan, frame.visit
+            prep_res, action = frame.prep_res, frame.action
 
             # One round is one visit. A position that stopped in the middle of it enters at its phase; the two phases of
             # an element of a batch flow, which come before any visit, pass by them all, to the end of the round.
@@ -127,15 +128,15 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                         if prep_res.__class__ is CoroutineType:
                             frame.phase = PREPPED
                             return _await(position, prep_res, "prep_res")
+                        frame.t_prepared = clock()
                     else:
                         frame.prep_res = prep_res = None
+                elif phase == PREPPED:
+                    frame.t_prepared = clock()
 
-                if phase <= PREPPED:
-                    if plan.has_prep:
-                        frame.t_prepared = clock()
-                    if mask and mask & AFTER_PREP:
-                        frame.phase = EXEC
-                        return _pause(position)
+                if mask and phase <= PREPPED and mask & AFTER_PREP:
+                    frame.phase = EXEC
+                    return _pause(position)
 
                 if phase <= EXEC:
                     if plan.direct and inline:
@@ -177,7 +178,6 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                         return _await(position, action, "action")
 
                 if phase <= POSTED:
-                    action = frame.action
                     if action is not None and action.__class__ is not str:
                         check_action(plan, action)
                     if mask and mask & AFTER_POST:
@@ -185,7 +185,6 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                         return _pause(position)
 
                 if phase <= LEAVE:
-                    action = frame.action
                     # fmt: off
                     record((plan, params, action, frame.attempts, frame.status,
                             frame.t_start, frame.t_prepared, frame.t_executed, now := clock()))
