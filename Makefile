@@ -30,9 +30,8 @@ DOCS_ENV = $(if $(DOCS),LLMFLOW_NB_DOCS="$$(realpath "$(DOCS)")")
 # As root, in a container for example, Jupyter wants to be told that this is meant.
 ROOT_FLAG = $(if $(filter 0,$(shell id -u)),--allow-root)
 
-quickstart: .venv ## run the first notebook; DOCS=path: on your own texts; LAB=1: then open it in JupyterLab
+quickstart: .venv build ## run the first notebook; DOCS=path: on your own texts; LAB=1: then open it in JupyterLab
 	@test -z "$(DOCS)" || test -e "$(DOCS)" || { echo 'DOCS: there is no $(DOCS)'; exit 1; }
-	@mkdir -p build
 	@rm -f build/quickstart.*
 	@$(DOCS_ENV) $(BIN)/jupyter nbconvert --log-level=WARN --execute --to html \
 		--ExecutePreprocessor.kernel_name=python3 --ExecutePreprocessor.store_widget_state=False \
@@ -63,14 +62,14 @@ unit notebooks coverage: export OPENAI_API_KEY =
 unit notebooks coverage: export OPENAI_BASE_URL =
 unit notebooks coverage: export LLMFLOW_NB_DOCS =
 
-unit: .venv ## run the unit tests
+unit: .venv build ## run the unit tests
 	$(BIN)/python -m pytest
 
-notebooks: .venv ## run the notebooks and compare with their saved outputs
+notebooks: .venv build ## run the notebooks and compare with their saved outputs
 	LLMFLOW_NB_OUT= $(BIN)/python -m pytest -p no:cacheprovider --nbval --nbval-current-env \
 		--nbval-sanitize-with notebooks/nbval.cfg --nbval-cell-timeout=120 notebooks/*.ipynb
 
-coverage: .venv ## run the unit tests and show the lines that none of them reaches
+coverage: .venv build ## run the unit tests and show the lines that none of them reaches
 	$(BIN)/python -m pytest --cov
 
 bench: .venv ## run the benchmarks
@@ -84,6 +83,9 @@ wheel: .venv ## build the wheel into build/dist
 	$(BIN)/hatchling build -t wheel -d build/dist
 
 all: test quickstart bench wheel ## run everything
+
+build: # for everything that is made on the way
+	@mkdir -p $@
 
 .venv: .venv/stamp ## make .venv from requirements.lock
 
