@@ -11,14 +11,14 @@ It decides and never waits. A driver asks it for a `turn`, waits for what is und
 
 import heapq
 import itertools
-from asyncio import CancelledError, Task
+from asyncio import CancelledError
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextvars import Context, copy_context
+from contextvars import copy_context
 from time import perf_counter as clock
 from types import CoroutineType
-from typing import Any, Protocol
+from typing import Any
 
 from ..core.errors import CallTimeoutError
 from ..core.node import ATTEMPT
@@ -26,6 +26,7 @@ from .advance import AWAIT, BOUNDARY, CALLS, END, SETS, advance
 from .batch import PENDING, Batch, Outcome
 from .calls import Call, invoke, portable
 from .events import Event, EventKind
+from .flight import Flight, Loop
 from .limiter import Limiter, Ticket
 from .plan import Setup
 from .position import EXPANDED, Position
@@ -33,29 +34,7 @@ from .recovery import cancel, note_where
 from .threads import DaemonThreads
 from .walks import branch
 
-__all__ = ["CLEAN_UP", "Flight", "Loop", "Scheduler", "Strand", "outcome_of"]
-
-CLEAN_UP = 0.5
-"""Seconds that a cancelled task may take to end before it is left to itself."""
-
-
-class Loop(Protocol):
-    """What a driver gives the scheduler to work with.
-
-    Attributes:
-        arrived: What has come back and is to be taken up: flight, value, error; or None, call, None from a limiter.
-    """
-
-    arrived: deque[Any]
-
-    def spawn(self, flight: "Flight", coroutine: Any, context: Context | None) -> None:
-        """Start a coroutine as a task, in this context or a copy of the current one. It ends in ``flight.landed``."""
-
-    def cancel(self, flights: "list[Flight]") -> None:
-        """Cancel the tasks of these flights."""
-
-    def post(self, token: Any) -> None:
-        """Put something into ``arrived``, from any thread, and wake the driver."""
+__all__ = ["Scheduler", "Strand"]
 
 
 class Strand:
@@ -86,68 +65,6 @@ class Strand:
         self.started = clock()
 
 
-class Flight:
-    """One attempt under way.
-
-    Attributes:
-        live: False once its end is of no more interest: it timed out, or the run was stopped.
-        handle: The future or task, where there is one.
-    """
-
-    __slots__ = ("call", "handle", "live", "loop", "ticket")
-
-    def __init__(self, call: Call, loop: Loop) -> None:
-        self.call = call
-        self.loop = loop
-        self.live = True
-        self.handle: Any = None
-        self.ticket = call.ticket
-        call.ticket = None
-
-    @property
-    def is_task(self) -> bool:
-        """Whether it runs as a task; else in a thread or an executor, or on the spot."""
-        return self.handle is not None and not isinstance(self.handle, Future)
-
-    def landed(self, value: Any, error: BaseException | None) -> None:
-        """Come back with the outcome. Called in whatever thread the attempt ended in, even after the run is over."""
-        if not self.live:  # else the scheduler does, once it knows whether anything may still be started
-            self.drop(value)
-        self.loop.post((self, value, error))
-
-    def drop(self, value: Any) -> None:
-        """Let go of an outcome that nobody waits for any more."""
-        if value.__class__ is CoroutineType:
-            value.close()
-        self.free()
-
-    def free(self) -> None:
-        """Give the slot of the limiter back."""
-        if self.ticket is not None:
-            self.call.plan.limiter.give_back(self.ticket)
-            self.ticket = None
-
-    def task_done(self, task: "Task[Any]") -> None:
-        """Come back with the outcome of a task."""
-        self.landed(*outcome_of(task))
-
-    def future_done(self, future: "Future[Any]") -> None:
-        """Come back with the outcome of a future."""
-        if future.cancelled():
-            self.landed(None, CancelledError("the executor cancelled the call before it began; was it shut down?"))
-        else:
-            error = future.exception()
-            self.landed(None if error is not None else future.result(), error)
-
-
-def outcome_of(task: "Task[Any]") -> tuple[Any, BaseException | None]:
-    """Return the value of a task, or what it raised."""
-    if task.cancelled():
-        return None, CancelledError()
-    error = task.exception()
-    return (None, error) if error is not None else (task.result(), None)
-
-
 class Scheduler:
     """Runs a position and its branches to the end, a turn at a time."""
 
@@ -157,7 +74,6 @@ class Scheduler:
         self.mask = mask
         self.came_to = ""
         self.arrived = loop.arrived
-        self.ended = False
         self.leaving: dict[Flight, None] = {}
         self._ready: deque[Strand] = deque()
         self._abandoned: list[Flight] = []
@@ -188,7 +104,7 @@ class Scheduler:
             Exception: What the run failed with. Nothing is under way any more.
         """
         __tracebackhide__ = True
-        while not self.ended:
+        while not self.came_to:
             self._take_up_arrived()
             now = clock()
             while self._timers and self._timers[0][0] <= now:
@@ -315,7 +231,6 @@ class Scheduler:
             self._strand_ended(strand, "ok", position.result, None)
         elif need in (END, BOUNDARY):
             self._strands.pop(strand)
-            self.ended = True
             self.came_to = need
         elif need == AWAIT:
             self._asked = strand, position.awaiting, "hook"

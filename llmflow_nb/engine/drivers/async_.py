@@ -8,9 +8,10 @@ from contextvars import Context
 from typing import Any
 
 from ..advance import BOUNDARY, END, advance
+from ..flight import CLEAN_UP, Flight
 from ..plan import Setup
 from ..position import Position
-from ..scheduler import CLEAN_UP, Flight, Scheduler
+from ..scheduler import Scheduler
 
 __all__ = ["drive_async"]
 
@@ -68,7 +69,7 @@ async def drive_async(position: Position, setup: Setup, mask: int = 0) -> str:
             if coroutine is not None:
                 scheduler.answer(*await _outcome(coroutine))
                 continue
-            if scheduler.ended:
+            if scheduler.came_to:
                 return scheduler.came_to
             await _wait(backend, scheduler.patience())
     except BaseException:

@@ -15,7 +15,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from ...core.errors import NestedLoopError
-from ..scheduler import CLEAN_UP, outcome_of
+from ..flight import CLEAN_UP, outcome_of
 
 __all__ = ["LoopThread", "Start", "take"]
 

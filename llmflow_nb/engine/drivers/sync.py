@@ -8,9 +8,10 @@ from typing import Any
 
 from ...core.errors import NestedLoopError
 from ..advance import BOUNDARY, END, advance
+from ..flight import CLEAN_UP, Flight
 from ..plan import Setup
 from ..position import Position
-from ..scheduler import CLEAN_UP, Flight, Scheduler
+from ..scheduler import Scheduler
 from .loop import LoopThread, Start, take
 
 __all__ = ["drive"]
@@ -83,7 +84,7 @@ def drive(position: Position, setup: Setup, mask: int = 0) -> str:
             loop.start()
             if coroutine is not None:
                 scheduler.answer(*loop.outcome(coroutine))
-            elif scheduler.ended:
+            elif scheduler.came_to:
                 return scheduler.came_to
             else:
                 with suppress(Empty):
