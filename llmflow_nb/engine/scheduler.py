@@ -627,7 +627,8 @@ class Scheduler:
             self._enter(call, "fallback" if call.in_fallback else "ok", value, call.error)
         elif isinstance(error, Exception):
             self._tell_attempt(call, "failed", error=error)
-            self._enter(call, "failed", None, error)
+            over = call.in_fallback or (call.attempts >= call.max_retries and not call.has_fallback)
+            self._enter(call, "failed" if over else "cancelled", None, error)
         else:
             self._tell_attempt(call, "cancelled", error=error)
             self._close_call(call)

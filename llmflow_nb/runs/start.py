@@ -28,6 +28,7 @@ def run(node: BaseNode, shared: Any, *, executor: Executor | None, subscribers: 
     __tracebackhide__ = True
     _check(node, executor)
     with _Recorded(node, shared, executor, subscribers) as run:
+        run.tell_started()
         drive(run.position, run.setup)
     return run.position.action
 
@@ -39,6 +40,7 @@ async def run_async(
     __tracebackhide__ = True
     _check(node, executor)
     with _Recorded(node, shared, executor, subscribers) as run:
+        run.tell_started()
         await drive_async(run.position, run.setup)
     return run.position.action
 
@@ -76,9 +78,11 @@ class _Recorded:
     def __enter__(self) -> "_Recorded":
         self.token = ATTEMPT.set(0)  # a run inside a call that is tried again starts to count anew
         self.began = clock()
+        return self
+
+    def tell_started(self) -> None:
         if self.setup.subscribers:
             self.setup.tell(Event("run_started", self.name))
-        return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         status = "ok" if error is None else "failed" if isinstance(error, Exception) else "interrupted"
