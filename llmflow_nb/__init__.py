@@ -3,6 +3,7 @@
 from .core.errors import (
     AllFailedError,
     CallTimeoutError,
+    ExportError,
     FlowError,
     FlowWarning,
     HookReturnError,
@@ -10,21 +11,27 @@ from .core.errors import (
     LostActionError,
     MaxStepsError,
     NestedLoopError,
+    RowError,
+    RunStateError,
     SettingError,
     SignatureError,
+    StoppedError,
     WiringError,
     WiringTypeError,
 )
 from .core.flow import BatchFlow, Flow
 from .core.node import BatchNode, Node
 from .engine.limiter import Limiter
+from .runs.batch import BatchResult
 from .runs.run import Run
 
 __all__ = [
     "AllFailedError",
     "BatchFlow",
     "BatchNode",
+    "BatchResult",
     "CallTimeoutError",
+    "ExportError",
     "Flow",
     "FlowError",
     "FlowWarning",
@@ -35,9 +42,12 @@ __all__ = [
     "MaxStepsError",
     "NestedLoopError",
     "Node",
+    "RowError",
     "Run",
+    "RunStateError",
     "SettingError",
     "SignatureError",
+    "StoppedError",
     "WiringError",
     "WiringTypeError",
 ]

@@ -15,13 +15,17 @@ from llmflow_nb.core import errors
 NATURAL = {
     "AllFailedError": RuntimeError,
     "CallTimeoutError": TimeoutError,
+    "ExportError": OSError,
     "HookReturnError": TypeError,
     "ItemsNotKeptError": RuntimeError,
     "LostActionError": ValueError,
     "MaxStepsError": RuntimeError,
     "NestedLoopError": RuntimeError,
+    "RowError": KeyError,
+    "RunStateError": RuntimeError,
     "SettingError": ValueError,
     "SignatureError": TypeError,
+    "StoppedError": RuntimeError,
     "WiringError": ValueError,
     "WiringTypeError": TypeError,
 }

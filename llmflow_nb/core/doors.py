@@ -12,17 +12,61 @@ if TYPE_CHECKING:
 
     from ..engine.events import Subscriber
     from ..graph.model import GraphModel
-    from ..runs.run import Run
+    from ..notebook.progress import Progress
+    from ..runs.run import Run, Watch
+    from ..runs.submit import Submitted
     from .node import BaseNode
 
 
-class Doors:
+def watcher_for(progress: "Progress") -> "Watch | None":
+    """Return what is to show the progress of a run; None where nothing is.
+
+    Raises:
+        SettingError: ``progress`` is none of the values that it may have.
+    """
+    from ..notebook.progress import watcher
+
+    return watcher(progress)
+
+
+class Shown:
+    """Show itself as the last line of a cell."""
+
+    _shown_as = "graph"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        """Show the graph of a flow, or the summary of a record. Runs nothing, and never raises."""
+        from ..notebook.display import mimebundle
+
+        return mimebundle(self)
+
+
+class ShownLive(Shown):
+    """Show itself as the last line of a cell, and go on showing itself while ``run`` goes on."""
+
+    run: "Run"
+
+    def _ipython_display_(self) -> None:
+        """Show how far the run is, and keep it up to date wherever it is shown."""
+        from ..notebook.progress import show_live
+
+        show_live(self.run)
+
+
+class Doors(Shown):
     """Run, draw and look back at a node or a flow."""
 
     last_run: "Run | None" = None
     """The record of the latest run, also after an error or an interrupt. None before the first."""
 
-    def run(self, shared: Any, *, executor: "Executor | None" = None, subscribers: "Iterable[Subscriber]" = ()) -> Any:
+    def run(
+        self,
+        shared: Any,
+        *,
+        executor: "Executor | None" = None,
+        progress: "Progress" = "auto",
+        subscribers: "Iterable[Subscriber]" = (),
+    ) -> Any:
         """Run to the end and return the last action.
 
         Works in any cell and any thread, also with async hooks: those run on one background event loop, while ``prep``
@@ -32,6 +76,9 @@ class Doors:
             shared: What the hooks read and write, usually a dict.
             executor: Any ``concurrent.futures.Executor`` to make the calls of ``exec`` in. Default: threads, where
                 ``max_concurrency`` or ``timeout`` asks for them. A ``timeout`` counts from when a call is submitted.
+            progress: "auto" shows how far the run is once it has taken a second: in a notebook, or in a terminal on the
+                standard error. True shows it in any case, False never. A callable such as ``tqdm`` is called with
+                ``total=`` and ``desc=`` for each batch, and what it returns is updated and closed.
             subscribers: Objects that are told of every event of the run.
 
         Raises:
@@ -41,10 +88,15 @@ class Doors:
         __tracebackhide__ = True
         from ..runs.start import run
 
-        return run(_node(self), shared, executor=executor, subscribers=subscribers)
+        return run(_node(self), shared, executor=executor, subscribers=subscribers, watch=watcher_for(progress))
 
     async def run_async(
-        self, shared: Any, *, executor: "Executor | None" = None, subscribers: "Iterable[Subscriber]" = ()
+        self,
+        shared: Any,
+        *,
+        executor: "Executor | None" = None,
+        progress: "Progress" = "auto",
+        subscribers: "Iterable[Subscriber]" = (),
     ) -> Any:
         """Run to the end on the caller's event loop and return the last action. As `run` otherwise.
 
@@ -53,19 +105,34 @@ class Doors:
         __tracebackhide__ = True
         from ..runs.start import run_async
 
-        return await run_async(_node(self), shared, executor=executor, subscribers=subscribers)
+        node, watch = _node(self), watcher_for(progress)
+        return await run_async(node, shared, executor=executor, subscribers=subscribers, watch=watch)
+
+    def submit(
+        self,
+        shared: Any,
+        *,
+        executor: "Executor | None" = None,
+        progress: "Progress" = "auto",
+        subscribers: "Iterable[Subscriber]" = (),
+    ) -> "Submitted":
+        """Run in the background, and return at once what the run can be followed, awaited and stopped by.
+
+        All hooks run in other threads than the caller's: ``prep`` and ``post`` one at a time in one of their own, and
+        every call of ``exec`` beside it, so that the run can be stopped while it blocks. Arguments as for `run`.
+
+        Raises:
+            WiringError: The flow has no start, or contains itself. Nothing has run.
+        """
+        from ..runs.submit import submit
+
+        return submit(_node(self), shared, executor=executor, subscribers=subscribers, watch=watcher_for(progress))
 
     def graph(self) -> "GraphModel":
         """Return the flow as a graph: plain data, with ``dot()`` and ``outline()`` to write it."""
         from ..graph.model import graph_of
 
         return graph_of(_node(self))
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        """Show the graph when the flow is the last line of a cell."""
-        from ..notebook.display import mimebundle
-
-        return mimebundle(_node(self))
 
 
 def _node(self: Doors) -> "BaseNode":

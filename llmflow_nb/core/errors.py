@@ -11,7 +11,11 @@
     ├── CallTimeoutError          (TimeoutError)  one attempt of exec took longer than ``timeout``
     ├── AllFailedError            (RuntimeError)  on_error="keep", and every single one failed
     ├── ItemsNotKeptError         (RuntimeError)  post read items that keep_items=False had dropped
-    └── NestedLoopError           (RuntimeError)  run() where only ``await run_async()`` can work
+    ├── NestedLoopError           (RuntimeError)  run() where only ``await run_async()`` can work
+    ├── RowError                  (KeyError)      a row, or a batch, that the record of a run does not have
+    ├── RunStateError             (RuntimeError)  what can only be done with a run that has ended
+    ├── StoppedError              (RuntimeError)  a submitted run was stopped
+    └── ExportError               (OSError)       a file that is not written: its name, or that it is there already
     FlowWarning                   (UserWarning)
 
 A user's own exception is never wrapped: it keeps its type and gains a note that says where it happened.
@@ -25,6 +29,7 @@ from collections.abc import Iterable
 __all__ = [
     "AllFailedError",
     "CallTimeoutError",
+    "ExportError",
     "FlowError",
     "FlowWarning",
     "HookReturnError",
@@ -32,8 +37,11 @@ __all__ = [
     "LostActionError",
     "MaxStepsError",
     "NestedLoopError",
+    "RowError",
+    "RunStateError",
     "SettingError",
     "SignatureError",
+    "StoppedError",
     "WiringError",
     "WiringTypeError",
 ]
@@ -96,6 +104,26 @@ class ItemsNotKeptError(FlowError, RuntimeError):
 
 class NestedLoopError(FlowError, RuntimeError):
     """``run()`` was called from inside an async hook, on the very event loop that it would wait for."""
+
+
+class RowError(FlowError, KeyError):
+    """A row, or a batch, that the record of a run does not have."""
+
+    def __str__(self) -> str:
+        """Return the message as it is; a KeyError would put it in quotes."""
+        return str(self.args[0]) if self.args else ""
+
+
+class RunStateError(FlowError, RuntimeError):
+    """Something that can only be done with a run that has ended."""
+
+
+class StoppedError(FlowError, RuntimeError):
+    """A submitted run was stopped, so it has no last action."""
+
+
+class ExportError(FlowError, OSError):
+    """A file that is not written: its name is unsafe, it is there already, or its folder is not."""
 
 
 class FlowWarning(UserWarning):

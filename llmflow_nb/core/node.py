@@ -95,7 +95,10 @@ class BaseNode(Doors):
         if known is not None:
             now = f"another {label(node)}" if label(known) == label(node) else label(node)
             again = "" if known is node else f": was {label(known)}, is {now}"
-            warn(f"Overwriting successor for action '{action}' of {label(self)}{again}")
+            text = f"Overwriting successor for action '{action}' of {label(self)}{again}"
+            if again:
+                self.__dict__["overwritten"] = (*self.__dict__.get("overwritten", ()), text)
+            warn(text)
         self.successors[action] = node
         return node
 

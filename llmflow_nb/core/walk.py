@@ -6,7 +6,7 @@ from .errors import WiringError
 from .hooks import hooks_of
 from .node import BaseNode, kind_of, label
 
-__all__ = ["check_flows", "names_within", "reachable"]
+__all__ = ["check_flows", "names_within", "overwritten_edges", "reachable", "within"]
 
 
 def reachable(start: BaseNode | None) -> list[BaseNode]:
@@ -32,6 +32,22 @@ def names_within(start: BaseNode | None) -> dict[int, str]:
         taken.add(name)
         names[id(node)] = name
     return names
+
+
+def within(root: BaseNode) -> list[BaseNode]:
+    """Return a node and, where it is a flow, every node in it at any depth, each once."""
+    found, seen = [root], {id(root)}
+    for node in found:  # grows as it is read
+        for step in reachable(getattr(node, "start_node", None)) if kind_of(node) in ("flow", "batch_flow") else ():
+            if id(step) not in seen:
+                seen.add(id(step))
+                found.append(step)
+    return found
+
+
+def overwritten_edges(root: BaseNode) -> list[str]:
+    """Return what `BaseNode.next` had to say of edges, within this node, that were wired to another target later."""
+    return [text for node in within(root) for text in node.__dict__.get("overwritten", ())]
 
 
 def inner_flows(flow: BaseNode) -> list[BaseNode]:

@@ -6,9 +6,9 @@ from typing import Any
 from ..core.errors import HookReturnError, LostActionError, MaxStepsError, a_type, did_you_mean, warn
 from ..core.node import label
 from .plan import Plan, Setup
-from .position import Frame
+from .position import CHECK_EVERY, Frame
 
-__all__ = ["check_action", "endless", "lost_action"]
+__all__ = ["check_action", "check_steps", "lost_action"]
 
 
 def check_action(plan: Plan, action: Any) -> None:
@@ -57,7 +57,19 @@ def _cut(action: Any) -> str:
     return text if len(text) <= 80 else text[:79] + "…"
 
 
-def endless(frame: Frame) -> Exception:
+def check_steps(frame: Frame, setup: Setup) -> None:
+    """Refuse one visit too many; on the way there, let the recorder drop what it has no room for.
+
+    Raises:
+        MaxStepsError: The walk has made ``max_steps`` visits.
+    """
+    if frame.steps > frame.max_steps:
+        raise _endless(frame)
+    setup.recorder.make_room()
+    frame.check_at = min(frame.steps + CHECK_EVERY, frame.max_steps)
+
+
+def _endless(frame: Frame) -> Exception:
     """Name the way round: the shortest cycle of edges through the node that is visited."""
     origin = frame.node
     way = {id(origin): [origin]}

@@ -17,7 +17,7 @@ from time import perf_counter as clock
 from types import CoroutineType
 from typing import Any
 
-from .actions import check_action, endless, lost_action
+from .actions import check_action, check_steps, lost_action
 from .batch import PENDING, Batch, Outcome, open_items
 from .events import Event
 from .plan import Setup
@@ -100,8 +100,8 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                     plan = children.get(id(node)) or frame.owner.child(node, frame.start, setup)
                     frame.plan = plan
                     frame.steps += 1
-                    if frame.steps > frame.max_steps:
-                        raise endless(frame)
+                    if frame.steps > frame.check_at:
+                        check_steps(frame, setup)
                     if plan.copies_plainly:  # Plan.clone, written out: a call would cost a tenth of the visit
                         visit = new(plan.cls)
                         attributes = node.__dict__.copy()
@@ -265,6 +265,7 @@ def _begin_exec(position: Position, setup: Setup, frame: Frame) -> str:
         frame.work = Batch.single(plan, frame.params, frame.prep_res)
         return _go_on_with_items(position, frame)
     if plan.kind == "flow":
+        setup.recorder.make_room()
         position.frames.append(enter(frame, plan))
         return _PUSHED
     what = f"{plan.path}.{plan.hooks.prep}"
@@ -272,6 +273,7 @@ def _begin_exec(position: Position, setup: Setup, frame: Frame) -> str:
     if plan.kind == "batch_flow":
         sets = open_items(plan, frame.visit.params, items, f"{what} (a BatchFlow)", keep=True)
         sets.actions = []
+        sets.visit = frame.visit
         setup.recorder.batch_opened(sets)
         if sets.is_async or (plan.limit != 1 and setup.concurrent):
             plan.require_start(frame.visit)  # now, and not once for each set
@@ -283,6 +285,7 @@ def _begin_exec(position: Position, setup: Setup, frame: Frame) -> str:
         next_set(position, setup, clock())
         return _PUSHED
     frame.work = open_items(plan, frame.params, items, f"{what} (a BatchNode)", keep=plan.keep)
+    frame.work.visit = frame.visit
     setup.recorder.batch_opened(frame.work)
     return _go_on_with_items(position, frame)
 
@@ -291,6 +294,8 @@ def _go_on_with_items(position: Position, frame: Frame) -> str:
     """Go on with the calls of a visit. Empty: all are done, and ``exec_res`` is there."""
     work = frame.work
     assert work is not None
+    if work.again:
+        return SETS if frame.plan.kind == "batch_flow" else CALLS
     if frame.plan.kind == "batch_flow":
         work.refuse_all_failed("param sets")
         take_sets(frame, work)
@@ -317,11 +322,11 @@ def _go_on_with_items(position: Position, frame: Frame) -> str:
 def _make_calls(frame: Frame, work: Batch, shared: Any) -> None:
     """Call ``exec`` for the items, one after the other, until they end or one needs the driver.
 
-    The loop that a batch of many cheap items spends its time in: three appends and two clock readings an item.
+    The loop that a batch of many cheap items spends its time in: two appends and two clock readings an item.
     """
     __tracebackhide__ = True
     exec_, takes_shared = getattr(frame.visit, frame.plan.hooks.exec), frame.plan.exec_takes_shared
-    keep = work.items.append if work.items is not None else None
+    keep = work.items.append if work.items is not None and not work.is_whole else None
     add_result, add_seconds = work.results.append, work.seconds.append
     results = work.results
     try:
@@ -345,5 +350,8 @@ def _make_calls(frame: Frame, work: Batch, shared: Any) -> None:
             add_result(result)  # at once: it is paid for
             add_seconds(clock() - started)
         work.exhausted = True
+    except Exception:  # of the input: those of exec were caught
+        work.broken = True
+        raise
     finally:
         work.taken = len(results)

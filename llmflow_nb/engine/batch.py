@@ -8,7 +8,8 @@ it runs.
 import itertools
 import sys
 from array import array
-from collections.abc import Iterator, Mapping
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping, Sequence
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
@@ -16,8 +17,12 @@ from ..core.errors import AllFailedError, HookReturnError, ItemsNotKeptError, a_
 
 if TYPE_CHECKING:
     from .plan import Plan
+    from .position import Position
 
-__all__ = ["PENDING", "Batch", "Outcome"]
+__all__ = ["HAS_RESULT", "PENDING", "Batch", "Outcome"]
+
+HAS_RESULT = ("ok", "fallback")
+"""The statuses of items that have a result."""
 
 
 class _Pending:
@@ -48,59 +53,87 @@ class Batch:
 
     Attributes:
         source: The iterator that items are read from; is_async: whether it has to be awaited.
-        plan: The node (or `BatchFlow`) whose items these are.
-        params: The params of that visit.
-        items: The items read so far, in order; None where they are not kept.
-        index: The labels of a pandas input, by position; None otherwise.
+        plan: The node (or `BatchFlow`) whose items these are; path: of that node, with ".exec" for the elements that
+            the ``exec`` of a batch flow returned.
+        params: The params of that visit; visit: the copy of the node that served it.
+        items: The items in order: all of them where ``prep`` returned a list, else those read so far; None where they
+            are not kept.
+        dropped: Where items are not kept: those that have no result, by position.
+        index: The index of a pandas input; None otherwise.
         results: The results by position; `PENDING` where there is none yet.
         seconds: How long each took, by position.
         odd: An `Outcome` for every item but those that were answered at the first attempt.
         actions: For param sets, the last action of each walk; else None.
+        returned: What ``prep`` returned, as far as ``post`` is given that.
         total: How many items there are, where the input knows; else None.
+        is_whole: Whether ``items`` holds them all from the start.
         is_none: Whether ``prep`` returned None in place of items.
         one_pass: Whether the input can be read only once, so that ``post`` is given what was read.
         taken: How many items were read.
-        exhausted: Whether the input came to its end.
+        open: How many of them are under way.
+        exhausted: Whether the input came to its end; broken: whether that was an exception.
+        again: Items to call once more before any is read, by position; earlier: what had become of those.
+        kept: For param sets that did not come through, by position: where they were, to go on from.
         begun: A call that was begun on the spot and needs its driver to go on: item, coroutine, error, when it began.
         is_single: Whether this is the one call of a plain node.
     """
 
     __slots__ = (
         "actions",
+        "again",
         "begun",
+        "broken",
+        "dropped",
+        "earlier",
         "exhausted",
         "index",
         "is_async",
         "is_none",
         "is_single",
+        "is_whole",
         "items",
+        "kept",
         "odd",
         "one_pass",
+        "open",
         "params",
+        "path",
         "plan",
         "results",
+        "returned",
         "seconds",
         "source",
         "taken",
         "total",
+        "visit",
     )
 
     def __init__(self, plan: "Plan", params: Any, source: Any, *, keep: bool = True) -> None:
         self.plan = plan
+        self.path = plan.path
         self.params = params
+        self.visit: Any = None
         self.is_async = hasattr(type(source), "__aiter__")
         self.source: Any = aiter(source) if self.is_async else iter(source)
         self.items: list[Any] | None = [] if keep else None
-        self.index: list[Any] | None = None
+        self.dropped: dict[int, Any] = {}
+        self.index: Any = None
         self.results: list[Any] = []
         self.seconds = array("d")
         self.odd: dict[int, Outcome] = {}
         self.actions: list[Any] | None = None
         self.total: int | None = None
         self.one_pass = False
+        self.returned: Any = None
+        self.is_whole = False
         self.is_none = False
         self.taken = 0
+        self.open = 0
         self.exhausted = False
+        self.broken = False
+        self.again: deque[int] = deque()
+        self.earlier: dict[int, tuple[Outcome, float]] = {}
+        self.kept: dict[int, Position] = {}
         self.begun: tuple[Any, Any, BaseException | None, float] | None = None
         self.is_single = False
 
@@ -116,8 +149,9 @@ class Batch:
         """Enter an item that was read, and return its position."""
         position = self.taken
         self.taken += 1
+        self.open += 1
         if self.items is not None:
-            self.items.append(item)
+            self.items[position : position + 1] = [item]
         self.seconds.append(0.0)
         if self.actions is not None:
             self.actions.append(None)
@@ -128,8 +162,6 @@ class Batch:
         """Enter the item whose call was begun on the spot; return its position and what there is of the call."""
         begun, self.begun = self.begun, None
         assert begun is not None
-        if self.items is not None and len(self.items) > self.taken:
-            self.items.pop()
         if self.is_single:
             self.exhausted = True
         return self.take(begun[0]), begun
@@ -143,8 +175,19 @@ class Batch:
         seconds: float,
         error: BaseException | None = None,
         failed_at: str | None = None,
+        item: Any = None,
     ) -> None:
-        """Enter what came of an item."""
+        """Enter what came of an item. Of one that is called again, a result that it had is not lost."""
+        if self.earlier and position in self.earlier:
+            before, seconds_before = self.earlier[position]
+            attempts += before.attempts
+            seconds += seconds_before
+            if status not in HAS_RESULT and before.status in HAS_RESULT:
+                status, value, error, failed_at = before.status, self.results[position], before.error, before.failed_at
+        if self.items is None and status not in HAS_RESULT:
+            self.dropped[position] = item
+        if self.results[position] is PENDING:
+            self.open -= 1
         self.results[position] = value
         self.seconds[position] = seconds
         if status != "ok" or attempts != 1:
@@ -153,9 +196,28 @@ class Batch:
             self.odd.pop(position, None)  # "cancelled", of a result that came in late
 
     @property
+    def rows(self) -> int:
+        """How many items there are, as far as that is known: the rows of a table."""
+        begun = max(self.taken, len(self.results))
+        return begun if self.exhausted else max(begun, self.total or 0)
+
+    def counts(self) -> dict[str, int]:
+        """How many items have each status, as of now; only statuses that occur. Looks at the odd ones alone."""
+        begun, rows, under_way = len(self.results), self.rows, self.open
+        counts = Counter(outcome.status for outcome in list(self.odd.values()))
+        under_way -= counts["pending"]
+        counts["ok"] += begun - counts.total() - under_way
+        counts["pending"] += rows - begun + under_way
+        return {status: n for status, n in counts.items() if n > 0}
+
+    @property
     def attempts(self) -> int:
         """Attempts over all items so far."""
-        return self.taken + sum(outcome.attempts - 1 for outcome in self.odd.values())
+        return self.taken + sum(outcome.attempts - 1 for outcome in list(self.odd.values()))
+
+    def item_at(self, position: int) -> Any:
+        """Return an item; raises ``LookupError`` where it was not kept, or not read."""
+        return self.dropped[position] if self.items is None else self.items[position]
 
     @property
     def all_failed(self) -> bool:
@@ -167,6 +229,21 @@ class Batch:
         if not self.one_pass:
             return prep_res
         return DroppedItems(self.plan.path) if self.items is None else list(self.items)
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether what has not been read of the input can still be: not of a generator, which was closed."""
+        return not self.broken and (self.exhausted or not isinstance(self.source, GeneratorType))
+
+    def call_again(self, positions: list[int]) -> None:
+        """Have these items called once more. One that was not yet read is read, with those before it."""
+        for position in positions:
+            while position >= self.taken:
+                self.take(next(self.source))
+                self.odd[self.taken - 1] = Outcome("pending", 0)
+        for position in positions:
+            self.earlier[position] = (self.odd.get(position) or Outcome("ok", 1), self.seconds[position])
+        self.again.extend(positions)
 
     def stop_reading(self) -> None:
         """Let a generator that is not read to its end run its clean-up now."""
@@ -202,6 +279,7 @@ class Batch:
         twin.results = self.results[:]
         twin.seconds = self.seconds[:]
         twin.odd = dict(self.odd)
+        twin.again, twin.earlier, twin.kept = deque(self.again), dict(self.earlier), dict(self.kept)
         twin.actions = None if self.actions is None else self.actions[:]
         return twin
 
@@ -216,10 +294,10 @@ def open_items(plan: "Plan", params: Any, returned: Any, what: str, *, keep: boo
     pandas = sys.modules.get("pandas")  # whoever returns a DataFrame has imported it
     if pandas is not None and isinstance(returned, pandas.DataFrame):
         batch = Batch(plan, params, _rows(returned), keep=keep)
-        batch.index = list(returned.index)
+        batch.index = returned.index
     elif pandas is not None and isinstance(returned, pandas.Series):
         batch = Batch(plan, params, returned, keep=keep)
-        batch.index = list(returned.index)
+        batch.index = returned.index
     else:
         _check_iterable(returned, what)
         try:
@@ -230,8 +308,21 @@ def open_items(plan: "Plan", params: Any, returned: Any, what: str, *, keep: boo
             ) from exc
     batch.one_pass = batch.is_async or iter_is_self(returned)
     batch.is_none = returned is None
+    if not batch.one_pass:
+        batch.returned = returned if keep else DroppedItems(plan.path)
     batch.total = 0 if batch.is_none else _length(returned)
+    if keep and returned.__class__ in (list, tuple):  # all of it at once is cheaper, and shows the items that are yet to come
+        batch.items = list(returned)
+        batch.is_whole = True
+        batch.source = itertools.chain(batch.items, _added_since(batch.items, returned))
     return batch
+
+
+def _added_since(items: list[Any], returned: Sequence[Any]) -> Iterator[Any]:
+    """What a hook appends to the very list that ``prep`` returned is an item too, as it is in a for loop."""
+    while len(items) < len(returned):
+        items.append(returned[len(items)])
+        yield items[-1]
 
 
 def _length(items: Any) -> int | None:

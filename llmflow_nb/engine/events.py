@@ -65,9 +65,11 @@ class Recorder(Protocol):
         visit: Takes the `VISIT_FIELDS` of a finished visit as one tuple. Bound to ``list.extend`` of one flat list: an
             object per visit would cost twice as much, most of it in the garbage collector.
         abandoned: Blocking calls that ran into their timeout, or outlived the run, and could not be stopped.
+        limited: The calls that wait for a limiter, each with the clock when it began to.
     """
 
     abandoned: int
+    limited: dict[Any, float]
 
     visit: Callable[[Iterable[Any]], None]
 
@@ -76,6 +78,9 @@ class Recorder(Protocol):
 
     def batch_opened(self, batch: "Batch") -> None:
         """Take the items of a visit, whose columns are being filled from now on."""
+
+    def make_room(self) -> None:
+        """Drop what is too old to be kept. Called now and then, between visits."""
 
     def lost_action(self, path: str, action: Any, known: list[str]) -> None:
         """Take an action for which there was no edge."""

@@ -9,6 +9,7 @@ from ..core.hooks import hooks_of, is_library_class
 from ..core.node import BaseNode, check_setting, kind_of, label
 from ..core.walk import names_within, no_start
 from .events import Event, Recorder, Subscriber
+from .stop import Stop
 
 __all__ = ["Plan", "Setup"]
 
@@ -165,6 +166,8 @@ class Setup:
         grace: Seconds that calls in flight get after a failure.
         noted: The exceptions that were given a note, by ``id``.
         concurrent: False makes every batch run one after the other, as stepping does.
+        stop: Where a request to end is found; None where nobody can make one.
+        from_start: Of param sets that are walked again: whether from their start. None: unless ``shared`` is as it was.
     """
 
     def __init__(
@@ -175,6 +178,8 @@ class Setup:
         executor: Executor | None = None,
         concurrent: bool = True,
         grace: float = 5.0,
+        from_start: bool | None = None,
+        stop: Stop | None = None,
         report: Callable[[Subscriber, Exception], None] | None = None,
     ) -> None:
         self.recorder = recorder
@@ -182,6 +187,8 @@ class Setup:
         self.executor = executor
         self.concurrent = concurrent
         self.grace = grace
+        self.from_start = from_start
+        self.stop = stop
         self.report = report
         self.noted: dict[int, BaseException] = {}
 

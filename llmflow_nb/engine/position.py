@@ -25,6 +25,9 @@ ALL = BEFORE_PREP | AFTER_PREP | AFTER_EXEC | AFTER_POST
 # Why `advance` came back.
 END, BOUNDARY, AWAIT, CALLS, SETS = "end", "boundary", "await", "calls", "sets"
 
+CHECK_EVERY, CHECK_SETS_EVERY = 1024, 64
+"""Visits of a walk, and param sets of a flow, after which the size of the record is looked at."""
+
 # What comes next in a frame.
 ARRIVE = 0  # copy the node for a visit
 ARRIVED = 1  # (the boundary before prep)
@@ -60,7 +63,7 @@ class Frame:
         status: "ok", or "fallback" when the fallback answered.
         attempts: Attempts of ``exec`` in this visit.
         t_start: Clock when ``prep`` began; t_prepared, t_executed: when it ended, when ``exec`` ended.
-        steps: Visits on this walk so far.
+        steps: Visits on this walk so far; check_at: after how many to look at their number.
         work: The calls of the visit, where they are not made on the spot.
         sets: For a batch flow: its param sets; None for a plain flow.
         set_open: Whether a param set is under way.
@@ -74,6 +77,7 @@ class Frame:
         "action",
         "attempts",
         "base_params",
+        "check_at",
         "children",
         "element",
         "exec_res",
@@ -120,6 +124,7 @@ class Frame:
         self.t_start = self.t_prepared = self.t_executed = 0.0
         self.steps = 0
         self.max_steps: float = float("inf") if owner is None or owner.max_steps is None else owner.max_steps
+        self.check_at = min(CHECK_EVERY, self.max_steps)
         self.work: Batch | None = None
         self.sets: Batch | None = None
         self.set_open = False
@@ -129,11 +134,16 @@ class Frame:
         self.implicit = False
         self.children: dict[int, Plan] = {} if owner is None else owner.children
 
-    def copy(self) -> "Frame":
-        """Return a frame that goes on from here by itself."""
+    def same(self) -> "Frame":
+        """Return another frame that stands here, with the very same visit and items."""
         twin = object.__new__(Frame)
         for name in self.__slots__:
             setattr(twin, name, getattr(self, name))
+        return twin
+
+    def copy(self) -> "Frame":
+        """Return a frame that goes on from here by itself."""
+        twin = self.same()
         if self.visit is not None and self.owner is not None:
             twin.visit = copy.copy(self.visit)
         if (
@@ -161,6 +171,7 @@ class Position:
         error: What the driver has to raise here: the exception that the awaited or called code ended with.
         paused_at: Clock when `advance` stopped at a boundary; else None.
         failed_at: After a failure: the path of the node that it came from.
+        held: Of a param set that did not come through: the frames as they were then; seen: what ``shared`` held.
         action: After the end: the last action.
         result: After the end: the result of the last node.
     """
@@ -171,9 +182,11 @@ class Position:
         "error",
         "failed_at",
         "frames",
+        "held",
         "inline",
         "paused_at",
         "result",
+        "seen",
         "shared",
         "slot",
     )
@@ -187,18 +200,27 @@ class Position:
         self.error: BaseException | None = None
         self.paused_at: float | None = None
         self.failed_at: str | None = None
+        self.held: list[Frame] | None = None
+        self.seen: dict[Any, Any] | None = None
         self.action: Any = None
         self.result: Any = None
 
     @classmethod
-    def at_start(cls, node: BaseNode, shared: Any, setup: Setup) -> "Position":
+    def at_start(cls, node: BaseNode, shared: Any, setup: Setup, *, inline: bool = True) -> "Position":
         """The position before the first prep of a run. The node itself serves the visit, not a copy."""
         frame = Frame(None, None, node.params, node)
         frame.plan = frame.children[id(node)] = Plan(node, label(node), label(node), setup)
         frame.visit = node
         frame.phase = ARRIVED
         frame.steps = 1
-        return cls(shared, [frame])
+        return cls(shared, [frame], inline=inline)
+
+    def where(self) -> str:
+        """Return the path of the node that is visited, also while another thread moves the position."""
+        try:
+            return self.path
+        except (AttributeError, IndexError):  # between two frames, or between two nodes
+            return ""
 
     @property
     def path(self) -> str:

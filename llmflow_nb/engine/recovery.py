@@ -4,14 +4,18 @@ from asyncio import CancelledError
 from contextlib import suppress
 from time import perf_counter as clock
 
+from .batch import Batch
 from .events import Event
 from .plan import Setup
 from .position import END, Frame, Position
 from .walks import next_set, settle_set
 
-__all__ = ["LOST", "cancel", "note_where", "recover"]
+__all__ = ["LOST", "cancel", "keep", "note_where", "recover"]
 
 LOST, KEPT = "lost", "kept"
+
+MOST_KEPT = 1000
+"""Param sets of one batch flow whose place is kept, to go on from; the others can only begin anew."""
 
 
 def recover(position: Position, setup: Setup, error: BaseException) -> str:
@@ -47,6 +51,7 @@ def _unwind(position: Position, setup: Setup, error: BaseException) -> bool:
         position.failed_at = top.plan.path if top.visit is not None or top.owner is None else top.owner.path
     failed_at = position.failed_at
     note_where(setup, error, failed_at)
+    held = _held(position)
     while True:
         frame = frames[-1]
         for batch in (frame.work, frame.sets):
@@ -55,6 +60,8 @@ def _unwind(position: Position, setup: Setup, error: BaseException) -> bool:
         if frame.visit is not None:
             _close_visit(setup, frame, status, error)
         if frame.sets is not None and frame.set_open:
+            if held is not None:
+                keep(frame.sets, frame.sets.taken - 1, position, held[len(frames) - 1 :])
             settle_set(setup, frame, status, None, None, error, failed_at)
             if kept and frame.owner.on_error == "keep":
                 position.failed_at = None
@@ -62,6 +69,24 @@ def _unwind(position: Position, setup: Setup, error: BaseException) -> bool:
         if len(frames) == 1:
             return False
         frames.pop()
+
+
+def _held(position: Position) -> list[Frame] | None:
+    """The frames as they are, for a param set that is to be gone on with; None where there is none around."""
+    frames = position.frames
+    if frames[0].owner is None and all(frame.sets is None for frame in frames):
+        return None
+    position.held = [frame.same() for frame in frames]
+    position.seen = dict(position.shared) if isinstance(position.shared, dict) else None
+    return position.held
+
+
+def keep(sets: Batch, place: int, position: Position, frames: list[Frame] | None) -> None:
+    """Leave with the param sets where one of them was when it failed, or was stopped."""
+    if frames is not None and len(sets.kept) < MOST_KEPT:
+        there = Position(position.shared, frames)
+        there.seen = position.seen
+        sets.kept[place] = there
 
 
 def cancel(position: Position, setup: Setup) -> None:

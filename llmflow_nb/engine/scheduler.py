@@ -30,7 +30,8 @@ from .flight import Flight, Loop
 from .limiter import Limiter, Ticket
 from .plan import Setup
 from .position import EXPANDED, Position
-from .recovery import cancel, note_where
+from .recovery import cancel, keep, note_where
+from .resume import gone_on
 from .threads import DaemonThreads
 from .walks import branch
 
@@ -105,6 +106,8 @@ class Scheduler:
         """
         __tracebackhide__ = True
         while not self.came_to:
+            if self.setup.stop is not None:
+                self.setup.stop.check()
             self._take_up_arrived()
             now = clock()
             while self._timers and self._timers[0][0] <= now:
@@ -180,6 +183,7 @@ class Scheduler:
             value = _result_so_far(strand.position)
             cancel(strand.position, self.setup)
             if strand.parent is not None:
+                keep(strand.parent.batch, strand.place, strand.position, strand.position.held)
                 self._settle_set(strand.parent.batch, strand.place, "cancelled", value, clock() - strand.started)
         self._strands.clear()
 
@@ -250,6 +254,8 @@ class Scheduler:
             value = _result_so_far(strand.position)
             cancel(strand.position, self.setup)
         batch = parent.batch
+        if status != "ok":
+            keep(batch, strand.place, strand.position, strand.position.held)
         failed_at = strand.position.failed_at if error is not None else None
         assert batch.actions is not None
         batch.actions[strand.place] = strand.position.action
@@ -288,6 +294,8 @@ class Scheduler:
         while not self._halted(strand) and (limit is None or strand.running < limit):
             if batch.begun is not None:
                 self._go_on_with_begun(strand)
+            elif batch.again:
+                self._begin_again(strand, batch.again.popleft())
             elif batch.exhausted or (on_the_spot and batch.taken):
                 break
             elif batch.is_async:
@@ -315,28 +323,48 @@ class Scheduler:
             self._ready.append(strand)
 
     def _source_failed(self, strand: Strand, error: BaseException) -> None:
-        strand.batch.exhausted = True
+        strand.batch.exhausted = strand.batch.broken = True
         strand.error = error
         self._drain(strand)
 
     def _begin(self, strand: Strand, element: Any) -> None:
-        batch = strand.batch
-        place = batch.take(element)
+        place = strand.batch.take(element)
         strand.running += 1
         if strand.need == SETS:
-            if self.setup.subscribers:
-                self.setup.tell(Event("param_set_started", batch.plan.path, batch.params, place, value=element))
-            try:
-                position = branch(strand.position, element)
-            except Exception as exc:
-                self._settle_set(batch, place, "failed", None, 0.0, exc, batch.plan.path)
-                self._one_done(strand, exc, batch.plan.path)
-                return
-            child = Strand(position, strand, place)
-            self._strands[child] = None
-            self._ready.append(child)
+            self._begin_set(strand, place, element, None)
         else:
             self._start(self._call(strand, place, element))
+
+    def _begin_again(self, strand: Strand, place: int) -> None:
+        """Call an item, or walk a param set, once more."""
+        batch = strand.batch
+        element = batch.item_at(place)
+        strand.running += 1
+        if strand.need == SETS:
+            kept = batch.kept.pop(place, None)
+            position = None if kept is None else gone_on(kept, self.setup, strand.position.shared)
+            self._begin_set(strand, place, element, position)
+        else:
+            call = self._call(strand, place, element)
+            call.error = batch.earlier[place][0].error  # type: ignore[assignment]
+            self._start(call)
+
+    def _begin_set(self, strand: Strand, place: int, element: Any, position: Position | None) -> None:
+        """Begin to walk a param set, or go on with one."""
+        batch = strand.batch
+        self.setup.recorder.make_room()
+        if self.setup.subscribers:
+            self.setup.tell(Event("param_set_started", batch.plan.path, batch.params, place, value=element))
+        try:
+            position = position or branch(strand.position, element)
+        except Exception as exc:
+            self._settle_set(batch, place, "failed", None, 0.0, exc, batch.plan.path)
+            self._one_done(strand, exc, batch.plan.path)
+            return
+        position.inline = strand.position.inline and batch.plan.limit == 1
+        child = Strand(position, strand, place)
+        self._strands[child] = None
+        self._ready.append(child)
 
     def _call(self, strand: Strand, place: int, item: Any) -> Call:
         frame = strand.position.frames[-1]
@@ -404,18 +432,20 @@ class Scheduler:
         """Begin the next attempt, as soon as the limiter lets it."""
         limiter = call.plan.limiter
         if limiter is not None:
-            if call.ticket is None:
+            ticket = call.ticket
+            if ticket is None:
                 call.ticket = ticket = Ticket(lambda: self.loop.post((None, call, None)))
                 self._tickets[ticket] = limiter
                 self._waiting[call] = None
                 limiter.request(ticket)
-            seconds = limiter.seconds_left(call.ticket)
-            if seconds is None:
-                return
-            if seconds > 0:
-                self._later(seconds, lambda: self._ask_again(call))
+            seconds = limiter.seconds_left(ticket)
+            if seconds is None or seconds > 0:
+                self.setup.recorder.limited.setdefault(ticket, clock())
+                if seconds is not None:
+                    self._later(seconds, lambda: self._ask_again(call))
                 return
             self._waiting.pop(call, None)
+            self.setup.recorder.limited.pop(ticket, None)
         self._launch(call)
 
     def _ask_again(self, call: Call) -> None:
@@ -426,10 +456,13 @@ class Scheduler:
         del self._waiting[call]
         if call.ticket is not None:
             call.plan.limiter.give_back(call.ticket)
+            self.setup.recorder.limited.pop(call.ticket, None)
             call.ticket = None
 
     def _launch(self, call: Call) -> None:
         """Run one attempt: as a task, on the spot, in the user's executor, or in a thread."""
+        if self.setup.stop is not None:
+            self.setup.stop.check()
         name, args, is_async = call.hook(call.strand.position.shared)
         plan, executor = call.plan, self.setup.executor
         if call.started is None:
@@ -604,7 +637,7 @@ class Scheduler:
     def _enter(self, call: Call, status: str, value: Any, error: BaseException | None) -> None:
         seconds = clock() - call.started if call.started is not None else 0.0
         self._open.pop(call, None)
-        call.batch.settle(call.place, status, value, call.attempts, seconds, error)
+        call.batch.settle(call.place, status, value, call.attempts, seconds, error, item=call.item)
         if self.setup.subscribers:
             self._tell("call_finished", call, 0, status, value, error)
 

@@ -11,7 +11,7 @@ from ..core.params import Params
 from .batch import Batch, Outcome, iter_is_self, open_items
 from .events import Event
 from .plan import Plan, Setup
-from .position import ARRIVE, CALLS, EXECED, EXPAND, EXPANDED, Frame, Position
+from .position import ARRIVE, CALLS, CHECK_SETS_EVERY, EXECED, EXPAND, EXPANDED, Frame, Position
 
 __all__ = ["branch", "call_expansion", "enter", "expand", "next_set", "settle_set", "take_sets", "walk_ended"]
 
@@ -26,7 +26,10 @@ def enter(frame: Frame, plan: Plan) -> Frame:
 def branch(position: Position, element: Any) -> Position:
     """Return the position of one param set of the batch flow that is visited, to run beside others."""
     frame = position.frames[-1]
+    assert frame.work is not None
     inner = enter(frame, frame.plan)
+    inner.params = inner.base_params = frame.work.params  # of elements that an exec returned, not the flow's own
+    inner.implicit = frame.work.path != frame.plan.path
     _begin_set(inner, element, clock())
     return Position(position.shared, [inner], inline=False)
 
@@ -102,6 +105,7 @@ def expand(position: Position, setup: Setup, frame: Frame, given: Any) -> bool:
     inner.implicit = True
     inner.sets = open_items(frame.owner, frame.params, elements, f"{frame.owner.path}.exec", keep=True)
     inner.sets.actions = []
+    inner.sets.path, inner.sets.visit = f"{frame.owner.path}.exec", frame.flow
     setup.recorder.batch_opened(inner.sets)
     position.frames.append(inner)
     return next_set(position, setup, clock())
@@ -133,16 +137,24 @@ def next_set(position: Position, setup: Setup, now: float) -> bool:
     frame = position.frames[-1]
     sets = frame.sets
     assert sets is not None
-    for element in sets.source:
+    try:
+        element = next(sets.source)
+    except StopIteration:
+        sets.exhausted = True
+        return _walks_ended(position, setup)
+    except Exception:
+        sets.broken = True
+        raise
+    place = sets.taken
+    if not sets.is_whole:
         sets.items.append(element)  # type: ignore[union-attr]
-        sets.taken += 1
-        if setup.subscribers:
-            place = sets.taken - 1
-            setup.tell(Event("param_set_started", frame.owner.path, frame.base_params, place, value=element))
-        _begin_set(frame, element, now)
-        return False
-    sets.exhausted = True
-    return _walks_ended(position, setup)
+    sets.taken = place + 1
+    if not place % CHECK_SETS_EVERY:
+        setup.recorder.make_room()
+    if setup.subscribers:
+        setup.tell(Event("param_set_started", frame.owner.path, frame.base_params, place, value=element))
+    _begin_set(frame, element, now)
+    return False
 
 
 def settle_set(
@@ -152,8 +164,9 @@ def settle_set(
     sets = frame.sets
     assert sets is not None
     place = sets.taken - 1
-    if status != "ok":
-        sets.odd[place] = Outcome(status, 1, error, failed_at)
+    before = sets.odd.get(place)  # of one that is walked again
+    if before is not None or status != "ok":
+        sets.odd[place] = Outcome(status, before.attempts if before else 1, error, failed_at)
     sets.results.append(value)
     sets.seconds.append(clock() - frame.set_started)
     sets.actions.append(action)  # type: ignore[union-attr]

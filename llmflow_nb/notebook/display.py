@@ -1,12 +1,17 @@
-"""How a flow shows itself when it is the last line of a cell."""
+"""How things show themselves when they are the last line of a cell."""
 
 import base64
+from collections.abc import Callable
 from html import escape
+from typing import Any
 
 from ..core.node import BaseNode
 from ..graph.model import FLOWS, GraphModel, graph_of
 from ..graph.render import DrawingError
 from ..graph.text import shown
+from .html import Summary, to_html, to_text
+from .progress import bundle_of
+from .summary import of_batch, of_run
 
 __all__ = ["mimebundle"]
 
@@ -16,8 +21,16 @@ MAX_TEXT = 20_000
 """Characters of the outline."""
 
 
-def mimebundle(node: BaseNode) -> dict[str, str]:
-    """Return the graph in the forms that a front end can choose from. Never raises, and runs nothing of the user's.
+def mimebundle(thing: Any) -> dict[str, str]:
+    """Return what is shown of a node, a run or a batch, in the forms that a front end can choose from. Never raises."""
+    try:
+        return _BUNDLES[type(thing)._shown_as](thing)
+    except Exception as exc:
+        return {"text/plain": f"<{shown(type(thing).__name__)}: it cannot be shown ({type(exc).__name__})>"}
+
+
+def graph_bundle(node: BaseNode) -> dict[str, str]:
+    """Return the graph of a node. Runs nothing of the user's.
 
     The drawing is there twice: as an image in HTML, which is the only form that JupyterLab shows of a notebook that is
     not trusted, and as plain SVG. The outline is there in any case; where nothing can be drawn, it says why.
@@ -38,7 +51,7 @@ def mimebundle(node: BaseNode) -> dict[str, str]:
         return {"text/plain": f"{outline}\n({exc})"}
     except Exception as exc:
         return {"text/plain": f"{outline}\n(not drawn: {type(exc).__name__})"}
-    return {"text/html": image(svg, summary(model)), "image/svg+xml": svg, "text/plain": outline}
+    return {"text/html": image(svg, description(model)), "image/svg+xml": svg, "text/plain": outline}
 
 
 def image(svg: str, text: str) -> str:
@@ -47,7 +60,7 @@ def image(svg: str, text: str) -> str:
     return f'<img src="data:image/svg+xml;base64,{data}" alt="{escape(text)}" style="max-width: 100%">'
 
 
-def summary(model: GraphModel) -> str:
+def description(model: GraphModel) -> str:
     """Return a sentence in place of the picture.
 
     The outline has the details; an image's description is read in one go.
@@ -55,3 +68,17 @@ def summary(model: GraphModel) -> str:
     steps = [node for node in model.nodes if node.kind not in FLOWS]
     names = ", ".join(shown(node.name) for node in steps[:8]) + (", ..." if len(steps) > 8 else "")
     return f"Graph of {shown(model.nodes[0].name)}: {names or 'no steps'}"
+
+
+def summary_bundle(summary: Summary) -> dict[str, str]:
+    """Return a summary as HTML and as text."""
+    return {"text/html": to_html(summary), "text/plain": to_text(summary)}
+
+
+# By what a class says of itself, not by ``isinstance``: an object keeps its class when the package is reloaded.
+_BUNDLES: dict[str, Callable[[Any], dict[str, str]]] = {
+    "graph": graph_bundle,
+    "run": lambda run: summary_bundle(of_run(run)),
+    "batch": lambda result: summary_bundle(of_batch(result)),
+    "submitted": lambda submitted: bundle_of(submitted.run),
+}

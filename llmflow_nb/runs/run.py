@@ -1,17 +1,33 @@
-"""The record of one run, read off the columns that the engine fills."""
+"""The record of one run, in the columns that the engine fills."""
 
 import time
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections import Counter
+from collections.abc import Callable
+from itertools import islice
+from threading import Lock
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..core.errors import did_you_mean
-from ..core.node import BaseNode
-from ..engine.batch import PENDING, Batch
+from ..core.doors import Shown
+from ..core.errors import RowError, did_you_mean
+from ..core.node import BaseNode, label
+from ..engine.batch import Batch
 from ..engine.events import VISIT_FIELDS
+from .batch import BatchResult
 
-__all__ = ["BatchRecord", "Item", "Run", "Visit"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["MOST_KEPT", "Run", "Visit", "Watch"]
 
 WIDTH = len(VISIT_FIELDS)
+MOST_KEPT = 100_000
+"""Visits that a record keeps, and visits of batch nodes and batch flows: the latest. What is dropped is counted."""
+SLACK = MOST_KEPT // 2  # dropped at a time, since taking them off the front of a list moves all the others
+MOST_PROBLEMS = 1_000
+
+Watch = Callable[["Run"], Callable[[], None]]
+"""Called with the record as a run begins; what it returns is called at the run's end."""
 
 
 class Visit(NamedTuple):
@@ -45,232 +61,277 @@ class Visit(NamedTuple):
     error: BaseException | None
 
 
-class Item(NamedTuple):
-    """One item of a batch node, or one param set of a batch flow.
-
-    Attributes:
-        position: Its place in the input, from 0.
-        label: Its label in a pandas input, else its place.
-        params: The params of the visit that it belongs to.
-        item: The item or param set; None where items were not kept.
-        result: The result of ``exec``; of a param set, that of the last node. None unless the status is ok or
-            fallback; of a cancelled param set, what its last ``exec`` had given by then.
-        status: "ok", "fallback", "failed", "cancelled" or "pending".
-        attempts: Attempts of ``exec``; 0 for what was not begun.
-        seconds: From its first attempt to its end.
-        error: The exception of the last attempt that failed.
-        action: Of a param set: the last action of its walk.
-        failed_at: Of a param set: the path of the node that failed.
-    """
-
-    position: int
-    label: Any
-    params: Any
-    item: Any
-    result: Any
-    status: str
-    attempts: int
-    seconds: float
-    error: BaseException | None
-    action: Any
-    failed_at: str | None
-
-
-class BatchRecord:
-    """The items of one node over a run, or the param sets of one batch flow: a sequence of `Item`, in input order.
-
-    A node that was visited more than once (in a loop, in an outer batch) has the items of all its visits, one after the
-    other; their ``params`` tell them apart.
-    """
-
-    def __init__(self, path: str, batches: list[Batch]) -> None:
-        self.path = path
-        self._batches = batches
-
-    def __len__(self) -> int:
-        """Count the items: as many as the input has, where it knows, else as many as were read."""
-        return sum(_rows(batch) for batch in self._batches)
-
-    def __iter__(self) -> Iterator[Item]:
-        """Go through the items, the earliest visit first."""
-        for batch in self._batches:
-            for position in range(_rows(batch)):
-                yield _item(batch, position)
-
-    def __repr__(self) -> str:
-        """Count the items by status."""
-        counts: dict[str, int] = {}
-        for item in self:
-            counts[item.status] = counts.get(item.status, 0) + 1
-        return f"<{self.path}: {len(self)} items, {', '.join(f'{n} {s}' for s, n in counts.items()) or 'none'}>"
-
-    @property
-    def results(self) -> list[Any]:
-        """The results in input order; None where there is none."""
-        return [item.result for item in self]
-
-    @property
-    def errors(self) -> dict[int, BaseException]:
-        """The exceptions of failed items, by their place in this record."""
-        return {i: item.error for i, item in enumerate(self) if item.status == "failed" and item.error is not None}
-
-
-def _rows(batch: Batch) -> int:
-    begun = max(batch.taken, len(batch.results))
-    return begun if batch.exhausted else max(begun, batch.total or 0)
-
-
-def _item(batch: Batch, position: int) -> Item:
-    begun = position < len(batch.results)
-    result = batch.results[position] if begun else PENDING
-    odd = batch.odd.get(position)
-    status = odd.status if odd else ("pending" if result is PENDING else "ok")
-    items = batch.items
-    return Item(
-        position,
-        batch.index[position] if batch.index is not None and position < len(batch.index) else position,
-        batch.params,
-        items[position] if items is not None and position < len(items) else None,
-        None if result is PENDING else result,
-        status,
-        odd.attempts if odd else int(status == "ok"),
-        batch.seconds[position] if position < len(batch.seconds) else 0.0,
-        odd.error if odd else None,
-        batch.actions[position] if batch.actions is not None and position < len(batch.actions) else None,
-        odd.failed_at if odd else None,
-    )
-
-
-class Run:
+class Run(Shown):
     """What happened in one run, from its start on: also while it is going, and after an error or an interrupt.
 
+    Bounded: of a flow that goes on for ever, the latest 100,000 visits are kept (and as many visits of batch nodes and
+    batch flows); the numbers of visits and calls go on counting.
+
     Attributes:
-        node: The node or flow that was run.
-        status: "running", "ok", "failed" or "interrupted".
+        node: The node or flow that was run; name: what it is called.
+        shared: What it was run with: the very object.
+        status: "running", "ok", "failed", "interrupted" (by the keyboard, or as a task was cancelled), or "stopped".
         action: What the run returned.
         error: The exception that ended it, if one did.
         started: When it began, in seconds since the epoch.
         seconds: How long it took; None while it is running.
-        problems: What ran but was probably not meant: actions without an edge, a batch whose ``prep`` returned None,
-            subscribers that raised.
         abandoned: Blocking calls that could not be stopped and were left to end by themselves.
+        limited: The calls that wait for a limiter now, each with the clock when it began to.
+        notes: What was done with the record since: rows that were called again. Pairs of a path and a text.
+        where: Returns the path of the node that is visited now; "" where that cannot be told.
+        opened_batches: The engine's columns, one `Batch` for each visit of a batch node or batch flow, as they began.
+        dropped_batches: How many before them are not kept any more.
     """
 
-    def __init__(self, node: BaseNode) -> None:
+    _shown_as = "run"
+
+    def __init__(self, node: BaseNode, shared: Any = None) -> None:
+        """Begin a record, with nothing in it."""
         self.node = node
+        self.name = label(node)
+        self.shared = shared
         self.status = "running"
         self.action: Any = None
         self.error: BaseException | None = None
         self.started = time.time()
         self.seconds: float | None = None
-        self.problems: list[str] = []
+        self._began = perf_counter()
         self.abandoned = 0
+        self.limited: dict[Any, float] = {}
+        self.notes: list[tuple[str, str]] = []
+        self.where: Callable[[], str] = str
+        self._problems: Counter[str] = Counter()
         self._columns: list[Any] = []
         self._failures: dict[int, BaseException] = {}
-        self._batches: list[Batch] = []
-        self.visit = self._columns.extend  # the engine's `Recorder`, with the three methods below
+        self.opened_batches: list[Batch] = []
+        self._dropped_visits = self._dropped_calls = self.dropped_batches = 0
+        self._passes_before: Counter[tuple[int, int]] = Counter()
+        self._lock = Lock()  # between what drops visits and who reads them; it is not taken to add one
+        self.visit = self._columns.extend  # the engine's `Recorder`, with the four methods below
 
     def visit_failed(self, row: tuple[Any, ...], error: BaseException) -> None:
         """Take the row of a visit that an exception ended (for the engine)."""
-        self._failures[len(self._columns) // WIDTH] = error
+        self._failures[self._dropped_visits + len(self._columns) // WIDTH] = error
         self._columns.extend(row)
 
     def batch_opened(self, batch: Batch) -> None:
         """Take the columns of a batch that is being filled (for the engine)."""
-        self._batches.append(batch)
+        self.opened_batches.append(batch)
         if batch.total == 0 and batch.is_none:
-            self.problems.append(
-                f"{batch.plan.path}: prep returned None, which is an empty batch; does it miss a return?"
-            )
+            self.problem(f"{batch.path}: prep returned None, which is an empty batch; does it miss a return?")
 
     def lost_action(self, path: str, action: Any, known: list[str]) -> None:
         """Take an action for which there was no edge (for the engine)."""
-        self.problems.append(f"{path}: {action!r} not found in {known}")
+        self.problem(f"{path}: {action!r} not found in {known}")
+
+    def make_room(self) -> None:
+        """Drop the oldest visits and batches where there are too many (for the engine)."""
+        if len(self._columns) > WIDTH * (MOST_KEPT + SLACK):
+            with self._lock:
+                count = len(self._columns) // WIDTH - MOST_KEPT
+                old = self._columns[: count * WIDTH]
+                self._dropped_calls += _calls_of_plain_nodes(old)
+                self._passes_before.update(_walks(old))
+                del self._columns[: count * WIDTH]
+                self._dropped_visits += count
+                kept = set(_walks(self._columns))  # their params are here, so no other can have the same id
+                self._passes_before = Counter({walk: n for walk, n in self._passes_before.items() if walk in kept})
+                for step in [step for step in self._failures if step < self._dropped_visits]:
+                    del self._failures[step]
+        if len(self.opened_batches) > MOST_KEPT + SLACK:
+            with self._lock:
+                count = len(self.opened_batches) - MOST_KEPT
+                self._dropped_calls += sum(_calls_of_batch(batch) for batch in self.opened_batches[:count])
+                del self.opened_batches[:count]
+                self.dropped_batches += count
+
+    def problem(self, text: str) -> None:
+        """Take something that ran but was probably not meant (for whoever notices it)."""
+        if text in self._problems or len(self._problems) < MOST_PROBLEMS:
+            self._problems[text] += 1
 
     def ended(self, status: str, seconds: float, action: Any = None, error: BaseException | None = None) -> None:
         """Close the record (for whoever drives the run)."""
-        self.status, self.seconds, self.action, self.error = status, seconds, action, error
+        self.seconds, self.action, self.error, self.status = seconds, action, error, status
+        self.where = str
 
     def __repr__(self) -> str:
         """Say how it went, in a line."""
-        visits = len(self._columns) // WIDTH
-        failed = sum(outcome.status == "failed" for batch in self._batches for outcome in batch.odd.values())
-        parts = [f"{visits} visit{'s' * (visits != 1)}", f"{self.calls} call{'s' * (self.calls != 1)}"]
-        if failed:
-            parts.append(f"{failed} failed item{'s' * (failed != 1)}")
-        if self.problems:
-            parts.append(f"{len(self.problems)} problem{'s' * (len(self.problems) != 1)}")
+        failed = sum(
+            batch.counts().get("failed", 0) for batch in self.opened_batches if batch.plan.kind == "batch_node"
+        )
+        counts = [(self.visit_count, "visit"), (self.calls, "call")]
+        counts += [(n, what) for n, what in ((failed, "failed item"), (len(self.problems), "problem")) if n]
+        parts = [f"{n} {what}{'s' * (n != 1)}" for n, what in counts]
         if self.seconds is not None:
             parts.append(f"{self.seconds:.3g} s")
         return f"<Run {self.status}: {', '.join(parts)}>"
 
     @property
+    def visit_count(self) -> int:
+        """How many visits have ended, also of those that are not kept any more."""
+        return self._dropped_visits + len(self._columns) // WIDTH
+
+    @property
+    def seconds_so_far(self) -> float:
+        """How long the run has taken, also while it is going."""
+        return self.seconds if self.seconds is not None else perf_counter() - self._began
+
+    @property
+    def calls(self) -> int:
+        """Attempts of ``exec`` made by nodes so far, batches and retried rows included."""
+        with self._lock:
+            return (
+                self._dropped_calls
+                + _calls_of_plain_nodes(self._columns)
+                + sum(_calls_of_batch(batch) for batch in self.opened_batches)
+            )
+
+    @property
+    def problems(self) -> list[str]:
+        """What ran but was probably not meant.
+
+        Actions without an edge, edges that were wired over, a batch whose ``prep`` returned None, subscribers that
+        raised. Each once, with how often it came where it came again; the first 1,000 kinds.
+        """
+        return [text if n == 1 else f"{text} ({n} times)" for text, n in list(self._problems.items())]
+
+    @property
     def visits(self) -> list[Visit]:
-        """One `Visit` per node visit, in the order in which they ended."""
-        columns = self._columns
+        """One `Visit` per node visit, in the order in which they ended: the latest 100,000."""
+        with self._lock:
+            first, columns = self._dropped_visits, self._columns[:]
+            passes = self._passes_before.copy()
         rows: list[Visit] = []
-        passes: dict[tuple[int, int], int] = {}
         for step in range(len(columns) // WIDTH):
             plan, params, action, attempts, status, *times = columns[step * WIDTH : (step + 1) * WIDTH]
             start, prepared, executed, finished = times
             walk = id(plan), id(params)
-            passes[walk] = passes.get(walk, 0) + 1
+            passes[walk] += 1
             seconds = finished - start, prepared - start, executed - prepared, finished - executed
-            error = self._failures.get(step)
+            error = self._failures.get(first + step)
             rows.append(
-                Visit(step, plan.path, plan.name, passes[walk], params, action, status, attempts, *seconds, error)
+                Visit(
+                    first + step, plan.path, plan.name, passes[walk], params, action, status, attempts, *seconds, error
+                )
             )
         return rows
 
     @property
-    def calls(self) -> int:
-        """Attempts of ``exec`` made by nodes, batches included, so far."""
-        leaf = ("node", "batch_node")
-        columns = self._columns
-        return sum(columns[i + 3] for i in range(0, len(columns) - WIDTH + 1, WIDTH) if columns[i].kind in leaf)
+    def steps(self) -> "pd.DataFrame":
+        """Return a plain `pandas.DataFrame` with a row for every node visit, in the order in which they ended.
+
+        The index counts the rows from 0. Columns, in this order:
+
+        * ``step`` (Int64): the place in the run, from 0; the first is more than 0 where old visits were dropped;
+        * ``path``, ``node`` (string): names from the outermost flow down, joined by "/", and the last of them;
+        * ``visit`` (Int64): which pass of this node it was on this walk through its flow, from 1;
+        * one column for each param, named like it, or ``params.<name>`` where another column has that name;
+        * ``action`` (string): what ``post`` returned; ``status`` (string): ok, fallback, failed or cancelled;
+        * ``attempts`` (Int64): attempts of ``exec``, over all items;
+        * ``seconds``, ``prep_s``, ``exec_s``, ``post_s`` (Float64): of the visit, and of each of its hooks;
+        * ``error_type``, ``error`` (string): of what ended it.
+        """
+        from .tables import steps_table
+
+        return steps_table(self.visits)
 
     @property
-    def batches(self) -> list[BatchRecord]:
-        """One `BatchRecord` for every batch node and batch flow that ran, in the order in which they began."""
-        by_path: dict[str, list[Batch]] = {}
-        for batch in self._batches:
-            by_path.setdefault(batch.plan.path, []).append(batch)
-        return [BatchRecord(path, batches) for path, batches in by_path.items()]
+    def batches(self) -> list[BatchResult]:
+        """One `BatchResult` for every batch node and batch flow that ran, in the order in which they began."""
+        return [BatchResult(self, path, batches) for path, batches in self._by_path().items()]
 
-    def batch(self, which: str | BaseNode) -> BatchRecord:
+    def batch(self, which: str | BaseNode) -> BatchResult:
         """Return the items of one batch node, or the param sets of one batch flow.
 
         Args:
             which: The node itself, its name, or its path ("SummarizeAll/MapSummaries").
 
         Raises:
-            KeyError: No such batch ran, or the name fits several; names those that there are.
+            RowError: (a KeyError) No such batch ran, or the name fits several; names those that there are.
         """
-        found: dict[str, list[Batch]] = {}
-        for batch in self._batches:
-            plan = batch.plan
-            if (plan.node is which) if isinstance(which, BaseNode) else which in (plan.path, plan.name):
-                found.setdefault(plan.path, []).append(batch)
-        if isinstance(which, str) and which in found:
-            return BatchRecord(which, found[which])
+        by_path = self._by_path()
+        if isinstance(which, str) and which in by_path:
+            return BatchResult(self, which, by_path[which])
+        found = {
+            path: batches
+            for path, batches in by_path.items()
+            if path == (plan := batches[0][1].plan).path
+            and (plan.name == which if isinstance(which, str) else plan.node is which)
+        }
         if len(found) == 1:
-            return BatchRecord(*found.popitem())
-        known = list(found) or [record.path for record in self.batches]
+            return BatchResult(self, *found.popitem())
+        known = list(found) or list(by_path)
         hint = did_you_mean(which, [*known, *(path.rpartition("/")[2] for path in known)])
         why = "several batches fit" if found else "no batch"
-        raise KeyError(f"{why} {which!r}{hint}; this run has {known}")
+        raise RowError(f"{why} {which!r}{hint}; this run has {known}")
+
+    def _by_path(self) -> dict[str, list[tuple[int, Batch]]]:
+        """The batches by path, in the order in which they began, each with the number of its visit on its walk."""
+        found: dict[str, list[tuple[int, Batch]]] = {}
+        passes: Counter[tuple[str, int]] = Counter()
+        for batch in self.opened_batches[:]:
+            walk = batch.path, id(batch.params)
+            passes[walk] += 1
+            found.setdefault(batch.path, []).append((passes[walk], batch))
+        return found
 
     @property
-    def errors(self) -> list[tuple[str, int | None, BaseException]]:
+    def failures(self) -> list[tuple[str, int | None, BaseException]]:
         """Everything that failed: path, place in its batch (None for a visit), exception. The cause first."""
         found: list[tuple[str, int | None, BaseException]] = [
-            (batch.plan.path, position, outcome.error)
-            for batch in self._batches
+            (batch.path, position, outcome.error)
+            for batch in self.opened_batches[:]
             if batch.actions is None
-            for position, outcome in batch.odd.items()
+            for position, outcome in list(batch.odd.items())
             if outcome.status == "failed" and outcome.error is not None
         ]
         for visit in self.visits:
             if visit.status == "failed" and visit.error is not None:
                 found.append((visit.path, None, visit.error))
         return found
+
+    @property
+    def errors(self) -> "pd.DataFrame":
+        """Return a plain `pandas.DataFrame` of everything that failed: items first, then visits, in their order.
+
+        Columns: ``path`` (string), ``position`` (Int64; of the item in its batch, missing for a visit), ``error_type``,
+        ``error`` (string). The exceptions themselves are in `failures`, in the same order.
+        """
+        from .tables import errors_table
+
+        return errors_table(self.failures)
+
+    def retry_failed(self, *, from_start: bool | None = None, progress: Any = "auto") -> "Run":
+        """Call every row that failed again, in all batches, and fill it in place. Returns this record.
+
+        Where a failure ended a param set, it is the param set that goes on (`BatchResult.retry`), and with it the rows
+        inside; else it is the failed items alone. What comes after a batch is not run again.
+
+        Raises:
+            RunStateError: The run has not ended.
+        """
+        told: set[int] = set()  # the errors of rows that a row further out has taken care of
+        for result in self.batches:
+            failed = [(row, item.error) for row, item in enumerate(result) if item.status == "failed"]
+            rows = [row for row, error in failed if id(error) not in told]
+            for _, error in failed:
+                told |= {id(error), id(getattr(error, "__cause__", None))}
+            if rows:
+                result._retry(rows, post=False, from_start=from_start, progress=progress, overrides={})
+        return self
+
+
+def _walks(columns: list[Any]) -> list[tuple[int, int]]:
+    """The walk that each visit belongs to."""
+    plans, params = islice(columns, 0, None, WIDTH), islice(columns, 1, None, WIDTH)
+    return [(id(plan), id(param)) for plan, param in zip(plans, params, strict=False)]
+
+
+def _calls_of_plain_nodes(columns: list[Any]) -> int:
+    plans, attempts = islice(columns, 0, None, WIDTH), islice(columns, 3, None, WIDTH)
+    return sum(n for plan, n in zip(plans, attempts, strict=False) if plan.kind == "node")
+
+
+def _calls_of_batch(batch: Batch) -> int:
+    return batch.attempts if batch.plan.kind == "batch_node" else 0

@@ -4,42 +4,53 @@ From here down, the functions that lead to a user's hook set ``__tracebackhide__
 them out: what is seen of an error is the cell that ran the flow and the hook that failed.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from contextlib import suppress
 from time import perf_counter as clock
 from typing import Any
 
-from ..core.errors import SettingError, warn
+from ..core.errors import SettingError, StoppedError, warn
 from ..core.node import ATTEMPT, BaseNode
-from ..core.walk import check_flows
+from ..core.walk import check_flows, overwritten_edges
 from ..engine.drivers.async_ import drive_async
 from ..engine.drivers.sync import drive
 from ..engine.events import Event, Subscriber
 from ..engine.plan import Setup
 from ..engine.position import Position
-from .run import Run
+from ..engine.stop import Stop
+from .run import Run, Watch
 
-__all__ = ["run", "run_async"]
+__all__ = ["Recorded", "run", "run_async"]
 
 
-def run(node: BaseNode, shared: Any, *, executor: Executor | None, subscribers: Iterable[Subscriber]) -> Any:
+def run(
+    node: BaseNode,
+    shared: Any,
+    *,
+    executor: Executor | None,
+    subscribers: Iterable[Subscriber],
+    watch: Watch | None,
+) -> Any:
     """Run a node in the caller's thread. See `BaseNode.run`."""
     __tracebackhide__ = True
-    _check(node, executor)
-    with _Recorded(node, shared, executor, subscribers) as run:
+    with Recorded(node, shared, executor, subscribers, watch) as run:
         run.tell_started()
         drive(run.position, run.setup)
     return run.position.action
 
 
 async def run_async(
-    node: BaseNode, shared: Any, *, executor: Executor | None, subscribers: Iterable[Subscriber]
+    node: BaseNode,
+    shared: Any,
+    *,
+    executor: Executor | None,
+    subscribers: Iterable[Subscriber],
+    watch: Watch | None,
 ) -> Any:
     """Run a node on the running event loop. See `BaseNode.run_async`."""
     __tracebackhide__ = True
-    _check(node, executor)
-    with _Recorded(node, shared, executor, subscribers) as run:
+    with Recorded(node, shared, executor, subscribers, watch) as run:
         run.tell_started()
         await drive_async(run.position, run.setup)
     return run.position.action
@@ -54,41 +65,65 @@ def _check(node: BaseNode, executor: Executor | None) -> None:
         warn("Node won't run successors. Use Flow.")
 
 
-class _Recorded:
-    """Keeps the record of a run as ``node.last_run``, whatever becomes of it.
+class Recorded:
+    """Keeps the record of a run as ``node.last_run``, whatever becomes of it. Refuses what cannot run.
 
     Not a ``contextmanager``: that sets attributes of the exception that passes, and not every exception lets it.
     """
 
     def __init__(
-        self, node: BaseNode, shared: Any, executor: Executor | None, subscribers: Iterable[Subscriber]
+        self,
+        node: BaseNode,
+        shared: Any,
+        executor: Executor | None,
+        subscribers: Iterable[Subscriber],
+        watch: Watch | None,
+        stop: Stop | None = None,
     ) -> None:
-        self.record = Run(node)
+        __tracebackhide__ = True
+        _check(node, executor)
+        self.record = Run(node, shared)
+        for edge in overwritten_edges(node):
+            self.record.problem(edge)
         self.setup = Setup(
-            self.record, subscribers=subscribers, executor=executor, grace=node.grace, report=self._report
+            self.record, subscribers=subscribers, executor=executor, grace=node.grace, stop=stop, report=self._report
         )
-        self.position = Position.at_start(node, shared, self.setup)
+        self.position = Position.at_start(node, shared, self.setup, inline=stop is None)
+        self.record.where = self.position.where
         self.name = self.position.path
+        self.watch = watch
+        self.unwatch: Callable[[], None] | None = None
         node.__dict__["last_run"] = self.record  # not by setattr, which the class may have closed
 
     def _report(self, subscriber: Subscriber, error: Exception) -> None:
-        self.record.problems.append(f"subscriber {type(subscriber).__name__} raised {error!r} and is told no more")
-        warn(self.record.problems[-1])
+        text = f"subscriber {type(subscriber).__name__} raised {error!r} and is told no more"
+        self.record.problem(text)
+        warn(text)
 
-    def __enter__(self) -> "_Recorded":
+    def __enter__(self) -> "Recorded":
+        if self.watch is not None:
+            self.unwatch = self.watch(self.record)
         self.token = ATTEMPT.set(0)  # a run inside a call that is tried again starts to count anew
         self.began = clock()
         return self
 
     def tell_started(self) -> None:
+        """Tell the subscribers that the run begins."""
         if self.setup.subscribers:
             self.setup.tell(Event("run_started", self.name))
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        status = "ok" if error is None else "failed" if isinstance(error, Exception) else "interrupted"
+        if error is None:
+            status = "ok"
+        elif isinstance(error, StoppedError) and self.setup.stop is not None and self.setup.stop.requested:
+            status = "stopped"
+        else:
+            status = "failed" if isinstance(error, Exception) else "interrupted"
         action = self.position.action if error is None else None
         self.record.ended(status, clock() - self.began, action, error)
         if self.setup.subscribers:
             self.setup.tell(Event("run_finished", self.name, status=status, value=action, error=error))
+        if self.unwatch is not None:
+            self.unwatch()
         with suppress(ValueError):  # a coroutine that is thrown away ends in another context
             ATTEMPT.reset(self.token)

@@ -455,7 +455,7 @@ def test_late_result_goes_nowhere():
 
     assert shared["results"] == [None, "quick", "quicker"]
     assert statuses(flow, batch) == ["failed", "ok", "ok"]
-    assert [type(error) for error in flow.last_run.batch(batch).errors.values()] == [CallTimeoutError]
+    assert [type(error) for error in flow.last_run.batch(batch).exceptions] == [CallTimeoutError]
 
 
 @pytest.mark.parametrize("in_time", [True, False], ids=["run going", "run over"])

@@ -149,7 +149,7 @@ def test_two_failures_in_flight(mode):
     place = ["first", "second"].index(caught.value.args[0])
     (note,) = caught.value.__notes__
     assert note == f"in Map, item {place + 1} of 2 (row {place}); what was finished is in .last_run"
-    assert {i: error.args[0] for i, error in node.last_run.batch(node).errors.items()} == {0: "first", 1: "second"}
+    assert {i: error.args[0] for i, error in node.last_run.batch(node).exceptions.items()} == {0: "first", 1: "second"}
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -290,10 +290,10 @@ def test_keep_items(mode):
     assert shared["results"] == [0, None, 20, None, 40]
     record = node.last_run.batch(node)
     assert statuses(node) == ["ok", "failed", "ok", "failed", "ok"]
-    assert {place: str(error) for place, error in record.errors.items()} == {1: "no item 1", 3: "no item 3"}
+    assert {place: str(error) for place, error in record.exceptions.items()} == {1: "no item 1", 3: "no item 3"}
     assert [row.attempts for row in record] == [1, 2, 1, 2, 1]
     assert node.last_run.status == "ok"
-    assert [(path, place) for path, place, _ in node.last_run.errors] == [
+    assert [(path, place) for path, place, _ in node.last_run.failures] == [
         (node.last_run.visits[0].path, 1),
         (node.last_run.visits[0].path, 3),
     ]
@@ -730,4 +730,4 @@ def test_record_of_a_failed_run():
     run = flow.last_run
     assert run.status == "failed"
     assert isinstance(run.error, ZeroDivisionError)
-    assert [(path, place) for path, place, _ in run.errors] == [("Outer/Map", 1), ("Outer/Map", None), ("Outer", None)]
+    assert [(path, place) for path, place, _ in run.failures] == [("Outer/Map", 1), ("Outer/Map", None), ("Outer", None)]

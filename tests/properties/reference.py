@@ -62,11 +62,11 @@ class Reference:
             raise error
         return "fallback", self.world.fallback(step, me, item, error)
 
-    def batch(self, step: Any, me: Any, path: str, given: Any, one: Any) -> tuple[Any, list[Any]]:
+    def batch(self, step: Any, me: Any, path: str, given: Any, one: Any, of: str = "") -> tuple[Any, list[Any]]:
         """Do one after the other. Return the items, for ``post``, and the results."""
         total = len(given) if isinstance(given, list | tuple) else 0
         items, rows = [], []
-        self.batches.append((path, me.params, rows))
+        self.batches.append((path + of, me.params, rows))
         self.racy |= step.source_fails is not None
         for item in self.world.read(given):
             items.append(item)
@@ -78,7 +78,7 @@ class Reference:
             rows.append((item, result, how, self.world.calls() - before, error and getattr(error, "where", path)))
             if error and step.on_error == "raise":
                 self.racy |= total != 1
-                rows += [(None, None, "pending", 0, None)] * (total - len(rows))
+                rows += [(item, None, "pending", 0, None) for item in given[len(rows) : total]] if total else []
                 raise error
         if rows and all(row[2] == "failed" for row in rows):
             what = "items" if step.kind == "batch_node" else "param sets"
@@ -92,7 +92,7 @@ class Reference:
         if step.steps[0].kind == "batch_flow":
             return self.walk_set(step, me, element, path, handed=list(given))
         params = self.merge(step, me, element, path) if isinstance(element, Mapping) else me.params
-        return "ok", self.batch(step, Me(params=params), path, list(given), self.walk_set)[1]
+        return "ok", self.batch(step, Me(params=params), path, list(given), self.walk_set, ".exec")[1]
 
     def walk_set(self, step: Any, me: Any, element: Any, path: str, more: Any = (), handed: Any = None) -> Any:
         return "ok", self.walk(step, self.merge(step, me, element, path) | dict(more), path, handed)[1]

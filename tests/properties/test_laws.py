@@ -180,7 +180,7 @@ def check_record(step, expected, record, *, in_order):
 def rows_by_walk(rows, kinds):
     table = defaultdict(list)
     for path, params, (item, result, status, attempts, failed_at) in rows:
-        last = attempts if "node" in kinds[path] else failed_at
+        last = attempts if "node" in kinds[path.removesuffix(".exec")] else failed_at
         table[path, walk_of(params)].append((item, result, status, last))
     return dict(table)
 
@@ -212,7 +212,7 @@ def check_ledger(step, told, width=None):
         assert told.record.calls == len(calls)
         rows = {}
         for batch in told.record.batches:
-            name = batch.path.rpartition("/")[2]
+            name = batch.path.rpartition("/")[2].removesuffix(".exec")
             if steps[name].kind == "batch_node":
                 rows |= {(name, walk_of(row.params), *row.item): row for row in batch if row.item is not None}
         for call, row in rows.items():

@@ -11,11 +11,13 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context, copy_context
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from ...core.errors import NestedLoopError
 from ..flight import CLEAN_UP, outcome_of
+from ..stop import Stop
 
 __all__ = ["LoopThread", "Start", "take"]
 
@@ -73,14 +75,19 @@ class LoopThread:
             )
         return cls._shared
 
-    def outcome(self, coroutine: Any) -> tuple[Any, BaseException | None]:
-        """Run a coroutine to its end and return its value, or what it raised. An interrupt cancels it."""
-        done: SimpleQueue[asyncio.Task[Any]] = SimpleQueue()
+    def outcome(self, coroutine: Any, stop: Stop | None) -> tuple[Any, BaseException | None]:
+        """Run a coroutine to its end and return its value, or what it raised. An interrupt or a stop cancels it."""
+        done: SimpleQueue[asyncio.Task[Any] | None] = SimpleQueue()
         task_box: list[asyncio.Task[Any]] = []
         starts: deque[Start] = deque([(coroutine, copy_context(), task_box, done.put)])
         try:
             self.start(starts)
+            if stop is not None:
+                stop.wake = partial(done.put, None)
+                stop.check()
             task = take(done, None)
+            if task is None:
+                stop.check()  # type: ignore[union-attr]  # only a stop puts None there
         except BaseException:
             self.start(starts)  # if the interrupt was quicker
             self.cancel([task_box])

@@ -12,6 +12,7 @@ from ..flight import CLEAN_UP, Flight
 from ..plan import Setup
 from ..position import Position
 from ..scheduler import Scheduler
+from ..stop import Stop
 from .loop import LoopThread, Start, take
 
 __all__ = ["drive"]
@@ -52,13 +53,17 @@ class _Blocking:
         self.start()  # a task that never ran would leave its coroutine behind
         LoopThread.get().cancel([flight.handle for flight in flights])
 
-    def outcome(self, coroutine: Any) -> tuple[Any, BaseException | None]:
+    def outcome(self, coroutine: Any, stop: Stop | None) -> tuple[Any, BaseException | None]:
         try:
             loop = LoopThread.get()
         except NestedLoopError:
             coroutine.close()
             raise
-        return loop.outcome(coroutine)
+        return loop.outcome(coroutine, stop)
+
+    def wake(self) -> None:
+        """Have the driver look around, though nothing has arrived."""
+        self.post((None, None, None))
 
 
 def drive(position: Position, setup: Setup, mask: int = 0) -> str:
@@ -69,6 +74,7 @@ def drive(position: Position, setup: Setup, mask: int = 0) -> str:
 
     Raises:
         Exception: What the run failed with.
+        StoppedError: As asked for by ``setup.stop``. As for an interrupt:
         KeyboardInterrupt: Nothing of the run calls anything any more; what was finished is in the record.
     """
     __tracebackhide__ = True
@@ -76,6 +82,7 @@ def drive(position: Position, setup: Setup, mask: int = 0) -> str:
     if need in (END, BOUNDARY):  # nothing on the way needed more than calling functions
         return need
     loop = _Blocking()
+    stop = setup.stop
     scheduler = Scheduler(position, setup, loop, mask)
     try:
         scheduler.begin(need)
@@ -83,10 +90,13 @@ def drive(position: Position, setup: Setup, mask: int = 0) -> str:
             coroutine = scheduler.turn()
             loop.start()
             if coroutine is not None:
-                scheduler.answer(*loop.outcome(coroutine))
+                scheduler.answer(*loop.outcome(coroutine, stop))
             elif scheduler.came_to:
                 return scheduler.came_to
             else:
+                if stop is not None:
+                    stop.wake = loop.wake
+                    stop.check()  # made before there was anybody to wake
                 with suppress(Empty):
                     loop.wait(scheduler.patience())
     except BaseException:

@@ -1,0 +1,123 @@
+"""How a param set goes on from where it failed or was stopped, and a batch with the items that have no result.
+
+What was there when it ended is kept as it was (`recovery.keep`); here it is made ready to be advanced again: the plans
+are made anew, since classes and settings may have been changed since, and the visit at the top is set back to the hook
+that did not end. What was paid for stays: an ``exec`` that had answered is not called again.
+"""
+
+from time import perf_counter as clock
+from typing import Any
+
+from .batch import HAS_RESULT, Batch, Outcome
+from .plan import Plan, Setup
+from .position import ARRIVE, EXEC, POST, WORKING, Frame, Position
+
+__all__ = ["at_work", "gone_on", "without_result"]
+
+
+def without_result(batch: Batch) -> list[int]:
+    """Return the positions of the items that have no result, whatever the reason."""
+    odd = batch.odd
+    begun = len(batch.results)
+    return [i for i in range(batch.rows) if i >= begun or (i in odd and odd[i].status not in HAS_RESULT)]
+
+
+def at_work(node: Any, batch: Batch, rows: list[int], shared: Any, setup: Setup) -> Position:
+    """Return a position in which a node calls some items of a batch again.
+
+    Args:
+        node: The node as it is to be used.
+        batch: The items.
+        rows: Which of them to call.
+        shared: As for any position.
+        setup: As for any position.
+    """
+    old = batch.plan
+    frame = Frame(None, None, batch.params, node)
+    frame.plan = Plan(node, old.name, old.path, setup)
+    frame.children = {id(node): frame.plan}
+    frame.visit = _visit_again(frame.plan, batch.visit, batch.params)
+    frame.work = batch
+    frame.prep_res = batch.returned
+    frame.phase = WORKING
+    frame.t_start = frame.t_prepared = clock()
+    batch.call_again(rows)
+    return Position(shared, [frame], inline=False)
+
+
+def gone_on(kept: Position, setup: Setup, shared: Any) -> Position | None:
+    """Return a position that goes on from a kept one; None where the way there cannot be taken up.
+
+    By default a walk is taken up only if ``shared`` holds the same values under the same keys as it did then: what an
+    earlier node of the walk had left there may by now be another walk's.
+    """
+    if kept.frames[0].owner is None:  # made by `at_work`: it stands ready
+        return kept
+    unchanged = kept.seen is not None and _same_values(kept.seen, shared)
+    if setup.from_start or (setup.from_start is None and not unchanged):
+        return None
+    frames = [frame.same() for frame in kept.frames]
+    inner_sets = [frame.sets for frame in frames[1:] if frame.sets is not None]
+    top = frames[-1]
+    if top.visit is None or not all(sets.can_go_on for sets in inner_sets):
+        return None
+    frames[0].sets = None  # its row is settled by whoever walks it
+    for below, frame in zip([None, *frames], frames, strict=False):
+        _plan_anew(frame, setup)
+        if below is not None:
+            frame.flow = below.flow if frame.implicit else below.visit
+        frame.set_started = clock()
+    for sets in inner_sets:
+        _reopen(sets)
+    for frame in frames[1:]:
+        frame.set_open = frame.sets is not None
+    _set_back(top)
+    return Position(shared, frames, inline=False)
+
+
+def _same_values(then: dict[Any, Any], now: Any) -> bool:
+    return isinstance(now, dict) and then.keys() == now.keys() and all(now[key] is then[key] for key in then)
+
+
+def _plan_anew(frame: Frame, setup: Setup) -> None:
+    old = frame.owner
+    frame.owner = Plan(old.node, old.name, old.path, setup)
+    frame.children = frame.owner.children
+    if frame.visit is not None:
+        frame.plan = frame.owner.child(frame.node, frame.start, setup)
+
+
+def _reopen(sets: Batch) -> None:
+    """Take back the row of the param set that ended last, which is under way again."""
+    place = sets.taken - 1
+    before = sets.odd.get(place)
+    del sets.results[place:], sets.seconds[place:]
+    if sets.actions is not None:
+        del sets.actions[place:]
+    sets.odd[place] = Outcome("ok", (before.attempts if before else 1) + 1)
+
+
+def _set_back(frame: Frame) -> None:
+    """Set a visit back to the hook that did not end."""
+    plan, work = frame.plan, frame.work
+    if frame.t_executed >= frame.t_prepared >= frame.t_start and frame.t_executed > frame.t_start:
+        frame.phase = POST  # exec has answered
+    elif work is not None and work.is_single:
+        frame.phase, frame.work = EXEC, None
+    elif work is not None and work.can_go_on:
+        frame.phase = WORKING
+        work.plan = plan
+        work.call_again([i for i in without_result(work) if i < work.taken])
+    else:
+        frame.phase, frame.work = ARRIVE, None
+        frame.steps -= 1
+        return
+    frame.visit = _visit_again(plan, frame.visit, frame.params)
+
+
+def _visit_again(plan: Plan, old: Any, params: Any) -> Any:
+    """The node as it is now, with what its hooks had left on the copy that served the visit before."""
+    visit = plan.clone(params)
+    for name, value in (vars(old) if old is not None else {}).items():
+        visit.__dict__.setdefault(name, value)
+    return visit

@@ -1,0 +1,117 @@
+"""A summary as HTML and as text: the same words, in the same order.
+
+The one place where values become markup. Whatever enters is escaped here; what a summary holds is plain text.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from html import escape
+from importlib import resources
+
+__all__ = ["MAX_HTML", "Summary", "Table", "to_html", "to_text"]
+
+MAX_HTML = 200_000
+"""Characters of a display."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of texts under heads.
+
+    Attributes:
+        title: What they are; "" for none.
+        heads: One for each column.
+        rows: As many texts in each.
+        numbers: The columns that are set to the right.
+        more: What to say of the rows that are not there; "" where all are.
+    """
+
+    title: str
+    heads: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    numbers: frozenset[str] = frozenset()
+    more: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What is shown of a record.
+
+    Attributes:
+        title: What it is.
+        state: One word for how it went; a class of the style sheet has its colour.
+        facts: What there is to say in a line.
+        notes: Lines that need attention, each of its own.
+        tables: Tables below, in order.
+    """
+
+    title: str
+    state: str
+    facts: Sequence[str] = ()
+    notes: Sequence[str] = ()
+    tables: Sequence[Table] = field(default=())
+
+
+def to_html(summary: Summary) -> str:
+    """Return a summary as HTML, readable also where its styles are stripped. No scripts, no ids, no addresses."""
+    facts = " · ".join(escape(fact) for fact in summary.facts)
+    parts = [
+        f"<style>{style_sheet()}</style>",
+        '<div class="llmflow-nb">',
+        f'<div><strong>{escape(summary.title)}</strong> <span class="llmflow-nb-{escape(summary.state)}">'
+        f"{escape(summary.state)}</span> {facts}</div>",
+        *(f'<div class="llmflow-nb-note">{escape(note)}</div>' for note in summary.notes),
+    ]
+    size = sum(map(len, parts))
+    for table in summary.tables:
+        html = _table_html(table)
+        size += len(html)
+        if size > MAX_HTML - 1_000:
+            parts.append("<div>(cut here: .df has everything)</div>")
+            break
+        parts.append(html)
+    return "\n".join([*parts, "</div>"])
+
+
+def _table_html(table: Table) -> str:
+    def cell(tag: str, head: str, text: str) -> str:
+        right = ' class="llmflow-nb-number"' if head in table.numbers else ""
+        return f"<{tag}{right}>{escape(text)}</{tag}>"
+
+    heads = "".join(cell("th", head, head) for head in table.heads)
+    rows = "\n".join(
+        f"<tr>{''.join(cell('td', head, text) for head, text in zip(table.heads, row, strict=True))}</tr>"
+        for row in table.rows
+    )
+    title = f"<caption>{escape(table.title)}</caption>" if table.title else ""
+    more = f"<div>{escape(table.more)}</div>" if table.more else ""
+    return f"<table>{title}<thead><tr>{heads}</tr></thead><tbody>\n{rows}\n</tbody></table>{more}"
+
+
+def to_text(summary: Summary) -> str:
+    """Return a summary as plain text, for a terminal, or for a screen reader."""
+    lines = [f"{summary.title}: {summary.state}", *[f"  {', '.join(summary.facts)}"][: len(summary.facts)]]
+    lines += [f"  ! {note}" for note in summary.notes]
+    for table in summary.tables:
+        lines += ["", *([table.title] if table.title else []), *_table_lines(table)]
+        lines += [table.more] if table.more else []
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _table_lines(table: Table) -> list[str]:
+    rows = [list(table.heads), *([text[:60] for text in row] for row in table.rows)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  "
+        + "  ".join(
+            text.rjust(width) if head in table.numbers else text.ljust(width)
+            for text, width, head in zip(row, widths, table.heads, strict=True)
+        )
+        for row in rows
+    ]
+
+
+def style_sheet() -> str:
+    """Return the style sheet, without its comments."""
+    text = resources.files(__package__).joinpath("static", "display.css").read_text(encoding="utf-8")
+    return "\n".join(line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("/*"))

@@ -1,0 +1,422 @@
+"""How far a run is, shown while it goes.
+
+Nobody is told of anything for this: a thread reads the record five times a second and draws what it finds. So progress
+costs a run nothing, a call that blocks for a minute does not hold it up, and a run of less than a second shows none.
+"""
+
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextvars import Context, copy_context
+from dataclasses import dataclass
+from html import escape
+from time import monotonic, perf_counter
+from typing import Any, Literal, Protocol
+from uuid import uuid4
+from weakref import WeakKeyDictionary
+
+from ..core.errors import SettingError, warn
+from ..engine.batch import Batch
+from ..graph.text import shown
+from ..runs.run import Run, Watch
+from .html import style_sheet
+from .summary import duration
+
+__all__ = ["Progress", "bundle_of", "show_live", "watcher"]
+
+Progress = bool | Literal["auto"] | Callable[..., Any]
+"""What ``run(progress=)`` takes."""
+
+FIRST, EVERY = 1.0, 0.2
+"""Seconds until something is shown, and between two updates."""
+MOST_LINES = 12
+WINDOW = 10.0
+"""Seconds over which a rate is taken."""
+
+
+def watcher(progress: Progress) -> Watch | None:
+    """Return what is to follow a run, or None.
+
+    Raises:
+        SettingError: ``progress`` is none of the values that it may have.
+    """
+    if progress is False:
+        return None
+    view: View | None
+    if progress is True or (isinstance(progress, str) and progress == "auto"):
+        asked = progress is True
+        if _is_static() and not asked:
+            return None
+        if _has_kernel():
+            view = _Notebook()
+        elif asked or _is_terminal():
+            view = _Terminal()
+        else:
+            return None
+        return lambda run: _Followed(run, view, 0.0 if asked else FIRST, always=asked).end
+    if callable(progress):
+        return lambda run: _Followed(run, _Bars(progress), 0.0, always=True).end
+    raise SettingError(f"progress={progress!r}: it must be True, False, 'auto', or a callable such as tqdm.")
+
+
+def _is_static() -> bool:
+    """Whether nothing may move, so that a saved output is the same each time: for nbval and nbconvert."""
+    return os.environ.get("LLMFLOW_NB_DISPLAY") == "static"
+
+
+def _has_kernel() -> bool:
+    ipython = sys.modules.get("IPython")  # whoever runs in a kernel has imported it
+    return ipython is not None and getattr(ipython.get_ipython(), "kernel", None) is not None
+
+
+def _is_terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+# ---- what is read off a record ---------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Line:
+    """One batch node or batch flow, over all its visits so far.
+
+    Attributes:
+        path: The node; name: what to call it; depth: how far it is indented.
+        what: "item" or "param set".
+        total: How many there are; None where that is not known.
+        done: How many have ended, failures included; failed: how many failed; running: how many are under way.
+        per_second: How many ended in a second, lately; None where that cannot be told.
+    """
+
+    path: str
+    name: str
+    depth: int
+    what: str
+    total: int | None
+    done: int
+    failed: int
+    running: int
+    per_second: float | None
+
+    @property
+    def seconds_left(self) -> float | None:
+        if self.total is None or not self.per_second or self.done >= self.total:
+            return None
+        return (self.total - self.done) / self.per_second
+
+    def facts(self, *, going: bool) -> list[str]:
+        """Return it in words."""
+        of = f"{self.done:,}" if self.total is None else f"{self.done:,}/{self.total:,}"
+        facts = [f"{of} {self.what}s"]
+        if self.failed:
+            facts.append(f"{self.failed:,} failed")
+        if going and self.running:
+            facts.append(f"{self.running:,} running")
+        if going and self.per_second:
+            facts.append(f"{self.per_second:.3g} {self.what}s/s")
+        if going and self.seconds_left is not None:
+            facts.append(f"{duration(self.seconds_left)} left")
+        return facts
+
+
+class _Reader:
+    """Reads a record again and again. A batch that has ended is counted once."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self._next = 0
+        self._ended: dict[str, list[int]] = {}
+        self._going: list[Batch] = []
+        self._past: dict[str, deque[tuple[float, int]]] = {}
+        self._kinds: dict[str, str] = {}
+        self._began = monotonic()
+
+    def lines(self) -> list[Line]:
+        first = self.run.dropped_batches
+        new = self.run.opened_batches[max(0, self._next - first) :]
+        self._next = first + len(self.run.opened_batches[:])
+        going, self._going = [*self._going, *new], []
+        for batch in new:
+            self._ended.setdefault(batch.path, [0, 0, 0])
+            self._kinds[batch.path] = batch.plan.kind
+        sums = {path: [*counts, 0, 1] for path, counts in self._ended.items()}  # total, done, failed, running, known
+        for batch in going:
+            counts = batch.counts()
+            total, failed = batch.rows, counts.get("failed", 0)
+            done = total - counts.get("pending", 0)
+            has_ended = batch.exhausted and not batch.open and done == total and not batch.again
+            row = sums[batch.path]
+            row[0] += total
+            row[1] += done
+            row[2] += failed
+            row[3] += batch.open
+            row[4] &= batch.exhausted or batch.total is not None
+            if has_ended:
+                counted = self._ended[batch.path]
+                self._ended[batch.path] = [n + m for n, m in zip(counted, (total, done, failed), strict=True)]
+            else:
+                self._going.append(batch)
+        return [self._line(path, *row) for path, row in sorted(sums.items())]
+
+    def _line(self, path: str, total: int, done: int, failed: int, running: int, known: int) -> Line:
+        outer = [other for other in self._ended if path.startswith(f"{other}/")]
+        name = path[len(max(outer, key=len)) + 1 :] if outer else path
+        return Line(
+            path,
+            shown(name),
+            len(outer),
+            "param set" if self._kinds[path] == "batch_flow" else "item",
+            total if known else None,
+            done,
+            failed,
+            running,
+            self._rate(path, done),
+        )
+
+    def _rate(self, path: str, done: int) -> float | None:
+        now = monotonic()
+        past = self._past.setdefault(path, deque([(self._began if not self._past else now - EVERY, 0)]))
+        past.append((now, done))
+        while past[0][0] < now - WINDOW and len(past) > 2:
+            past.popleft()
+        (then, before), seconds = past[0], now - past[0][0]
+        return (done - before) / seconds if done > before and seconds > 0 and then < now else None
+
+
+def _head(run: Run, going: bool) -> list[str]:
+    """What there is to say of the run itself."""
+    facts = []
+    if going and run.where():
+        facts.append(f"at {shown(run.where())}")
+    if going and run.limited:
+        waits = list(run.limited.values())
+        facts.append(f"waiting for the limiter: {duration(perf_counter() - min(waits))}" if waits else "")
+    facts.append(f"{run.visit_count:,} visit{'s' * (run.visit_count != 1)}")
+    facts.append(duration(run.seconds_so_far))
+    return [fact for fact in facts if fact]
+
+
+# ---- who draws it ----------------------------------------------------------------------------------------------------
+
+
+class View(Protocol):
+    """Draws how far a run is."""
+
+    def draw(self, run: Run, lines: list[Line], *, last: bool) -> None:
+        """Draw it, over what was drawn before. ``last``: the run has ended."""
+
+
+class _Notebook:
+    """A few lines of HTML in the cell, drawn over by their display id; a saved notebook holds the last state."""
+
+    def __init__(self) -> None:
+        self.display_id = f"llmflow_nb-{uuid4().hex}"
+        self.shown = False
+
+    def draw(self, run: Run, lines: list[Line], *, last: bool) -> None:
+        self.publish(bundle(run, lines, going=not last), update=self.shown)
+
+    def publish(self, data: dict[str, str], *, update: bool) -> None:
+        from IPython.display import publish_display_data
+
+        self.shown = True
+        publish_display_data(data, transient={"display_id": self.display_id}, update=update)  # type: ignore[no-untyped-call]
+
+
+class _Terminal:
+    """One line on the standard error: drawn over in a terminal, elsewhere only the last one."""
+
+    def __init__(self) -> None:
+        self._width = 0
+
+    def draw(self, run: Run, lines: list[Line], *, last: bool) -> None:
+        text = one_line(run, lines, going=not last)
+        if _is_terminal():
+            text = text[: _columns() - 1]
+            sys.stderr.write(f"\r{text.ljust(self._width)}" + "\n" * last)
+            self._width = len(text)
+        elif last:
+            sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+
+
+def _columns() -> int:
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns
+    except (OSError, ValueError):
+        return 100
+
+
+class _Bars:
+    """Bars of the user's own making, such as those of tqdm: one for each batch."""
+
+    def __init__(self, make: Callable[..., Any]) -> None:
+        self._make = make
+        self._bars: dict[str, tuple[Any, int]] = {}
+
+    def draw(self, run: Run, lines: list[Line], *, last: bool) -> None:
+        for line in lines:
+            bar, before = self._bars.get(line.path) or (self._make(total=line.total, desc=line.name), 0)
+            if hasattr(bar, "total"):
+                bar.total = line.total  # it grows, where there are several visits
+            bar.update(line.done - before)
+            self._bars[line.path] = bar, line.done
+        if last:
+            for bar, _ in self._bars.values():
+                bar.close()
+
+
+def one_line(run: Run, lines: list[Line], *, going: bool) -> str:
+    """Return how far a run is, as one line of text."""
+    parts = [f"{line.name} {', '.join(line.facts(going=going))}" for line in lines[:3]]
+    return " | ".join([f"{shown(run.name)} {_status(run, going)}", *parts, ", ".join(_head(run, going))])
+
+
+def bundle(run: Run, lines: list[Line], *, going: bool) -> dict[str, str]:
+    """Return how far a run is, as HTML and as text."""
+    return {"text/html": _html(run, lines, going), "text/plain": one_line(run, lines, going=going)}
+
+
+def bundle_of(run: Run) -> dict[str, str]:
+    """Return how far a run is now."""
+    return bundle(run, _Reader(run).lines(), going=run.status == "running")
+
+
+def _status(run: Run, going: bool) -> str:
+    """One word. Rows of a run that has ended may be called again, and then it is going once more."""
+    return "running" if going else run.status
+
+
+def _html(run: Run, lines: list[Line], going: bool) -> str:
+    status = _status(run, going)
+    colour = "failed" if status == "ok" and any(line.failed for line in lines) else status
+    head = f'<strong>{escape(shown(run.name))}</strong> <span class="llmflow-nb-{colour}">{status}</span>'
+    rows = [f"<div>{head} {escape(' · '.join(_head(run, going)))}</div>"]
+    for line in lines[:MOST_LINES]:
+        facts = escape(" · ".join(line.facts(going=going)))
+        name = escape(line.name)
+        rows.append(f'<div style="padding-left: {1 + line.depth}em">{_bar(line)} {name} {facts}</div>')
+    if len(lines) > MOST_LINES:
+        rows.append(f"<div>and {len(lines) - MOST_LINES} more</div>")
+    return f'<style>{style_sheet()}</style>\n<div class="llmflow-nb">\n' + "\n".join(rows) + "\n</div>"
+
+
+def _bar(line: Line) -> str:
+    if not line.total:
+        return ""
+    good, bad = (100 * n / line.total for n in (line.done - line.failed, line.failed))
+    return (
+        f'<span class="llmflow-nb-bar"><span style="width: {good:.1f}%"></span>'
+        f'<span style="width: {bad:.1f}%"></span></span>'
+    )
+
+
+# ---- when it is drawn ------------------------------------------------------------------------------------------------
+
+
+class _Followed:
+    """A run that is followed, and the view that shows it."""
+
+    def __init__(self, run: Run, view: View, first: float, *, always: bool) -> None:
+        self.run = run
+        self.view = view
+        self.due = monotonic() + first
+        self._always = always
+        self._drawn = False
+        self._ended = False
+        self._reader = _Reader(run)
+        self._lock = threading.Lock()
+        self._context: Context = copy_context()  # says which cell the output belongs to
+        if isinstance(view, _Notebook):
+            _LIVE[run] = self
+        if not _is_static():
+            _Ticker.get().follow(self)
+
+    def tick(self) -> None:
+        """Draw, in the ticker's thread."""
+        self._context.run(self._draw, last=False)
+
+    def end(self) -> None:
+        """Draw for the last time, if anything was drawn: in the thread of the run, which has ended."""
+        _Ticker.get().leave(self)
+        if self._drawn or self._always:
+            self._draw(last=True)
+        self._ended = True
+
+    def show(self) -> None:
+        """Show it in this cell too; what follows is drawn in all places."""
+        with self._lock:
+            self._drawn = True
+            assert isinstance(self.view, _Notebook)
+            self.view.publish(bundle(self.run, self._reader.lines(), going=not self._ended), update=False)
+
+    def _draw(self, *, last: bool) -> None:
+        with self._lock:
+            if self._ended:
+                return
+            self._drawn = True
+            self._ended = last
+            try:
+                self.view.draw(self.run, self._reader.lines(), last=last)
+            except Exception as exc:  # the user's bar, or a front end that is gone: the run goes on
+                self._ended = True
+                text = f"progress is not shown any more: {type(exc).__name__}: {str(exc)[:200]}"
+                self.run.problem(text)
+                warn(text)
+
+
+_LIVE: "WeakKeyDictionary[Run, _Followed]" = WeakKeyDictionary()
+"""Those that are shown in a notebook."""
+
+
+def show_live(run: Run) -> bool:
+    """Show a run in the cell, and go on showing it. False: nothing can be drawn over here, or it has ended."""
+    if not _has_kernel() or _is_static() or run.status != "running":
+        return False
+    followed = _LIVE.get(run)
+    if followed is None:
+        followed = _Followed(run, _Notebook(), EVERY, always=True)
+    followed.show()
+    return True
+
+
+class _Ticker:
+    """One thread for all runs that are followed. It sleeps while there are none."""
+
+    _lock = threading.Lock()
+    _shared: "_Ticker | None" = None
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self._followed: dict[_Followed, None] = {}
+        self._wake = threading.Event()
+        self._asleep = True
+        threading.Thread(target=self._work, name="llmflow_nb-progress", daemon=True).start()
+
+    @classmethod
+    def get(cls) -> "_Ticker":
+        with cls._lock:
+            if cls._shared is None or cls._shared.pid != os.getpid():
+                cls._shared = _Ticker()
+            return cls._shared
+
+    def follow(self, followed: _Followed) -> None:
+        self._followed[followed] = None
+        if self._asleep or followed.due - monotonic() < EVERY:
+            self._wake.set()
+
+    def leave(self, followed: _Followed) -> None:
+        self._followed.pop(followed, None)
+
+    def _work(self) -> None:
+        while True:
+            self._asleep = not self._followed
+            self._wake.wait(None if self._asleep else EVERY)
+            self._wake.clear()
+            now = monotonic()
+            for followed in list(self._followed):
+                if followed.due <= now:
+                    followed.due = now + EVERY
+                    followed.tick()

@@ -1,0 +1,321 @@
+"""What came of the items of one batch node, or of the param sets of one batch flow, read off the engine's columns."""
+
+from collections.abc import Iterator
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..core.doors import Shown, watcher_for
+from ..core.errors import RowError, RunStateError
+from ..engine.batch import HAS_RESULT, PENDING, Batch
+from ..engine.resume import without_result
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+    from pathlib import Path
+
+    import pandas as pd
+
+    from .run import Run
+
+__all__ = ["BatchResult", "Item"]
+
+
+class Item(NamedTuple):
+    """One item of a batch node, or one param set of a batch flow.
+
+    Attributes:
+        position: Its place in the input, from 0.
+        label: Its label in a pandas input, else its place.
+        params: The params of the visit that it belongs to.
+        item: The item or param set; None where it was not kept, or not read yet.
+        result: The result of ``exec``; of a param set, that of the last node. None unless the status is ok or
+            fallback; of a cancelled param set, what its last ``exec`` had given by then.
+        status: "ok", "fallback", "failed", "cancelled" or "pending".
+        attempts: Attempts of ``exec``, or walks of a param set; 0 for what was not begun.
+        seconds: From its first attempt to its end, over all times that it was called.
+        error: The exception of the last attempt that failed.
+        action: Of a param set: the last action of its walk.
+        failed_at: Of a param set: the path of the node that failed.
+    """
+
+    position: int
+    label: Any
+    params: Any
+    item: Any
+    result: Any
+    status: str
+    attempts: int
+    seconds: float
+    error: BaseException | None
+    action: Any
+    failed_at: str | None
+
+
+class BatchResult(Shown):
+    """The items of one batch node over a run, or the param sets of one batch flow.
+
+    A sequence of `Item`, in input order, the earliest visit first; with ``.df`` it is a table. There is a row for every
+    item of the input, also for those that were not reached. It reads the record itself, so it can be looked at while a
+    run goes on, and shows what `retry` changes.
+
+    Attributes:
+        run: The run that it is a part of.
+        path: The node, from the outermost flow down. With ".exec" at its end: the elements that the ``exec`` of this
+            batch flow returned.
+    """
+
+    _shown_as = "batch"
+
+    def __init__(self, run: "Run", path: str, batches: list[tuple[int, Batch]]) -> None:
+        """Take the visits of one node, each with its number."""
+        self.run = run
+        self.path = path
+        self._batches = batches
+
+    def __len__(self) -> int:
+        """Return how many items there are, as far as that is known."""
+        return sum(batch.rows for _, batch in self._batches)
+
+    def __iter__(self) -> Iterator[Item]:
+        """Go through the items, the earliest visit first."""
+        for _, batch in self._batches:
+            for position in range(batch.rows):
+                yield _item(batch, position)
+
+    def __getitem__(self, row: int) -> Item:
+        """Return the item in this row, counted from 0 over all visits; from the end where it is negative.
+
+        Raises:
+            IndexError: There is no such row.
+        """
+        batch, position = self._at(row)
+        return _item(batch, position)
+
+    def __repr__(self) -> str:
+        """Count the items by status."""
+        counts = ", ".join(f"{n} {status}" for status, n in self.counts.items())
+        what = "param sets" if self.is_of_params else "items"
+        return f"<{self.path}: {len(self)} {what}, {counts or 'none'}>"
+
+    @property
+    def is_of_params(self) -> bool:
+        """Whether these are the param sets of a `BatchFlow`, rather than the items of a `BatchNode`."""
+        return self._batches[0][1].plan.kind == "batch_flow"
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many rows have each status. In this order: ok, fallback, failed, cancelled, pending."""
+        counts: dict[str, int] = dict.fromkeys(("ok", "fallback", "failed", "cancelled", "pending"), 0)
+        for _, batch in self._batches:
+            for status, n in batch.counts().items():
+                counts[status] += n
+        return {status: n for status, n in counts.items() if n}
+
+    @property
+    def results(self) -> list[Any]:
+        """The results in input order; None where there is none."""
+        return [item.result for item in self]
+
+    # ---- as a table --------------------------------------------------------------------------------------------------
+
+    @property
+    def df(self) -> "pd.DataFrame":
+        """Return a plain `pandas.DataFrame` with a row for every item, in input order, the earliest visit first.
+
+        The index is that of the ``DataFrame`` or ``Series`` that ``prep`` returned, else it counts the rows from 0.
+        Columns of a batch node, in this order:
+
+        * one for each param of the visit (from a batch flow around this node), named like the param, or
+          ``params.<name>`` where one of the names below is taken;
+        * ``visit`` (Int64): which pass of the node this was on its walk, from 1; ``position`` (Int64): the item's place
+          in the input of that visit, from 0;
+        * ``item``, ``result``: the very objects, whole; a nullable dtype where all are strings, numbers or booleans.
+          ``result`` is missing where there is none;
+        * ``status`` (string): ok, fallback, failed, cancelled or pending;
+        * ``attempts`` (Int64): attempts of ``exec``, 0 for what was not begun; ``seconds`` (Float64): from the first
+          attempt to the end;
+        * ``error_type``, ``error`` (string): the class of the last attempt's exception, and what it said and where.
+
+        Of a batch flow, a row is a param set: the params around it and its own are columns, then ``visit``,
+        ``position``, ``result`` (of the last node's ``exec``), ``action`` (the last one), ``status``, ``failed_at``
+        (the path of the node), ``attempts`` (walks), ``seconds``, ``error_type``, ``error``.
+        """
+        from .tables import batch_table
+
+        return batch_table(self._batches, of_params=self.is_of_params)
+
+    @property
+    def ok(self) -> "pd.DataFrame":
+        """The rows of ``df`` that have a result: those with the status ok or fallback."""
+        df = self.df
+        return df[df["status"].isin(HAS_RESULT)]
+
+    @property
+    def errors(self) -> "pd.DataFrame":
+        """The rows of ``df`` that failed. The exceptions themselves, with their tracebacks: `exceptions`."""
+        df = self.df
+        return df[df["status"] == "failed"]
+
+    @property
+    def exceptions(self) -> "pd.Series":
+        """The exceptions, by the labels of ``df``, with their tracebacks; ``exceptions[label]`` is one of them.
+
+        Also of rows that came through after a failed attempt, or by the fallback.
+        """
+        from .tables import exceptions
+
+        return exceptions(self._batches)
+
+    def expand(self) -> "pd.DataFrame":
+        """Return ``df`` with what is inside of items and results as columns.
+
+        Where every ``item`` (or ``result``) that is there is a dict, a dataclass, a NamedTuple or a pydantic model,
+        that column gives way to one for each of its fields, named ``item.<field>`` or ``result.<field>``. One level
+        deep.
+        """
+        from .tables import expanded
+
+        return expanded(self.df)
+
+    def to_csv(self, path: "str | Path", *, overwrite: bool = False, escape_formulas: bool = True) -> "Path":
+        """Write ``df`` as a CSV file, and return its path. ``df.to_csv`` is pandas' own, without these precautions.
+
+        Args:
+            path: The file, in a folder that is there. Its name has letters, digits, "." "_" and "-", at most 100.
+            overwrite: Whether a file that is there already is replaced.
+            escape_formulas: Put a ``'`` before texts that a spreadsheet would take for a formula: those that begin with
+                ``= + - @``, a tab or a carriage return. Numbers stay as they are.
+
+        Raises:
+            ExportError: The name, the folder or the file is not as it should be. Nothing was written.
+        """
+        from .export import write_csv
+
+        return write_csv(self.df, path, overwrite=overwrite, escape_formulas=escape_formulas)
+
+    # ---- calling rows again ------------------------------------------------------------------------------------------
+
+    def retry_failed(
+        self, *, post: bool = False, from_start: bool | None = None, progress: Any = "auto", **overrides: Any
+    ) -> "BatchResult":
+        """Call the rows that failed again, and nothing else. As `retry` otherwise."""
+        failed = [row for row, item in enumerate(self) if item.status == "failed"]
+        return self._retry(failed, post=post, from_start=from_start, progress=progress, overrides=overrides)
+
+    def retry(
+        self,
+        rows: Any = None,
+        *,
+        post: bool = False,
+        from_start: bool | None = None,
+        progress: Any = "auto",
+        **overrides: Any,
+    ) -> "BatchResult":
+        """Call some rows again, with the node as it is now, and fill them in place.
+
+        A node whose class was edited since (its cell was run again) is taken over by the new class. ``prep`` is not run
+        again: each call gets the item that it had. ``attempts`` and ``seconds`` go on counting. A failure is a row
+        again and is not raised; a row that has a result keeps it until there is another. The rest of the flow is not
+        run: what later nodes made of the earlier results stays as it was.
+
+        A row of a batch flow is a whole param set. It goes on at the node at which it failed or was stopped, with the
+        input that this node had, if its place was kept (that of the first 1,000 is) and if ``shared`` holds the same
+        values under the same keys as then. Else, since another param set may have written there, it begins anew.
+
+        Args:
+            rows: Labels of ``df``, or a part of ``df`` itself: ``result.retry(df[df["seconds"] > 10])``. Default: every
+                row without a result, also those that an interrupt or a failure left pending.
+            post: Whether to run the node's ``post`` once more, with all results. The nodes after it are not run.
+            from_start: Of param sets: True walks them from their beginning, False goes on where they failed wherever
+                that place was kept, whatever ``shared`` holds. None: as said above.
+            progress: As for `Node.run`.
+            **overrides: Settings, or other attributes of the node, to be used this time: ``max_retries=5``,
+                ``max_concurrency=8``, ``model="larger"``.
+
+        Raises:
+            RunStateError: The run has not ended.
+            RowError: There is no such row, or its item was not kept.
+            SettingError: The node has no such setting or attribute, or the value makes no sense.
+            Exception: What ``post`` raised.
+        """
+        if rows is None:
+            chosen, start = [], 0
+            for _, batch in self._batches:
+                chosen += [start + place for place in without_result(batch)]
+                start += batch.rows
+        else:
+            chosen = self._rows_of(rows)
+        return self._retry(chosen, post=post, from_start=from_start, progress=progress, overrides=overrides)
+
+    def _retry(
+        self, rows: list[int], *, post: bool, from_start: bool | None, progress: Any, overrides: dict[str, Any]
+    ) -> "BatchResult":
+        from .retry import retry
+
+        if self.run.status == "running":
+            raise RunStateError(f"the run of {self.run.name} is still going; wait for it, or stop it, and then retry.")
+        places = [self._at(row) for row in rows]
+        chosen = [(batch, [place for _, place in group]) for batch, group in groupby(places, key=lambda at: at[0])]
+        retry(self.run, self.path, chosen, overrides, post=post, from_start=from_start, watch=watcher_for(progress))
+        return self
+
+    def _at(self, row: int) -> tuple[Batch, int]:
+        """Return which batch a row is in, and its place there."""
+        place = row if row >= 0 else len(self) + row
+        for _, batch in self._batches:
+            if 0 <= place < batch.rows:
+                return batch, place
+            place -= batch.rows
+        raise IndexError(f"{self.path} has {len(self)} rows; there is no row {row}.")
+
+    def _rows_of(self, rows: Any) -> list[int]:
+        """Return the rows of some labels, of a part of ``df``, or of a mask over it."""
+        from .tables import labels_of, labels_within
+
+        labels = labels_of(self._batches)
+        if labels_within(rows) is not None:
+            wanted = labels_within(rows)
+        elif _is_label(rows, labels):
+            wanted = [rows]
+        else:
+            wanted = list(rows) if hasattr(rows, "__iter__") else [rows]
+        by_label: dict[Hashable, list[int]] = {}
+        for row, label in enumerate(labels):
+            by_label.setdefault(label, []).append(row)
+        missing = [label for label in wanted or () if label not in by_label]
+        if missing:
+            raise RowError(f"{self.path} has no row {missing[0]!r}; rows are named by the labels of .df.")
+        return sorted({row for label in wanted or () for row in by_label[label]})
+
+
+def _is_label(value: Any, labels: list[Any]) -> bool:
+    try:
+        return value in set(labels)
+    except TypeError:  # a list: it cannot be hashed
+        return False
+
+
+def _item(batch: Batch, position: int) -> Item:
+    begun = position < len(batch.results)
+    result = batch.results[position] if begun else PENDING
+    odd = batch.odd.get(position)
+    status = odd.status if odd else ("pending" if result is PENDING else "ok")
+    if status == "ok" and result is PENDING:  # a param set that is walked again
+        status = "pending"
+    try:
+        item = batch.item_at(position)
+    except LookupError:
+        item = None
+    return Item(
+        position,
+        position if batch.index is None else batch.index[position],
+        batch.params,
+        item,
+        None if result is PENDING else result,
+        status,
+        odd.attempts if odd else int(status == "ok"),
+        batch.seconds[position] if position < len(batch.seconds) else 0.0,
+        odd.error if odd else None,
+        batch.actions[position] if batch.actions is not None and position < len(batch.actions) else None,
+        odd.failed_at if odd else None,
+    )

@@ -1,0 +1,177 @@
+"""Calls rows of a batch again, in the record of the run that they are from."""
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from time import perf_counter as clock
+from typing import Any
+
+from ..core.edited import rebind
+from ..core.errors import AllFailedError, RowError, SettingError, did_you_mean
+from ..core.flow import BatchFlow
+from ..core.node import check_setting, label
+from ..engine.advance import AFTER_EXEC
+from ..engine.batch import HAS_RESULT, Batch
+from ..engine.drivers.sync import drive
+from ..engine.plan import Plan, Setup
+from ..engine.position import WORKING, Position
+from ..engine.resume import at_work
+from .run import Run, Watch
+
+__all__ = ["retry"]
+
+# Attributes of a node that say what it is, and are no settings to try another value of.
+_NOT_SETTINGS = {"params", "successors", "name", "start_node", "items", "last_run", "cur_retry", "on_error"}
+
+
+def retry(
+    run: Run,
+    path: str,
+    chosen: list[tuple[Batch, list[int]]],
+    overrides: dict[str, Any],
+    *,
+    post: bool,
+    from_start: bool | None,
+    watch: Watch | None,
+) -> None:
+    """Call some rows of one node again, and fill them in place. See `BatchResult.retry`."""
+    __tracebackhide__ = True
+    if not chosen:
+        run.notes.append((path, "no row to be called again"))
+        return
+    _check_items(path, chosen)
+    node = chosen[0][0].plan.node
+    rebind(node)
+    twin = _with(node, overrides)
+    setup = Setup(_Again(run), grace=node.grace, from_start=from_start)
+    plans = [batch.plan for batch, _ in chosen]
+    exhausted = [batch.exhausted for batch, _ in chosen]
+    began = clock()
+    unwatch = watch(run) if watch is not None else None
+    try:
+        position, visits = _position(run, twin, path, chosen, setup, post=post)
+        with suppress(AllFailedError):  # not one came through; the rows say so
+            drive(position, setup, AFTER_EXEC)
+        for outcome in visits.odd.values():
+            if outcome.error is not None and not isinstance(outcome.error, AllFailedError):
+                raise outcome.error
+    finally:
+        for (batch, _), plan, was in zip(chosen, plans, exhausted, strict=True):
+            batch.plan, batch.exhausted = plan, was
+            batch.again.clear()
+            batch.earlier.clear()
+        run.notes.append((path, _note(chosen, post, clock() - began)))
+        if unwatch is not None:
+            unwatch()
+
+
+def _position(
+    run: Run, node: Any, path: str, chosen: list[tuple[Batch, list[int]]], setup: Setup, *, post: bool
+) -> tuple[Position, Batch]:
+    """Where a walk stands whose param sets are the visits to take up, each at work on its rows.
+
+    ``max_concurrency`` bounds the calls of all of them together: it is shared out between visits and rows.
+    """
+    root = _Visits(name=label(node), on_error="keep")
+    limit = Plan(node, label(node), path, setup).limit
+    root.max_concurrency = None if limit is None else min(limit, len(chosen))
+    node.__dict__["max_concurrency"] = None if limit is None else max(1, limit // len(chosen))
+    position = Position.at_start(root, run.shared, setup)
+    frame = position.frames[0]
+    visits = Batch(frame.plan, {}, chosen)
+    visits.actions = []
+    visits.total = len(chosen)
+    for batch, rows in chosen:
+        there = at_work(node, batch, rows, run.shared, setup)
+        plan = there.frames[0].plan
+        plan.has_post = plan.has_post and post
+        setup.recorder.hidden.add(plan)  # type: ignore[attr-defined]
+        batch.plan, batch.exhausted = plan, True  # nothing more is read of the input
+        visits.kept[visits.take((batch, rows))] = there
+    visits.again.extend(range(len(chosen)))
+    visits.exhausted = True
+    frame.work = visits
+    frame.phase = WORKING
+    setup.recorder.hidden.add(frame.plan)  # type: ignore[attr-defined]
+    return position, visits
+
+
+class _Visits(BatchFlow):
+    """Stands for the walk around the visits whose rows are called again."""
+
+
+class _Again:
+    """A recorder that leaves out the visits which are only there to call rows again."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.hidden: set[Plan] = set()
+        self.limited = run.limited
+        self.visit: Callable[[Iterable[Any]], None] = self._visit
+        self.batch_opened, self.lost_action, self.make_room = run.batch_opened, run.lost_action, run.make_room
+
+    @property
+    def abandoned(self) -> int:
+        return self.run.abandoned
+
+    @abandoned.setter
+    def abandoned(self, count: int) -> None:
+        self.run.abandoned = count
+
+    def _visit(self, row: Iterable[Any]) -> None:
+        plan, *_ = row = tuple(row)
+        if plan not in self.hidden:
+            self.run.visit(row)
+
+    def visit_failed(self, row: tuple[Any, ...], error: BaseException) -> None:
+        if row[0] not in self.hidden:
+            self.run.visit_failed(row, error)
+
+
+def _with(node: Any, overrides: dict[str, Any]) -> Any:
+    """A copy of a node with other settings, that keeps failures as rows.
+
+    Raises:
+        SettingError: The node has no such setting or attribute, or the value makes no sense.
+    """
+    twin = Plan(node, label(node), label(node), Setup(None)).clone(node.params)  # type: ignore[arg-type]
+    hooks = type(node)._dialect.names()
+    for name, value in overrides.items():
+        known = hasattr(node, name) and not (name.startswith("_") or name in _NOT_SETTINGS or name in hooks)
+        if not known or callable(getattr(type(node), name, None)):
+            settings = [n for n in dir(node) if not n.startswith("_") and not callable(getattr(type(node), n, None))]
+            hint = did_you_mean(name, [n for n in settings if n not in _NOT_SETTINGS])
+            raise SettingError(f"{label(node)} has no setting {name!r} to be used for a retry{hint}")
+        if name in type(node)._dialect.settings:
+            check_setting(node, name, value)
+        twin.__dict__[name] = value
+    twin.__dict__["on_error"] = "keep"
+    return twin
+
+
+def _check_items(path: str, chosen: list[tuple[Batch, list[int]]]) -> None:
+    """Refuse rows whose items are not there any more, before anything is called.
+
+    Raises:
+        RowError: Says which row, and why.
+    """
+    for batch, rows in chosen:
+        for row in rows:
+            try:
+                if row < batch.taken:
+                    batch.item_at(row)
+            except LookupError:
+                raise RowError(
+                    f"{path}: the item of row {row} was not kept, so it cannot be called again; keep_items=True keeps "
+                    "them, and keep_items=False those of rows that failed."
+                ) from None
+
+
+def _note(chosen: list[tuple[Batch, list[int]]], post: bool, seconds: float) -> str:
+    rows = [(batch, row) for batch, rows in chosen for row in rows]
+    through = sum(
+        row < len(batch.results) and (row not in batch.odd or batch.odd[row].status in HAS_RESULT)
+        for batch, row in rows
+    )
+    what = "post ran again with all results" if post else "post did not run again"
+    some = f"{len(rows)} row{'s' * (len(rows) != 1)}"
+    return f"{some} called again in {seconds:.3g} s, {through} came through; {what}; the nodes after it did not"

@@ -1,0 +1,129 @@
+"""Runs in the background: a thread that drives, and a handle to follow, await and stop it by."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Executor
+from contextlib import suppress
+from contextvars import copy_context
+from typing import Any
+
+from ..core.doors import ShownLive
+from ..core.errors import StoppedError
+from ..core.node import BaseNode
+from ..engine.drivers.sync import drive
+from ..engine.events import Subscriber
+from ..engine.stop import Stop
+from .run import Run, Watch
+from .start import Recorded
+
+__all__ = ["STOP_WITHIN", "Submitted", "submit"]
+
+STOP_WITHIN = 1.0
+"""Seconds that `Submitted.stop` waits for the run to end."""
+
+
+class Submitted(ShownLive):
+    """A run that goes on in the background. As the last line of a cell it shows how far it is, and keeps showing it.
+
+    Attributes:
+        run: The record, from the start on.
+    """
+
+    _shown_as = "submitted"
+
+    def __init__(self, recorded: Recorded, stop: Stop) -> None:
+        """Start the thread."""
+        self.run: Run = recorded.record
+        self._recorded = recorded
+        self._stop = stop
+        self._ended = threading.Event()
+        self._lock = threading.Lock()
+        self._callbacks: list[Callable[[], object]] = []
+        threading.Thread(
+            target=copy_context().run, args=(self._drive,), name=f"llmflow_nb-run-{self.run.name}", daemon=True
+        ).start()
+
+    def __repr__(self) -> str:
+        """Say how it goes, in a line."""
+        return repr(self.run).replace("<Run", "<Submitted", 1)
+
+    def _drive(self) -> None:
+        try:
+            with suppress(BaseException), self._recorded as recorded:  # the record has it, and whoever awaits is told
+                recorded.tell_started()
+                drive(recorded.position, recorded.setup)
+        finally:
+            with self._lock:
+                self._ended.set()
+                callbacks = self._callbacks
+            for callback in callbacks:
+                with suppress(RuntimeError):  # the loop of who awaited is closed by now
+                    callback()
+
+    @property
+    def done(self) -> bool:
+        """Whether the run has ended, however it did: see ``run.status``."""
+        return self._ended.is_set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for the end; return whether it has come. An interrupt of the waiting cell stops the run.
+
+        Args:
+            timeout: Seconds. None: as long as it takes.
+        """
+        try:
+            return self._ended.wait(timeout)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> bool:
+        """Stop the run: nothing is called any more, what was finished is in the record. Return whether it has ended.
+
+        Waits a second at most. Only a ``prep`` or ``post`` that blocks can take longer; the run then ends after it.
+        A blocking ``exec`` is left to end by itself and counted in ``run.abandoned``; its result is dropped.
+        """
+        self._stop.request()
+        return self._ended.wait(STOP_WITHIN)
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        """Wait without blocking the event loop, and return the last action. Cancelling the wait stops the run.
+
+        Raises:
+            StoppedError: The run was stopped.
+            Exception: What the run failed with.
+        """
+        return self._outcome().__await__()
+
+    async def _outcome(self) -> Any:
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+        with self._lock:
+            if self._ended.is_set():
+                ended.set()
+            else:
+                self._callbacks.append(lambda: loop.call_soon_threadsafe(ended.set))
+        try:
+            await ended.wait()
+        except asyncio.CancelledError:
+            self._stop.request()
+            raise
+        if self.run.status == "stopped":
+            raise StoppedError(f"the run of {self.run.name} was stopped; what was finished is in .run")
+        if self.run.error is not None:
+            raise self.run.error
+        return self.run.action
+
+
+def submit(
+    node: BaseNode,
+    shared: Any,
+    *,
+    executor: Executor | None,
+    subscribers: Iterable[Subscriber],
+    watch: Watch | None,
+) -> Submitted:
+    """Run a node in the background. See `BaseNode.submit`."""
+    stop = Stop()
+    return Submitted(Recorded(node, shared, executor, subscribers, watch, stop), stop)

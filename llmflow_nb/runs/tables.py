@@ -1,0 +1,256 @@
+"""The record as pandas objects. The one file that imports pandas, and only when a table is asked for."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from ..engine.batch import PENDING, Batch
+from .run import Visit
+
+__all__ = ["batch_table", "errors_table", "exceptions", "expanded", "labels_of", "labels_within", "steps_table"]
+
+Batches = list[tuple[int, Batch]]
+
+# Kept with the objects themselves: pyarrow would copy every long text, and refuses a lone surrogate.
+TEXT = pd.StringDtype("python")
+
+# Of values of which all are the same kind, as `pandas.api.types.infer_dtype` names it.
+_DTYPES: dict[str, Any] = {
+    "string": TEXT,
+    "integer": "Int64",
+    "floating": "Float64",
+    "mixed-integer-float": "Float64",
+    "boolean": "boolean",
+}
+
+
+def steps_table(visits: list[Visit]) -> pd.DataFrame:
+    """See `Run.steps`."""
+    fields = ("step", "path", "node", "visit", "action", "status", "attempts", "seconds", "prep_s", "exec_s", "post_s")
+    fixed = {name: [getattr(visit, name) for visit in visits] for name in fields}
+    fixed["action"] = [_text_or_none(action) for action in fixed["action"]]
+    kinds, texts = _errors((visit.error, visit.path) for visit in visits)
+    columns = _Columns()
+    for name in ("step", "path", "node", "visit"):
+        columns.add(name, fixed[name])
+    taken = {*fields, "error_type", "error"}
+    columns.add_params([visit.params for visit in visits], taken)
+    for name in fields[4:]:
+        columns.add(name, fixed[name])
+    columns.add("error_type", kinds)
+    columns.add("error", texts)
+    return columns.frame()
+
+
+def errors_table(failures: list[tuple[str, int | None, BaseException]]) -> pd.DataFrame:
+    """See `Run.errors`."""
+    kinds, texts = _errors((error, "") for _, _, error in failures)
+    columns = _Columns()
+    columns.add("path", [path for path, _, _ in failures])
+    columns.add("position", [position for _, position, _ in failures])
+    columns.add("error_type", kinds)
+    columns.add("error", texts)
+    return columns.frame()
+
+
+def batch_table(batches: Batches, *, of_params: bool) -> pd.DataFrame:
+    """See `BatchResult.df`."""
+    own: dict[str, list[Any]] = {
+        name: []
+        for name in (
+            *("params", "visit", "position", "item", "result", "action", "status", "failed_at"),
+            *("attempts", "seconds", "error"),
+        )
+    }
+    where: list[str] = []
+    for visit, batch in batches:
+        n = batch.rows
+        items, results, odd = _filled(batch.items or [], n), _filled(batch.results, n, PENDING), batch.odd.copy()
+        for position, item in batch.dropped.items():
+            items[position] = item
+        status = ["pending" if result is PENDING else "ok" for result in results]
+        attempts = [int(result is not PENDING) for result in results]
+        errors: list[BaseException | None] = [None] * n
+        failed_at: list[str | None] = [None] * n
+        for position, outcome in odd.items():
+            if position < n and not (outcome.status == "ok" and results[position] is PENDING):  # walked again just now
+                status[position], attempts[position] = outcome.status, outcome.attempts
+                errors[position], failed_at[position] = outcome.error, outcome.failed_at
+        own["params"] += [_merged(batch, item) for item in items] if of_params else [batch.params] * n
+        own["visit"] += [visit] * n
+        own["position"] += range(n)
+        own["item"] += items
+        own["result"] += [None if result is PENDING else result for result in results]
+        own["action"] += [_text_or_none(action) for action in _filled(batch.actions or [], n)]
+        own["status"] += status
+        own["failed_at"] += failed_at
+        own["attempts"] += attempts
+        own["seconds"] += _filled(batch.seconds, n, 0.0)
+        own["error"] += errors
+        what = "param set" if of_params else "item"
+        where += [
+            "" if error is None else _where(failed or batch.path, what, position, batch.total, tries)
+            for position, (error, failed, tries) in enumerate(zip(errors, failed_at, attempts, strict=True))
+        ]
+    own["error_type"], own["error"] = _errors(zip(own["error"], where, strict=True))
+    if of_params:
+        order = ["visit", "position", "result", "action", "status", "failed_at", "attempts", "seconds"]
+    else:
+        order = ["visit", "position", "item", "result", "status", "attempts", "seconds"]
+    order += ["error_type", "error"]
+    columns = _Columns()
+    columns.add_params(own["params"], set(order))
+    for name in order:
+        columns.add(name, own[name])
+    return columns.frame(_index(batches))
+
+
+def exceptions(batches: Batches) -> "pd.Series[Any]":
+    """See `BatchResult.exceptions`."""
+    rows, found, start = [], [], 0
+    for _, batch in batches:
+        for position, outcome in sorted(batch.odd.copy().items()):
+            if outcome.error is not None:
+                rows.append(start + position)
+                found.append(outcome.error)
+        start += batch.rows
+    return pd.Series(found, index=_index(batches).take(rows), name="exception", dtype=object)
+
+
+def labels_of(batches: Batches) -> list[Any]:
+    """The labels of `BatchResult.df`."""
+    return list(_index(batches))
+
+
+def labels_within(rows: Any) -> list[Any] | None:
+    """The labels that a part of a table, or a mask over it, stands for; None where it is neither."""
+    if isinstance(rows, pd.DataFrame):
+        return list(rows.index)
+    if isinstance(rows, pd.Series):
+        return list(rows.index[rows.fillna(False).astype(bool)]) if pd.api.types.is_bool_dtype(rows) else list(rows)
+    return None
+
+
+def expanded(df: pd.DataFrame) -> pd.DataFrame:
+    """See `BatchResult.expand`."""
+    columns = _Columns()
+    for name in df.columns:
+        values = df[name]
+        rows = [None if value is None else _fields(value) for value in values] if name in ("item", "result") else []
+        there = [value is not None and value is not pd.NA for value in values] if rows else []
+        if not any(there) or any(row is None for row, is_there in zip(rows, there, strict=True) if is_there):
+            columns.data[name] = values.array
+            continue
+        fields: dict[Any, None] = {}
+        for row in rows:
+            fields.update(dict.fromkeys(row or ()))
+        for field in fields:
+            columns.add(f"{name}.{field}", [None if row is None else row.get(field) for row in rows])
+    return columns.frame(df.index)
+
+
+class _Columns:
+    """Columns on their way to a table."""
+
+    def __init__(self) -> None:
+        self.data: dict[str, Any] = {}
+
+    def add(self, name: str, values: list[Any]) -> None:
+        self.data[name] = _array(values, _FIXED.get(name))
+
+    def add_params(self, rows: list[Mapping[Any, Any]], taken: set[str]) -> None:
+        """Add a column for each param, in the order in which they first come."""
+        keys: dict[Any, None] = {}
+        seen = None
+        for row in rows:
+            if row is not seen:  # the same for all items of a visit
+                keys.update(dict.fromkeys(row))
+                seen = row
+        for key in keys:
+            name = str(key)
+            while name in taken or name in self.data:
+                name = f"params.{name}"
+            self.add(name, [row.get(key) for row in rows])
+
+    def frame(self, index: Any = None) -> pd.DataFrame:
+        return pd.DataFrame(self.data, index=index)
+
+
+# Of columns that have the same dtype whatever is in them, also if nothing is.
+_FIXED: dict[str, Any] = {
+    **dict.fromkeys(("step", "visit", "position", "attempts"), "Int64"),
+    **dict.fromkeys(("seconds", "prep_s", "exec_s", "post_s"), "Float64"),
+    **dict.fromkeys(("path", "node", "action", "status", "failed_at", "error_type", "error"), TEXT),
+}
+
+
+def _array(values: list[Any], dtype: Any = None) -> Any:
+    """Values as a pandas array: of a nullable dtype where all are of one kind, else the objects themselves."""
+    dtype = dtype or _DTYPES.get(pd.api.types.infer_dtype(values, skipna=True))
+    if dtype is not None:
+        try:
+            return pd.array(values, dtype=dtype)
+        except (OverflowError, TypeError, ValueError):  # an integer of more than 64 bits, for example
+            pass
+    return pd.Series(values, dtype=object).array
+
+
+def _index(batches: Batches) -> pd.Index:
+    """The input's own index where every visit had one, else a count of the rows."""
+    own = [batch.index for _, batch in batches if batch.index is not None and len(batch.index) == batch.rows]
+    if own and len(own) == len(batches):
+        index: pd.Index = own[0].append(own[1:]) if len(own) > 1 else own[0]
+        return index
+    return pd.RangeIndex(sum(batch.rows for _, batch in batches))
+
+
+def _filled(values: Iterable[Any], n: int, rest: Any = None) -> list[Any]:
+    """The first ``n`` values, filled up: another thread may be adding to them."""
+    found = list(values)[:n]
+    return found + [rest] * (n - len(found))
+
+
+def _merged(batch: Batch, element: Any) -> Mapping[Any, Any]:
+    """The params of a walk: those of the flow with the param set in them."""
+    if isinstance(element, Mapping):
+        return {**batch.params, **element}
+    return batch.params if element is None else {**batch.params, batch.plan.item_key or "item": element}
+
+
+def _errors(rows: Iterable[tuple[BaseException | None, str]]) -> tuple[list[str | None], list[str | None]]:
+    """The names of exceptions and what they say, with where it was."""
+    kinds: list[str | None] = []
+    texts: list[str | None] = []
+    for error, where in rows:
+        kinds.append(None if error is None else type(error).__name__)
+        texts.append(None if error is None else f"{_said(error)} ({where})" if where else _said(error))
+    return kinds, texts
+
+
+def _said(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as exc:  # the user's class cannot say what it is
+        return f"<{type(error).__name__} without a text: {type(exc).__name__}>"
+
+
+def _where(path: str, what: str, position: int, total: int | None, attempts: int) -> str:
+    of = "" if total is None else f" of {total}"
+    tries = f", attempt {attempts}" if attempts > 1 else ""
+    return f"in {path}, {what} {position + 1}{of}{tries}"
+
+
+def _text_or_none(action: Any) -> str | None:
+    return action if action is None or isinstance(action, str) else str(action)
+
+
+def _fields(value: Any) -> Mapping[Any, Any] | None:
+    """What is inside of a dict, a dataclass, a NamedTuple or a pydantic model, one level deep; None of others."""
+    if isinstance(value, Mapping):
+        return value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    names: Any = getattr(type(value), "_fields", None) or getattr(type(value), "model_fields", None)
+    return {name: getattr(value, name) for name in names} if isinstance(names, tuple | dict) else None
