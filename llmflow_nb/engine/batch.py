@@ -311,7 +311,10 @@ def open_items(plan: "Plan", params: Any, returned: Any, what: str, *, keep: boo
     if not batch.one_pass:
         batch.returned = returned if keep else DroppedItems(plan.path)
     batch.total = 0 if batch.is_none else _length(returned)
-    if keep and returned.__class__ in (list, tuple):  # all of it at once is cheaper, and shows the items that are yet to come
+    if keep and returned.__class__ in (
+        list,
+        tuple,
+    ):  # all of it at once is cheaper, and shows the items that are yet to come
         batch.items = list(returned)
         batch.is_whole = True
         batch.source = itertools.chain(batch.items, _added_since(batch.items, returned))

@@ -3,12 +3,15 @@
 The one place where values become markup. Whatever enters is escaped here; what a summary holds is plain text.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 from importlib import resources
 
-__all__ = ["MAX_HTML", "Summary", "Table", "to_html", "to_text"]
+from ..graph.text import shown
+
+__all__ = ["MAX_HTML", "Summary", "Table", "is_static", "to_html", "to_text"]
 
 MAX_HTML = 200_000
 """Characters of a display."""
@@ -99,7 +102,7 @@ def to_text(summary: Summary) -> str:
 
 
 def _table_lines(table: Table) -> list[str]:
-    rows = [list(table.heads), *([text[:60] for text in row] for row in table.rows)]
+    rows = [list(table.heads), *([shown(text, 60) if text else "" for text in row] for row in table.rows)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  "
@@ -109,6 +112,11 @@ def _table_lines(table: Table) -> list[str]:
         )
         for row in rows
     ]
+
+
+def is_static() -> bool:
+    """Whether what is shown has to be the same each time, for nbval: no times in it, and nothing that moves."""
+    return os.environ.get("LLMFLOW_NB_DISPLAY") == "static"
 
 
 def style_sheet() -> str:

@@ -21,7 +21,7 @@ from ..core.errors import SettingError, warn
 from ..engine.batch import Batch
 from ..graph.text import shown
 from ..runs.run import Run, Watch
-from .html import style_sheet
+from .html import is_static, style_sheet
 from .summary import duration
 
 __all__ = ["Progress", "bundle_of", "show_live", "watcher"]
@@ -47,7 +47,7 @@ def watcher(progress: Progress) -> Watch | None:
     view: View | None
     if progress is True or (isinstance(progress, str) and progress == "auto"):
         asked = progress is True
-        if _is_static() and not asked:
+        if is_static() and not asked:
             return None
         if _has_kernel():
             view = _Notebook()
@@ -59,11 +59,6 @@ def watcher(progress: Progress) -> Watch | None:
     if callable(progress):
         return lambda run: _Followed(run, _Bars(progress), 0.0, always=True).end
     raise SettingError(f"progress={progress!r}: it must be True, False, 'auto', or a callable such as tqdm.")
-
-
-def _is_static() -> bool:
-    """Whether nothing may move, so that a saved output is the same each time: for nbval and nbconvert."""
-    return os.environ.get("LLMFLOW_NB_DISPLAY") == "static"
 
 
 def _has_kernel() -> bool:
@@ -129,6 +124,7 @@ class _Reader:
         self._next = 0
         self._ended: dict[str, list[int]] = {}
         self._going: list[Batch] = []
+        self._first: dict[str, tuple[float, int]] = {}
         self._past: dict[str, deque[tuple[float, int]]] = {}
         self._kinds: dict[str, str] = {}
         self._began = monotonic()
@@ -177,12 +173,17 @@ class _Reader:
 
     def _rate(self, path: str, done: int) -> float | None:
         now = monotonic()
-        past = self._past.setdefault(path, deque([(self._began if not self._past else now - EVERY, 0)]))
+        if path not in self._past:
+            self._first[path] = (now - EVERY if self._past else self._began), (done if self.run.seconds else 0)
+            self._past[path] = deque([self._first[path]])
+        past = self._past[path]
         past.append((now, done))
         while past[0][0] < now - WINDOW and len(past) > 2:
             past.popleft()
-        (then, before), seconds = past[0], now - past[0][0]
-        return (done - before) / seconds if done > before and seconds > 0 and then < now else None
+        then, before = past[0]
+        if done == before:  # nothing ended lately: over all the time then
+            then, before = self._first[path]
+        return (done - before) / (now - then) if done > before and now > then else None
 
 
 def _head(run: Run, going: bool) -> list[str]:
@@ -193,8 +194,10 @@ def _head(run: Run, going: bool) -> list[str]:
     if going and run.limited:
         waits = list(run.limited.values())
         facts.append(f"waiting for the limiter: {duration(perf_counter() - min(waits))}" if waits else "")
-    facts.append(f"{run.visit_count:,} visit{'s' * (run.visit_count != 1)}")
-    facts.append(duration(run.seconds_so_far))
+    if run.visit_count:
+        facts.append(f"{run.visit_count:,} visit{'s' * (run.visit_count != 1)}")
+    if not is_static():
+        facts.append(duration(run.seconds_so_far))
     return [fact for fact in facts if fact]
 
 
@@ -219,10 +222,8 @@ class _Notebook:
         self.publish(bundle(run, lines, going=not last), update=self.shown)
 
     def publish(self, data: dict[str, str], *, update: bool) -> None:
-        from IPython.display import publish_display_data
-
         self.shown = True
-        publish_display_data(data, transient={"display_id": self.display_id}, update=update)  # type: ignore[no-untyped-call]
+        publish(data, transient={"display_id": self.display_id}, update=update)
 
 
 class _Terminal:
@@ -331,7 +332,7 @@ class _Followed:
         self._context: Context = copy_context()  # says which cell the output belongs to
         if isinstance(view, _Notebook):
             _LIVE[run] = self
-        if not _is_static():
+        if not is_static():
             _Ticker.get().follow(self)
 
     def tick(self) -> None:
@@ -371,15 +372,22 @@ _LIVE: "WeakKeyDictionary[Run, _Followed]" = WeakKeyDictionary()
 """Those that are shown in a notebook."""
 
 
-def show_live(run: Run) -> bool:
-    """Show a run in the cell, and go on showing it. False: nothing can be drawn over here, or it has ended."""
-    if not _has_kernel() or _is_static() or run.status != "running":
-        return False
+def show_live(run: Run) -> None:
+    """Show a run in the cell, and go on showing it where that can be; until it has ended."""
+    if not _has_kernel() or is_static() or run.status != "running":
+        publish(bundle_of(run))
+        return
     followed = _LIVE.get(run)
     if followed is None:
         followed = _Followed(run, _Notebook(), EVERY, always=True)
     followed.show()
-    return True
+
+
+def publish(data: dict[str, str], **options: Any) -> None:
+    """Show something in the cell."""
+    from IPython.display import publish_display_data
+
+    publish_display_data(data, **options)  # type: ignore[no-untyped-call]
 
 
 class _Ticker:

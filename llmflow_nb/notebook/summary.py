@@ -8,7 +8,7 @@ from typing import Any
 from ..graph.text import shown
 from ..runs.batch import BatchResult
 from ..runs.run import Run
-from .html import Summary, Table
+from .html import Summary, Table, is_static
 from .values import ValueTexts
 
 __all__ = ["duration", "of_batch", "of_run"]
@@ -23,9 +23,9 @@ def of_run(run: Run) -> Summary:
     """How a run went: counts, what each node took, what failed, what was probably not meant."""
     visits = run.visits
     facts = [_many(run.visit_count, "visit"), _many(run.calls, "call")]
-    if run.seconds is not None:
+    if run.seconds is not None and not is_static():
         facts.append(duration(run.seconds))
-    elif run.where():
+    if run.status == "running" and run.where():
         facts.append(f"at {shown(run.where(), NAME)}")
     if run.status == "ok" and run.action is not None:
         facts.append(f"last action {ValueTexts().of(run.action, NAME)}")
@@ -54,7 +54,7 @@ def _nodes_table(run: Run) -> Table:
         row[3] += visit.seconds
         row[4] = max(row[4], visit.seconds)
     batches = {result.path: result for result in run.batches}
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             shown(path, NAME),
             str(visits),
@@ -66,7 +66,9 @@ def _nodes_table(run: Run) -> Table:
         )
         for path, (visits, attempts, failed, seconds, slowest) in islice(sorted(by_path.items()), ROWS * 2)
     ]
-    heads = ("node", "visits", "attempts", "items", "failed visits", "seconds", "slowest")
+    heads: tuple[str, ...] = ("node", "visits", "attempts", "items", "failed visits", "seconds", "slowest")
+    if is_static():
+        heads, rows = heads[:-2], [row[:-2] for row in rows]
     more = f"{len(by_path) - len(rows)} more nodes: .steps has them all" if len(by_path) > len(rows) else ""
     return Table("", heads, rows, frozenset(heads) - {"node", "items"}, more)
 
@@ -78,7 +80,7 @@ def of_batch(result: BatchResult) -> Summary:
     what = "param set" if result.is_of_params else "item"
     facts = [_many(total, what), _counts(counts)] if counts else ["no items"]
     took = [(seconds, i) for i, seconds in enumerate(_seconds(result)) if seconds]
-    if took:
+    if took and not is_static():
         slowest, row = max(took)
         facts.append(f"{duration(sum(seconds for seconds, _ in took))} in all, {duration(slowest)} at most (row {row})")
     notes = [note for path, note in result.run.notes if path == result.path]
@@ -121,6 +123,7 @@ def _rows_table(result: BatchResult, total: int) -> Table:
         )
     heads = ("row", "params", "item", "result", "status", "attempts", "seconds", "error")
     empty = {head for n, head in enumerate(heads) if head in ("params", "error") and not any(r[n] for r in rows)}
+    empty |= {"seconds"} if is_static() else set()
     keep = [n for n, head in enumerate(heads) if head not in empty]
     more = f"{total - len(rows)} more rows: .df has them all" if total > len(rows) else ""
     title = "Rows, failed ones first" if failed and len(failed) < total else "Rows"

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from time import perf_counter as clock
 from typing import Any
 
 from ..core.edited import rebind
@@ -45,7 +44,6 @@ def retry(
     setup = Setup(_Again(run), grace=node.grace, from_start=from_start)
     plans = [batch.plan for batch, _ in chosen]
     exhausted = [batch.exhausted for batch, _ in chosen]
-    began = clock()
     unwatch = watch(run) if watch is not None else None
     try:
         position, visits = _position(run, twin, path, chosen, setup, post=post)
@@ -59,7 +57,7 @@ def retry(
             batch.plan, batch.exhausted = plan, was
             batch.again.clear()
             batch.earlier.clear()
-        run.notes.append((path, _note(chosen, post, clock() - began)))
+        run.notes.append((path, _note(label(node), chosen, post)))
         if unwatch is not None:
             unwatch()
 
@@ -166,12 +164,13 @@ def _check_items(path: str, chosen: list[tuple[Batch, list[int]]]) -> None:
                 ) from None
 
 
-def _note(chosen: list[tuple[Batch, list[int]]], post: bool, seconds: float) -> str:
+def _note(name: str, chosen: list[tuple[Batch, list[int]]], post: bool) -> str:
     rows = [(batch, row) for batch, rows in chosen for row in rows]
     through = sum(
         row < len(batch.results) and (row not in batch.odd or batch.odd[row].status in HAS_RESULT)
         for batch, row in rows
     )
-    what = "post ran again with all results" if post else "post did not run again"
+    what = "post ran again with all results" if post else "post was not run again"
+    rest = f"the nodes after {name} were not" if post else f"nor were the nodes after {name}"
     some = f"{len(rows)} row{'s' * (len(rows) != 1)}"
-    return f"{some} called again in {seconds:.3g} s, {through} came through; {what}; the nodes after it did not"
+    return f"{some} called again, {through} came through; {what}, {rest}"

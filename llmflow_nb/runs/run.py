@@ -41,7 +41,7 @@ class Visit(NamedTuple):
         params: The params that it saw.
         action: What ``post`` returned; None for a visit that failed.
         status: "ok", "fallback", "failed" or "cancelled".
-        attempts: Attempts of ``exec``, over all items.
+        attempts: Attempts of ``exec``, over all items; 0 for a flow, whose nodes have them.
         seconds: From the start of ``prep`` to the end of ``post``; prep_s, exec_s, post_s: of each hook.
         error: The exception that ended it, if one did.
     """
@@ -210,6 +210,7 @@ class Run(Shown):
             passes[walk] += 1
             seconds = finished - start, prepared - start, executed - prepared, finished - executed
             error = self._failures.get(first + step)
+            attempts *= plan.kind in ("node", "batch_node")
             rows.append(
                 Visit(
                     first + step, plan.path, plan.name, passes[walk], params, action, status, attempts, *seconds, error
@@ -228,7 +229,7 @@ class Run(Shown):
         * ``visit`` (Int64): which pass of this node it was on this walk through its flow, from 1;
         * one column for each param, named like it, or ``params.<name>`` where another column has that name;
         * ``action`` (string): what ``post`` returned; ``status`` (string): ok, fallback, failed or cancelled;
-        * ``attempts`` (Int64): attempts of ``exec``, over all items;
+        * ``attempts`` (Int64): attempts of ``exec``, over all items; 0 for a flow, whose nodes have them;
         * ``seconds``, ``prep_s``, ``exec_s``, ``post_s`` (Float64): of the visit, and of each of its hooks;
         * ``error_type``, ``error`` (string): of what ended it.
         """
