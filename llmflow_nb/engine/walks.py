@@ -45,10 +45,7 @@ def _begin_set(frame: Frame, element: Any, now: float) -> None:
         frame.params = frame.base_params
         frame.phase = EXPAND
     else:
-        if element.__class__ is dict:  # as in _merge, but for its call and its slow test
-            frame.params = Params({**frame.base_params, **element} if frame.base_params else element)
-        else:
-            frame.params = _merge(frame, element)
+        frame.params = _merge(frame, element)
         frame.phase = ARRIVE
 
 
@@ -153,7 +150,17 @@ def next_set(position: Position, setup: Setup, now: float) -> bool:
         setup.recorder.make_room()
     if setup.subscribers:
         setup.tell(Event("param_set_started", frame.owner.path, frame.base_params, place, value=element))
-    _begin_set(frame, element, now)
+    if element.__class__ is not dict or frame.owner.expands:
+        _begin_set(frame, element, now)
+    else:  # the same without its call, see `walk_ended`
+        frame.element = element
+        frame.set_open = True
+        frame.set_started = now
+        frame.steps = 0
+        frame.node = frame.start
+        base = frame.base_params
+        frame.params = Params({**base, **element} if base else element)
+        frame.phase = ARRIVE
     return False
 
 

@@ -88,7 +88,7 @@ def _table_html(table: Table) -> str:
     )
     title = f"<caption>{escape(table.title)}</caption>" if table.title else ""
     more = f"<div>{escape(table.more)}</div>" if table.more else ""
-    return f"<table>{title}<thead><tr>{heads}</tr></thead><tbody>\n{rows}\n</tbody></table>{more}"
+    return f'<table class="llmflow-nb-table">{title}<thead><tr>{heads}</tr></thead><tbody>\n{rows}\n</tbody></table>{more}'
 
 
 def to_text(summary: Summary) -> str:

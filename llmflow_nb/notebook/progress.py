@@ -52,7 +52,7 @@ def watcher(progress: Progress) -> Watch | None:
         if _has_kernel():
             view = _Notebook()
         elif asked or _is_terminal():
-            view = _Terminal()
+            view = _Terminal(asked)
         else:
             return None
         return lambda run: _Followed(run, view, 0.0 if asked else FIRST, always=asked).end
@@ -81,7 +81,8 @@ class Line:
         path: The node; name: what to call it; depth: how far it is indented.
         what: "item" or "param set".
         total: How many there are; None where that is not known.
-        done: How many have ended, failures included; failed: how many failed; running: how many are under way.
+        done: How many have come to an end of their own; failed: how many of them failed.
+        cancelled: How many were stopped; running: how many are under way.
         per_second: How many ended in a second, lately; None where that cannot be told.
     """
 
@@ -92,6 +93,7 @@ class Line:
     total: int | None
     done: int
     failed: int
+    cancelled: int
     running: int
     per_second: float | None
 
@@ -107,6 +109,8 @@ class Line:
         facts = [f"{of} {self.what}s"]
         if self.failed:
             facts.append(f"{self.failed:,} failed")
+        if self.cancelled:
+            facts.append(f"{self.cancelled:,} cancelled")
         if going and self.running:
             facts.append(f"{self.running:,} running")
         if going and self.per_second:
@@ -127,38 +131,39 @@ class _Reader:
         self._first: dict[str, tuple[float, int]] = {}
         self._past: dict[str, deque[tuple[float, int]]] = {}
         self._kinds: dict[str, str] = {}
+        self._read = False
         self._began = monotonic()
 
     def lines(self) -> list[Line]:
-        first = self.run.dropped_batches
-        new = self.run.opened_batches[max(0, self._next - first) :]
-        self._next = first + len(self.run.opened_batches[:])
+        dropped = self.run.dropped_batches
+        new = self.run.opened_batches[max(0, self._next - dropped) :]
+        self._next = max(self._next, dropped) + len(new)
         going, self._going = [*self._going, *new], []
         for batch in new:
-            self._ended.setdefault(batch.path, [0, 0, 0])
+            self._ended.setdefault(batch.path, [0, 0, 0, 0])
             self._kinds[batch.path] = batch.plan.kind
-        sums = {path: [*counts, 0, 1] for path, counts in self._ended.items()}  # total, done, failed, running, known
+        sums = {path: [*counts, 0, 1] for path, counts in self._ended.items()}  # as in `_line`
         for batch in going:
             counts = batch.counts()
-            total, failed = batch.rows, counts.get("failed", 0)
-            done = total - counts.get("pending", 0)
-            has_ended = batch.exhausted and not batch.open and done == total and not batch.again
+            failed, cancelled = counts.get("failed", 0), counts.get("cancelled", 0)
+            done = batch.rows - counts.get("pending", 0) - cancelled
+            found = batch.rows, done, failed, cancelled
             row = sums[batch.path]
-            row[0] += total
-            row[1] += done
-            row[2] += failed
-            row[3] += batch.open
-            row[4] &= batch.exhausted or batch.total is not None
-            if has_ended:
-                counted = self._ended[batch.path]
-                self._ended[batch.path] = [n + m for n, m in zip(counted, (total, done, failed), strict=True)]
+            row[:4] = [n + more for n, more in zip(row, found, strict=False)]
+            row[4] += batch.open
+            row[5] &= batch.exhausted or batch.total is not None
+            if batch.exhausted and not batch.open and done == batch.rows and not batch.again:
+                ended = self._ended[batch.path]
+                self._ended[batch.path] = [n + more for n, more in zip(ended, found, strict=True)]
             else:
                 self._going.append(batch)
-        return [self._line(path, *row) for path, row in sorted(sums.items())]
+        lines = [self._line(path, *row) for path, row in sorted(sums.items())]
+        self._read = True
+        return lines
 
-    def _line(self, path: str, total: int, done: int, failed: int, running: int, known: int) -> Line:
+    def _line(self, path: str, total: int, done: int, failed: int, cancelled: int, running: int, known: int) -> Line:
         outer = [other for other in self._ended if path.startswith(f"{other}/")]
-        name = path[len(max(outer, key=len)) + 1 :] if outer else path
+        name = path.removeprefix(f"{max(outer, key=len) if outer else self.run.name}/")
         return Line(
             path,
             shown(name),
@@ -167,6 +172,7 @@ class _Reader:
             total if known else None,
             done,
             failed,
+            cancelled,
             running,
             self._rate(path, done),
         )
@@ -174,7 +180,8 @@ class _Reader:
     def _rate(self, path: str, done: int) -> float | None:
         now = monotonic()
         if path not in self._past:
-            self._first[path] = (now - EVERY if self._past else self._began), (done if self.run.seconds else 0)
+            begun_before = done if self.run.seconds is not None else 0  # of a run that has ended rows are called again
+            self._first[path] = (now - EVERY if self._read else self._began), begun_before
             self._past[path] = deque([self._first[path]])
         past = self._past[path]
         past.append((now, done))
@@ -227,12 +234,18 @@ class _Notebook:
 
 
 class _Terminal:
-    """One line on the standard error: drawn over in a terminal, elsewhere only the last one."""
+    """One line on the standard error: drawn over in a terminal, elsewhere only the last one.
 
-    def __init__(self) -> None:
+    Where nobody asked for it, only of a run with batches: it would be drawn over the prompt of a chat.
+    """
+
+    def __init__(self, asked: bool) -> None:
+        self._asked = asked
         self._width = 0
 
     def draw(self, run: Run, lines: list[Line], *, last: bool) -> None:
+        if not lines and not self._asked:
+            return
         text = one_line(run, lines, going=not last)
         if _is_terminal():
             text = text[: _columns() - 1]

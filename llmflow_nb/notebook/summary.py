@@ -29,10 +29,13 @@ def of_run(run: Run) -> Summary:
         facts.append(f"at {shown(run.where(), NAME)}")
     if run.status == "ok" and run.action is not None:
         facts.append(f"last action {ValueTexts().of(run.action, NAME)}")
+    failed = sum(result.counts.get("failed", 0) for result in run.batches if not result.is_of_params)
+    if failed:
+        facts.append(_many(failed, "failed item"))
     if run.abandoned:
         facts.append(f"{_many(run.abandoned, 'blocking call')} left to end")
     dropped = run.visit_count - len(visits)
-    notes = [_error_line(run.error)] if run.error is not None else []
+    notes = [_error_line(run.error)] if run.error is not None and run.status != "stopped" else []
     if dropped > 0:
         notes.append(f"only the latest {_many(len(visits), 'visit')} are kept; {dropped} before them were counted")
     notes += run.problems
@@ -46,7 +49,12 @@ def of_run(run: Run) -> Summary:
 
 def _nodes_table(run: Run) -> Table:
     by_path: dict[str, list[Any]] = {}
+    first: dict[str, int] = {}  # when a node, or one within it, first ended: flows go before their steps
     for visit in run.visits:
+        path = ""
+        for name in visit.path.split("/"):
+            path += f"{name}/"
+            first.setdefault(path, visit.step)
         row = by_path.setdefault(visit.path, [0, 0, 0, 0.0, 0.0])
         row[0] += 1
         row[1] += visit.attempts
@@ -54,6 +62,7 @@ def _nodes_table(run: Run) -> Table:
         row[3] += visit.seconds
         row[4] = max(row[4], visit.seconds)
     batches = {result.path: result for result in run.batches}
+    in_order = sorted(by_path.items(), key=lambda row: [first[f"{outer}/"] for outer in _outwards(row[0])])
     rows: list[tuple[str, ...]] = [
         (
             shown(path, NAME),
@@ -64,13 +73,19 @@ def _nodes_table(run: Run) -> Table:
             duration(seconds),
             duration(slowest),
         )
-        for path, (visits, attempts, failed, seconds, slowest) in islice(sorted(by_path.items()), ROWS * 2)
+        for path, (visits, attempts, failed, seconds, slowest) in islice(in_order, ROWS * 2)
     ]
     heads: tuple[str, ...] = ("node", "visits", "attempts", "items", "failed visits", "seconds", "slowest")
     if is_static():
         heads, rows = heads[:-2], [row[:-2] for row in rows]
     more = f"{len(by_path) - len(rows)} more nodes: .steps has them all" if len(by_path) > len(rows) else ""
     return Table("", heads, rows, frozenset(heads) - {"node", "items"}, more)
+
+
+def _outwards(path: str) -> Iterable[str]:
+    """The paths of the flows around a node, the outermost first, and its own."""
+    names = path.split("/")
+    return ("/".join(names[: n + 1]) for n in range(len(names)))
 
 
 def of_batch(result: BatchResult) -> Summary:
@@ -103,6 +118,7 @@ def _rows_table(result: BatchResult, total: int) -> Table:
     texts = ValueTexts()
     failed = list(islice(_rows_that_failed(result), ROWS))
     others = (row for row in range(total) if row not in failed)
+    labelled = all(batch.index is not None for _, batch in result._batches)
     rows = []
     for row in [*failed, *islice(others, ROWS - len(failed))]:
         item = result[row]
@@ -111,7 +127,7 @@ def _rows_table(result: BatchResult, total: int) -> Table:
         )
         rows.append(
             (
-                texts.of(item.label, 20),
+                texts.of(item.label if labelled else row, 20),
                 params,
                 texts.of(item.item),
                 "" if item.result is None and item.status not in ("ok", "fallback") else texts.of(item.result),
