@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from html import escape
 from importlib import resources
 
-from ..graph.text import shown
-
 __all__ = ["MAX_HTML", "Summary", "Table", "is_static", "to_html", "to_text"]
 
 MAX_HTML = 200_000
@@ -88,7 +86,9 @@ def _table_html(table: Table) -> str:
     )
     title = f"<caption>{escape(table.title)}</caption>" if table.title else ""
     more = f"<div>{escape(table.more)}</div>" if table.more else ""
-    return f'<table class="llmflow-nb-table">{title}<thead><tr>{heads}</tr></thead><tbody>\n{rows}\n</tbody></table>{more}'
+    return (
+        f'<table class="llmflow-nb-table">{title}<thead><tr>{heads}</tr></thead><tbody>\n{rows}\n</tbody></table>{more}'
+    )
 
 
 def to_text(summary: Summary) -> str:
@@ -102,7 +102,7 @@ def to_text(summary: Summary) -> str:
 
 
 def _table_lines(table: Table) -> list[str]:
-    rows = [list(table.heads), *([shown(text, 60) if text else "" for text in row] for row in table.rows)]
+    rows = [list(table.heads), *([f"{text[:59]}…" if len(text) > 60 else text for text in row] for row in table.rows)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  "

@@ -17,6 +17,8 @@ ROWS = 10
 KINDS = 5
 NOTES = 8
 NAME = 80
+INDENT = "\u2003"
+"""A space that HTML does not take away."""
 
 
 def of_run(run: Run) -> Summary:
@@ -26,7 +28,7 @@ def of_run(run: Run) -> Summary:
     if run.seconds is not None and not is_static():
         facts.append(duration(run.seconds))
     if run.status == "running" and run.where():
-        facts.append(f"at {shown(run.where(), NAME)}")
+        facts.append(f"at {_from_the_right(run.where())}")
     if run.status == "ok" and run.action is not None:
         facts.append(f"last action {ValueTexts().of(run.action, NAME)}")
     failed = sum(result.counts.get("failed", 0) for result in run.batches if not result.is_of_params)
@@ -41,7 +43,7 @@ def of_run(run: Run) -> Summary:
     notes += run.problems
     notes += [f"{path}: {note}" for path, note in run.notes]
     tables = [_nodes_table(run)]
-    errors = Counter((shown(path, NAME), *_kind_of_error(error)) for path, _, error in run.failures)
+    errors = Counter((_from_the_right(path), *_kind_of_error(error)) for path, _, error in run.failures)
     if errors:
         tables.append(_errors_table(("node",), errors))
     return Summary(shown(run.name, NAME), run.status, facts, _first_notes(notes), tables)
@@ -65,9 +67,9 @@ def _nodes_table(run: Run) -> Table:
     in_order = sorted(by_path.items(), key=lambda row: [first[f"{outer}/"] for outer in _outwards(row[0])])
     rows: list[tuple[str, ...]] = [
         (
-            shown(path, NAME),
+            INDENT * path.count("/") + shown(path.rpartition("/")[2], NAME),
             str(visits),
-            str(attempts),
+            str(attempts) if attempts else "",
             _counts(batches[path].counts) if path in batches else "",
             str(failed) if failed else "",
             duration(seconds),
@@ -80,6 +82,12 @@ def _nodes_table(run: Run) -> Table:
         heads, rows = heads[:-2], [row[:-2] for row in rows]
     more = f"{len(by_path) - len(rows)} more nodes: .steps has them all" if len(by_path) > len(rows) else ""
     return Table("", heads, rows, frozenset(heads) - {"node", "items"}, more)
+
+
+def _from_the_right(path: str) -> str:
+    """A path, cut so that its end is there."""
+    text = shown(path, 4 * NAME)
+    return text if len(text) <= NAME else f"…{text[1 - NAME :]}"
 
 
 def _outwards(path: str) -> Iterable[str]:
@@ -111,7 +119,7 @@ def of_batch(result: BatchResult) -> Summary:
         tables.append(_errors_table((), errors))
     if total:
         tables.append(_rows_table(result, total))
-    return Summary(shown(result.path, NAME), state, facts, _first_notes(notes), tables)
+    return Summary(_from_the_right(result.path), state, facts, _first_notes(notes), tables)
 
 
 def _rows_table(result: BatchResult, total: int) -> Table:
