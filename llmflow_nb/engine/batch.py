@@ -238,12 +238,17 @@ class Batch:
     def call_again(self, positions: list[int]) -> None:
         """Have these items called once more. One that was not yet read is read, with those before it."""
         for position in positions:
-            while position >= self.taken:
-                self.take(next(self.source))
-                self.odd[self.taken - 1] = Outcome("pending", 0)
-        for position in positions:
+            while position >= self.taken and not self.exhausted:
+                try:
+                    self.take(next(self.source))
+                except StopIteration:  # there were fewer than its length had said
+                    self.exhausted = True
+                    self.total = self.taken
+                else:
+                    self.odd[self.taken - 1] = Outcome("pending", 0)
+        for position in [position for position in positions if position < self.taken]:
             self.earlier[position] = (self.odd.get(position) or Outcome("ok", 1), self.seconds[position])
-        self.again.extend(positions)
+            self.again.append(position)
 
     def stop_reading(self) -> None:
         """Let a generator that is not read to its end run its clean-up now."""

@@ -72,9 +72,9 @@ def _unwind(position: Position, setup: Setup, error: BaseException) -> bool:
 
 
 def _held(position: Position) -> list[Frame] | None:
-    """The frames as they are, for a param set that is to be gone on with; None where there is none around."""
+    """The frames as they are, for a param set that is to be gone on with; None where no place is to be kept."""
     frames = position.frames
-    if frames[0].owner is None and all(frame.sets is None for frame in frames):
+    if frames[0].owner is None and all(f.sets is None or len(f.sets.kept) >= MOST_KEPT for f in frames):
         return None
     position.held = [frame.same() for frame in frames]
     position.seen = dict(position.shared) if isinstance(position.shared, dict) else None

@@ -629,7 +629,7 @@ class Scheduler:
 
     def _settle(self, call: Call, status: str, value: Any, error: BaseException | None) -> None:
         """Enter what came of a call, and let its strand go on."""
-        if status == "failed" and error is not None and not self._keeps(call.batch):
+        if status == "failed" and error is not None:
             note_where(self.setup, error, call.plan.path, call.where())
         self._enter(call, status, value, error)
         self._one_done(call.strand, error if status == "failed" else None, call.plan.path)

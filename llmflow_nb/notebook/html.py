@@ -40,7 +40,7 @@ class Summary:
 
     Attributes:
         title: What it is.
-        state: One word for how it went; a class of the style sheet has its colour.
+        state: A word or two for how it went.
         facts: What there is to say in a line.
         notes: Lines that need attention, each of its own.
         tables: Tables below, in order.
@@ -59,8 +59,7 @@ def to_html(summary: Summary) -> str:
     parts = [
         f"<style>{style_sheet()}</style>",
         '<div class="llmflow-nb">',
-        f'<div><strong>{escape(summary.title)}</strong> <span class="llmflow-nb-{escape(summary.state)}">'
-        f"{escape(summary.state)}</span> {facts}</div>",
+        f"<div><strong>{escape(summary.title)}</strong> {state(summary.state)} {facts}</div>",
         *(f'<div class="llmflow-nb-note">{escape(note)}</div>' for note in summary.notes),
     ]
     size = sum(map(len, parts))
@@ -72,6 +71,14 @@ def to_html(summary: Summary) -> str:
             break
         parts.append(html)
     return "\n".join([*parts, "</div>"])
+
+
+def state(word: str, *, is_bad: bool | None = None) -> str:
+    """Return the word for how something went, in its colour. By default only "ok" and "running" are good."""
+    if is_bad is None:
+        is_bad = word not in ("ok", "running")
+    colour = "bad" if is_bad else "good" if word == "ok" else "going"
+    return f'<span class="llmflow-nb-{colour}">{escape(word)}</span>'
 
 
 def _table_html(table: Table) -> str:

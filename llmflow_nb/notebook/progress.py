@@ -21,7 +21,7 @@ from ..core.errors import SettingError, warn
 from ..engine.batch import Batch
 from ..graph.text import shown
 from ..runs.run import Run, Watch
-from .html import is_static, style_sheet
+from .html import is_static, state, style_sheet
 from .summary import duration
 
 __all__ = ["Progress", "bundle_of", "show_live", "watcher"]
@@ -300,13 +300,12 @@ def bundle_of(run: Run) -> dict[str, str]:
 
 def _status(run: Run, going: bool) -> str:
     """One word. Rows of a run that has ended may be called again, and then it is going once more."""
-    return "running" if going else run.status
+    return run.status if not going else "running" if run.seconds is None else "calling rows again"
 
 
 def _html(run: Run, lines: list[Line], going: bool) -> str:
-    status = _status(run, going)
-    colour = "failed" if status == "ok" and any(line.failed for line in lines) else status
-    head = f'<strong>{escape(shown(run.name))}</strong> <span class="llmflow-nb-{colour}">{status}</span>'
+    word = state(_status(run, going), is_bad=not going and run.status != "ok")
+    head = f"<strong>{escape(shown(run.name))}</strong> {word}"
     rows = [f"<div>{head} {escape(' · '.join(_head(run, going)))}</div>"]
     for line in lines[:MOST_LINES]:
         facts = escape(" · ".join(line.facts(going=going)))

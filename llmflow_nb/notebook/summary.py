@@ -78,8 +78,7 @@ def _nodes_table(run: Run) -> Table:
         for path, (visits, attempts, failed, seconds, slowest) in islice(in_order, ROWS * 2)
     ]
     heads: tuple[str, ...] = ("node", "visits", "attempts", "items", "failed visits", "seconds", "slowest")
-    if is_static():
-        heads, rows = heads[:-2], [row[:-2] for row in rows]
+    heads, rows = _without(heads, rows, {"seconds", "slowest"} if is_static() else set(), {"items", "failed visits"})
     more = f"{len(by_path) - len(rows)} more nodes: .steps has them all" if len(by_path) > len(rows) else ""
     return Table("", heads, rows, frozenset(heads) - {"node", "items"}, more)
 
@@ -107,7 +106,7 @@ def of_batch(result: BatchResult) -> Summary:
         slowest, row = max(took)
         facts.append(f"{duration(sum(seconds for seconds, _ in took))} in all, {duration(slowest)} at most (row {row})")
     notes = [note for path, note in result.run.notes if path == result.path]
-    state = "running" if result.run.status == "running" else "ok" if not _lacking(counts) else "incomplete"
+    state = "running" if result.run.status == "running" else _state(counts)
     tables = []
     errors = Counter(
         _kind_of_error(outcome.error)
@@ -125,10 +124,12 @@ def of_batch(result: BatchResult) -> Summary:
 def _rows_table(result: BatchResult, total: int) -> Table:
     texts = ValueTexts()
     failed = list(islice(_rows_that_failed(result), ROWS))
-    others = (row for row in range(total) if row not in failed)
+    again = list(islice((row for row in result.called_again if row not in failed), ROWS - len(failed)))
+    first = [*failed, *again]
+    others = (row for row in range(total) if row not in first)
     labelled = all(batch.index is not None for _, batch in result._batches)
-    rows = []
-    for row in [*failed, *islice(others, ROWS - len(failed))]:
+    rows: list[tuple[str, ...]] = []
+    for row in [*first, *islice(others, ROWS - len(first))]:
         item = result[row]
         params = ", ".join(
             f"{texts.of(key, 30)}={texts.of(value, 40)}" for key, value in islice(item.params.items(), 3)
@@ -145,14 +146,21 @@ def _rows_table(result: BatchResult, total: int) -> Table:
                 _error_line(item.error) if item.error is not None else "",
             )
         )
-    heads = ("row", "params", "item", "result", "status", "attempts", "seconds", "error")
-    empty = {head for n, head in enumerate(heads) if head in ("params", "error") and not any(r[n] for r in rows)}
-    empty |= {"seconds"} if is_static() else set()
-    keep = [n for n, head in enumerate(heads) if head not in empty]
+    heads: tuple[str, ...] = ("row", "params", "item", "result", "status", "attempts", "seconds", "error")
     more = f"{total - len(rows)} more rows: .df has them all" if total > len(rows) else ""
-    title = "Rows, failed ones first" if failed and len(failed) < total else "Rows"
-    rows_kept = [tuple(row[n] for n in keep) for row in rows]
-    return Table(title, [heads[n] for n in keep], rows_kept, frozenset(("attempts", "seconds")), more)
+    which = " and ".join(["failed"] * bool(failed) + ["called again"] * bool(again))
+    title = f"Rows, those {which} first" if which and len(first) < total else "Rows"
+    heads, rows = _without(heads, rows, {"seconds"} if is_static() else set(), {"params", "error"})
+    return Table(title, heads, rows, frozenset(("attempts", "seconds")), more)
+
+
+def _without(
+    heads: tuple[str, ...], rows: list[tuple[str, ...]], never: set[str], not_empty: set[str]
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Leave columns out: some in any case, some where they are empty."""
+    left_out = never | {head for n, head in enumerate(heads) if head in not_empty and not any(row[n] for row in rows)}
+    keep = [n for n, head in enumerate(heads) if head not in left_out]
+    return tuple(heads[n] for n in keep), [tuple(row[n] for n in keep) for row in rows]
 
 
 def _rows_that_failed(result: BatchResult) -> Iterable[int]:
@@ -209,8 +217,12 @@ def _counts(counts: dict[str, int]) -> str:
     return ", ".join(f"{n} {status}" for status, n in counts.items())
 
 
-def _lacking(counts: dict[str, int]) -> bool:
-    return any(counts.get(status) for status in ("failed", "cancelled", "pending"))
+def _state(counts: dict[str, int]) -> str:
+    if counts.get("cancelled") or counts.get("pending"):
+        return "incomplete"
+    if not counts.get("failed"):
+        return "ok"
+    return "some failed" if counts.get("ok") or counts.get("fallback") else "all failed"
 
 
 def _many(n: int, what: str) -> str:

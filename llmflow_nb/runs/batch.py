@@ -2,15 +2,14 @@
 
 from collections.abc import Iterator
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from ..core.doors import Shown, watcher_for
-from ..core.errors import RowError, RunStateError
+from ..core.errors import RunStateError
 from ..engine.batch import HAS_RESULT, PENDING, Batch
 from ..engine.resume import without_result
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
     from pathlib import Path
 
     import pandas as pd
@@ -62,6 +61,7 @@ class BatchResult(Shown):
         run: The run that it is a part of.
         path: The node, from the outermost flow down. With ".exec" at its end: the elements that the ``exec`` of this
             batch flow returned.
+        called_again: The rows that the latest `retry` of this object called.
     """
 
     _shown_as = "batch"
@@ -71,6 +71,7 @@ class BatchResult(Shown):
         self.run = run
         self.path = path
         self._batches = batches
+        self.called_again: list[int] = []
 
     def __len__(self) -> int:
         """Return how many items there are, as far as that is known."""
@@ -82,13 +83,22 @@ class BatchResult(Shown):
             for position in range(batch.rows):
                 yield _item(batch, position)
 
-    def __getitem__(self, row: int) -> Item:
+    @overload
+    def __getitem__(self, row: int) -> Item: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[Item]: ...
+    def __getitem__(self, row: int | slice) -> Item | list[Item]:
         """Return the item in this row, counted from 0 over all visits; from the end where it is negative.
 
         Raises:
             IndexError: There is no such row.
+            TypeError: A label, or the name of a column: those are for the table, ``.df``.
         """
-        batch, position = self._at(row)
+        if isinstance(row, slice):
+            return [self[n] for n in range(len(self))[row]]
+        if not hasattr(row, "__index__"):
+            raise TypeError(f"rows are counted from 0, and {row!r} is no number; for labels and columns use .df.loc.")
+        batch, position = self._at(row.__index__())
         return _item(batch, position)
 
     def __repr__(self) -> str:
@@ -139,6 +149,9 @@ class BatchResult(Shown):
         Of a batch flow, a row is a param set: the params around it and its own are columns, then ``visit``,
         ``position``, ``result`` (of the last node's ``exec``), ``action`` (the last one), ``status``, ``failed_at``
         (the path of the node), ``attempts`` (walks), ``seconds``, ``error_type``, ``error``.
+
+        `expand` shows what is inside of dicts. Columns of one kind save as parquet; a nullable string comes back from
+        there as another string dtype of pandas.
         """
         from .tables import batch_table
 
@@ -177,11 +190,14 @@ class BatchResult(Shown):
 
         return expanded(self.df)
 
-    def to_csv(self, path: "str | Path", *, overwrite: bool = False, escape_formulas: bool = True) -> "Path":
+    def to_csv(
+        self, path: "str | Path", *, expand: bool = False, overwrite: bool = False, escape_formulas: bool = True
+    ) -> "Path":
         """Write ``df`` as a CSV file, and return its path. ``df.to_csv`` is pandas' own, without these precautions.
 
         Args:
             path: The file, in a folder that is there. Its name has letters, digits, "." "_" and "-", at most 100.
+            expand: Write the table of `expand` instead.
             overwrite: Whether a file that is there already is replaced.
             escape_formulas: Put a ``'`` before texts that a spreadsheet would take for a formula: those that begin with
                 ``= + - @``, a tab or a carriage return. Numbers stay as they are.
@@ -191,7 +207,8 @@ class BatchResult(Shown):
         """
         from .export import write_csv
 
-        return write_csv(self.df, path, overwrite=overwrite, escape_formulas=escape_formulas)
+        table = self.expand() if expand else self.df
+        return write_csv(table, path, overwrite=overwrite, escape_formulas=escape_formulas)
 
     # ---- calling rows again ------------------------------------------------------------------------------------------
 
@@ -223,9 +240,11 @@ class BatchResult(Shown):
         values under the same keys as then. Else, since another param set may have written there, it begins anew.
 
         Args:
-            rows: Labels of ``df``, or a part of ``df`` itself: ``result.retry(df[df["seconds"] > 10])``. Default: every
-                row without a result, also those that an interrupt or a failure left pending.
-            post: Whether to run the node's ``post`` once more, with all results. The nodes after it are not run.
+            rows: Labels of ``df``, a mask over it, or a part of it: ``result.retry(df[df["seconds"] > 10])``. Default:
+                every row without a result, also those that an interrupt or a failure left pending.
+            post: Whether to run the node's ``post`` once more, with all results, for each visit with such rows (for
+                every visit where there are none). The nodes after it are not run. With ``on_error="raise"``, ``post``
+                is not run while a row of the visit has no result.
             from_start: Of param sets: True walks them from their beginning, False goes on where they failed wherever
                 that place was kept, whatever ``shared`` holds. None: as said above.
             progress: As for `Node.run`.
@@ -234,7 +253,7 @@ class BatchResult(Shown):
 
         Raises:
             RunStateError: The run has not ended.
-            RowError: There is no such row, or its item was not kept.
+            RowError: There is no such row, a label names several, or an item was not kept.
             SettingError: The node has no such setting or attribute, or the value makes no sense.
             Exception: What ``post`` raised.
         """
@@ -244,7 +263,9 @@ class BatchResult(Shown):
                 chosen += [start + place for place in without_result(batch)]
                 start += batch.rows
         else:
-            chosen = self._rows_of(rows)
+            from .tables import rows_of
+
+            chosen = rows_of(self.df, self.path, rows)
         return self._retry(chosen, post=post, from_start=from_start, progress=progress, overrides=overrides)
 
     def _retry(
@@ -256,6 +277,9 @@ class BatchResult(Shown):
             raise RunStateError(f"the run of {self.run.name} is still going; wait for it, or stop it, and then retry.")
         places = [self._at(row) for row in rows]
         chosen = [(batch, [place for _, place in group]) for batch, group in groupby(places, key=lambda at: at[0])]
+        if not chosen:  # there may still be a post to run
+            chosen = [(batch, []) for _, batch in self._batches]
+        self.called_again = rows
         retry(self.run, self.path, chosen, overrides, post=post, from_start=from_start, watch=watcher_for(progress))
         return self
 
@@ -267,32 +291,6 @@ class BatchResult(Shown):
                 return batch, place
             place -= batch.rows
         raise IndexError(f"{self.path} has {len(self)} rows; there is no row {row}.")
-
-    def _rows_of(self, rows: Any) -> list[int]:
-        """Return the rows of some labels, of a part of ``df``, or of a mask over it."""
-        from .tables import labels_of, labels_within
-
-        labels = labels_of(self._batches)
-        if labels_within(rows) is not None:
-            wanted = labels_within(rows)
-        elif _is_label(rows, labels):
-            wanted = [rows]
-        else:
-            wanted = list(rows) if hasattr(rows, "__iter__") else [rows]
-        by_label: dict[Hashable, list[int]] = {}
-        for row, label in enumerate(labels):
-            by_label.setdefault(label, []).append(row)
-        missing = [label for label in wanted or () if label not in by_label]
-        if missing:
-            raise RowError(f"{self.path} has no row {missing[0]!r}; rows are named by the labels of .df.")
-        return sorted({row for label in wanted or () for row in by_label[label]})
-
-
-def _is_label(value: Any, labels: list[Any]) -> bool:
-    try:
-        return value in set(labels)
-    except TypeError:  # a list: it cannot be hashed
-        return False
 
 
 def _item(batch: Batch, position: int) -> Item:

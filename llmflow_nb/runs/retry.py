@@ -1,5 +1,6 @@
 """Calls rows of a batch again, in the record of the run that they are from."""
 
+import copy
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
@@ -13,7 +14,7 @@ from ..engine.batch import HAS_RESULT, Batch
 from ..engine.drivers.sync import drive
 from ..engine.plan import Plan, Setup
 from ..engine.position import WORKING, Position
-from ..engine.resume import at_work
+from ..engine.resume import at_work, without_result
 from .run import Run, Watch
 
 __all__ = ["retry"]
@@ -34,47 +35,48 @@ def retry(
 ) -> None:
     """Call some rows of one node again, and fill them in place. See `BatchResult.retry`."""
     __tracebackhide__ = True
-    if not chosen:
-        run.notes.append((path, "no row to be called again"))
-        return
-    _check_items(path, chosen)
     node = chosen[0][0].plan.node
+    _check_items(path, chosen)
     rebind(node)
     twin = _with(node, overrides)
     setup = Setup(_Again(run), grace=node.grace, from_start=from_start)
-    plans = [batch.plan for batch, _ in chosen]
-    exhausted = [batch.exhausted for batch, _ in chosen]
+    before = [(batch, batch.plan, batch.exhausted) for batch, _ in chosen]
+    ready: list[tuple[Batch, list[int]]] = []
     unwatch = watch(run) if watch is not None else None
     try:
-        position, visits = _position(run, twin, path, chosen, setup, post=post)
-        with suppress(AllFailedError):  # not one came through; the rows say so
-            drive(position, setup, AFTER_EXEC)
-        for outcome in visits.odd.values():
-            if outcome.error is not None and not isinstance(outcome.error, AllFailedError):
-                raise outcome.error
+        _visit_again(run, twin, [(batch, rows) for batch, rows in chosen if rows], setup, post=False)
+        if post:
+            # Where failures are raised, post has never seen a row without a result, and does not now.
+            keeps = before[0][1].on_error == "keep"
+            ready = [(batch, []) for batch, _ in chosen if not (batch.all_failed if keeps else without_result(batch))]
+            _visit_again(run, twin, ready, setup, post=True)
     finally:
-        for (batch, _), plan, was in zip(chosen, plans, exhausted, strict=True):
-            batch.plan, batch.exhausted = plan, was
+        for batch, plan, exhausted in before:
+            batch.plan, batch.exhausted = plan, exhausted
             batch.again.clear()
             batch.earlier.clear()
-        run.notes.append((path, _note(label(node), chosen, post)))
+        run.notes.append((path, _note(label(node), chosen, len(ready) if post else None)))
         if unwatch is not None:
             unwatch()
 
 
-def _position(
-    run: Run, node: Any, path: str, chosen: list[tuple[Batch, list[int]]], setup: Setup, *, post: bool
-) -> tuple[Position, Batch]:
-    """Where a walk stands whose param sets are the visits to take up, each at work on its rows.
+def _visit_again(run: Run, node: Any, chosen: list[tuple[Batch, list[int]]], setup: Setup, *, post: bool) -> None:
+    """Take some visits of a node up again, each at work on its rows, as the param sets of a walk around them.
 
     ``max_concurrency`` bounds the calls of all of them together: it is shared out between visits and rows.
     """
+    __tracebackhide__ = True
+    if not chosen:
+        return
     root = _Visits(name=label(node), on_error="keep")
-    limit = Plan(node, label(node), path, setup).limit
+    limit = node.max_concurrency
     root.max_concurrency = None if limit is None else min(limit, len(chosen))
+    node = copy.copy(node)
     node.__dict__["max_concurrency"] = None if limit is None else max(1, limit // len(chosen))
     position = Position.at_start(root, run.shared, setup)
     frame = position.frames[0]
+    hidden = setup.recorder.hidden  # type: ignore[attr-defined]
+    hidden.add(frame.plan)
     visits = Batch(frame.plan, {}, chosen)
     visits.actions = []
     visits.total = len(chosen)
@@ -82,15 +84,18 @@ def _position(
         there = at_work(node, batch, rows, run.shared, setup)
         plan = there.frames[0].plan
         plan.has_post = plan.has_post and post
-        setup.recorder.hidden.add(plan)  # type: ignore[attr-defined]
+        hidden.add(plan)
         batch.plan, batch.exhausted = plan, True  # nothing more is read of the input
         visits.kept[visits.take((batch, rows))] = there
     visits.again.extend(range(len(chosen)))
     visits.exhausted = True
     frame.work = visits
     frame.phase = WORKING
-    setup.recorder.hidden.add(frame.plan)  # type: ignore[attr-defined]
-    return position, visits
+    with suppress(AllFailedError):  # not one came through; the rows say so
+        drive(position, setup, AFTER_EXEC)
+    for outcome in visits.odd.values():
+        if outcome.error is not None and not isinstance(outcome.error, AllFailedError):
+            raise outcome.error
 
 
 class _Visits(BatchFlow):
@@ -164,13 +169,21 @@ def _check_items(path: str, chosen: list[tuple[Batch, list[int]]]) -> None:
                 ) from None
 
 
-def _note(name: str, chosen: list[tuple[Batch, list[int]]], post: bool) -> str:
+def _note(name: str, chosen: list[tuple[Batch, list[int]]], posts: int | None) -> str:
+    """What was done, in a line. ``posts``: how many visits had their ``post`` run; None where nobody asked for it."""
     rows = [(batch, row) for batch, rows in chosen for row in rows]
     through = sum(
         row < len(batch.results) and (row not in batch.odd or batch.odd[row].status in HAS_RESULT)
         for batch, row in rows
     )
-    what = "post ran again with all results" if post else "post was not run again"
-    rest = f"the nodes after {name} were not" if post else f"nor were the nodes after {name}"
-    some = f"{len(rows)} row{'s' * (len(rows) != 1)}"
-    return f"{some} called again, {through} came through; {what}, {rest}"
+    told = [f"{len(rows)} row{'s' * (len(rows) != 1)} called again"]
+    if rows:
+        told[0] += f", {through} came through"
+    if posts is None:
+        told.append(f"post was not run again, nor were the nodes after {name}")
+    elif posts:
+        times = "" if len(chosen) == 1 else f" for {posts} of {len(chosen)} visits"
+        told.append(f"post ran again{times} with all results, the nodes after {name} did not")
+    else:
+        told.append("post was not run again, since there are rows without a result")
+    return "; ".join(told)

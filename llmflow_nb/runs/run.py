@@ -164,7 +164,7 @@ class Run(Shown):
         counts += [(n, what) for n, what in ((failed, "failed item"), (len(self.problems), "problem")) if n]
         parts = [f"{n} {what}{'s' * (n != 1)}" for n, what in counts]
         if self.seconds is not None:
-            parts.append(f"{self.seconds:.3g} s")
+            parts.append(f"{self.seconds:.3f} s")
         return f"<Run {self.status}: {', '.join(parts)}>"
 
     @property

@@ -6,10 +6,11 @@ from typing import Any
 
 import pandas as pd
 
+from ..core.errors import RowError
 from ..engine.batch import PENDING, Batch
 from .run import Visit
 
-__all__ = ["batch_table", "errors_table", "exceptions", "expanded", "labels_of", "labels_within", "steps_table"]
+__all__ = ["batch_table", "errors_table", "exceptions", "expanded", "rows_of", "steps_table"]
 
 Batches = list[tuple[int, Batch]]
 
@@ -91,8 +92,10 @@ def batch_table(batches: Batches, *, of_params: bool) -> pd.DataFrame:
         own["error"] += errors
         what = "param set" if of_params else "item"
         where += [
-            "" if error is None else _where(failed or batch.path, what, position, batch.total, tries)
-            for position, (error, failed, tries) in enumerate(zip(errors, failed_at, attempts, strict=True))
+            "" if error is None else _where(failed or batch.path, what, position, batch.total, tries - (how == "ok"))
+            for position, (error, failed, tries, how) in enumerate(
+                zip(errors, failed_at, attempts, status, strict=True)
+            )
         ]
     own["error_type"], own["error"] = _errors(zip(own["error"], where, strict=True))
     if of_params:
@@ -119,18 +122,52 @@ def exceptions(batches: Batches) -> "pd.Series[Any]":
     return pd.Series(found, index=_index(batches).take(rows), name="exception", dtype=object)
 
 
-def labels_of(batches: Batches) -> list[Any]:
-    """The labels of `BatchResult.df`."""
-    return list(_index(batches))
+def rows_of(df: pd.DataFrame, path: str, chosen: Any) -> list[int]:
+    """The rows of a table, counted from 0, that a part of it, a mask over it, or labels stand for.
+
+    Raises:
+        RowError: There is no such row, or a label names several.
+    """
+    if isinstance(chosen, pd.Series) and pd.api.types.is_bool_dtype(chosen):
+        if not chosen.index.equals(df.index):
+            raise RowError(f"{path}: a mask must be over .df, with a value for each of its {len(df)} rows.")
+        return [row for row, is_chosen in enumerate(chosen.fillna(False)) if is_chosen]
+    if isinstance(chosen, pd.DataFrame):
+        names = list(df.columns)
+        same = [name for name in names[: names.index("position") + 1] if name in chosen.columns]
+        return _rows_by(_keys(df, same), _keys(chosen, same), path, 'with its columns "visit" and "position"')
+    if isinstance(chosen, str | bytes) or not hasattr(chosen, "__iter__") or _is_label(df.index, chosen):
+        chosen = [chosen]
+    return _rows_by(list(df.index), list(chosen), path, "of .df itself, such as .df[mask]")
 
 
-def labels_within(rows: Any) -> list[Any] | None:
-    """The labels that a part of a table, or a mask over it, stands for; None where it is neither."""
-    if isinstance(rows, pd.DataFrame):
-        return list(rows.index)
-    if isinstance(rows, pd.Series):
-        return list(rows.index[rows.fillna(False).astype(bool)]) if pd.api.types.is_bool_dtype(rows) else list(rows)
-    return None
+def _is_label(index: pd.Index, value: Any) -> bool:
+    return isinstance(value, tuple) and isinstance(index, pd.MultiIndex)
+
+
+def _keys(df: pd.DataFrame, columns: list[str]) -> list[Any]:
+    """What tells the rows of a table apart: the label, the params, the visit, the position."""
+    return list(zip(df.index, *(df[name].map(_hashable) for name in columns), strict=True))
+
+
+def _hashable(value: Any) -> Any:
+    try:
+        hash(value)
+    except TypeError:
+        return id(value)
+    return value
+
+
+def _rows_by(keys: list[Any], wanted: list[Any], path: str, better: str) -> list[int]:
+    rows: dict[Any, list[int]] = {}
+    for row, key in enumerate(keys):
+        rows.setdefault(key, []).append(row)
+    for key in wanted:
+        found = rows.get(_hashable(key), [])
+        if len(found) != 1:
+            many = f"{len(found)} rows" if found else "no row"
+            raise RowError(f"{path} has {many} {key!r}; give labels that name one row each, or a part {better}.")
+    return sorted({rows[key][0] for key in wanted})
 
 
 def expanded(df: pd.DataFrame) -> pd.DataFrame:
