@@ -70,10 +70,7 @@ def lines_of(node: GraphNode, cluster: GraphCluster | None) -> list[str]:
     """Return what to write on a node: its name, and in the lines below it what else there is to say of it."""
     notes = [shown(note) for note in node.notes]
     if cluster is not None and not cluster.members:
-        if cluster.repeats is not None:
-            notes.append("contains itself")
-        else:
-            notes.append("steps not shown" if cluster.is_closed else "no start node")
+        notes.append(cluster.why_empty)
     lines = [shown(node.name)]
     for note in notes:
         if len(lines) == 1 or len(lines[-1]) + len(note) > LINE_LENGTH:

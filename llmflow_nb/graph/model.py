@@ -103,6 +103,15 @@ class GraphCluster:
     repeats: str | None = None
     is_closed: bool = False
 
+    @property
+    def why_empty(self) -> str:
+        """Why there are no members, in words; "" where there are some."""
+        if self.members:
+            return ""
+        if self.repeats is not None:
+            return "contains itself"
+        return "steps not shown" if self.is_closed else "no start node"
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class GraphModel:

@@ -50,10 +50,8 @@ def _line(node: GraphNode, cluster: GraphCluster | None, names: dict[str, str]) 
     if cluster is not None:
         if cluster.start is not None:
             parts.append(f"starts at {names[cluster.start]}")
-        elif cluster.repeats is not None:
-            parts.append("contains itself: this cannot run")
         else:
-            parts.append("steps not shown" if cluster.is_closed else "no start node")
+            parts.append(cluster.why_empty + (": this cannot run" if cluster.repeats is not None else ""))
     return ", ".join(parts)
 
 

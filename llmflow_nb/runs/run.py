@@ -312,12 +312,14 @@ class Run(Shown):
         Raises:
             RunStateError: The run has not ended.
         """
-        told: set[int] = set()  # the errors of rows that a row further out has taken care of
+        told: set[int] = set()  # the errors of rows that a row further out takes care of
+        chosen = []
         for result in self.batches:
             failed = [(row, item.error) for row, item in enumerate(result) if item.status == "failed"]
-            rows = [row for row, error in failed if id(error) not in told]
+            chosen.append((result, [row for row, error in failed if id(error) not in told]))
             for _, error in failed:
                 told |= {id(error), id(getattr(error, "__cause__", None))}
+        for result, rows in chosen:  # all chosen by now: what fails again has another error
             if rows:
                 result._retry(rows, post=False, from_start=from_start, progress=progress, overrides={})
         return self

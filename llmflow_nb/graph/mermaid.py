@@ -1,0 +1,69 @@
+"""The graph in the language of Mermaid (https://mermaid.js.org/syntax/flowchart.html): text for READMEs and wikis.
+
+As in DOT, ids are made here and every text is quoted. Mermaid reads labels as HTML and Markdown, so whatever could be
+either becomes a character code.
+"""
+
+import re
+
+from .model import GraphCluster, GraphModel, GraphNode
+from .text import shown
+
+__all__ = ["mermaid_of"]
+
+# What is not a letter, a digit, a space or plain punctuation could mean something: in Mermaid, in HTML, in Markdown.
+_NOT_PLAIN = re.compile(r"[^\w ,.:;!?/+=()\[\]…-]", re.UNICODE)
+
+_SHAPES = {
+    "node": ("(", ")"),
+    "batch_node": ("[[", "]]"),
+    "flow": ("[", "]"),
+    "batch_flow": ("[[", "]]"),
+}
+
+
+def mermaid_of(model: GraphModel) -> str:
+    """Return the text of a flowchart: the same text for the same model."""
+    ids = {node.id: f"n{i}" for i, node in enumerate(model.nodes)}
+    clusters = {cluster.id: cluster for cluster in model.clusters}
+    lines = ["flowchart TB"]
+    around: list[str] = []
+    for node, depth in model.walk():
+        while len(around) > depth:
+            around.pop()
+            lines.append("  " * (len(around) + 1) + "end")
+        cluster = clusters.get(node.id)
+        indent = "  " * (depth + 1)
+        label = quoted(", ".join(_words(node, cluster)))
+        if cluster is None or not cluster.members:
+            left, right = _SHAPES[node.kind]
+            lines.append(f"{indent}{ids[node.id]}{left}{label}{right}")
+        else:
+            id = ids[node.id]
+            lines.append(f"{indent}subgraph {id} [{label}]")
+            lines.append(f"{indent}  s{id}(( )) --> {ids[cluster.start or '']}")
+            around.append(id)
+    while around:
+        around.pop()
+        lines.append("  " * (len(around) + 1) + "end")
+    for edge in model.edges:
+        arrow = "-.->" if edge.is_back else "-->"
+        label = "" if edge.action == "default" else f"|{quoted(shown(edge.action))}|"
+        lines.append(f"  {ids[edge.source]} {arrow}{label} {ids[edge.target]}")
+    return "\n".join(lines) + "\n"
+
+
+def _words(node: GraphNode, cluster: GraphCluster | None) -> list[str]:
+    words = [shown(node.name), *(shown(note) for note in node.notes)]
+    if cluster is not None and not cluster.members:
+        words.append(cluster.why_empty)
+    return words
+
+
+def quoted(text: str) -> str:
+    """Return a text of one line as a Mermaid string that shows exactly that text.
+
+    >>> print(quoted('<b>"x"</b> #1'))
+    "#60;b#62;#34;x#34;#60;/b#62; #35;1"
+    """
+    return f'"{_NOT_PLAIN.sub(lambda found: f"#{ord(found[0])};", text)}"'
