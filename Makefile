@@ -61,6 +61,8 @@ types: .venv ## check types with mypy
 unit notebooks coverage: export OPENAI_API_KEY =
 unit notebooks coverage: export OPENAI_BASE_URL =
 unit notebooks coverage: export LLMFLOW_NB_DOCS =
+# Saved outputs hold no times, and nothing that moves.
+notebooks: export LLMFLOW_NB_DISPLAY = static
 
 unit: .venv build ## run the unit tests
 	$(BIN)/python -m pytest

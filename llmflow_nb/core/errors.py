@@ -136,9 +136,17 @@ def a_type(value: object) -> str:
     return f"{'an' if name[:1] in 'aeiouAEIOU' else 'a'} {name}"
 
 
+def said(error: BaseException) -> str:
+    """Return what an exception says of itself, whatever its class does about that."""
+    try:
+        return str(error)
+    except Exception as exc:
+        return f"<{type(error).__name__} without a text: {type(exc).__name__}>"
+
+
 def did_you_mean(word: object, known: Iterable[str]) -> str:
     """Return ``" (did you mean 'approve'?)"`` when a known word is close, else an empty string."""
-    close = difflib.get_close_matches(str(word), [str(k) for k in known], n=1)
+    close = difflib.get_close_matches(str(word)[:100], [str(k)[:100] for k in known], n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 

@@ -109,19 +109,21 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                         visit.__dict__ = attributes
                     else:
                         visit = plan.clone(params)
-                    frame.visit = visit
                     if frame.handed is not None and node is frame.start:
                         visit.__dict__["items"] = frame.handed
 
                 if mask and phase <= ARRIVED and mask & BEFORE_PREP:
                     frame.t_start = frame.t_prepared = clock()
+                    frame.visit = visit
                     frame.phase = PREP
                     return _pause(position)
 
                 if phase <= PREP:
+                    frame.t_start = frame.t_prepared = clock()
+                    frame.visit = visit  # only now: recovery reads off the clocks how far a visit came
                     if watched:
                         setup.tell(Event("visit_started", plan.path, visit.params))
-                    frame.t_start = frame.t_prepared = clock()
+                        frame.t_start = frame.t_prepared = clock()
                     if plan.has_prep:
                         prep_res = visit.prep(shared) if plan.plain_names else getattr(visit, plan.hooks.prep)(shared)
                         frame.prep_res = prep_res
@@ -346,6 +348,8 @@ def _make_calls(frame: Frame, work: Batch, shared: Any) -> None:
                 return
             except BaseException as exc:
                 work.odd[len(results)] = Outcome("cancelled", 1, exc)
+                if work.items is None:
+                    work.dropped[len(results)] = item
                 add_result(PENDING)
                 add_seconds(clock() - started)
                 raise

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from ..core.errors import AllFailedError, HookReturnError, ItemsNotKeptError, a_type, warn
+from ..core.errors import AllFailedError, HookReturnError, ItemsNotKeptError, a_type, said, warn
 
 if TYPE_CHECKING:
     from .plan import Plan
@@ -64,14 +64,15 @@ class Batch:
         seconds: How long each took, by position.
         odd: An `Outcome` for every item but those that were answered at the first attempt.
         actions: For param sets, the last action of each walk; else None.
-        returned: What ``prep`` returned, as far as ``post`` is given that.
+        returned: What ``prep`` returned, unless it can be read only once.
         total: How many items there are, where the input knows; else None.
         is_whole: Whether ``items`` holds them all from the start.
         is_none: Whether ``prep`` returned None in place of items.
         one_pass: Whether the input can be read only once, so that ``post`` is given what was read.
         taken: How many items were read.
         open: How many of them are under way.
-        exhausted: Whether the input came to its end; broken: whether that was an exception.
+        exhausted: Whether the input came to its end; broken: whether that was an exception; stopped: whether its visit
+            ended before.
         again: Items to call once more before any is read, by position; earlier: what had become of those.
         kept: For param sets that did not come through, by position: where they were, to go on from.
         begun: A call that was begun on the spot and needs its driver to go on: item, coroutine, error, when it began.
@@ -103,6 +104,7 @@ class Batch:
         "returned",
         "seconds",
         "source",
+        "stopped",
         "taken",
         "total",
         "visit",
@@ -131,6 +133,7 @@ class Batch:
         self.open = 0
         self.exhausted = False
         self.broken = False
+        self.stopped = False
         self.again: deque[int] = deque()
         self.earlier: dict[int, tuple[Outcome, float]] = {}
         self.kept: dict[int, Position] = {}
@@ -213,7 +216,7 @@ class Batch:
     @property
     def attempts(self) -> int:
         """Attempts over all items so far."""
-        return self.taken + sum(outcome.attempts - 1 for outcome in list(self.odd.values()))
+        return max(self.taken, len(self.results)) + sum(outcome.attempts - 1 for outcome in list(self.odd.values()))
 
     def item_at(self, position: int) -> Any:
         """Return an item; raises ``LookupError`` where it was not kept, or not read."""
@@ -232,26 +235,55 @@ class Batch:
 
     @property
     def can_go_on(self) -> bool:
-        """Whether what has not been read of the input can still be: not of a generator, which was closed."""
-        return not self.broken and (self.exhausted or not isinstance(self.source, GeneratorType))
+        """Whether what has not been read of the input can still be: not of an iterator that was closed or failed."""
+        if self.exhausted and not self.broken:
+            return True
+        return not self.one_pass or not (self.broken or isinstance(self.source, GeneratorType))
+
+    def read_on(self) -> None:
+        """Be ready to read what is left. The iterator may have been closed, so it is made anew where that can be."""
+        if not self.one_pass and not self.is_async and (self.broken or not self.exhausted):
+            self.source = itertools.islice(_iterator(self.returned, self.path), self.taken, None)
+            self.exhausted = self.broken = False
 
     def call_again(self, positions: list[int]) -> None:
         """Have these items called once more. One that was not yet read is read, with those before it."""
+        self._even_out()
+        self.read_on()
         for position in positions:
-            while position >= self.taken and not self.exhausted:
+            while position >= self.taken and not self.exhausted and not self.is_async:
                 try:
-                    self.take(next(self.source))
+                    item = next(self.source)
                 except StopIteration:  # there were fewer than its length had said
                     self.exhausted = True
                     self.total = self.taken
-                else:
-                    self.odd[self.taken - 1] = Outcome("pending", 0)
+                    break
+                place = self.take(item)
+                self.odd[place] = Outcome("pending", 0)
+                if self.items is None:
+                    self.dropped[place] = item
         for position in [position for position in positions if position < self.taken]:
             self.earlier[position] = (self.odd.get(position) or Outcome("ok", 1), self.seconds[position])
             self.again.append(position)
 
+    def _even_out(self) -> None:
+        """Make the columns equally long, and forget what was to be called again: an interrupt may come anywhere."""
+        self.stopped = False
+        self.again.clear()
+        self.earlier.clear()
+        self.taken = max(self.taken, len(self.results))
+        self.results += [PENDING] * (self.taken - len(self.results))
+        self.seconds.extend([0.0] * (self.taken - len(self.seconds)))
+        if self.actions is not None:
+            self.actions += [None] * (self.taken - len(self.actions))
+        for position, outcome in self.odd.items():
+            if outcome.status != "pending" and self.results[position] is PENDING:
+                self.results[position] = None
+        self.open = sum(result is PENDING for result in self.results)
+
     def stop_reading(self) -> None:
         """Let a generator that is not read to its end run its clean-up now."""
+        self.stopped = True
         if isinstance(self.source, GeneratorType) and not self.source.gi_running:
             try:
                 self.source.close()
@@ -267,10 +299,8 @@ class Batch:
         __tracebackhide__ = True
         if self.odd and self.all_failed:
             first = next(outcome.error for outcome in self.odd.values())
-            try:
-                why = f"{type(first).__name__}: {str(first)[:200]}"
-            except Exception:  # the user's class cannot say what it is
-                why = type(first).__name__
+            assert first is not None
+            why = f"{type(first).__name__}: {said(first)[:200]}"
             raise AllFailedError(f"{self.plan.path}: all {self.taken} {what} failed, the first with {why}") from first
 
     def copy(self) -> "Batch":
@@ -296,25 +326,13 @@ def open_items(plan: "Plan", params: Any, returned: Any, what: str, *, keep: boo
         HookReturnError: It is no iterable, or one that is hardly meant as one (a string, a dict); says what to write.
     """
     __tracebackhide__ = True
-    pandas = sys.modules.get("pandas")  # whoever returns a DataFrame has imported it
-    if pandas is not None and isinstance(returned, pandas.DataFrame):
-        batch = Batch(plan, params, _rows(returned), keep=keep)
+    batch = Batch(plan, params, _iterator(returned, what), keep=keep)
+    if _pandas_type(returned):
         batch.index = returned.index
-    elif pandas is not None and isinstance(returned, pandas.Series):
-        batch = Batch(plan, params, returned, keep=keep)
-        batch.index = returned.index
-    else:
-        _check_iterable(returned, what)
-        try:
-            batch = Batch(plan, params, () if returned is None else returned, keep=keep)
-        except TypeError as exc:
-            raise HookReturnError(
-                f"{what} needs an iterable, and the {type(returned).__name__} is none: {exc}"
-            ) from exc
     batch.one_pass = batch.is_async or iter_is_self(returned)
     batch.is_none = returned is None
     if not batch.one_pass:
-        batch.returned = returned if keep else DroppedItems(plan.path)
+        batch.returned = returned
     batch.total = 0 if batch.is_none else _length(returned)
     if keep and returned.__class__ in (
         list,
@@ -341,8 +359,38 @@ def _length(items: Any) -> int | None:
         return None
 
 
-def _rows(frame: Any) -> Iterator[dict[Any, Any]]:
+def _pandas_type(value: Any) -> str:
+    """Return the name of a pandas class with an index; an empty string for anything else."""
+    pandas = sys.modules.get("pandas")  # whoever has a DataFrame has imported it
+    if pandas is None:
+        return ""
+    return "DataFrame" if isinstance(value, pandas.DataFrame) else "Series" if isinstance(value, pandas.Series) else ""
+
+
+def _iterator(returned: Any, what: str) -> Any:
+    """The iterator over the items, from the first one.
+
+    Raises:
+        HookReturnError: As `open_items`.
+    """
+    __tracebackhide__ = True
+    if returned is None:
+        return iter(())
+    if _pandas_type(returned) == "DataFrame":
+        return _rows(returned, what)
+    if not _pandas_type(returned):
+        _check_iterable(returned, what)
+    try:
+        return aiter(returned) if hasattr(type(returned), "__aiter__") else iter(returned)
+    except TypeError as exc:
+        raise HookReturnError(f"{what} needs an iterable, and the {type(returned).__name__} is none: {exc}") from exc
+
+
+def _rows(frame: Any, what: str) -> Iterator[dict[Any, Any]]:
     columns = list(frame.columns)
+    twice = [name for name, n in Counter(columns).items() if n > 1]
+    if twice:
+        raise HookReturnError(f"{what} returned a DataFrame with two columns named {twice[0]!r}; rename one of them.")
     return (dict(zip(columns, row, strict=True)) for row in frame.itertuples(index=False, name=None))
 
 

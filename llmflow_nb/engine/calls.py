@@ -73,12 +73,11 @@ class Call:
         return hooks.exec, (shared, self.item) if hooks.exec_takes_shared else (self.item,), hooks.exec_is_async
 
     def attempt_failed(self, error: Exception) -> float | None:
-        """Take note of a failed attempt. Return the seconds to wait before the next, or None when there is none left.
+        """Return the seconds to wait before the attempt after a failed one, or None when there is none left.
 
         Raises:
             SettingError: The node's ``wait`` is a function, and what it returned is no number of seconds.
         """
-        self.error = error
         if self.attempts >= self.max_retries:
             return None
         wait = self.target.wait

@@ -8,7 +8,7 @@ that did not end. What was paid for stays: an ``exec`` that had answered is not 
 from time import perf_counter as clock
 from typing import Any
 
-from .batch import HAS_RESULT, Batch, Outcome
+from .batch import HAS_RESULT, PENDING, Batch, Outcome
 from .plan import Plan, Setup
 from .position import ARRIVE, EXEC, POST, WORKING, Frame, Position
 
@@ -19,7 +19,12 @@ def without_result(batch: Batch) -> list[int]:
     """Return the positions of the items that have no result, whatever the reason."""
     odd = batch.odd
     begun = len(batch.results)
-    return [i for i in range(batch.rows) if i >= begun or (i in odd and odd[i].status not in HAS_RESULT)]
+    results = batch.results
+    return [
+        i
+        for i in range(batch.rows)
+        if i >= begun or (odd[i].status not in HAS_RESULT if i in odd else results[i] is PENDING)
+    ]
 
 
 def at_work(node: Any, batch: Batch, rows: list[int], shared: Any, setup: Setup) -> Position:
@@ -57,9 +62,11 @@ def gone_on(kept: Position, setup: Setup, shared: Any) -> Position | None:
     if setup.from_start or (setup.from_start is None and not unchanged):
         return None
     frames = [frame.same() for frame in kept.frames]
+    if frames[-1].visit is None and not _take_down(frames):
+        return None
     inner_sets = [frame.sets for frame in frames[1:] if frame.sets is not None]
     top = frames[-1]
-    if top.visit is None or not all(sets.can_go_on for sets in inner_sets):
+    if not all(sets.can_go_on for sets in inner_sets):
         return None
     frames[0].sets = None  # its row is settled by whoever walks it
     for below, frame in zip([None, *frames], frames, strict=False):
@@ -69,10 +76,20 @@ def gone_on(kept: Position, setup: Setup, shared: Any) -> Position | None:
         frame.set_started = clock()
     for sets in inner_sets:
         _reopen(sets)
+        sets.read_on()
     for frame in frames[1:]:
         frame.set_open = frame.sets is not None
     _set_back(top)
     return Position(shared, frames, inline=False)
+
+
+def _take_down(frames: list[Frame]) -> bool:
+    """Turn a walk whose param sets have all failed into a visit that has them to call again. False: it is none."""
+    if len(frames) == 1 or frames[-1].sets is None or frames[-1].implicit:
+        return False
+    walk = frames.pop()
+    frames[-1].work = walk.sets
+    return True
 
 
 def _same_values(then: dict[Any, Any], now: Any) -> bool:
@@ -102,8 +119,10 @@ def _set_back(frame: Frame) -> None:
     plan, work = frame.plan, frame.work
     if frame.t_executed >= frame.t_prepared >= frame.t_start and frame.t_executed > frame.t_start:
         frame.phase = POST  # exec has answered
-    elif work is not None and work.is_single:
+    elif work is not None and work.is_single and without_result(work):
         frame.phase, frame.work = EXEC, None
+    elif work is None and plan.kind == "node" and (frame.t_prepared > frame.t_start or not plan.has_prep):
+        frame.phase = EXEC  # which was interrupted as it was called on the spot
     elif work is not None and work.can_go_on:
         frame.phase = WORKING
         work.plan = plan

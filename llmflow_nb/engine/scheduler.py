@@ -142,6 +142,8 @@ class Scheduler:
             if error is None and self._halted(strand):
                 place = strand.batch.take(value)
                 strand.batch.odd[place] = Outcome("pending", 0)
+                if strand.batch.items is None:
+                    strand.batch.dropped[place] = value
             elif error is None:
                 self._begin(strand, value)
             elif isinstance(error, StopAsyncIteration):
@@ -603,6 +605,7 @@ class Scheduler:
         if call.in_fallback:
             self._settle(call, "failed", None, error)
             return
+        call.error = error
         self._tell_attempt(call, "failed", error=error)
         try:
             seconds = call.attempt_failed(error)

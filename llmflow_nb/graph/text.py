@@ -8,6 +8,8 @@ LABEL_LENGTH = 80
 
 # What XML 1.0 forbids (https://www.w3.org/TR/xml/#charsets), and the C1 controls, which it advises against.
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
+# Nothing is seen of these; joiners, which emoji and some scripts are written with, stay.
+_INVISIBLE = re.compile("[\u00ad\u115f\u1160\u200b\u2060-\u2064\u206a-\u206f\u3164\ufeff\U000e0000-\U000e007f]")
 # Turn the reading direction of what follows: shown as text, so that a name cannot pose as another one.
 _BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
@@ -18,8 +20,8 @@ def shown(text: str, length: int = LABEL_LENGTH) -> str:
     >>> shown("two\nlines"), shown("\x00a\u202eb"), shown("abcdef", 4)
     ('two lines', 'a[U+202E]b', 'abc…')
     """
-    text = text[: 4 * length]  # before any work on it: the text may be of any size
-    text = _FORBIDDEN.sub("", text)
+    text = str.__getitem__(text, slice(4 * length))  # before any work on it: it may be of any size, and of any class
+    text = _INVISIBLE.sub("", _FORBIDDEN.sub("", text))
     text = _BIDI.sub(lambda found: f"[U+{ord(found[0]):04X}]", text)
     text = " ".join(text.split())
     return (text or "\ufffd") if len(text) <= length else text[: length - 1] + "…"

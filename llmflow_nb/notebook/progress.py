@@ -9,6 +9,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass
 from html import escape
@@ -17,7 +18,7 @@ from typing import Any, Literal, Protocol
 from uuid import uuid4
 from weakref import WeakKeyDictionary
 
-from ..core.errors import SettingError, warn
+from ..core.errors import SettingError, said, warn
 from ..engine.batch import Batch
 from ..graph.text import shown
 from ..runs.run import Run, Watch
@@ -31,6 +32,8 @@ Progress = bool | Literal["auto"] | Callable[..., Any]
 
 FIRST, EVERY = 1.0, 0.2
 """Seconds until something is shown, and between two updates."""
+PATIENCE = 2.0
+"""Seconds that the end of a run waits for a bar that is being drawn."""
 MOST_LINES = 12
 WINDOW = 10.0
 """Seconds over which a rate is taken."""
@@ -67,7 +70,10 @@ def _has_kernel() -> bool:
 
 
 def _is_terminal() -> bool:
-    return sys.stderr is not None and sys.stderr.isatty()
+    try:
+        return bool(sys.stderr.isatty())
+    except (AttributeError, ValueError):  # there is none, it was closed, or a logger stands in for it
+        return False
 
 
 # ---- what is read off a record ---------------------------------------------------------------------------------------
@@ -113,9 +119,11 @@ class Line:
             facts.append(f"{self.cancelled:,} cancelled")
         if going and self.running:
             facts.append(f"{self.running:,} running")
-        if going and self.per_second:
+        if not going or is_static():
+            return facts
+        if self.per_second:
             facts.append(f"{self.per_second:.3g} {self.what}s/s")
-        if going and self.seconds_left is not None:
+        if self.seconds_left is not None:
             facts.append(f"{duration(self.seconds_left)} left")
         return facts
 
@@ -132,7 +140,7 @@ class _Reader:
         self._past: dict[str, deque[tuple[float, int]]] = {}
         self._kinds: dict[str, str] = {}
         self._read = False
-        self._began = monotonic()
+        self._began = monotonic() - (run.seconds_so_far if run.seconds is None else 0.0)
 
     def lines(self) -> list[Line]:
         dropped = self.run.dropped_batches
@@ -146,13 +154,14 @@ class _Reader:
         for batch in going:
             counts = batch.counts()
             failed, cancelled = counts.get("failed", 0), counts.get("cancelled", 0)
-            done = batch.rows - counts.get("pending", 0) - cancelled
+            done = batch.rows - counts.get("pending", 0) - cancelled - len(batch.again)
             found = batch.rows, done, failed, cancelled
             row = sums[batch.path]
             row[:4] = [n + more for n, more in zip(row, found, strict=False)]
             row[4] += batch.open
             row[5] &= batch.exhausted or batch.total is not None
-            if batch.exhausted and not batch.open and done == batch.rows and not batch.again:
+            has_all = batch.exhausted and not batch.open and done == batch.rows
+            if has_all or batch.stopped:
                 ended = self._ended[batch.path]
                 self._ended[batch.path] = [n + more for n, more in zip(ended, found, strict=True)]
             else:
@@ -198,9 +207,11 @@ def _head(run: Run, going: bool) -> list[str]:
     facts = []
     if going and run.where():
         facts.append(f"at {shown(run.where())}")
-    if going and run.limited:
+    if going and run.limited and not is_static():
         waits = list(run.limited.values())
         facts.append(f"waiting for the limiter: {duration(perf_counter() - min(waits))}" if waits else "")
+    if going and run.seconds is not None:  # rows are called again: what follows is of the run before
+        return facts
     if run.visit_count:
         facts.append(f"{run.visit_count:,} visit{'s' * (run.visit_count != 1)}")
     if not is_static():
@@ -345,15 +356,19 @@ class _Followed:
         if isinstance(view, _Notebook):
             _LIVE[run] = self
         if not is_static():
-            _Ticker.get().follow(self)
+            with suppress(RuntimeError):  # no further thread to be had: then only the end is drawn
+                _Ticker.get().follow(self)
 
     def tick(self) -> None:
-        """Draw, in the ticker's thread."""
-        self._context.run(self._draw, last=False)
+        """Draw, in the ticker's thread, which has to go on whatever a bar of the user's raises."""
+        try:
+            self._context.run(self._draw, last=False)
+        except BaseException:
+            self._ended = True
 
     def end(self) -> None:
         """Draw for the last time, if anything was drawn: in the thread of the run, which has ended."""
-        _Ticker.get().leave(self)
+        _Ticker.leave(self)
         if self._drawn or self._always:
             self._draw(last=True)
         self._ended = True
@@ -366,18 +381,28 @@ class _Followed:
             self.view.publish(bundle(self.run, self._reader.lines(), going=not self._ended), update=False)
 
     def _draw(self, *, last: bool) -> None:
-        with self._lock:
+        if not self._lock.acquire(timeout=PATIENCE):
+            self._give_up("it has hung for some time")
+            return
+        try:
             if self._ended:
                 return
             self._drawn = True
             self._ended = last
-            try:
-                self.view.draw(self.run, self._reader.lines(), last=last)
-            except Exception as exc:  # the user's bar, or a front end that is gone: the run goes on
-                self._ended = True
-                text = f"progress is not shown any more: {type(exc).__name__}: {str(exc)[:200]}"
-                self.run.problem(text)
-                warn(text)
+            self.view.draw(self.run, self._reader.lines(), last=last)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as exc:  # the user's bar, or a front end that is gone: the run goes on
+            self._give_up(f"{type(exc).__name__}: {said(exc)[:200]}")
+        finally:
+            self._lock.release()
+
+    def _give_up(self, why: str) -> None:
+        self._ended = True
+        text = f"progress is not shown any more: {why}"
+        self.run.problem(text)
+        with suppress(Exception):  # where warnings are errors: the run is more than its progress
+            warn(text)
 
 
 _LIVE: "WeakKeyDictionary[Run, _Followed]" = WeakKeyDictionary()
@@ -427,11 +452,14 @@ class _Ticker:
         if self._asleep or followed.due - monotonic() < EVERY:
             self._wake.set()
 
-    def leave(self, followed: _Followed) -> None:
-        self._followed.pop(followed, None)
+    @classmethod
+    def leave(cls, followed: _Followed) -> None:
+        if cls._shared is not None:
+            cls._shared._followed.pop(followed, None)
 
     def _work(self) -> None:
         while True:
+            self._asleep = True  # and only then look, or a run could come in between and wake nobody
             self._asleep = not self._followed
             self._wake.wait(None if self._asleep else EVERY)
             self._wake.clear()

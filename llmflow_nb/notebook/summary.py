@@ -1,20 +1,20 @@
 """What there is to see of a record at a glance: of a run, and of a batch. Plain texts; `html` writes them."""
 
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
 from ..graph.text import shown
 from ..runs.batch import BatchResult
-from ..runs.run import Run
+from ..runs.run import Run, Visit
 from .html import Summary, Table, is_static
-from .values import ValueTexts
+from .values import ValueTexts, class_name
 
 __all__ = ["duration", "of_batch", "of_run"]
 
 ROWS = 10
 KINDS = 5
+MOST_NODES = 500
 NOTES = 8
 NAME = 80
 INDENT = "\u2003"
@@ -23,76 +23,91 @@ INDENT = "\u2003"
 
 def of_run(run: Run) -> Summary:
     """How a run went: counts, what each node took, what failed, what was probably not meant."""
+    texts = ValueTexts()
     visits = run.visits
+    results = run.batches
     facts = [_many(run.visit_count, "visit"), _many(run.calls, "call")]
     if run.seconds is not None and not is_static():
         facts.append(duration(run.seconds))
     if run.status == "running" and run.where():
         facts.append(f"at {_from_the_right(run.where())}")
     if run.status == "ok" and run.action is not None:
-        facts.append(f"last action {ValueTexts().of(run.action, NAME)}")
-    failed = sum(result.counts.get("failed", 0) for result in run.batches if not result.is_of_params)
+        facts.append(f"last action {texts.of(run.action, NAME)}")
+    failed = sum(result.counts.get("failed", 0) for result in results if not result.is_of_params)
     if failed:
         facts.append(_many(failed, "failed item"))
     if run.abandoned:
         facts.append(f"{_many(run.abandoned, 'blocking call')} left to end")
-    dropped = run.visit_count - len(visits)
-    notes = [_error_line(run.error)] if run.error is not None and run.status != "stopped" else []
-    if dropped > 0:
+    notes = [_error_line(run.error, texts)] if run.error is not None and run.status != "stopped" else []
+    if run.visit_count > len(visits):
+        dropped = run.visit_count - len(visits)
         notes.append(f"only the latest {_many(len(visits), 'visit')} are kept; {dropped} before them were counted")
     notes += run.problems
     notes += [f"{path}: {note}" for path, note in run.notes]
-    tables = [_nodes_table(run)]
-    errors = Counter((_from_the_right(path), *_kind_of_error(error)) for path, _, error in run.failures)
-    if errors:
-        tables.append(_errors_table(("node",), errors))
+    tables = [_nodes_table(visits, results)]
+    groups = _Groups()
+    for path, _, error in run.failures_of(visits):
+        groups.add(path, error)
+    if groups:
+        tables.append(groups.table(texts, with_paths=True))
     return Summary(shown(run.name, NAME), run.status, facts, _first_notes(notes), tables)
 
 
-def _nodes_table(run: Run) -> Table:
+def _nodes_table(visits: list[Visit], results: list[BatchResult]) -> Table:
+    """A row for each node, flows before their steps, and these in the order in which they were first done."""
     by_path: dict[str, list[Any]] = {}
-    first: dict[str, int] = {}  # when a node, or one within it, first ended: flows go before their steps
-    for visit in run.visits:
-        path = ""
-        for name in visit.path.split("/"):
-            path += f"{name}/"
-            first.setdefault(path, visit.step)
-        row = by_path.setdefault(visit.path, [0, 0, 0, 0.0, 0.0])
-        row[0] += 1
-        row[1] += visit.attempts
-        row[2] += visit.status == "failed"
-        row[3] += visit.seconds
-        row[4] = max(row[4], visit.seconds)
-    batches = {result.path: result for result in run.batches}
-    in_order = sorted(by_path.items(), key=lambda row: [first[f"{outer}/"] for outer in _outwards(row[0])])
-    rows: list[tuple[str, ...]] = [
-        (
-            INDENT * path.count("/") + shown(path.rpartition("/")[2], NAME),
-            str(visits),
-            str(attempts) if attempts else "",
-            _counts(batches[path].counts) if path in batches else "",
-            str(failed) if failed else "",
-            duration(seconds),
-            duration(slowest),
+    for visit in visits:
+        row = by_path.setdefault(visit.path, [visit.node, 0, 0, 0, 0.0, 0.0])
+        row[1] += 1
+        row[2] += visit.attempts
+        row[3] += visit.status == "failed"
+        row[4] += visit.seconds
+        row[5] = max(row[5], visit.seconds)
+    batches = {result.path: result for result in results}
+    rows: list[tuple[str, ...]] = []
+    for path, depth in islice(_flows_first(list(by_path)), ROWS * 2):
+        name, n, attempts, failed, seconds, slowest = by_path[path]
+        rows.append(
+            (
+                INDENT * depth + shown(name, NAME),
+                str(n),
+                str(attempts) if attempts else "",
+                _counts(batches[path].counts) if path in batches else "",
+                str(failed) if failed else "",
+                duration(seconds),
+                duration(slowest),
+            )
         )
-        for path, (visits, attempts, failed, seconds, slowest) in islice(in_order, ROWS * 2)
-    ]
+    more = f"{len(by_path) - len(rows)} more nodes: .steps has them all" if len(by_path) > len(rows) else ""
     heads: tuple[str, ...] = ("node", "visits", "attempts", "items", "failed visits", "seconds", "slowest")
     heads, rows = _without(heads, rows, {"seconds", "slowest"} if is_static() else set(), {"items", "failed visits"})
-    more = f"{len(by_path) - len(rows)} more nodes: .steps has them all" if len(by_path) > len(rows) else ""
     return Table("", heads, rows, frozenset(heads) - {"node", "items"}, more)
+
+
+def _flows_first(paths: list[str]) -> Iterator[tuple[str, int]]:
+    """Go through paths, each before those within it, with its depth among them.
+
+    They come in the order in which visits ended, so a flow comes after its steps. What is within what is told by whole
+    paths: a name may hold a "/" of its own.
+    """
+    outermost: list[str] = []
+    within: dict[str, list[str]] = {}
+    for path in paths[:MOST_NODES]:
+        within[path] = [other for other in outermost if other.startswith(f"{path}/")]
+        if within[path]:
+            outermost = [other for other in outermost if not other.startswith(f"{path}/")]
+        outermost.append(path)
+    todo = [(path, 0) for path in reversed(outermost)]
+    while todo:
+        path, depth = todo.pop()
+        yield path, depth
+        todo += [(inner, depth + 1) for inner in reversed(within[path])]
 
 
 def _from_the_right(path: str) -> str:
     """A path, cut so that its end is there."""
-    text = shown(path, 4 * NAME)
+    text = shown(path, 4 * NAME) if path else ""
     return text if len(text) <= NAME else f"…{text[1 - NAME :]}"
-
-
-def _outwards(path: str) -> Iterable[str]:
-    """The paths of the flows around a node, the outermost first, and its own."""
-    names = path.split("/")
-    return ("/".join(names[: n + 1]) for n in range(len(names)))
 
 
 def of_batch(result: BatchResult) -> Summary:
@@ -108,21 +123,20 @@ def of_batch(result: BatchResult) -> Summary:
     notes = [note for path, note in result.run.notes if path == result.path]
     state = "running" if result.run.status == "running" else _state(counts)
     tables = []
-    errors = Counter(
-        _kind_of_error(outcome.error)
-        for _, batch in result._batches
-        for outcome in list(batch.odd.values())
-        if outcome.status == "failed" and outcome.error is not None
-    )
-    if errors:
-        tables.append(_errors_table((), errors))
+    texts = ValueTexts()
+    groups = _Groups()
+    for _, batch in result._batches:
+        for outcome in list(batch.odd.values()):
+            if outcome.status == "failed" and outcome.error is not None:
+                groups.add("", outcome.error)
+    if groups:
+        tables.append(groups.table(texts, with_paths=False))
     if total:
-        tables.append(_rows_table(result, total))
+        tables.append(_rows_table(result, total, texts))
     return Summary(_from_the_right(result.path), state, facts, _first_notes(notes), tables)
 
 
-def _rows_table(result: BatchResult, total: int) -> Table:
-    texts = ValueTexts()
+def _rows_table(result: BatchResult, total: int, texts: ValueTexts) -> Table:
     failed = list(islice(_rows_that_failed(result), ROWS))
     again = list(islice((row for row in result.called_again if row not in failed), ROWS - len(failed)))
     first = [*failed, *again]
@@ -143,7 +157,7 @@ def _rows_table(result: BatchResult, total: int) -> Table:
                 item.status,
                 str(item.attempts),
                 duration(item.seconds) if item.seconds else "",
-                _error_line(item.error) if item.error is not None else "",
+                _error_line(item.error, texts) if item.error is not None else "",
             )
         )
     heads: tuple[str, ...] = ("row", "params", "item", "result", "status", "attempts", "seconds", "error")
@@ -166,8 +180,8 @@ def _without(
 def _rows_that_failed(result: BatchResult) -> Iterable[int]:
     start = 0
     for _, batch in result._batches:
-        for position in sorted(batch.odd.copy()):
-            if batch.odd[position].status == "failed":
+        for position, outcome in sorted(batch.odd.copy().items(), key=lambda row: row[0]):
+            if outcome.status == "failed":
                 yield start + position
         start += batch.rows
 
@@ -179,33 +193,33 @@ def _seconds(result: BatchResult) -> Iterable[float]:
         yield from [0.0] * (batch.rows - len(seconds))
 
 
-def _errors_table(heads: tuple[str, ...], errors: Counter[Any]) -> Table:
-    """Errors of the same kind in one row, the most frequent first, with what one of them said."""
-    grouped: dict[Any, list[Any]] = {}
-    for (*where, kind, text), n in errors.items():
-        row = grouped.setdefault((*where, kind), [0, text])
-        row[0] += n
-    most = sorted(grouped.items(), key=lambda group: -group[1][0])
-    rows = [(*where, f"{n} x {kind}", text) for (*where, kind), (n, text) in most[:KINDS]]
-    more = f"{len(most) - KINDS} more kinds: .errors has them all" if len(most) > KINDS else ""
-    return Table("Errors", (*heads, "how many", "one of them"), rows, frozenset(), more)
+class _Groups:
+    """Errors by node and class: how many, and one of them."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, int], list[Any]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
+    def add(self, path: str, error: BaseException) -> None:
+        self._found.setdefault((path, id(type(error))), [0, error])[0] += 1
+
+    def table(self, texts: ValueTexts, *, with_paths: bool) -> Table:
+        """The most frequent first."""
+        most = sorted(self._found.items(), key=lambda group: -group[1][0])
+        rows = [
+            (_from_the_right(path), f"{n} x {shown(class_name(error), NAME)}", texts.of_error(error))
+            for (path, _), (n, error) in most[:KINDS]
+        ]
+        more = f"{len(most) - KINDS} more kinds: .errors has them all" if len(most) > KINDS else ""
+        heads = ("node", "how many", "one of them")
+        return Table("Errors", heads[not with_paths :], [row[not with_paths :] for row in rows], frozenset(), more)
 
 
-def _kind_of_error(error: BaseException) -> tuple[str, str]:
-    return shown(type(error).__name__, NAME), _error_text(error)
-
-
-def _error_line(error: BaseException) -> str:
-    text = _error_text(error)
-    return f"{shown(type(error).__name__, NAME)}{': ' if text else ''}{text}"
-
-
-def _error_text(error: BaseException) -> str:
-    try:
-        text = str(error)[:2000].strip()
-    except Exception:  # the user's class cannot say what it is
-        return "(its text cannot be had)"
-    return shown(text.partition("\n")[0], 200) if text else ""
+def _error_line(error: BaseException, texts: ValueTexts) -> str:
+    text = texts.of_error(error)
+    return f"{shown(class_name(error), NAME)}{': ' if text else ''}{text}"
 
 
 def _first_notes(notes: list[str]) -> list[str]:

@@ -55,7 +55,7 @@ class BatchResult(Shown):
 
     A sequence of `Item`, in input order, the earliest visit first; with ``.df`` it is a table. There is a row for every
     item of the input, also for those that were not reached. It reads the record itself, so it can be looked at while a
-    run goes on, and shows what `retry` changes.
+    run goes on, and shows what `retry` changes; a visit that begins later is in the next ``run.batch(...)``.
 
     Attributes:
         run: The run that it is a part of.

@@ -1,8 +1,11 @@
 """Tables as CSV files that are safe to open, under names that are safe to write."""
 
+import os
 import re
+from numbers import Number
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from ..core.errors import ExportError
 
@@ -19,7 +22,28 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 def write_csv(df: "pd.DataFrame", path: str | Path, *, overwrite: bool, escape_formulas: bool) -> Path:
     """Write a table. See `BatchResult.to_csv`."""
+    from .tables import mapped
+
     target = Path(path)
+    _check(target, overwrite)
+    part = target.with_name(f".{uuid4().hex}.part")  # a file that is there already stays whole until this one is
+    try:
+        with part.open("x", encoding="utf-8", newline="") as file:
+            table = mapped(df, lambda value: _plain(value, escape_formulas))
+            table.to_csv(file, lineterminator="\r\n")  # by which a lone \r is quoted too
+        _check(target, overwrite)
+        os.replace(part, target)
+    finally:
+        part.unlink(missing_ok=True)
+    return target
+
+
+def _check(target: Path, overwrite: bool) -> None:
+    """Refuse what is not to be written.
+
+    Raises:
+        ExportError: The name, the folder or the file is not as it should be.
+    """
     if not _NAME.fullmatch(target.name):
         raise ExportError(
             f"{target.name[:100]!r} is no name for a file here: letters, digits, '.', '_' and '-', 100 at most."
@@ -28,26 +52,19 @@ def write_csv(df: "pd.DataFrame", path: str | Path, *, overwrite: bool, escape_f
         raise ExportError(f"there is no folder {str(target.parent)!r}; make it first.")
     if target.is_symlink():
         raise ExportError(f"{target.name!r} is a link, which is not followed; remove it, or choose another name.")
+    if target.exists() and not target.is_file():
+        raise ExportError(f"{target.name!r} is there already, and is no file; give another name.")
     if target.exists() and not overwrite:
         raise ExportError(f"{target.name!r} is there already; give another name, or overwrite=True.")
-    if escape_formulas:
-        df = df.rename(columns=_escaped, index=_escaped)
-        for place, name in enumerate(df.columns):
-            values = df.iloc[:, place]
-            if values.dtype == object or values.dtype == "string":
-                df = df.assign(**{name: values.map(_escaped, na_action="ignore")})
-    with target.open("w" if overwrite else "x", encoding="utf-8", errors="replace", newline="") as file:
-        df.to_csv(file)
-    return target
 
 
-def _escaped(value: Any) -> Any:
-    if isinstance(value, tuple):  # a label of several levels
-        return tuple(_escaped(part) for part in value)
-    if isinstance(value, int | float):
+def _plain(value: Any, escape_formulas: bool) -> Any:
+    """A value as a text that can be written; a number stays one."""
+    if isinstance(value, Number):
         return value
     try:
         text = str(value)
     except Exception as exc:  # the user's class cannot say what it is
         return f"<{type(value).__name__}: {type(exc).__name__}>"
-    return f"'{text}" if text.startswith(_FORMULA) else value
+    text = text.encode("utf-8", "replace").decode()
+    return f"'{text}" if escape_formulas and text.startswith(_FORMULA) else text

@@ -2,14 +2,14 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from threading import Lock
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..core.doors import Shown
-from ..core.errors import RowError, did_you_mean
+from ..core.errors import RowError, RunStateError, did_you_mean
 from ..core.node import BaseNode, label
 from ..engine.batch import Batch
 from ..engine.events import VISIT_FIELDS
@@ -25,6 +25,7 @@ MOST_KEPT = 100_000
 """Visits that a record keeps, and visits of batch nodes and batch flows: the latest. What is dropped is counted."""
 SLACK = MOST_KEPT // 2  # dropped at a time, since taking them off the front of a list moves all the others
 MOST_PROBLEMS = 1_000
+MOST_WALKS = 10_000
 
 Watch = Callable[["Run"], Callable[[], None]]
 """Called with the record as a run begins; what it returns is called at the run's end."""
@@ -65,7 +66,7 @@ class Run(Shown):
     """What happened in one run, from its start on: also while it is going, and after an error or an interrupt.
 
     Bounded: of a flow that goes on for ever, the latest 100,000 visits are kept (and as many visits of batch nodes and
-    batch flows); the numbers of visits and calls go on counting.
+    batch flows), or up to half as many more; the numbers of visits and calls go on counting.
 
     Attributes:
         node: The node or flow that was run; name: what it is called.
@@ -105,7 +106,7 @@ class Run(Shown):
         self._failures: dict[int, BaseException] = {}
         self.opened_batches: list[Batch] = []
         self._dropped_visits = self._dropped_calls = self.dropped_batches = 0
-        self._passes_before: Counter[tuple[int, int]] = Counter()
+        self._passes, self._batch_passes = _Passes(), _Passes()
         self._lock = Lock()  # between what drops visits and who reads them; it is not taken to add one
         self.visit = self._columns.extend  # the engine's `Recorder`, with the four methods below
 
@@ -131,17 +132,18 @@ class Run(Shown):
                 count = len(self._columns) // WIDTH - MOST_KEPT
                 old = self._columns[: count * WIDTH]
                 self._dropped_calls += _calls_of_plain_nodes(old)
-                self._passes_before.update(_walks(old))
+                self._passes.count(_walks(old), islice(old, 1, None, WIDTH))
                 del self._columns[: count * WIDTH]
                 self._dropped_visits += count
-                kept = set(_walks(self._columns))  # their params are here, so no other can have the same id
-                self._passes_before = Counter({walk: n for walk, n in self._passes_before.items() if walk in kept})
                 for step in [step for step in self._failures if step < self._dropped_visits]:
                     del self._failures[step]
         if len(self.opened_batches) > MOST_KEPT + SLACK:
             with self._lock:
                 count = len(self.opened_batches) - MOST_KEPT
-                self._dropped_calls += sum(_calls_of_batch(batch) for batch in self.opened_batches[:count])
+                old = self.opened_batches[:count]
+                self._dropped_calls += sum(_calls_of_batch(batch) for batch in old)
+                walks = [(batch.path, id(batch.params)) for batch in old]
+                self._batch_passes.count(walks, [batch.params for batch in old])
                 del self.opened_batches[:count]
                 self.dropped_batches += count
 
@@ -201,7 +203,7 @@ class Run(Shown):
         """One `Visit` per node visit, in the order in which they ended: the latest 100,000."""
         with self._lock:
             first, columns = self._dropped_visits, self._columns[:]
-            passes = self._passes_before.copy()
+            passes = self._passes.so_far()
         rows: list[Visit] = []
         for step in range(len(columns) // WIDTH):
             plan, params, action, attempts, status, *times = columns[step * WIDTH : (step + 1) * WIDTH]
@@ -262,16 +264,17 @@ class Run(Shown):
         }
         if len(found) == 1:
             return BatchResult(self, *found.popitem())
-        known = list(found) or list(by_path)
-        hint = did_you_mean(which, [*known, *(path.rpartition("/")[2] for path in known)])
-        why = "several batches fit" if found else "no batch"
-        raise RowError(f"{why} {which!r}{hint}; this run has {known}")
+        if found:
+            raise RowError(f"several batches fit {which!r}; give the path of one: {list(found)}")
+        hint = did_you_mean(which, [*by_path, *(path.rpartition("/")[2] for path in by_path)])
+        raise RowError(f"no batch {which!r}{hint}; this run has {list(by_path)}")
 
     def _by_path(self) -> dict[str, list[tuple[int, Batch]]]:
         """The batches by path, in the order in which they began, each with the number of its visit on its walk."""
         found: dict[str, list[tuple[int, Batch]]] = {}
-        passes: Counter[tuple[str, int]] = Counter()
-        for batch in self.opened_batches[:]:
+        with self._lock:
+            batches, passes = self.opened_batches[:], self._batch_passes.so_far()
+        for batch in batches:
             walk = batch.path, id(batch.params)
             passes[walk] += 1
             found.setdefault(batch.path, []).append((passes[walk], batch))
@@ -280,6 +283,10 @@ class Run(Shown):
     @property
     def failures(self) -> list[tuple[str, int | None, BaseException]]:
         """Everything that failed: path, place in its batch (None for a visit), exception. The cause first."""
+        return self.failures_of(self.visits)
+
+    def failures_of(self, visits: list[Visit]) -> list[tuple[str, int | None, BaseException]]:
+        """Return `failures`, for who has read the visits already."""
         found: list[tuple[str, int | None, BaseException]] = [
             (batch.path, position, outcome.error)
             for batch in self.opened_batches[:]
@@ -287,7 +294,7 @@ class Run(Shown):
             for position, outcome in list(batch.odd.items())
             if outcome.status == "failed" and outcome.error is not None
         ]
-        for visit in self.visits:
+        for visit in visits:
             if visit.status == "failed" and visit.error is not None:
                 found.append((visit.path, None, visit.error))
         return found
@@ -312,20 +319,46 @@ class Run(Shown):
         Raises:
             RunStateError: The run has not ended.
         """
+        if self.status == "running":
+            raise RunStateError(f"the run of {self.name} is still going; wait for it, or stop it, and then retry.")
         told: set[int] = set()  # the errors of rows that a row further out takes care of
         chosen = []
         for result in self.batches:
             failed = [(row, item.error) for row, item in enumerate(result) if item.status == "failed"]
-            chosen.append((result, [row for row, error in failed if id(error) not in told]))
+            chosen.append((result, [(row, error) for row, error in failed if id(error) not in told]))
             for _, error in failed:
                 told |= {id(error), id(getattr(error, "__cause__", None))}
-        for result, rows in chosen:  # all chosen by now: what fails again has another error
+        for result, failed in chosen:  # what a row further out has called has come through by now, or failed anew
+            rows = [row for row, error in failed if result[row].error is error and result[row].status == "failed"]
             if rows:
                 result._retry(rows, post=False, from_start=from_start, progress=progress, overrides={})
         return self
 
 
-def _walks(columns: list[Any]) -> list[tuple[int, int]]:
+class _Passes:
+    """How often each walk has passed a node, of visits that are not kept any more: the walks that passed latest.
+
+    A walk is told by the id of its params, so these are held, or another walk could come to have the same.
+    """
+
+    def __init__(self) -> None:
+        self._walks: dict[tuple[Any, int], tuple[Any, int]] = {}
+
+    def count(self, walks: list[tuple[Any, int]], params: Iterable[Any]) -> None:
+        """Take the walks of some visits, in their order, with their params."""
+        held = dict(zip(walks, params, strict=True))
+        for walk, n in Counter(walks).items():
+            _, before = self._walks.pop(walk, (None, 0))
+            self._walks[walk] = held[walk], before + n
+        for walk in list(self._walks)[:-MOST_WALKS]:
+            del self._walks[walk]
+
+    def so_far(self) -> Counter[tuple[Any, int]]:
+        """Return how often, by walk."""
+        return Counter({walk: n for walk, (_, n) in self._walks.items()})
+
+
+def _walks(columns: list[Any]) -> list[tuple[Any, int]]:
     """The walk that each visit belongs to."""
     plans, params = islice(columns, 0, None, WIDTH), islice(columns, 1, None, WIDTH)
     return [(id(plan), id(param)) for plan, param in zip(plans, params, strict=False)]

@@ -1,16 +1,16 @@
 """The record as pandas objects. The one file that imports pandas, and only when a table is asked for."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import pandas as pd
 
-from ..core.errors import RowError
+from ..core.errors import RowError, said
 from ..engine.batch import PENDING, Batch
 from .run import Visit
 
-__all__ = ["batch_table", "errors_table", "exceptions", "expanded", "rows_of", "steps_table"]
+__all__ = ["batch_table", "errors_table", "exceptions", "expanded", "mapped", "rows_of", "steps_table"]
 
 Batches = list[tuple[int, Batch]]
 
@@ -178,24 +178,52 @@ def expanded(df: pd.DataFrame) -> pd.DataFrame:
         rows = [None if value is None else _fields(value) for value in values] if name in ("item", "result") else []
         there = [value is not None and value is not pd.NA for value in values] if rows else []
         if not any(there) or any(row is None for row, is_there in zip(rows, there, strict=True) if is_there):
-            columns.data[name] = values.array
+            columns.data[name] = values.reset_index(drop=True)
             continue
         fields: dict[Any, None] = {}
         for row in rows:
             fields.update(dict.fromkeys(row or ()))
         for field in fields:
-            columns.add(f"{name}.{field}", [None if row is None else row.get(field) for row in rows])
+            found = [None if row is None else row.get(field) for row in rows]
+            columns.add_found(f"{name}.{field}", found, df.columns)
     return columns.frame(df.index)
 
 
+def mapped(df: pd.DataFrame, change: Callable[[Any], Any]) -> pd.DataFrame:
+    """Return a table in which every value that is there, every label and every name has been changed."""
+
+    def changed(values: Iterable[Any]) -> list[Any]:
+        return [value if value is None or value is pd.NA or value is pd.NaT else change(value) for value in values]
+
+    columns = [pd.Series(changed(df.iloc[:, place]), dtype=object) for place in range(df.shape[1])]
+    table = pd.DataFrame(dict(enumerate(columns)))
+    levels = [changed(df.index.get_level_values(level)) for level in range(df.index.nlevels)]
+    names = changed(df.index.names)
+    if len(levels) > 1:
+        table.index = pd.MultiIndex.from_arrays(levels, names=names)
+    else:
+        table.index = pd.Index(levels[0], dtype=object, name=names[0])
+    table.columns = pd.Index(changed(df.columns), dtype=object)
+    return table
+
+
 class _Columns:
-    """Columns on their way to a table."""
+    """Columns on their way to a table, in order."""
 
     def __init__(self) -> None:
         self.data: dict[str, Any] = {}
 
     def add(self, name: str, values: list[Any]) -> None:
-        self.data[name] = _array(values, _FIXED.get(name))
+        """Add a column of the table's own, in its dtype if it has one."""
+        self.data[name] = _series(values, _FIXED.get(name))
+
+    def add_found(self, name: str, values: list[Any], taken: Collection[str] = ()) -> None:
+        """Add a column whose name is the user's: a second one of that name has a number behind it."""
+        unique, n = name, 1
+        while unique in self.data or unique in taken:
+            n += 1
+            unique = f"{name}#{n}"
+        self.data[unique] = _series(values)
 
     def add_params(self, rows: list[Mapping[Any, Any]], taken: set[str]) -> None:
         """Add a column for each param, in the order in which they first come."""
@@ -209,10 +237,19 @@ class _Columns:
             name = str(key)
             while name in taken or name in self.data:
                 name = f"params.{name}"
-            self.add(name, [row.get(key) for row in rows])
+            self.add_found(name, [row.get(key) for row in rows])
 
     def frame(self, index: Any = None) -> pd.DataFrame:
-        return pd.DataFrame(self.data, index=index)
+        df = pd.DataFrame(dict(enumerate(self.data.values())))
+        if not self.data:
+            df = pd.DataFrame(index=index)
+        elif index is not None:
+            df.index = index
+        try:
+            df.columns = list(self.data)
+        except UnicodeError:  # a lone surrogate in a name
+            df.columns = pd.Index(list(self.data), dtype=object)
+        return df
 
 
 # Of columns that have the same dtype whatever is in them, also if nothing is.
@@ -223,22 +260,29 @@ _FIXED: dict[str, Any] = {
 }
 
 
-def _array(values: list[Any], dtype: Any = None) -> Any:
-    """Values as a pandas array: of a nullable dtype where all are of one kind, else the objects themselves."""
-    dtype = dtype or _DTYPES.get(pd.api.types.infer_dtype(values, skipna=True))
+def _series(values: list[Any], dtype: Any = None) -> "pd.Series[Any]":
+    """Values in a nullable dtype where all are of one kind that fits, else the objects themselves."""
+    if dtype is None:
+        kind = pd.api.types.infer_dtype(values, skipna=True)
+        bits = 53 if kind == "mixed-integer-float" else 63  # of what a column of floats, or of integers, can hold
+        fits = "integer" not in kind or all(
+            -(2**bits) <= value < 2**bits for value in values if isinstance(value, int) or hasattr(value, "bit_count")
+        )
+        dtype = _DTYPES.get(kind) if fits else None
     if dtype is not None:
         try:
-            return pd.array(values, dtype=dtype)
-        except (OverflowError, TypeError, ValueError):  # an integer of more than 64 bits, for example
+            typed: pd.Series[Any] = pd.Series(values, dtype=dtype)
+            return typed
+        except (OverflowError, TypeError, ValueError):  # values that only look as if they were all of this kind
             pass
-    return pd.Series(values, dtype=object).array
+    return pd.Series(values, dtype=object)
 
 
 def _index(batches: Batches) -> pd.Index:
     """The input's own index where every visit had one, else a count of the rows."""
     own = [batch.index for _, batch in batches if batch.index is not None and len(batch.index) == batch.rows]
     if own and len(own) == len(batches):
-        index: pd.Index = own[0].append(own[1:]) if len(own) > 1 else own[0]
+        index: pd.Index = own[0].append(own[1:]) if len(own) > 1 else own[0].copy()  # whose name the user may set
         return index
     return pd.RangeIndex(sum(batch.rows for _, batch in batches))
 
@@ -262,15 +306,8 @@ def _errors(rows: Iterable[tuple[BaseException | None, str]]) -> tuple[list[str 
     texts: list[str | None] = []
     for error, where in rows:
         kinds.append(None if error is None else type(error).__name__)
-        texts.append(None if error is None else f"{_said(error)} ({where})" if where else _said(error))
+        texts.append(None if error is None else f"{said(error)} ({where})" if where else said(error))
     return kinds, texts
-
-
-def _said(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception as exc:  # the user's class cannot say what it is
-        return f"<{type(error).__name__} without a text: {type(exc).__name__}>"
 
 
 def _where(path: str, what: str, position: int, total: int | None, attempts: int) -> str:
@@ -288,6 +325,6 @@ def _fields(value: Any) -> Mapping[Any, Any] | None:
     if isinstance(value, Mapping):
         return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return {field.name: getattr(value, field.name, None) for field in dataclasses.fields(value)}
     names: Any = getattr(type(value), "_fields", None) or getattr(type(value), "model_fields", None)
-    return {name: getattr(value, name) for name in names} if isinstance(names, tuple | dict) else None
+    return {name: getattr(value, name, None) for name in names} if isinstance(names, tuple | dict) else None

@@ -730,4 +730,8 @@ def test_record_of_a_failed_run():
     run = flow.last_run
     assert run.status == "failed"
     assert isinstance(run.error, ZeroDivisionError)
-    assert [(path, place) for path, place, _ in run.failures] == [("Outer/Map", 1), ("Outer/Map", None), ("Outer", None)]
+    assert [(path, place) for path, place, _ in run.failures] == [
+        ("Outer/Map", 1),
+        ("Outer/Map", None),
+        ("Outer", None),
+    ]
