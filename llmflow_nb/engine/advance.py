@@ -97,7 +97,8 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
             # an element of a batch flow, which come before any visit, pass by them all, to the end of the round.
             while True:
                 if phase == ARRIVE:
-                    plan = children.get(id(node)) or frame.owner.child(node, frame.start, setup)
+                    if plan is None or plan.node is not node:
+                        plan = children.get(id(node)) or frame.owner.child(node, frame.start, setup)
                     frame.plan = plan
                     frame.steps += 1
                     if frame.steps > frame.check_at:
@@ -205,6 +206,9 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                         if target is None:
                             lost_action(setup, frame, action, list(successors))
                     if target is not None:
+                        if plan.next.node is not target:  # mostly it is where this node led to before
+                            plan.next = children.get(id(target)) or frame.owner.child(target, frame.start, setup)
+                        plan = plan.next
                         node = frame.node = target
                         phase = ARRIVE
                         continue

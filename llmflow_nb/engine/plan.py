@@ -30,6 +30,7 @@ class Plan:
         has_prep, has_post: Whether there is one to call, other than the default that does nothing.
         limit: Calls (or param sets) in flight at once; None for no bound.
         expands: Whether this is a `BatchFlow` with an ``exec`` of its own.
+        next: The plan of the step that this one led to last; at first its own.
         children: For a flow: the plans of its steps, by ``id`` of the node.
         names: For a flow: what its steps are called, by ``id`` of the node.
     """
@@ -55,6 +56,7 @@ class Plan:
         "max_steps",
         "name",
         "names",
+        "next",
         "node",
         "on_error",
         "path",
@@ -110,6 +112,7 @@ class Plan:
         self.is_flow = self.kind in ("flow", "batch_flow")
         self.has_prep = "prep" in hooks.own or self.is_flow
         self.has_post = "post" in hooks.own or self.is_flow
+        self.next = self
         self.children: dict[int, Plan] = {}
         self.names: dict[int, str] | None = None
 
