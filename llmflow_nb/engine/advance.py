@@ -76,7 +76,7 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
     frames = position.frames
     shared = position.shared
     inline = position.inline
-    watched = bool(setup.subscribers)
+    watched, stop = bool(setup.subscribers), setup.stop
     record = setup.recorder.visit
     new = object.__new__
     if position.paused_at is not None:
@@ -120,6 +120,8 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                     return _pause(position)
 
                 if phase <= PREP:
+                    if stop is not None:
+                        stop.check()
                     frame.t_start = frame.t_prepared = clock()
                     frame.visit = visit  # only now: recovery reads off the clocks how far a visit came
                     if watched:

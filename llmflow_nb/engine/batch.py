@@ -152,13 +152,13 @@ class Batch:
         """Enter an item that was read, and return its position."""
         position = self.taken
         self.taken += 1
-        self.open += 1
         if self.items is not None:
             self.items[position : position + 1] = [item]
         self.seconds.append(0.0)
         if self.actions is not None:
             self.actions.append(None)
         self.results.append(PENDING)
+        self.open += 1
         return position
 
     def take_begun(self) -> tuple[int, tuple[Any, Any, BaseException | None, float]]:

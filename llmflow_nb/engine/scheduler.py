@@ -177,9 +177,9 @@ class Scheduler:
             self._stop_waiting(call)
         for call in list(self._open):  # also one that an interrupt caught between two states
             self._close_call(call)
-        in_use = {flight.ticket for flight in self._abandoned}
+        in_use = {flight.ticket for flight in (*self._abandoned, *self.leaving)}
         for ticket, limiter in self._tickets.items():
-            if ticket not in in_use:  # a thread that goes on uses the model all the same
+            if ticket not in in_use:  # a thread that goes on, or a task that cleans up, uses the model all the same
                 limiter.give_back(ticket)
         for strand in reversed(self._strands):
             value = _result_so_far(strand.position)
@@ -639,8 +639,8 @@ class Scheduler:
 
     def _enter(self, call: Call, status: str, value: Any, error: BaseException | None) -> None:
         seconds = clock() - call.started if call.started is not None else 0.0
-        self._open.pop(call, None)
         call.batch.settle(call.place, status, value, call.attempts, seconds, error, item=call.item)
+        self._open.pop(call, None)  # only now: an interrupt in between leaves it for `stop`
         if self.setup.subscribers:
             self._tell("call_finished", call, 0, status, value, error)
 
@@ -670,6 +670,10 @@ class Scheduler:
             self._close_call(call)
 
     def _close_call(self, call: Call) -> None:
+        batch, place = call.batch, call.place
+        if batch.results[place] is not PENDING and place not in batch.earlier:
+            self._open.pop(call)  # an interrupt came just as its outcome had been entered
+            return
         self._enter(call, "cancelled", None, call.error)
 
     def _later(self, seconds: float, action: Callable[[], None]) -> None:

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 
-from ..core.errors import StoppedError
+__all__ = ["Stop", "Stopped"]
 
-__all__ = ["Stop"]
+
+class Stopped(BaseException):
+    """Ends a run as an interrupt would: no batch keeps it as a failure, and no hook can catch it by mistake."""
 
 
 class Stop:
@@ -32,7 +34,7 @@ class Stop:
         """Go on, or not.
 
         Raises:
-            StoppedError: The run is to end.
+            Stopped: The run is to end.
         """
         if self.requested:
-            raise StoppedError("the run was stopped; what was finished is in its record")
+            raise Stopped

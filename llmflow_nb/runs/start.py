@@ -18,7 +18,7 @@ from ..engine.drivers.sync import drive
 from ..engine.events import Event, Subscriber
 from ..engine.plan import Setup
 from ..engine.position import Position
-from ..engine.stop import Stop
+from ..engine.stop import Stop, Stopped
 from .run import Run, Watch
 
 __all__ = ["Recorded", "run", "run_async"]
@@ -115,8 +115,8 @@ class Recorded:
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if error is None:
             status = "ok"
-        elif isinstance(error, StoppedError) and self.setup.stop is not None and self.setup.stop.requested:
-            status = "stopped"
+        elif isinstance(error, Stopped):
+            status, error = "stopped", StoppedError(f"the run of {self.name} was stopped; what was finished is in .run")
         else:
             status = "failed" if isinstance(error, Exception) else "interrupted"
         action = self.position.action if error is None else None

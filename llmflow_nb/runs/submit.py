@@ -9,7 +9,6 @@ from contextvars import copy_context
 from typing import Any
 
 from ..core.doors import ShownLive
-from ..core.errors import StoppedError
 from ..core.node import BaseNode
 from ..engine.drivers.sync import drive
 from ..engine.events import Subscriber
@@ -109,8 +108,6 @@ class Submitted(ShownLive):
         except asyncio.CancelledError:
             self._stop.request()
             raise
-        if self.run.status == "stopped":
-            raise StoppedError(f"the run of {self.run.name} was stopped; what was finished is in .run")
         if self.run.error is not None:
             raise self.run.error
         return self.run.action

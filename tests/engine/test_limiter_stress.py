@@ -40,7 +40,7 @@ def test_those_who_leave_the_queue(crowd):
 def test_runs(attempt):
     """Runs in threads and on loops stay within the limiter that they share, also while another one is stopped."""
     limiter = Limiter(MOST)
-    meter, complete = through_runs(limiter, stop_tasks=False)
+    meter, complete = through_runs(limiter, stop_tasks=True)
     assert complete
     assert meter.most <= MOST
     assert meter.calls >= CALLS

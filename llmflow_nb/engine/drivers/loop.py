@@ -91,8 +91,9 @@ class LoopThread:
         except BaseException:
             self.start(starts)  # if the interrupt was quicker
             self.cancel([task_box])
-            with suppress(Empty):
-                take(done, CLEAN_UP)
+            with suppress(Empty):  # a second stop leaves another None there
+                while take(done, CLEAN_UP) is None:
+                    pass
             raise
         return outcome_of(task)
 

@@ -4,6 +4,7 @@ from collections import deque
 from contextlib import suppress
 from contextvars import Context, copy_context
 from queue import Empty, SimpleQueue
+from time import perf_counter as clock
 from typing import Any
 
 from ...core.errors import NestedLoopError
@@ -74,7 +75,7 @@ def drive(position: Position, setup: Setup, mask: int = 0) -> str:
 
     Raises:
         Exception: What the run failed with.
-        StoppedError: As asked for by ``setup.stop``. As for an interrupt:
+        Stopped: As asked for by ``setup.stop``. As for an interrupt:
         KeyboardInterrupt: Nothing of the run calls anything any more; what was finished is in the record.
     """
     __tracebackhide__ = True
@@ -104,8 +105,9 @@ def drive(position: Position, setup: Setup, mask: int = 0) -> str:
         raise
     finally:
         scheduler.close()
-        with suppress(Empty):  # tasks that were cancelled get a moment to clean up
+        with suppress(Empty):  # tasks that were cancelled get a moment to clean up, all of them together
+            until = clock() + CLEAN_UP
             scheduler.clear()
-            while scheduler.leaving:
-                loop.wait(CLEAN_UP)
+            while scheduler.leaving and (left := until - clock()) > 0:
+                loop.wait(left)
                 scheduler.clear()
