@@ -6,10 +6,12 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Executor
 from contextlib import suppress
 from contextvars import copy_context
+from time import monotonic
 from typing import Any
 
 from ..core.doors import ShownLive
 from ..core.node import BaseNode
+from ..engine.drivers.loop import LONGEST_WAIT
 from ..engine.drivers.sync import drive
 from ..engine.events import Subscriber
 from ..engine.stop import Stop
@@ -71,8 +73,12 @@ class Submitted(ShownLive):
         Args:
             timeout: Seconds. None: as long as it takes.
         """
+        until = None if timeout is None else monotonic() + timeout
         try:
-            return self._ended.wait(timeout)
+            while until is None or until - monotonic() > LONGEST_WAIT:
+                if self._ended.wait(LONGEST_WAIT):
+                    return True
+            return self._ended.wait(max(0.0, until - monotonic()))
         except BaseException:
             self.stop()
             raise
