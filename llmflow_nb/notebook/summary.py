@@ -46,8 +46,12 @@ def of_run(run: Run) -> Summary:
     notes += [f"{path}: {note}" for path, note in run.notes]
     tables = [_nodes_table(visits, results)]
     groups = _Groups()
-    for path, _, error in run.failures_of(visits):
-        groups.add(path, error)
+    for result in results:
+        if not result.is_of_params:  # a param set fails by what failed in it
+            groups.add_rows(result, result.path)
+    for visit in visits:
+        if visit.status == "failed" and visit.error is not None:
+            groups.add(visit.path, visit.error)
     if groups:
         tables.append(groups.table(texts, with_paths=True))
     return Summary(shown(run.name, NAME), run.status, facts, _first_notes(notes), tables)
@@ -116,19 +120,15 @@ def of_batch(result: BatchResult) -> Summary:
     total = sum(counts.values())
     what = "param set" if result.is_of_params else "item"
     facts = [_many(total, what), _counts(counts)] if counts else ["no items"]
-    took = [(seconds, i) for i, seconds in enumerate(_seconds(result)) if seconds]
-    if took and not is_static():
-        slowest, row = max(took)
-        facts.append(f"{duration(sum(seconds for seconds, _ in took))} in all, {duration(slowest)} at most (row {row})")
+    in_all, slowest, row = _seconds(result)
+    if in_all and not is_static():
+        facts.append(f"{duration(in_all)} in all, {duration(slowest)} at most (row {row})")
     notes = [note for path, note in result.run.notes if path == result.path]
     state = "running" if result.run.status == "running" else _state(counts)
     tables = []
     texts = ValueTexts()
     groups = _Groups()
-    for _, batch in result._batches:
-        for outcome in list(batch.odd.values()):
-            if outcome.status == "failed" and outcome.error is not None:
-                groups.add("", outcome.error)
+    groups.add_rows(result, "")
     if groups:
         tables.append(groups.table(texts, with_paths=False))
     if total:
@@ -180,17 +180,27 @@ def _without(
 def _rows_that_failed(result: BatchResult) -> Iterable[int]:
     start = 0
     for _, batch in result._batches:
-        for position, outcome in sorted(batch.odd.copy().items(), key=lambda row: row[0]):
-            if outcome.status == "failed":
+        odd = batch.odd.copy()
+        for position in sorted(odd):
+            if odd[position].status == "failed":
                 yield start + position
         start += batch.rows
 
 
-def _seconds(result: BatchResult) -> Iterable[float]:
+def _seconds(result: BatchResult) -> tuple[float, float, int]:
+    """What all rows took, what the slowest did, and which it is.
+
+    Without an object for each row: beside a million exceptions, every collection of garbage takes seconds.
+    """
+    in_all, slowest, row, start = 0.0, 0.0, 0, 0
     for _, batch in result._batches:
         seconds = batch.seconds[: batch.rows]
-        yield from seconds
-        yield from [0.0] * (batch.rows - len(seconds))
+        in_all += sum(seconds)
+        most = max(seconds, default=0.0)
+        if most > slowest:
+            slowest, row = most, start + seconds.index(most)
+        start += batch.rows
+    return in_all, slowest, row
 
 
 class _Groups:
@@ -204,6 +214,12 @@ class _Groups:
 
     def add(self, path: str, error: BaseException) -> None:
         self._found.setdefault((path, id(type(error))), [0, error])[0] += 1
+
+    def add_rows(self, result: BatchResult, path: str) -> None:
+        for _, batch in result._batches:
+            for outcome in list(batch.odd.values()):
+                if outcome.status == "failed" and outcome.error is not None:
+                    self.add(path, outcome.error)
 
     def table(self, texts: ValueTexts, *, with_paths: bool) -> Table:
         """The most frequent first."""

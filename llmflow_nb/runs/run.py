@@ -283,10 +283,6 @@ class Run(Shown):
     @property
     def failures(self) -> list[tuple[str, int | None, BaseException]]:
         """Everything that failed: path, place in its batch (None for a visit), exception. The cause first."""
-        return self.failures_of(self.visits)
-
-    def failures_of(self, visits: list[Visit]) -> list[tuple[str, int | None, BaseException]]:
-        """Return `failures`, for who has read the visits already."""
         found: list[tuple[str, int | None, BaseException]] = [
             (batch.path, position, outcome.error)
             for batch in self.opened_batches[:]
@@ -294,7 +290,7 @@ class Run(Shown):
             for position, outcome in list(batch.odd.items())
             if outcome.status == "failed" and outcome.error is not None
         ]
-        for visit in visits:
+        for visit in self.visits:
             if visit.status == "failed" and visit.error is not None:
                 found.append((visit.path, None, visit.error))
         return found
