@@ -10,7 +10,7 @@ from ..graph.model import FLOWS, GraphModel, graph_of
 from ..graph.render import DrawingError
 from ..graph.text import shown
 from .html import Summary, to_html, to_text
-from .progress import bundle_of
+from .lines import bundle_of
 from .summary import of_batch, of_run
 
 __all__ = ["mimebundle"]

@@ -7,25 +7,20 @@ costs a run nothing, a call that blocks for a minute does not hold it up, and a 
 import os
 import sys
 import threading
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context, copy_context
-from dataclasses import dataclass
-from html import escape
-from time import monotonic, perf_counter
+from time import monotonic
 from typing import Any, Literal, Protocol
 from uuid import uuid4
 from weakref import WeakKeyDictionary
 
 from ..core.errors import SettingError, said, warn
-from ..engine.batch import Batch
-from ..graph.text import shown
 from ..runs.run import Run, Watch
-from .html import is_static, state, style_sheet
-from .summary import duration
+from .html import is_static
+from .lines import Line, LineReader, bundle, bundle_of, one_line
 
-__all__ = ["Progress", "bundle_of", "show_live", "watcher"]
+__all__ = ["Progress", "show_live", "watcher"]
 
 Progress = bool | Literal["auto"] | Callable[..., Any]
 """What ``run(progress=)`` takes."""
@@ -34,9 +29,6 @@ FIRST, EVERY = 1.0, 0.2
 """Seconds until something is shown, and between two updates."""
 PATIENCE = 2.0
 """Seconds that the end of a run waits for a bar that is being drawn."""
-MOST_LINES = 12
-WINDOW = 10.0
-"""Seconds over which a rate is taken."""
 
 
 def watcher(progress: Progress) -> Watch | None:
@@ -74,149 +66,6 @@ def _is_terminal() -> bool:
         return bool(sys.stderr.isatty())
     except (AttributeError, ValueError):  # there is none, it was closed, or a logger stands in for it
         return False
-
-
-# ---- what is read off a record ---------------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class Line:
-    """One batch node or batch flow, over all its visits so far.
-
-    Attributes:
-        path: The node; name: what to call it; depth: how far it is indented.
-        what: "item" or "param set".
-        total: How many there are; None where that is not known.
-        done: How many have come to an end of their own; failed: how many of them failed.
-        cancelled: How many were stopped; running: how many are under way.
-        per_second: How many ended in a second, lately; None where that cannot be told.
-    """
-
-    path: str
-    name: str
-    depth: int
-    what: str
-    total: int | None
-    done: int
-    failed: int
-    cancelled: int
-    running: int
-    per_second: float | None
-
-    @property
-    def seconds_left(self) -> float | None:
-        if self.total is None or not self.per_second or self.done >= self.total:
-            return None
-        return (self.total - self.done) / self.per_second
-
-    def facts(self, *, going: bool) -> list[str]:
-        """Return it in words."""
-        of = f"{self.done:,}" if self.total is None else f"{self.done:,}/{self.total:,}"
-        facts = [f"{of} {self.what}s"]
-        if self.failed:
-            facts.append(f"{self.failed:,} failed")
-        if self.cancelled:
-            facts.append(f"{self.cancelled:,} cancelled")
-        if going and self.running:
-            facts.append(f"{self.running:,} running")
-        if not going or is_static():
-            return facts
-        if self.per_second:
-            facts.append(f"{self.per_second:.3g} {self.what}s/s")
-        if self.seconds_left is not None:
-            facts.append(f"{duration(self.seconds_left)} left")
-        return facts
-
-
-class _Reader:
-    """Reads a record again and again. A batch that has ended is counted once."""
-
-    def __init__(self, run: Run) -> None:
-        self.run = run
-        self._next = 0
-        self._ended: dict[str, list[int]] = {}
-        self._going: list[Batch] = []
-        self._first: dict[str, tuple[float, int]] = {}
-        self._past: dict[str, deque[tuple[float, int]]] = {}
-        self._kinds: dict[str, str] = {}
-        self._read = False
-        self._began = monotonic() - (run.seconds_so_far if run.seconds is None else 0.0)
-
-    def lines(self) -> list[Line]:
-        dropped = self.run.dropped_batches
-        new = self.run.opened_batches[max(0, self._next - dropped) :]
-        self._next = max(self._next, dropped) + len(new)
-        going, self._going = [*self._going, *new], []
-        for batch in new:
-            self._ended.setdefault(batch.path, [0, 0, 0, 0])
-            self._kinds[batch.path] = batch.plan.kind
-        sums = {path: [*counts, 0, 1] for path, counts in self._ended.items()}  # as in `_line`
-        for batch in going:
-            counts = batch.counts()
-            failed, cancelled = counts.get("failed", 0), counts.get("cancelled", 0)
-            done = batch.rows - counts.get("pending", 0) - cancelled - len(batch.again)
-            found = batch.rows, done, failed, cancelled
-            row = sums[batch.path]
-            row[:4] = [n + more for n, more in zip(row, found, strict=False)]
-            row[4] += batch.open
-            row[5] &= batch.exhausted or batch.total is not None
-            has_all = batch.exhausted and not batch.open and done == batch.rows
-            if has_all or batch.stopped:
-                ended = self._ended[batch.path]
-                self._ended[batch.path] = [n + more for n, more in zip(ended, found, strict=True)]
-            else:
-                self._going.append(batch)
-        lines = [self._line(path, *row) for path, row in sorted(sums.items())]
-        self._read = True
-        return lines
-
-    def _line(self, path: str, total: int, done: int, failed: int, cancelled: int, running: int, known: int) -> Line:
-        outer = [other for other in self._ended if path.startswith(f"{other}/")]
-        name = path.removeprefix(f"{max(outer, key=len) if outer else self.run.name}/")
-        return Line(
-            path,
-            shown(name),
-            len(outer),
-            "param set" if self._kinds[path] == "batch_flow" else "item",
-            total if known else None,
-            done,
-            failed,
-            cancelled,
-            running,
-            self._rate(path, done),
-        )
-
-    def _rate(self, path: str, done: int) -> float | None:
-        now = monotonic()
-        if path not in self._past:
-            begun_before = done if self.run.seconds is not None else 0  # of a run that has ended rows are called again
-            self._first[path] = (now - EVERY if self._read else self._began), begun_before
-            self._past[path] = deque([self._first[path]])
-        past = self._past[path]
-        past.append((now, done))
-        while past[0][0] < now - WINDOW and len(past) > 2:
-            past.popleft()
-        then, before = past[0]
-        if done == before:  # nothing ended lately: over all the time then
-            then, before = self._first[path]
-        return (done - before) / (now - then) if done > before and now > then else None
-
-
-def _head(run: Run, going: bool) -> list[str]:
-    """What there is to say of the run itself."""
-    facts = []
-    if going and run.where():
-        facts.append(f"at {shown(run.where())}")
-    if going and run.limited and not is_static():
-        waits = list(run.limited.values())
-        facts.append(f"waiting for the limiter: {duration(perf_counter() - min(waits))}" if waits else "")
-    if going and run.seconds is not None:  # rows are called again: what follows is of the run before
-        return facts
-    if run.visit_count:
-        facts.append(f"{run.visit_count:,} visit{'s' * (run.visit_count != 1)}")
-    if not is_static():
-        facts.append(duration(run.seconds_so_far))
-    return [fact for fact in facts if fact]
 
 
 # ---- who draws it ----------------------------------------------------------------------------------------------------
@@ -293,50 +142,6 @@ class _Bars:
                 bar.close()
 
 
-def one_line(run: Run, lines: list[Line], *, going: bool) -> str:
-    """Return how far a run is, as one line of text."""
-    parts = [f"{line.name} {', '.join(line.facts(going=going))}" for line in lines[:3]]
-    return " | ".join([f"{shown(run.name)} {_status(run, going)}", *parts, ", ".join(_head(run, going))])
-
-
-def bundle(run: Run, lines: list[Line], *, going: bool) -> dict[str, str]:
-    """Return how far a run is, as HTML and as text."""
-    return {"text/html": _html(run, lines, going), "text/plain": one_line(run, lines, going=going)}
-
-
-def bundle_of(run: Run) -> dict[str, str]:
-    """Return how far a run is now."""
-    return bundle(run, _Reader(run).lines(), going=run.status == "running")
-
-
-def _status(run: Run, going: bool) -> str:
-    """One word. Rows of a run that has ended may be called again, and then it is going once more."""
-    return run.status if not going else "running" if run.seconds is None else "calling rows again"
-
-
-def _html(run: Run, lines: list[Line], going: bool) -> str:
-    word = state(_status(run, going), is_bad=not going and run.status != "ok")
-    head = f"<strong>{escape(shown(run.name))}</strong> {word}"
-    rows = [f"<div>{head} {escape(' · '.join(_head(run, going)))}</div>"]
-    for line in lines[:MOST_LINES]:
-        facts = escape(" · ".join(line.facts(going=going)))
-        name = escape(line.name)
-        rows.append(f'<div style="padding-left: {1 + line.depth}em">{_bar(line)} {name} {facts}</div>')
-    if len(lines) > MOST_LINES:
-        rows.append(f"<div>and {len(lines) - MOST_LINES} more</div>")
-    return f'<style>{style_sheet()}</style>\n<div class="llmflow-nb">\n' + "\n".join(rows) + "\n</div>"
-
-
-def _bar(line: Line) -> str:
-    if not line.total:
-        return ""
-    good, bad = (100 * n / line.total for n in (line.done - line.failed, line.failed))
-    return (
-        f'<span class="llmflow-nb-bar"><span style="width: {good:.1f}%"></span>'
-        f'<span style="width: {bad:.1f}%"></span></span>'
-    )
-
-
 # ---- when it is drawn ------------------------------------------------------------------------------------------------
 
 
@@ -350,7 +155,7 @@ class _Followed:
         self._always = always
         self._drawn = False
         self._ended = False
-        self._reader = _Reader(run)
+        self._reader = LineReader(run)
         self._lock = threading.Lock()
         self._context: Context = copy_context()  # says which cell the output belongs to
         if isinstance(view, _Notebook):

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from llmflow_nb import BatchFlow, Flow, FlowWarning, Limiter, Node, SettingError
-from llmflow_nb.notebook.progress import bundle_of
+from llmflow_nb.notebook.lines import bundle_of
 from tests.engine.helpers import PATIENCE, Items, Square
 from tests.graph.test_svg import HOSTILE
 from tests.notebook.test_summary import Page
