@@ -46,6 +46,7 @@ class Line:
 
     @property
     def seconds_left(self) -> float | None:
+        """How long the rest will take at that rate; None where that cannot be told."""
         if self.total is None or not self.per_second or self.done >= self.total:
             return None
         return (self.total - self.done) / self.per_second
@@ -84,6 +85,7 @@ class LineReader:
         self._began = monotonic() - (run.seconds_so_far if run.seconds is None else 0.0)
 
     def lines(self) -> list[Line]:
+        """Return a line for each batch, as of now: the outer ones before those within."""
         dropped = self.run.dropped_batches
         new = self.run.opened_batches[max(0, self._next - dropped) :]
         self._next = max(self._next, dropped) + len(new)
