@@ -8,7 +8,7 @@ import dis
 import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import CodeType
+from types import CodeType, FunctionType, MethodType
 from typing import Any, Literal
 
 from .errors import SignatureError, did_you_mean
@@ -59,12 +59,12 @@ def actions_of(node: BaseNode) -> tuple[list[str], bool]:
     if "post" not in hooks.own:
         return (["default"], True) if kind_of(node) != "flow" else ([], False)
     post: Any = vars(node).get(hooks.post) or getattr(type(node), hooks.post)
-    code = getattr(inspect.unwrap(getattr(post, "__func__", post)), "__code__", None)
-    if code is None or hasattr(post, "__wrapped__"):  # what a decorator returns cannot be told
+    function = post.__func__ if isinstance(post, MethodType) else post
+    if not isinstance(function, FunctionType):  # what else can be called cannot be looked into
         return [], False
     found: dict[str, None] = {}
     is_all = True
-    for is_known, value in _returned(code):
+    for is_known, value in _returned(function.__code__):
         if is_known and (value is None or isinstance(value, str)):
             found[value or "default"] = None
         else:
@@ -225,6 +225,11 @@ def _endless(
                 can_leave.add(source)
                 ends.append(source)
     stuck = [step for step in steps if id(step) not in can_leave]
+    while True:  # what only leads to the loop is none of it
+        led_to = {id(target) for step in stuck for target in possible[id(step)]}
+        if all(id(step) in led_to for step in stuck):
+            break
+        stuck = [step for step in stuck if id(step) in led_to]
     if not stuck:
         return []
     ways = ", ".join(names[id(step)] for step in stuck[:5]) + (", ..." if len(stuck) > 5 else "")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..notebook.progress import Progress
     from ..runs.run import Run, Watch
     from ..runs.submit import Submitted
+    from .check import Problem
     from .node import BaseNode
 
 
@@ -128,11 +129,25 @@ class Doors(Shown):
 
         return submit(_node(self), shared, executor=executor, subscribers=subscribers, watch=watcher_for(progress))
 
-    def graph(self) -> "GraphModel":
-        """Return the flow as a graph: plain data, with ``dot()`` and ``outline()`` to write it."""
+    def graph(self, *, depth: int | None = None) -> "GraphModel":
+        """Return the flow as a graph: plain data, with ``dot()``, ``mermaid()``, ``outline()`` and ``svg()``.
+
+        Args:
+            depth: How many levels of flows within flows are opened. None: all, as far as 2,000 nodes.
+        """
         from ..graph.model import graph_of
 
-        return graph_of(_node(self))
+        return graph_of(_node(self), depth=depth)
+
+    def check(self) -> "list[Problem]":
+        """Return what is probably not meant in the wiring, each with its place and what to do. Runs nothing.
+
+        Actions that ``post`` may return and that have no edge, edges that it never names, nodes that are never reached,
+        loops with no way out, flows without a start node or within themselves, one object at two places.
+        """
+        from .check import check
+
+        return check(_node(self))
 
 
 def _node(self: Doors) -> "BaseNode":

@@ -11,6 +11,7 @@ Colours have six digits: Graphviz 2.43 draws shorter ones black. Nodes are fille
 else is of a grey that can be read on white and on black.
 """
 
+from ..core.errors import SettingError
 from .model import GraphCluster, GraphEdge, GraphModel, GraphNode
 from .text import shown
 
@@ -20,6 +21,12 @@ INK = "#1f2937"
 GREY = "#7a7a7a"
 FONT = "Helvetica,Arial,sans-serif"
 LINE_LENGTH = 30
+_LEGEND = {
+    "node": "node",
+    "batch_node": "batch node: once for each item",
+    "flow": "flow, closed",
+    "batch_flow": "batch flow: once for each param set",
+}
 BLANK = "\u00a0"  # keeps a label off its line: no-break, since SVG drops others at the ends
 LONGEST_ROW = 6
 """Nodes up to which the graph runs from left to right: a short one fits the width of a cell, a long one its length."""
@@ -44,9 +51,15 @@ _STYLES = {
 }
 
 
-def dot_of(model: GraphModel) -> str:
-    """Return the DOT text of the graph: the same text for the same model."""
-    return _Writer(model).write()
+def dot_of(model: GraphModel, *, direction: str | None = None, legend: bool = False) -> str:
+    """Return the DOT text of the graph: the same text for the same model.
+
+    Raises:
+        SettingError: ``direction`` is neither "LR" nor "TB".
+    """
+    if direction not in (None, "LR", "TB"):
+        raise SettingError(f"direction={direction!r}: it must be 'LR' (left to right), 'TB' (top to bottom), or None.")
+    return _Writer(model).write(direction, legend)
 
 
 def quoted(*lines: str, end: str = "") -> str:
@@ -90,9 +103,9 @@ class _Writer:
         self.loops = {edge.source for edge in model.edges if edge.source == edge.target} & self.open
         self.lines: list[str] = []
 
-    def write(self) -> str:
+    def write(self, direction: str | None, legend: bool) -> str:
         boxes = len(self.model.nodes) - len(self.open)
-        direction = "LR" if boxes <= LONGEST_ROW else "TB"
+        direction = direction or ("LR" if boxes <= LONGEST_ROW else "TB")
         self._put(0, "digraph {")
         self._put(1, f"graph [id=all rankdir={direction} compound=true bgcolor=transparent pad=0.1")
         self._put(2, "nodesep=0.3 ranksep=0.35 margin=0 labeljust=l")
@@ -109,6 +122,8 @@ class _Writer:
         self._close(around, 0)
         for i, edge in enumerate(self.model.edges):
             self._edge(i, edge)
+        if legend:
+            self._legend()
         self._put(0, "}")
         return "\n".join(self.lines) + "\n"
 
@@ -155,6 +170,17 @@ class _Writer:
             tail, tail_at = point, ""
         label = "" if edge.action == "default" else f" label={quoted(BLANK + shown(edge.action) + BLANK)}"
         self._put(1, f"{tail} -> {head} [id=e{i}{label}{tail_at}{head_at}]")
+
+    def _legend(self) -> None:
+        """Say what the shapes stand for: those that are there, beside the graph."""
+        self._put(1, "subgraph cluster_legend {")
+        self._put(2, 'graph [id=legend label="what is what\\l" margin=8 style="rounded,dotted"]')
+        for kind, text in _LEGEND.items():
+            if any(node.kind == kind and node.id not in self.open for node in self.model.nodes):
+                style = " ".join(f'{key}="{value}"' for key, value in _STYLES[kind].items())
+                self._put(2, f"l{kind} [id=l{kind} label={quoted(text)} {style}]")
+        self._put(2, f'lstart [id=lstart label="" xlabel="start" shape=point width=0.12 color="{GREY}"]')
+        self._put(1, "}")
 
     def _head(self, id: str) -> tuple[str, str]:
         """The node where an edge to this step ends, and the attribute that cuts the edge off at the frame."""

@@ -8,9 +8,12 @@ import inspect
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from types import FunctionType
 from typing import Any
 
-from ..core.errors import SignatureError
+from ..core.check import Problem, check
+from ..core.errors import SettingError, SignatureError
 from ..core.hooks import hooks_of
 from ..core.node import BaseNode, kind_of, label
 from ..core.walk import names_within, reachable
@@ -36,6 +39,7 @@ class GraphNode:
         retries: Attempts of ``exec`` in all.
         concurrency: Items or param sets in flight at once; None for no bound.
         parent: The id of the flow that it is a step of; None at the top.
+        location: Where its class is written, as "module:line"; "" for one that was typed into a notebook.
     """
 
     id: str
@@ -47,6 +51,7 @@ class GraphNode:
     retries: int = 1
     concurrency: int | None = 1
     parent: str | None = None
+    location: str = ""
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -121,17 +126,33 @@ class GraphModel:
         nodes: Nodes and flows, the outer before the inner ones.
         edges: In the order of their sources, and for each source in the order in which they were wired.
         clusters: One for every flow among the nodes, in the same order.
+        problems: What is probably not meant in the wiring, see `Flow.check`.
     """
 
     nodes: tuple[GraphNode, ...]
     edges: tuple[GraphEdge, ...] = ()
     clusters: tuple[GraphCluster, ...] = ()
+    problems: tuple[Problem, ...] = ()
 
-    def dot(self) -> str:
-        """Return the graph in the DOT language."""
+    def dot(self, *, direction: str | None = None, legend: bool = False) -> str:
+        """Return the graph in the DOT language.
+
+        Args:
+            direction: "LR" from left to right, "TB" from top to bottom. None: as it fits a cell.
+            legend: Whether to say in the drawing what the shapes stand for.
+
+        Raises:
+            ValueError: Another direction.
+        """
         from .dot import dot_of
 
-        return dot_of(self)
+        return dot_of(self, direction=direction, legend=legend)
+
+    def mermaid(self) -> str:
+        """Return the graph in the language of Mermaid, for a README or a wiki. Nothing here draws that."""
+        from .mermaid import mermaid_of
+
+        return mermaid_of(self)
 
     def outline(self) -> str:
         """Return the graph as indented text, fit to be read aloud."""
@@ -139,15 +160,40 @@ class GraphModel:
 
         return outline_of(self)
 
-    def svg(self) -> str:
+    def svg(self, *, direction: str | None = None, legend: bool = False, backend: str | None = None) -> str:
         """Return the drawing, as an ``<svg>`` element that refers to nothing outside itself.
+
+        Args:
+            direction: As for `dot`.
+            legend: As for `dot`.
+            backend: What draws: "dot" (the program of Graphviz), "wasi" (Graphviz as WebAssembly), or "auto", which
+                takes the first that is there. None: what ``LLMFLOW_NB_GRAPHVIZ`` says, else "auto".
 
         Raises:
             DrawingError: There is nothing to draw with, or it gave up; says what to do.
         """
         from .svg import svg_of
 
-        return svg_of(self)
+        return svg_of(self, self.dot(direction=direction, legend=legend), backend)
+
+    def save(self, path: str | Path, *, direction: str | None = None, legend: bool = False) -> Path:
+        """Write the graph to a file, in the form that its name asks for, and return its path.
+
+        ``.svg``, ``.dot``, ``.mmd`` (Mermaid) and ``.txt`` (the outline) are written anywhere; ``.png`` and ``.pdf``
+        are drawn by the ``dot`` program of Graphviz. A file that is there is replaced.
+
+        Args:
+            path: The file.
+            direction: As for `dot`.
+            legend: As for `dot`.
+
+        Raises:
+            ValueError: The name ends in something else.
+            DrawingError: There is nothing to draw with.
+        """
+        from .save import save
+
+        return save(self, Path(path), direction=direction, legend=legend)
 
     @property
     def source(self) -> Any:
@@ -184,7 +230,7 @@ class GraphModel:
         printer.text(self.outline())
 
 
-def graph_of(node: BaseNode, *, max_nodes: int = 2_000) -> GraphModel:
+def graph_of(node: BaseNode, *, max_nodes: int = 2_000, depth: int | None = None) -> GraphModel:
     """Return the graph of a flow, or of a node and all that it is wired to.
 
     A flow that is used in two places is there twice. A flow that contains itself is marked and not followed again.
@@ -193,15 +239,24 @@ def graph_of(node: BaseNode, *, max_nodes: int = 2_000) -> GraphModel:
         node: The flow or the node.
         max_nodes: Inner flows are opened, the outer ones first, as long as there are at most so many nodes; the others
             are left closed. Flows used in several flows multiply, so a graph can be far larger than its code.
+        depth: How many levels of flows within flows are opened; None: all.
+
+    Raises:
+        ValueError: ``depth`` is below 0.
     """
-    return _Builder(max_nodes).build(node)
+    if depth is not None and (isinstance(depth, bool) or depth < 0):
+        raise SettingError(
+            f"graph(depth={depth!r}): depth must be 0 (the flow itself, closed) or more, or None for all."
+        )
+    return _Builder(max_nodes, depth).build(node)
 
 
 class _Builder:
     """Collects the parts of a model, flow by flow, the outer ones first."""
 
-    def __init__(self, max_nodes: int) -> None:
+    def __init__(self, max_nodes: int, depth: int | None) -> None:
         self.max_nodes = max_nodes
+        self.depth = depth
         self.nodes: dict[str, GraphNode] = {}
         self.edges: list[GraphEdge] = []
         self.clusters: list[GraphCluster] = []
@@ -214,7 +269,7 @@ class _Builder:
             self.add_steps(root, None)
         while self.to_open:
             self.open(self.to_open.popleft())
-        return GraphModel(tuple(self.nodes.values()), tuple(self.edges), tuple(self.clusters))
+        return GraphModel(tuple(self.nodes.values()), tuple(self.edges), tuple(self.clusters), tuple(check(root)))
 
     def add(self, node: BaseNode, name: str, outer: "_Place | None") -> str:
         """Add one node and return its id."""
@@ -233,7 +288,9 @@ class _Builder:
         repeats = next((outer.id for outer in flow.outside() if outer.node is flow.node), None)
         if start is None or repeats is not None:
             self.clusters.append(GraphCluster(flow.id, repeats=repeats))
-        elif len(self.nodes) > 1 and len(self.nodes) + len(reachable(start)) > self.max_nodes:
+        elif (self.depth is not None and len(list(flow.outside())) >= self.depth) or (
+            len(self.nodes) > 1 and len(self.nodes) + len(reachable(start)) > self.max_nodes
+        ):
             self.clusters.append(GraphCluster(flow.id, is_closed=True))
         else:
             ids = self.add_steps(start, flow)
@@ -279,7 +336,19 @@ def _node(node: BaseNode, id: str, name: str, parent: str | None) -> GraphNode:
         retries=_setting(node, "max_retries"),
         concurrency=_setting(node, "max_concurrency") if kind in _FOR_EACH else 1,
         parent=parent,
+        location=_location(cls),
     )
+
+
+def _location(cls: type) -> str:
+    """Where the first method of a class is written. Not where that file is, which is the machine's affair."""
+    lines = [
+        value.__code__.co_firstlineno
+        for value in vars(cls).values()
+        if isinstance(value, FunctionType) and not value.__code__.co_filename.startswith("<")
+    ]
+    is_typed_in = cls.__module__ in ("__main__", "builtins")
+    return "" if is_typed_in or not lines or "_library_class" in vars(cls) else f"{cls.__module__}:{min(lines)}"
 
 
 def _doc(cls: type) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 from ..core.errors import FlowError
 
-__all__ = ["SECONDS", "Drawing", "DrawingError", "draw"]
+__all__ = ["SECONDS", "Drawing", "DrawingError", "draw", "draw_file"]
 
 SECONDS = 20.0
 """How long one drawing may take."""
@@ -61,19 +61,39 @@ def draw(dot: str, backend: str | None = None, seconds: float = SECONDS) -> Draw
 
 @lru_cache(maxsize=64)
 def _render_dot(dot: str, seconds: float) -> str:
+    svg = _run_dot(dot, "svg", seconds).decode(errors="replace")
+    if "<svg" not in svg:
+        raise DrawingError("dot failed: it wrote no drawing")
+    return svg
+
+
+def draw_file(dot: str, form: str, seconds: float = SECONDS) -> bytes:
+    """Draw a graph as "png" or "pdf", which only the ``dot`` program can.
+
+    Raises:
+        DrawingError: It is not there, or gave up; says what to do.
+    """
+    try:
+        return _run_dot(dot, form, seconds)
+    except DrawingError as exc:
+        raise DrawingError(f"a .{form} is drawn by the dot program alone, and {exc}; save as .svg instead") from None
+
+
+def _run_dot(dot: str, form: str, seconds: float) -> bytes:
     program = shutil.which("dot")
     if program is None:
         raise DrawingError("the dot program of Graphviz is not on the PATH")
+    command = [program, f"-T{form}"]
     try:
-        done = subprocess.run([program, "-Tsvg"], input=dot.encode(), capture_output=True, timeout=seconds, check=False)
+        done = subprocess.run(command, input=dot.encode(), capture_output=True, timeout=seconds, check=False)
     except subprocess.TimeoutExpired:
         raise DrawingError(f"dot took longer than {seconds:g} s") from None
     except OSError as exc:
         raise DrawingError(f"dot cannot be started ({type(exc).__name__})") from None
-    if done.returncode or b"<svg" not in done.stdout:
+    if done.returncode or not done.stdout:
         why = _first_line(done.stderr.decode(errors="replace")) or f"exit code {done.returncode}"
         raise DrawingError(f"dot failed: {why}")
-    return done.stdout.decode(errors="replace")
+    return done.stdout
 
 
 def _first_line(text: str) -> str:

@@ -30,13 +30,13 @@ SMALL = "9"
 _SPACE = "{http://www.w3.org/2000/svg}"
 
 
-def svg_of(model: GraphModel) -> str:
-    """Draw the graph.
+def svg_of(model: GraphModel, dot: str, backend: str | None = None) -> str:
+    """Draw the graph, of which this is the DOT text.
 
     Raises:
         DrawingError: There is nothing to draw with, or it gave up; says what to do.
     """
-    drawing = draw(model.dot())
+    drawing = draw(dot, backend)
     if drawing.svg is None:
         raise DrawingError(f"{model.nodes[0].name[:80]} cannot be drawn: {drawing.reason}. Use outline() or dot().")
     return clean(drawing.svg, titles_of(model))

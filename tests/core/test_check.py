@@ -1,0 +1,196 @@
+"""`flow.check()`: wiring that is probably not meant, and no false alarm."""
+
+import functools
+
+import pytest
+
+from llmflow_nb import BatchFlow, BatchNode, Flow, Node
+
+
+def node(name, post=None, base=Node):
+    return type(name, (base,), {} if post is None else {"post": post})()
+
+
+def kinds(flow):
+    return [(problem.kind, problem.path, problem.action) for problem in flow.check()]
+
+
+class Judge(Node):
+    def post(self, shared, prep_res, exec_res):
+        if exec_res:
+            return "aprove"
+        return "reject"
+
+
+def test_an_action_without_an_edge():
+    """An action that post returns as a constant, and for which a node with edges has none, with a hint."""
+    judge = Judge()
+    judge - "approve" >> node("Publish")
+    judge - "reject" >> node("Drop")
+    problems = Flow(judge, name="F").check()
+    assert [(p.kind, p.path, p.action) for p in problems] == [
+        ("no_edge", "F/Judge", "aprove"),
+        ("unused_edge", "F/Judge", "approve"),
+        ("unreachable", "F/Publish", None),
+    ]
+    assert str(problems[0]) == (
+        "F/Judge: may return 'aprove', and has no edge for it (did you mean 'approve'?): there the flow ends."
+    )
+    assert problems[1].text == "the edge 'approve' is never taken: post returns 'aprove', 'reject'."
+
+
+def test_a_forgotten_return():
+    """A post that falls through returns None, which is the action default."""
+
+    def post(self, shared, prep_res, exec_res):
+        if exec_res:
+            return "again"
+
+    looping = node("Loop", post)
+    looping - "again" >> looping
+    assert kinds(Flow(looping, name="F")) == [("no_edge", "F/Loop", "default")]
+
+
+def computed(self, shared, prep_res, exec_res):
+    return exec_res["action"]
+
+
+def by_variable(self, shared, prep_res, exec_res):
+    action = "left" if exec_res else "right"
+    return action
+
+
+def decorated(self, shared, prep_res, exec_res):
+    return "somewhere"
+
+
+decorated = functools.wraps(decorated)(lambda *args: computed(*args))
+
+
+@pytest.mark.parametrize("post", [computed, by_variable, decorated, functools.partial(computed)])
+def test_what_cannot_be_told_is_not_told(post):
+    """Where post returns anything but constants, nothing is said of its edges."""
+    first = node("First")
+    first.post = post.__get__(first) if hasattr(post, "__get__") else post
+    first - "left" >> node("Left")
+    first - "right" >> node("Right")
+    assert kinds(Flow(first)) == []
+
+
+def test_every_way_of_returning_a_constant():
+    """Constants are found in branches, loops, try, with, match and behind and/or, in def and in async def."""
+
+    def post(self, shared, prep_res, exec_res):
+        for item in exec_res:
+            if item:
+                return "a"
+        try:
+            with shared:
+                return "b"
+        except ValueError:
+            return "c" if prep_res else "d"
+
+    async def later(self, shared, prep_res, exec_res):
+        await exec_res
+        match prep_res:
+            case 1:
+                return "e"
+            case _:
+                return ""
+
+    for hook, actions in ((post, "abcd"), (later, "e")):
+        first = node("First", hook)
+        for action in actions:
+            _ = first - action >> node(action)
+        first >> node("Next")
+        assert kinds(Flow(first)) == []  # the with block may swallow an exception, and then post falls through
+
+
+def test_a_loop_with_no_way_out():
+    """Steps from which no step is reached at which the flow can end."""
+    first, second, third = node("A"), node("B"), node("C")
+    first >> second >> third >> second
+    assert kinds(Flow(first, name="F")) == [("endless", "F/B", None)]
+    first, second, third = node("A"), node("B"), Judge()
+    first >> second >> third
+    third - "aprove" >> second
+    third - "reject" >> node("End")
+    assert kinds(Flow(first, name="F")) == []
+
+
+def test_flows_that_cannot_run():
+    """A flow without a start, at any depth, and one that is a step of itself."""
+    inner = Flow(name="Inner")
+    outer = Flow(inner, name="Outer")
+    assert kinds(outer) == [("no_start", "Outer/Inner", None)]
+    inner.start(outer)
+    assert kinds(outer) == [("contains_itself", "Outer/Inner/Outer", None)]
+
+    class StartsLater(Flow):
+        def prep(self, shared):
+            self.start(Node())
+
+    assert kinds(StartsLater()) == []
+
+
+def test_one_object_at_two_places():
+    """A node that is a step of two flows, or a flow that is: told once, where it is first met."""
+    shared_node = node("N")
+    first, second = Flow(shared_node, name="First"), Flow(shared_node, name="Second")
+    first >> second
+    outer = Flow(first, name="Outer")
+    assert kinds(outer) == [("two_places", "Outer/First/N", None)]
+    assert "also at Outer/Second/N" in outer.check()[0].text
+    inner = Flow(node("N"), name="Inner")
+    one, two = Flow(inner, name="One"), Flow(inner, name="Two")
+    one >> two
+    assert kinds(Flow(one, name="Outer")) == [("two_places", "Outer/One/Inner", None)]
+
+
+def test_an_edge_that_was_wired_over():
+    """An edge that leads elsewhere than it once did is told of, also after the warning is gone."""
+    first = node("First")
+    first >> node("Second")
+    with pytest.warns(UserWarning, match="Overwriting"):
+        first >> node("Third")
+    assert kinds(Flow(first, name="F")) == [("overwritten", "F/First", None)]
+
+
+def test_of_a_node():
+    """A node is checked with all that it is wired to."""
+    judge = Judge()
+    judge - "aprove" >> node("Publish")
+    assert kinds(judge) == [("no_edge", "Judge", "reject")]
+
+
+def test_no_false_alarm():
+    """Sound flows have no problems: chains, branches with all edges, loops that end, nested batches, default posts."""
+
+    def done_or_again(self, shared, prep_res, exec_res):
+        return "done" if exec_res else "again"
+
+    load, work, end = node("Load"), node("Work", done_or_again, BatchNode), node("End")
+    load >> work
+    work - "again" >> load
+    work - "done" >> end
+    inner = BatchFlow(load, name="Inner")
+    outer = BatchFlow(inner)
+    inner >> node("After")
+    assert kinds(outer) == []
+    assert outer.graph().problems == ()
+
+
+def test_nothing_runs():
+    """A check calls no hook and no other code of the user's."""
+
+    class Mine(Node):
+        def prep(self, shared):
+            raise AssertionError
+
+        def post(self, shared, prep_res, exec_res):
+            raise AssertionError
+
+        def __getattr__(self, name):
+            raise AssertionError(name)
+
+    Flow(Mine()).check()

@@ -1,0 +1,138 @@
+"""Mermaid, files, direction, legend, depth, places in the source."""
+
+import re
+import shutil
+
+import pytest
+
+from llmflow_nb import BatchFlow, BatchNode, Flow, Node
+
+
+class Ask(Node):
+    """Ask the model."""
+
+    def exec(self, question):
+        return question
+
+
+def nested():
+    first = Ask()
+    inner = Flow(Node(name="Deep"), name="Inner")
+    first >> BatchNode(name="Map", max_concurrency=4) >> inner
+    inner - "again" >> first
+    return BatchFlow(first, name="Outer")
+
+
+def test_mermaid():
+    """Subgraphs for flows, their start, labels on edges, dotted edges back."""
+    assert (
+        nested().graph().mermaid()
+        == """\
+flowchart TB
+  subgraph n0 ["Outer, for each param set"]
+    sn0(( )) --> n1
+    n1("Ask")
+    n2[["Map, for each item, 4 at a time"]]
+    subgraph n3 ["Inner"]
+      sn3(( )) --> n4
+      n4("Deep")
+    end
+  end
+  n1 --> n2
+  n2 --> n3
+  n3 -.->|"again"| n1
+"""
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ['"] --> evil["', "<b>x</b>", "`code`", "#35;", "**bold**", "a|b", "end", "%% x", "{{x}}"]
+)
+def test_mermaid_labels_are_texts(text):
+    """Whatever a name holds, the lines are those of a harmless one, and the name can be read back."""
+    lines = Flow(Node(name=text), name="F").graph().mermaid().splitlines()
+    harmless = Flow(Node(name="harmless"), name="F").graph().mermaid().splitlines()
+    label = re.fullmatch(r'    n1\("(.*)"\)', lines[3])[1]
+    assert re.sub(r"#(\d+);", lambda code: chr(int(code[1])), label) == text
+    assert not set(label) & set('"<>`|*%{}')
+    assert [*lines[:3], *lines[4:]] == [*harmless[:3], *harmless[4:]]
+
+
+def test_direction():
+    """The drawing runs the way that is asked for, else as it fits a cell."""
+    graph = Flow(Node()).graph()
+    assert "rankdir=LR" in graph.dot()
+    assert "rankdir=TB" in graph.dot(direction="TB")
+    with pytest.raises(ValueError, match=r"direction='up': it must be 'LR'"):
+        graph.dot(direction="up")
+
+
+def test_legend():
+    """A legend has the shapes that are there, and no others; without one, nothing is said of them."""
+    dot = nested().graph(depth=1).dot(legend=True)
+    assert [kind for kind in ("node", "batch_node", "flow", "batch_flow") if f"l{kind} [" in dot] == [
+        "node",
+        "batch_node",
+        "flow",
+    ]
+    assert "legend" not in nested().graph().dot()
+
+
+def test_depth():
+    """Flows further in than the depth are there, and closed."""
+    flow = nested()
+    assert [node.id for node in flow.graph().nodes][-1] == "Outer/Inner/Deep"
+    assert [node.id for node in flow.graph(depth=1).nodes][-1] == "Outer/Inner"
+    assert "Inner, steps not shown" in flow.graph(depth=1).outline()
+    assert [node.id for node in flow.graph(depth=0).nodes] == ["Outer"]
+    with pytest.raises(ValueError, match="depth must be 0"):
+        flow.graph(depth=-1)
+
+
+def test_location():
+    """A class of a module has its module and line; one of the library, or typed into a notebook, has none."""
+    typed = type("Typed", (Node,), {"exec": lambda self, x: x, "__module__": "__main__"})
+    first = Ask()
+    first >> Node(name="plain") >> typed()
+    locations = [node.location for node in Flow(first).graph().nodes]
+    assert locations == ["", f"{__name__}:{Ask.exec.__code__.co_firstlineno}", "", ""]
+
+
+@pytest.mark.parametrize(
+    ("name", "begins"),
+    [("f.svg", "<svg "), ("f.dot", "digraph {"), ("f.mmd", "flowchart "), ("F.TXT", "batch flow Outer")],
+)
+def test_save(tmp_path, name, begins):
+    """The name of the file says in which form the graph is written."""
+    path = nested().graph().save(tmp_path / name)
+    assert path == tmp_path / name
+    assert path.read_text(encoding="utf-8").startswith(begins)
+
+
+def test_save_under_another_name(tmp_path):
+    """A name that says no form, or one that is not known, is refused with those that are."""
+    with pytest.raises(ValueError, match=r"must end in one of \.svg, \.dot, \.mmd, \.txt, \.png, \.pdf"):
+        nested().graph().save(tmp_path / "f.jpeg")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz's dot is not on the PATH")
+@pytest.mark.parametrize(("name", "begins"), [("f.png", b"\x89PNG"), ("f.pdf", b"%PDF")])
+def test_save_what_only_dot_draws(tmp_path, name, begins):
+    """PNG and PDF are drawn by the dot program."""
+    assert nested().graph().save(tmp_path / name).read_bytes().startswith(begins)
+
+
+def test_save_what_only_dot_draws_without_it(tmp_path, monkeypatch):
+    """Without that program the error says what to do, and nothing is written."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(RuntimeError, match=r"a \.png is drawn by the dot program alone.*save as \.svg instead"):
+        nested().graph().save(tmp_path / "f.png")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_backend():
+    """What draws can be chosen for one drawing."""
+    assert nested().graph().svg(backend="wasi").startswith("<svg ")
+    with pytest.raises(RuntimeError, match="switched off"):
+        nested().graph().svg(backend="none")
