@@ -12,6 +12,7 @@ else is of a grey that can be read on white and on black.
 """
 
 from ..core.errors import SettingError
+from .marks import Mark, Marks
 from .model import GraphCluster, GraphEdge, GraphModel, GraphNode
 from .text import shown
 
@@ -21,6 +22,16 @@ INK = "#1f2937"
 GREY = "#7a7a7a"
 FONT = "Helvetica,Arial,sans-serif"
 LINE_LENGTH = 30
+# Of nodes that were visited. Never by colour alone: the sign before the name says the same.
+_COLOURS = {
+    "ok": {"color": "#3d7a46", "fillcolor": "#dff2e1"},
+    "partly": {"color": "#a1671a", "fillcolor": "#fdeccb"},
+    "failed": {"color": "#b3261e", "fillcolor": "#fbe0de"},
+    "cancelled": {"color": "#6b6b6b", "fillcolor": "#e6e2d6"},
+    "running": {"color": "#1f5fbf", "fillcolor": "#d8e7ff"},
+}
+_NOT_VISITED = {"color": "#9a9a9a", "fillcolor": "#f4f4f4"}
+_SIGNS = {"ok": "\u2713", "partly": "!", "failed": "\u2717", "cancelled": "\u2013", "running": "\u25b6"}
 _LEGEND = {
     "node": "node",
     "batch_node": "batch node: once for each item",
@@ -51,15 +62,18 @@ _STYLES = {
 }
 
 
-def dot_of(model: GraphModel, *, direction: str | None = None, legend: bool = False) -> str:
+def dot_of(model: GraphModel, *, direction: str | None = None, legend: bool = False, marks: Marks | None = None) -> str:
     """Return the DOT text of the graph: the same text for the same model.
+
+    With ``marks``, nodes have the colours of what happened to them, and say it in words too; edges that were taken are
+    thick, with how often.
 
     Raises:
         SettingError: ``direction`` is neither "LR" nor "TB".
     """
     if direction not in (None, "LR", "TB"):
         raise SettingError(f"direction={direction!r}: it must be 'LR' (left to right), 'TB' (top to bottom), or None.")
-    return _Writer(model).write(direction, legend)
+    return _Writer(model, marks).write(direction, legend)
 
 
 def quoted(*lines: str, end: str = "") -> str:
@@ -79,7 +93,7 @@ def quoted(*lines: str, end: str = "") -> str:
     return f'"{text}"'
 
 
-def lines_of(node: GraphNode, cluster: GraphCluster | None) -> list[str]:
+def lines_of(node: GraphNode, cluster: GraphCluster | None, mark: Mark | None = None) -> list[str]:
     """Return what to write on a node: its name, and in the lines below it what else there is to say of it."""
     notes = [shown(note) for note in node.notes]
     if cluster is not None and not cluster.members:
@@ -90,12 +104,13 @@ def lines_of(node: GraphNode, cluster: GraphCluster | None) -> list[str]:
             lines.append(note)
         else:
             lines[-1] += f", {note}"
-    return lines
+    return lines if mark is None else [f"{_SIGNS[mark.state]} {lines[0]}", *lines[1:], *map(shown, mark.notes)]
 
 
 class _Writer:
-    def __init__(self, model: GraphModel) -> None:
+    def __init__(self, model: GraphModel, marks: Marks | None) -> None:
         self.model = model
+        self.marks = marks
         self.ids = {node.id: f"n{i}" for i, node in enumerate(model.nodes)}
         self.clusters = {cluster.id: cluster for cluster in model.clusters}
         self.open = {cluster.id for cluster in model.clusters if cluster.members}
@@ -137,7 +152,7 @@ class _Writer:
     def _begin(self, flow: GraphNode, depth: int) -> str:
         """Begin the frame of a flow, with its start, and return what ends it."""
         id, cluster = self.ids[flow.id], self.clusters[flow.id]
-        label = quoted(*lines_of(flow, cluster), end="\\l")
+        label = quoted(*lines_of(flow, cluster, self._mark(flow)), end="\\l")
         if flow.id in self.loops:
             self._put(depth, f'p{id} [id=p{id} shape=point width=0.01 color="{GREY}"]')
         self._put(depth, f"subgraph cluster_{id} {{")
@@ -156,8 +171,12 @@ class _Writer:
 
     def _node(self, node: GraphNode, depth: int) -> None:
         id = self.ids[node.id]
-        style = " ".join(f'{key}="{value}"' for key, value in _STYLES[node.kind].items())
-        self._put(depth, f"{id} [id={id} label={quoted(*lines_of(node, self.clusters.get(node.id)))}")
+        mark = self._mark(node)
+        looks = _STYLES[node.kind]
+        if self.marks is not None:
+            looks = looks | (_NOT_VISITED if mark is None else _COLOURS[mark.state])
+        style = " ".join(f'{key}="{value}"' for key, value in looks.items())
+        self._put(depth, f"{id} [id={id} label={quoted(*lines_of(node, self.clusters.get(node.id), mark))}")
         self._put(depth + 1, f"{style}]")
 
     def _edge(self, i: int, edge: GraphEdge) -> None:
@@ -168,8 +187,16 @@ class _Writer:
             point = f"p{self.ids[edge.source]}"
             self._put(1, f"{tail} -> {point} [id=e{i}t{tail_at} arrowhead=none]")
             tail, tail_at = point, ""
-        label = "" if edge.action == "default" else f" label={quoted(BLANK + shown(edge.action) + BLANK)}"
+        words = [] if edge.action == "default" else [shown(edge.action)]
+        taken = self.marks.edges.get((edge.source, edge.target), 0) if self.marks is not None else 0
+        if taken > 1:
+            words.append(f"{taken:,} times")
+        label = f" label={quoted(BLANK + ', '.join(words) + BLANK)}" if words else ""
+        label += " penwidth=2.5" if taken else ""
         self._put(1, f"{tail} -> {head} [id=e{i}{label}{tail_at}{head_at}]")
+
+    def _mark(self, node: GraphNode) -> Mark | None:
+        return None if self.marks is None else self.marks.nodes.get(node.id)
 
     def _legend(self) -> None:
         """Say what the shapes stand for: those that are there, beside the graph."""

@@ -9,14 +9,15 @@ from ..core.node import BaseNode
 from ..graph.model import FLOWS, GraphModel, graph_of
 from ..graph.render import DrawingError
 from ..graph.text import shown
-from .html import Summary, to_html, to_text
+from ..runs.run import Run
+from .html import MAX_HTML, Summary, to_html, to_text
 from .lines import bundle_of
+from .run_graph import MAX_NODES, svg_of_run
 from .summary import of_batch, of_run
+from .values import ValueTexts
 
 __all__ = ["mimebundle"]
 
-MAX_NODES = 200
-"""Nodes that are drawn; inner flows beyond are left closed."""
 MAX_TEXT = 20_000
 """Characters of the outline."""
 
@@ -75,10 +76,23 @@ def summary_bundle(summary: Summary) -> dict[str, str]:
     return {"text/html": to_html(summary), "text/plain": to_text(summary)}
 
 
+def run_bundle(run: Run) -> dict[str, str]:
+    """Return the graph of a run in the colours of what happened, above its summary."""
+    made = summary_bundle(of_run(run))
+    try:
+        svg, model = svg_of_run(run, run.visits, run.batches, ValueTexts())
+    except Exception:  # nothing to draw with, or it gave up: the summary says the same in words
+        return made
+    picture = image(svg, description(model))
+    if len(picture) + len(made["text/html"]) > MAX_HTML:
+        return made
+    return {**made, "text/html": f"{picture}\n{made['text/html']}"}
+
+
 # By what a class says of itself, not by ``isinstance``: an object keeps its class when the package is reloaded.
 _BUNDLES: dict[str, Callable[[Any], dict[str, str]]] = {
     "graph": graph_bundle,
-    "run": lambda run: summary_bundle(of_run(run)),
+    "run": run_bundle,
     "batch": lambda result: summary_bundle(of_batch(result)),
     "submitted": lambda submitted: bundle_of(submitted.run),
 }

@@ -20,6 +20,12 @@ from tests.graph.test_svg import HOSTILE
 MAX_HTML = 200_000
 
 
+@pytest.fixture(autouse=True)
+def no_drawing(monkeypatch):
+    """The summary alone: what is drawn above it is the affair of test_run_graph."""
+    monkeypatch.setenv("LLMFLOW_NB_GRAPHVIZ", "none")
+
+
 class RateLimitError(Exception):
     """Stands for that of a model's client."""
 
