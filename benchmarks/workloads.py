@@ -5,6 +5,7 @@ the very same nodes. Only what PocketFlow has under another name is written twic
 """
 
 import asyncio
+import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from llmflow_nb.engine.advance import ALL, END, advance
 from llmflow_nb.engine.events import Event
 from llmflow_nb.engine.plan import Setup
 from llmflow_nb.engine.position import Position
+from llmflow_nb.graph import render, svg
 from llmflow_nb.runs.run import Run
 
 from .measure import Work, import_seconds, peak_bytes, seconds
@@ -172,6 +174,33 @@ def bare_results() -> list[int]:
     return results
 
 
+# ---- drawing ---------------------------------------------------------------------------------------------------------
+
+
+def graph() -> Work:
+    """From a flow of 500 nodes to a finished drawing, by the times that the dot program takes by itself."""
+    steps = [llmflow_nb.Node(name=f"Step {i}") for i in range(500)]
+    for i, step in enumerate(steps[1:], 1):
+        steps[(i - 1) // 2] - f"on {i % 2}" >> step
+    flow = llmflow_nb.Flow(start=steps[0])
+    dot = flow.graph().dot()
+
+    def draw() -> Any:
+        render._render_dot.cache_clear()
+        svg._cleaned.cache_clear()
+        return flow.graph().svg(backend="dot")
+
+    return lambda: (
+        draw,
+        partial(subprocess.run, ["dot", "-Tsvg"], input=dot.encode(), capture_output=True, check=True),
+    )
+
+
+def times_dot_alone(work: Work) -> float:
+    ours, alone = work()
+    return seconds(ours) / seconds(alone)
+
+
 # ---- the table -------------------------------------------------------------------------------------------------------
 
 
@@ -267,6 +296,8 @@ ROWS = [
         lambda: blocking(BlockingCalls(**at_once)), None, share(0.87)),
     Row("memory", f"{STREAMED:,} items, keep_items=False", "bytes an item", bytes_over_bare,
         stream, None, Target(40, "ours"), once=True),
+    Row("graph", "500 nodes, model to finished SVG", "times dot alone", times_dot_alone,
+        graph, None, Target(1.5, "ours")),
     Row("import", "import, in a new interpreter", "ms", import_ms,
         lambda: "llmflow_nb", lambda: "pocketflow", Target(1.5), best_of=3),
 ]

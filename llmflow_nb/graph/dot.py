@@ -11,9 +11,12 @@ Colours have six digits: Graphviz 2.43 draws shorter ones black. Nodes are fille
 else is of a grey that can be read on white and on black.
 """
 
+import re
+from collections.abc import Mapping
+
 from ..core.errors import SettingError
 from .marks import Mark, Marks
-from .model import GraphCluster, GraphEdge, GraphModel, GraphNode
+from .model import GraphCluster, GraphEdge, GraphModel, GraphNode, Style
 from .text import shown
 
 __all__ = ["dot_of"]
@@ -22,6 +25,14 @@ INK = "#1f2937"
 GREY = "#7a7a7a"
 FONT = "Helvetica,Arial,sans-serif"
 LINE_LENGTH = 30
+# Six digits: Graphviz 2.43 draws shorter colours black.
+_COLOUR = re.compile(r"#[0-9A-Fa-f]{6}")
+_STYLE_VALUES = {
+    "color": _COLOUR,
+    "fillcolor": _COLOUR,
+    "fontcolor": _COLOUR,
+    "penwidth": re.compile(r"\d{1,2}(\.\d+)?"),
+}
 # Of nodes that were visited. Never by colour alone: the sign before the name says the same.
 _COLOURS = {
     "ok": {"color": "#3d7a46", "fillcolor": "#dff2e1"},
@@ -62,18 +73,25 @@ _STYLES = {
 }
 
 
-def dot_of(model: GraphModel, *, direction: str | None = None, legend: bool = False, marks: Marks | None = None) -> str:
+def dot_of(
+    model: GraphModel,
+    *,
+    direction: str | None = None,
+    legend: bool = False,
+    style: Style | None = None,
+    marks: Marks | None = None,
+) -> str:
     """Return the DOT text of the graph: the same text for the same model.
 
     With ``marks``, nodes have the colours of what happened to them, and say it in words too; edges that were taken are
     thick, with how often.
 
     Raises:
-        SettingError: ``direction`` is neither "LR" nor "TB".
+        SettingError: ``direction`` is neither "LR" nor "TB", or ``style`` returned what is no colour or width.
     """
     if direction not in (None, "LR", "TB"):
         raise SettingError(f"direction={direction!r}: it must be 'LR' (left to right), 'TB' (top to bottom), or None.")
-    return _Writer(model, marks).write(direction, legend)
+    return _Writer(model, style, marks).write(direction, legend)
 
 
 def quoted(*lines: str, end: str = "") -> str:
@@ -107,9 +125,30 @@ def lines_of(node: GraphNode, cluster: GraphCluster | None, mark: Mark | None = 
     return lines if mark is None else [f"{_SIGNS[mark.state]} {lines[0]}", *lines[1:], *map(shown, mark.notes)]
 
 
+def _checked(looks: Mapping[str, str] | None, node: GraphNode) -> dict[str, str]:
+    """Refuse what a style function returned, but for colours and a width: the drawing is to stay a drawing.
+
+    Raises:
+        SettingError: Says which attribute, and what it may be.
+    """
+    found = {str(key): str(value) for key, value in (looks or {}).items()}
+    for key, value in found.items():
+        pattern = _STYLE_VALUES.get(key)
+        if pattern is None or not pattern.fullmatch(value):
+            known = "color, fillcolor and fontcolor (as '#rrggbb') and penwidth (a number)"
+            raise SettingError(f"style({node.id!r}) returned {key}={value[:40]!r}; it may return {known}.")
+    return found
+
+
 class _Writer:
-    def __init__(self, model: GraphModel, marks: Marks | None) -> None:
+    def __init__(
+        self,
+        model: GraphModel,
+        style: Style | None,
+        marks: Marks | None,
+    ) -> None:
         self.model = model
+        self.style = style
         self.marks = marks
         self.ids = {node.id: f"n{i}" for i, node in enumerate(model.nodes)}
         self.clusters = {cluster.id: cluster for cluster in model.clusters}
@@ -175,6 +214,8 @@ class _Writer:
         looks = _STYLES[node.kind]
         if self.marks is not None:
             looks = looks | (_NOT_VISITED if mark is None else _COLOURS[mark.state])
+        if self.style is not None:
+            looks = looks | _checked(self.style(node), node)
         style = " ".join(f'{key}="{value}"' for key, value in looks.items())
         self._put(depth, f"{id} [id={id} label={quoted(*lines_of(node, self.clusters.get(node.id), mark))}")
         self._put(depth + 1, f"{style}]")

@@ -6,7 +6,7 @@ user's.
 
 import inspect
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FunctionType
@@ -73,6 +73,10 @@ class GraphNode:
 _FOR_EACH = {"batch_node": "for each item", "batch_flow": "for each param set"}
 
 
+Style = Callable[[GraphNode], Mapping[str, str] | None]
+"""Chooses how one node is drawn, see `GraphModel.dot`."""
+
+
 @dataclass(frozen=True, slots=True)
 class GraphEdge:
     """An edge between two steps of the same flow.
@@ -134,19 +138,21 @@ class GraphModel:
     clusters: tuple[GraphCluster, ...] = ()
     problems: tuple[Problem, ...] = ()
 
-    def dot(self, *, direction: str | None = None, legend: bool = False) -> str:
+    def dot(self, *, direction: str | None = None, legend: bool = False, style: Style | None = None) -> str:
         """Return the graph in the DOT language.
 
         Args:
             direction: "LR" from left to right, "TB" from top to bottom. None: as it fits a cell.
             legend: Whether to say in the drawing what the shapes stand for.
+            style: Called with each `GraphNode` that is drawn as a box; returns attributes of DOT to use instead:
+                "color", "fillcolor", "fontcolor" (as "#rrggbb") and "penwidth". None: as it is.
 
         Raises:
-            ValueError: Another direction.
+            ValueError: Another direction, or another attribute.
         """
         from .dot import dot_of
 
-        return dot_of(self, direction=direction, legend=legend)
+        return dot_of(self, direction=direction, legend=legend, style=style)
 
     def mermaid(self) -> str:
         """Return the graph in the language of Mermaid, for a README or a wiki. Nothing here draws that."""
@@ -160,12 +166,20 @@ class GraphModel:
 
         return outline_of(self)
 
-    def svg(self, *, direction: str | None = None, legend: bool = False, backend: str | None = None) -> str:
+    def svg(
+        self,
+        *,
+        direction: str | None = None,
+        legend: bool = False,
+        style: Style | None = None,
+        backend: str | None = None,
+    ) -> str:
         """Return the drawing, as an ``<svg>`` element that refers to nothing outside itself.
 
         Args:
             direction: As for `dot`.
             legend: As for `dot`.
+            style: As for `dot`.
             backend: What draws: "dot" (the program of Graphviz), "wasi" (Graphviz as WebAssembly), or "auto", which
                 takes the first that is there. None: what ``LLMFLOW_NB_GRAPHVIZ`` says, else "auto".
 
@@ -174,9 +188,16 @@ class GraphModel:
         """
         from .svg import svg_of
 
-        return svg_of(self, self.dot(direction=direction, legend=legend), backend)
+        return svg_of(self, self.dot(direction=direction, legend=legend, style=style), backend)
 
-    def save(self, path: str | Path, *, direction: str | None = None, legend: bool = False) -> Path:
+    def save(
+        self,
+        path: str | Path,
+        *,
+        direction: str | None = None,
+        legend: bool = False,
+        style: Style | None = None,
+    ) -> Path:
         """Write the graph to a file, in the form that its name asks for, and return its path.
 
         ``.svg``, ``.dot``, ``.mmd`` (Mermaid) and ``.txt`` (the outline) are written anywhere; ``.png`` and ``.pdf``
@@ -186,6 +207,7 @@ class GraphModel:
             path: The file.
             direction: As for `dot`.
             legend: As for `dot`.
+            style: As for `dot`.
 
         Raises:
             ValueError: The name ends in something else.
@@ -193,7 +215,7 @@ class GraphModel:
         """
         from .save import save
 
-        return save(self, Path(path), direction=direction, legend=legend)
+        return save(self, Path(path), direction=direction, legend=legend, style=style)
 
     @property
     def source(self) -> Any:

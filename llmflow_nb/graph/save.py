@@ -4,17 +4,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..core.errors import SettingError
-from .model import GraphModel
+from .model import GraphModel, Style
 from .render import draw_file
 
 __all__ = ["save"]
 
 
-def save(model: GraphModel, path: Path, *, direction: str | None, legend: bool) -> Path:
+def save(model: GraphModel, path: Path, *, direction: str | None, legend: bool, style: Style | None) -> Path:
     """Write the graph to a file. See `GraphModel.save`."""
-    dot = model.dot(direction=direction, legend=legend)
+    dot = model.dot(direction=direction, legend=legend, style=style)
     texts: dict[str, Callable[[], str]] = {
-        ".svg": lambda: model.svg(direction=direction, legend=legend),
+        ".svg": lambda: model.svg(direction=direction, legend=legend, style=style),
         ".dot": lambda: dot,
         ".mmd": model.mermaid,
         ".txt": lambda: model.outline() + "\n",

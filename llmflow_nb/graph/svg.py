@@ -7,6 +7,7 @@ by an XML parser and written anew from the lists below.
 import hashlib
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from html import escape
 from xml.etree import ElementTree
 
@@ -39,7 +40,13 @@ def svg_of(model: GraphModel, dot: str, backend: str | None = None) -> str:
     drawing = draw(dot, backend)
     if drawing.svg is None:
         raise DrawingError(f"{model.nodes[0].name[:80]} cannot be drawn: {drawing.reason}. Use outline() or dot().")
-    return clean(drawing.svg, titles_of(model))
+    return _cleaned(drawing.svg, tuple(titles_of(model).items()))
+
+
+@lru_cache(maxsize=64)
+def _cleaned(svg: str, titles: tuple[tuple[str, str], ...]) -> str:
+    """Keep the latest, as `render` does: a flow is shown again and again while it is worked on."""
+    return clean(svg, dict(titles))
 
 
 def titles_of(model: GraphModel) -> dict[str, str]:

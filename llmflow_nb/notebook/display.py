@@ -10,7 +10,7 @@ from ..graph.model import FLOWS, GraphModel, graph_of
 from ..graph.render import DrawingError
 from ..graph.text import shown
 from ..runs.run import Run
-from .html import MAX_HTML, Summary, to_html, to_text
+from .html import MAX_HTML, Summary, is_svg_only, to_html, to_text
 from .lines import bundle_of
 from .run_graph import MAX_NODES, svg_of_run
 from .summary import of_batch, of_run
@@ -52,7 +52,15 @@ def graph_bundle(node: BaseNode) -> dict[str, str]:
         return {"text/plain": f"{outline}\n({exc})"}
     except Exception as exc:
         return {"text/plain": f"{outline}\n(not drawn: {type(exc).__name__})"}
-    return {"text/html": image(svg, description(model)), "image/svg+xml": svg, "text/plain": outline}
+    html = image(svg, description(model))
+    closed = sum(cluster.is_closed for cluster in model.clusters)
+    if closed:
+        notice = f"{closed} inner flow{'s' * (closed != 1)} left closed: more than {MAX_NODES} nodes in all"
+        outline += f"\n({notice}; flow.graph().svg() draws them)"
+        html += f"<div>{notice}</div>"
+    if is_svg_only():
+        return {"image/svg+xml": svg, "text/plain": outline}
+    return {"text/html": html, "image/svg+xml": svg, "text/plain": outline}
 
 
 def image(svg: str, text: str) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from html import escape
 from importlib import resources
 
-__all__ = ["MAX_HTML", "Summary", "Table", "is_static", "to_html", "to_text"]
+__all__ = ["MAX_HTML", "Summary", "Table", "is_static", "is_svg_only", "to_html", "to_text"]
 
 MAX_HTML = 200_000
 """Characters of a display."""
@@ -123,7 +123,17 @@ def _table_lines(table: Table) -> list[str]:
 
 def is_static() -> bool:
     """Whether what is shown has to be the same each time, for nbval: no times in it, and nothing that moves."""
-    return os.environ.get("LLMFLOW_NB_DISPLAY") == "static"
+    return "static" in _display_words()
+
+
+def is_svg_only() -> bool:
+    """Whether graphs are shown without their HTML form, for viewers that show HTML but no images in it."""
+    return "svg" in _display_words()
+
+
+def _display_words() -> list[str]:
+    """What ``LLMFLOW_NB_DISPLAY`` asks for: "static", "svg", or both with a comma between."""
+    return [word.strip() for word in os.environ.get("LLMFLOW_NB_DISPLAY", "").lower().split(",")]
 
 
 def style_sheet() -> str:

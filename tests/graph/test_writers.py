@@ -136,3 +136,23 @@ def test_backend():
     assert nested().graph().svg(backend="wasi").startswith("<svg ")
     with pytest.raises(RuntimeError, match="switched off"):
         nested().graph().svg(backend="none")
+
+
+# ---- styles ----------------------------------------------------------------------------------------------------------
+
+
+def test_style():
+    """A function chooses colours and widths, node by node; what it leaves out stays."""
+    graph = nested().graph(depth=1)
+    dot = graph.dot(style=lambda node: {"fillcolor": "#ffd700", "penwidth": "3"} if node.kind == "batch_node" else None)
+    assert dot.count("#ffd700") == dot.count('penwidth="3"') == 1
+    assert graph.dot(style=lambda node: {}) == graph.dot()
+
+
+@pytest.mark.parametrize(
+    "looks", [{"URL": "https://evil.example"}, {"fillcolor": "red"}, {"color": '#000000" evil="'}, {"penwidth": "wide"}]
+)
+def test_style_is_colours_and_widths_only(looks):
+    """Anything else is refused with what may be, since the drawing must refer to nothing."""
+    with pytest.raises(ValueError, match=r"it may return color, fillcolor and fontcolor .* and penwidth"):
+        nested().graph().dot(style=lambda node: looks)

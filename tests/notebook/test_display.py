@@ -106,3 +106,34 @@ def test_the_model_shows_itself_too():
     """`flow.graph()` as the last line of a cell is the drawing."""
     assert chat().graph()._repr_svg_() == chat()._repr_mimebundle_()["image/svg+xml"]
     assert repr(chat().graph()) == "<GraphModel of Chat: 3 nodes, 1 edges>"
+
+
+def test_without_the_html_form(monkeypatch):
+    """With the word svg in LLMFLOW_NB_DISPLAY there is no HTML, for viewers that would show it without its image."""
+    monkeypatch.setenv("LLMFLOW_NB_DISPLAY", "static, svg")
+    assert list(chat()._repr_mimebundle_()) == ["image/svg+xml", "text/plain"]
+
+
+def test_a_large_graph_has_its_inner_flows_closed():
+    """Beyond 200 nodes inner flows are left closed, and the picture says so; all are drawn when asked."""
+
+    def chain(length, start):
+        node = start
+        for number in range(length):
+            node = node >> Node(name=f"Step {number}")
+        return start
+
+    outer = Flow(chain(3, Flow(chain(250, Node(name="First")), name="Inner")), name="Outer")
+    bundle = outer._repr_mimebundle_()
+    notice = "1 inner flow left closed: more than 200 nodes in all"
+    assert f"<div>{notice}</div>" in bundle["text/html"]
+    assert notice in bundle["text/plain"]
+    assert "Step 249" not in bundle["image/svg+xml"]
+    assert "Step 249" in outer.graph().svg()
+
+
+def test_a_node_shows_what_it_is_wired_to():
+    """A node as the last line of a cell shows itself and all that can be reached from it."""
+    first = Node(name="First")
+    first >> Node(name="Second")
+    assert first._repr_mimebundle_()["text/plain"] == "First\n  then Second\nSecond"
