@@ -46,6 +46,10 @@ class Problem:
         """Return where and what, as one line."""
         return f"{self.path}: {self.text}"
 
+    def __repr__(self) -> str:
+        """The same, so that a list of them can be read."""
+        return f"<{self}>"
+
 
 def actions_of(node: BaseNode) -> tuple[list[str], bool]:
     """Return the actions that a node's ``post`` is seen to return, and whether it can return no others.
@@ -163,6 +167,8 @@ def _check_steps(
     possible: dict[int, list[BaseNode]] = {}  # where a node can lead to
     can_end: set[int] = set()
     inner: Steps = []
+    # An action without an edge ends the flow, and is the flow's own if that has no post: it may lead on from there.
+    exits = around[-1].successors if around and "post" not in _own(around[-1]) else {}
     for step in steps:
         path = prefix + names[id(step)]
         places.setdefault(id(step), []).append(path)
@@ -172,8 +178,8 @@ def _check_steps(
         actions, is_all = actions_of(step)
         named = [action for action in edges if not is_all or action in actions]
         possible[id(step)] = [edges[action] for action in named]
-        lost = [action for action in actions if action not in edges]
-        if lost or not is_all or not edges:
+        lost = [action for action in actions if action not in edges and action not in exits]
+        if lost or not is_all or not edges or any(action not in edges for action in actions):
             can_end.add(id(step))
         for text in step.__dict__.get("overwritten", ()):
             found.append(Problem("overwritten", path, text))

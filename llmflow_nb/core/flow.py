@@ -87,7 +87,8 @@ class BatchFlow(Flow):
         max_steps: As in `Flow`.
         max_concurrency: Param sets under way at once. Above 1 their ``exec`` calls run in threads or as tasks, while
             ``prep`` and ``post`` still run one at a time in the caller's thread. None: no bound.
-        on_error: "raise" the first error, or "keep" going: the result of a failed walk is None.
+        on_error: "raise" the first error, or "keep" going: the result of a failed walk is None. If not one walk came
+            through, that is an error all the same (`AllFailedError`).
         item_key: The param under which an element that is no dict is found. May also be set as a class attribute.
             Default: "item" for elements of or from an ``exec``; elsewhere such an element is refused.
 

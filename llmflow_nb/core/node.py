@@ -194,7 +194,8 @@ class BatchNode(Node):
         wait: As in `Node`.
         max_concurrency: Calls of ``exec`` in flight at once. 1: one after the other, in the caller's thread. None: no
             bound. A blocking ``exec`` runs in threads, an ``async def exec`` as tasks.
-        on_error: "raise" the first error, or "keep" going: a failed item's result is None, and the record says why.
+        on_error: "raise" the first error, or "keep" going: a failed item's result is None, and the record says why. A
+            batch of which not one item came through is an error all the same (`AllFailedError`).
         keep_items: False lets go of the items of a generator as they are done, for bounded memory.
         name: As in `Node`.
         timeout: As in `Node`, for each item.
@@ -256,14 +257,22 @@ def label(node: BaseNode) -> str:
 def keep_settings(node: BaseNode, **settings: Any) -> None:
     """Store settings as attributes, having checked each.
 
-    One that is as the class has it anyway stays there: a node with few attributes is cheaper to copy.
+    One that is as the class has it anyway stays there: a node with few attributes is cheaper to copy. A class may set
+    its own, ``max_concurrency = 8`` in its body; an argument other than the library's default wins over that.
 
     Raises:
         SettingError: Names the class, the setting, and what it may be.
     """
     for setting, value in settings.items():
         check_setting(node, setting, value)
-        if value is not getattr(type(node), setting) and not (setting == "name" and value is None):
+        of_class = getattr(type(node), setting)
+        if value is of_class or (setting == "name" and value is None):
+            continue
+        library_class = next(base for base in type(node).__mro__ if "_library_class" in base.__dict__)
+        default = getattr(library_class, setting)
+        if of_class is not default and value == default:
+            check_setting(node, setting, of_class)
+        else:
             setattr(node, setting, value)
 
 

@@ -284,6 +284,7 @@ def _begin_exec(position: Position, setup: Setup, frame: Frame) -> str:
         sets = open_items(plan, frame.visit.params, items, f"{what} (a BatchFlow)", keep=True)
         sets.actions = []
         sets.visit = frame.visit
+        sets.within = position.within()
         setup.recorder.batch_opened(sets)
         if sets.is_async or (plan.limit != 1 and setup.concurrent):
             plan.require_start(frame.visit)  # now, and not once for each set
@@ -296,6 +297,7 @@ def _begin_exec(position: Position, setup: Setup, frame: Frame) -> str:
         return _PUSHED
     frame.work = open_items(plan, frame.params, items, f"{what} (a BatchNode)", keep=plan.keep)
     frame.work.visit = frame.visit
+    frame.work.within = position.within()
     setup.recorder.batch_opened(frame.work)
     return _go_on_with_items(position, frame)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .plan import Plan
     from .position import Position
 
-__all__ = ["HAS_RESULT", "PENDING", "Batch", "Outcome"]
+__all__ = ["HAS_RESULT", "PENDING", "Batch", "Outcome", "open_items", "params_text"]
 
 HAS_RESULT = ("ok", "fallback")
 """The statuses of items that have a result."""
@@ -73,6 +73,7 @@ class Batch:
         open: How many of them are under way.
         exhausted: Whether the input came to its end; broken: whether that was an exception; stopped: whether its visit
             ended before.
+        within: The param set around it, as its batch and its place there; None where there is none.
         again: Items to call once more before any is read, by position; earlier: what had become of those.
         kept: For param sets that did not come through, by position: where they were, to go on from.
         begun: A call that was begun on the spot and needs its driver to go on: item, coroutine, error, when it began.
@@ -108,6 +109,7 @@ class Batch:
         "taken",
         "total",
         "visit",
+        "within",
     )
 
     def __init__(self, plan: "Plan", params: Any, source: Any, *, keep: bool = True) -> None:
@@ -115,6 +117,7 @@ class Batch:
         self.path = plan.path
         self.params = params
         self.visit: Any = None
+        self.within: tuple[Batch, int] | None = None
         self.is_async = hasattr(type(source), "__aiter__")
         self.source: Any = aiter(source) if self.is_async else iter(source)
         self.items: list[Any] | None = [] if keep else None
@@ -281,6 +284,15 @@ class Batch:
                 self.results[position] = None
         self.open = sum(result is PENDING for result in self.results)
 
+    def is_within(self, sets: "Batch", place: int) -> bool:
+        """Whether it belongs to a walk of this param set, at any depth."""
+        around = self.within
+        while around is not None:
+            if around[0] is sets and around[1] == place:
+                return True
+            around = around[0].within
+        return False
+
     def stop_reading(self) -> None:
         """Let a generator that is not read to its end run its clean-up now."""
         self.stopped = True
@@ -433,3 +445,10 @@ class DroppedItems:
         )
 
     __iter__ = __len__ = __getitem__ = __contains__ = __bool__ = __reversed__ = _dropped
+
+
+def params_text(params: Mapping[str, Any]) -> str:
+    """Return params as one says them of an error: which file, which threshold. Plain values only, and not many."""
+    plain = [(key, value) for key, value in params.items() if isinstance(value, str | int | float)]
+    some = [f"{key}={value[:40]!r}" if isinstance(value, str) else f"{key}={value}" for key, value in plain[:4]]
+    return f", with {', '.join(some)}" if some else ""

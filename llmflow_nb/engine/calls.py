@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.errors import SettingError
 from ..core.node import ATTEMPT
-from .batch import Batch
+from .batch import Batch, params_text
 from .plan import Plan
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class Call:
 
     def where(self) -> str:
         """Return what to say of this call on an error: which item, and which attempt."""
-        parts = ""
+        parts = params_text(self.batch.params)
         if not self.batch.is_single:
             of = "" if self.batch.total is None else f" of {self.batch.total}"
             parts += f", item {self.place + 1}{of} (row {self.place})"

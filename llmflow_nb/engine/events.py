@@ -82,6 +82,9 @@ class Recorder(Protocol):
     def make_room(self) -> None:
         """Drop what is too old to be kept. Called now and then, between visits."""
 
+    def superseded(self, which: "Callable[[Batch], bool]") -> None:
+        """Drop the batches of which this is true: their visits are made again, and open others."""
+
     def lost_action(self, path: str, action: Any, known: list[str]) -> None:
         """Take an action for which there was no edge."""
 

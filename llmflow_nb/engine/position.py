@@ -70,6 +70,7 @@ class Frame:
         set_started: Clock when it began.
         element: The element it was made of.
         handed: What to hand to the start node as ``items``.
+        part_of: In a branch: the param set that it walks, as its batch and its place there.
         implicit: Whether this walk is for elements that ``exec`` of the frame below returned.
     """
 
@@ -88,6 +89,7 @@ class Frame:
         "node",
         "owner",
         "params",
+        "part_of",
         "phase",
         "plan",
         "prep_res",
@@ -131,6 +133,7 @@ class Frame:
         self.set_started = 0.0
         self.element: Any = None
         self.handed: Iterable[Any] | None = None
+        self.part_of: tuple[Batch, int] | None = None
         self.implicit = False
         self.children: dict[int, Plan] = {} if owner is None else owner.children
 
@@ -221,6 +224,15 @@ class Position:
             return self.path
         except (AttributeError, IndexError):  # between two frames, or between two nodes
             return ""
+
+    def within(self) -> "tuple[Batch, int] | None":
+        """Return the innermost param set that is walked here: its batch, and its place there."""
+        for frame in reversed(self.frames):
+            if frame.sets is not None:
+                return frame.sets, frame.sets.taken - 1
+            if frame.part_of is not None:
+                return frame.part_of
+        return None
 
     @property
     def path(self) -> str:

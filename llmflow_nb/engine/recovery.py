@@ -4,7 +4,7 @@ from asyncio import CancelledError
 from contextlib import suppress
 from time import perf_counter as clock
 
-from .batch import Batch
+from .batch import Batch, params_text
 from .events import Event
 from .plan import Setup
 from .position import END, Frame, Position
@@ -50,7 +50,8 @@ def _unwind(position: Position, setup: Setup, error: BaseException) -> bool:
         top = frames[-1]
         position.failed_at = top.plan.path if top.visit is not None or top.owner is None else top.owner.path
     failed_at = position.failed_at
-    note_where(setup, error, failed_at)
+    top = frames[-1]
+    note_where(setup, error, failed_at, params_text(top.params if top.visit is None else top.visit.params))
     held = _held(position)
     while True:
         frame = frames[-1]

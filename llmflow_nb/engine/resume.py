@@ -79,7 +79,10 @@ def gone_on(kept: Position, setup: Setup, shared: Any) -> Position | None:
         sets.read_on()
     for frame in frames[1:]:
         frame.set_open = frame.sets is not None
+    old = top.work
     _set_back(top)
+    if old is not None and not old.is_single and top.work is not old:
+        setup.recorder.superseded(lambda batch: batch is old)
     return Position(shared, frames, inline=False)
 
 

@@ -345,6 +345,10 @@ class Scheduler:
         if strand.need == SETS:
             kept = batch.kept.pop(place, None)
             position = None if kept is None else gone_on(kept, self.setup, strand.position.shared)
+            if position is None:  # it begins anew, so what it had come to is of no more use
+                self.setup.recorder.superseded(lambda inner: inner.is_within(batch, place))
+            elif position is not kept:
+                position.frames[0].part_of = batch, place
             self._begin_set(strand, place, element, position)
         else:
             call = self._call(strand, place, element)
@@ -358,7 +362,7 @@ class Scheduler:
         if self.setup.subscribers:
             self.setup.tell(Event("param_set_started", batch.plan.path, batch.params, place, value=element))
         try:
-            position = position or branch(strand.position, element)
+            position = position or branch(strand.position, place, element)
         except Exception as exc:
             self._settle_set(batch, place, "failed", None, 0.0, exc, batch.plan.path)
             self._one_done(strand, exc, batch.plan.path)

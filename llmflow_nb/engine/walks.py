@@ -23,13 +23,14 @@ def enter(frame: Frame, plan: Plan) -> Frame:
     return Frame(plan, flow, Params(flow.params), start)
 
 
-def branch(position: Position, element: Any) -> Position:
+def branch(position: Position, place: int, element: Any) -> Position:
     """Return the position of one param set of the batch flow that is visited, to run beside others."""
     frame = position.frames[-1]
     assert frame.work is not None
     inner = enter(frame, frame.plan)
     inner.params = inner.base_params = frame.work.params  # of elements that an exec returned, not the flow's own
     inner.implicit = frame.work.path != frame.plan.path
+    inner.part_of = frame.work, place
     _begin_set(inner, element, clock())
     return Position(position.shared, [inner], inline=False)
 
@@ -103,6 +104,7 @@ def expand(position: Position, setup: Setup, frame: Frame, given: Any) -> bool:
     inner.sets = open_items(frame.owner, frame.params, elements, f"{frame.owner.path}.exec", keep=True)
     inner.sets.actions = []
     inner.sets.path, inner.sets.visit = f"{frame.owner.path}.exec", frame.flow
+    inner.sets.within = position.within()
     setup.recorder.batch_opened(inner.sets)
     position.frames.append(inner)
     return next_set(position, setup, clock())

@@ -247,7 +247,9 @@ class _Writer:
             if any(node.kind == kind and node.id not in self.open for node in self.model.nodes):
                 style = " ".join(f'{key}="{value}"' for key, value in _STYLES[kind].items())
                 self._put(2, f"l{kind} [id=l{kind} label={quoted(text)} {style}]")
-        self._put(2, f'lstart [id=lstart label="" xlabel="start" shape=point width=0.12 color="{GREY}"]')
+        self._put(
+            2, f'lstart [id=lstart label="" xlabel="start" fontcolor="{GREY}" shape=point width=0.12 color="{GREY}"]'
+        )
         self._put(1, "}")
 
     def _head(self, id: str) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from html import escape
 from time import monotonic, perf_counter
 
-from ..engine.batch import Batch
+from ..engine.batch import PENDING, Batch
 from ..graph.text import shown
 from ..runs.run import Run
 from .html import is_static, state, style_sheet
@@ -51,17 +51,17 @@ class Line:
             return None
         return (self.total - self.done) / self.per_second
 
-    def facts(self, *, going: bool) -> list[str]:
-        """Return it in words."""
+    def facts(self, *, going: bool, short: bool = False) -> list[str]:
+        """Return it in words; ``short``: without rate and time."""
         of = f"{self.done:,}" if self.total is None else f"{self.done:,}/{self.total:,}"
-        facts = [f"{of} {self.what}s"]
+        facts = [f"{of} {self.what}{'s' * ((self.total or self.done) != 1)}"]
         if self.failed:
             facts.append(f"{self.failed:,} failed")
         if self.cancelled:
             facts.append(f"{self.cancelled:,} cancelled")
         if going and self.running:
             facts.append(f"{self.running:,} running")
-        if not going or is_static():
+        if short or not going or is_static():
             return facts
         if self.per_second:
             facts.append(f"{self.per_second:.3g} {self.what}s/s")
@@ -97,7 +97,7 @@ class LineReader:
         for batch in going:
             counts = batch.counts()
             failed, cancelled = counts.get("failed", 0), counts.get("cancelled", 0)
-            done = batch.rows - counts.get("pending", 0) - cancelled - len(batch.again)
+            done = batch.rows - counts.get("pending", 0) - cancelled - _ended_before(batch)
             found = batch.rows, done, failed, cancelled
             row = sums[batch.path]
             row[:4] = [n + more for n, more in zip(row, found, strict=False)]
@@ -145,6 +145,13 @@ class LineReader:
         return (done - before) / (now - then) if done > before and now > then else None
 
 
+def _ended_before(batch: Batch) -> int:
+    """How many of the items that are to be called again had come to an end, and would be counted as done."""
+    odd, results = batch.odd, batch.results
+    again = [at for at in list(batch.again) if results[at] is not PENDING]
+    return sum(at not in odd or odd[at].status != "cancelled" for at in again)
+
+
 def _head(run: Run, going: bool) -> list[str]:
     """What there is to say of the run itself."""
     facts = []
@@ -162,10 +169,11 @@ def _head(run: Run, going: bool) -> list[str]:
     return [fact for fact in facts if fact]
 
 
-def one_line(run: Run, lines: list[Line], *, going: bool) -> str:
+def one_line(run: Run, lines: list[Line], *, going: bool, short: bool = False) -> str:
     """Return how far a run is, as one line of text."""
-    parts = [f"{line.name} {', '.join(line.facts(going=going))}" for line in lines[:3]]
-    return " | ".join([f"{shown(run.name)} {_status(run, going)}", *parts, ", ".join(_head(run, going))])
+    parts = [f"{line.name} {', '.join(line.facts(going=going, short=short))}" for line in lines[:3]]
+    head = [] if short and parts else [", ".join(_head(run, going))]
+    return " | ".join([f"{shown(run.name)} {_status(run, going)}", *parts, *head])
 
 
 def bundle(run: Run, lines: list[Line], *, going: bool) -> dict[str, str]:

@@ -27,7 +27,7 @@ Progress = bool | Literal["auto"] | Callable[..., Any]
 
 FIRST, EVERY = 1.0, 0.2
 """Seconds until something is shown, and between two updates."""
-PATIENCE = 2.0
+PATIENCE = 0.5
 """Seconds that the end of a run waits for a bar that is being drawn."""
 
 
@@ -108,7 +108,9 @@ class _Terminal:
             return
         text = one_line(run, lines, going=not last)
         if _is_terminal():
-            text = text[: _columns() - 1]
+            room = _columns() - 1
+            if len(text) > room:
+                text = one_line(run, lines, going=not last, short=True)[:room]
             sys.stderr.write(f"\r{text.ljust(self._width)}" + "\n" * last)
             self._width = len(text)
         elif last:
@@ -118,7 +120,7 @@ class _Terminal:
 
 def _columns() -> int:
     try:
-        return os.get_terminal_size(sys.stderr.fileno()).columns
+        return os.get_terminal_size(sys.stderr.fileno()).columns or 100
     except (OSError, ValueError):
         return 100
 
@@ -155,6 +157,7 @@ class _Followed:
         self._always = always
         self._drawn = False
         self._ended = False
+        self._again = run.status != "running"  # rows of a run that has ended are called again
         self._reader = LineReader(run)
         self._lock = threading.Lock()
         self._context: Context = copy_context()  # says which cell the output belongs to
@@ -166,14 +169,22 @@ class _Followed:
 
     def tick(self) -> None:
         """Draw, in the ticker's thread, which has to go on whatever a bar of the user's raises."""
+        ended = not self._again and self.run.status != "running"  # nobody may call `end`, or not at once
         try:
-            self._context.run(self._draw, last=False)
+            self._context.run(self._draw, last=ended)
         except BaseException:
             self._ended = True
+        if self._ended:
+            self._leave()
+
+    def _leave(self) -> None:
+        _Ticker.leave(self)
+        if _LIVE.get(self.run) is self:
+            del _LIVE[self.run]  # it holds the run, so the weak key would never go
 
     def end(self) -> None:
         """Draw for the last time, if anything was drawn: in the thread of the run, which has ended."""
-        _Ticker.leave(self)
+        self._leave()
         if self._drawn or self._always:
             self._draw(last=True)
         self._ended = True
@@ -187,6 +198,7 @@ class _Followed:
 
     def _draw(self, *, last: bool) -> None:
         if not self._lock.acquire(timeout=PATIENCE):
+            _Ticker.forget()  # which hangs with it
             self._give_up("it has hung for some time")
             return
         try:
@@ -243,13 +255,13 @@ class _Ticker:
         self._followed: dict[_Followed, None] = {}
         self._wake = threading.Event()
         self._asleep = True
-        threading.Thread(target=self._work, name="llmflow_nb-progress", daemon=True).start()
 
     @classmethod
     def get(cls) -> "_Ticker":
         with cls._lock:
             if cls._shared is None or cls._shared.pid != os.getpid():
-                cls._shared = _Ticker()
+                cls._shared = _Ticker()  # and only then start it, for it works as long as it is the one
+                threading.Thread(target=cls._shared._work, name="llmflow_nb-progress", daemon=True).start()
             return cls._shared
 
     def follow(self, followed: _Followed) -> None:
@@ -258,12 +270,17 @@ class _Ticker:
             self._wake.set()
 
     @classmethod
+    def forget(cls) -> None:
+        """Leave the thread to itself; the next run that is followed gets another."""
+        cls._shared = None
+
+    @classmethod
     def leave(cls, followed: _Followed) -> None:
         if cls._shared is not None:
             cls._shared._followed.pop(followed, None)
 
     def _work(self) -> None:
-        while True:
+        while _Ticker._shared in (self, None):
             self._asleep = True  # and only then look, or a run could come in between and wake nobody
             self._asleep = not self._followed
             self._wake.wait(None if self._asleep else EVERY)

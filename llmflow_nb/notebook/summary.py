@@ -49,8 +49,8 @@ def of_run(run: Run) -> Summary:
     for result in results:
         if not result.is_of_params:  # a param set fails by what failed in it
             groups.add_rows(result, result.path)
-    for visit in visits:
-        if visit.status == "failed" and visit.error is not None:
+    for visit in run.failed_visits(visits):  # but what failed in a row is counted there
+        if visit.error is not None and not groups.has(visit.error):
             groups.add(visit.path, visit.error)
     if groups:
         tables.append(groups.table(texts, with_paths=True))
@@ -89,23 +89,25 @@ def _nodes_table(visits: list[Visit], results: list[BatchResult]) -> Table:
 
 
 def _flows_first(paths: list[str]) -> Iterator[tuple[str, int]]:
-    """Go through paths, each before those within it, with its depth among them.
+    """Go through paths, each before those within it, with its depth among them; beside each other, as they first came.
 
-    They come in the order in which visits ended, so a flow comes after its steps. What is within what is told by whole
-    paths: a name may hold a "/" of its own.
+    What is within what is told by whole paths: a name may hold a "/" of its own.
     """
-    outermost: list[str] = []
-    within: dict[str, list[str]] = {}
-    for path in paths[:MOST_NODES]:
-        within[path] = [other for other in outermost if other.startswith(f"{path}/")]
-        if within[path]:
-            outermost = [other for other in outermost if not other.startswith(f"{path}/")]
-        outermost.append(path)
-    todo = [(path, 0) for path in reversed(outermost)]
+    paths = paths[:MOST_NODES]
+    within: dict[str, list[str]] = {"": []}
+    first = {path: n for n, path in enumerate(paths)}
+    for path in sorted(paths, key=len):
+        outer = max((other for other in within if path.startswith(f"{other}/")), key=len, default="")
+        within[outer].append(path)
+        within[path] = []
+    for path in sorted(paths, key=len, reverse=True):  # a flow comes where the first of its steps did
+        first[path] = min([first[path], *(first[inner] for inner in within[path])])
+    todo = [("", -1)]
     while todo:
         path, depth = todo.pop()
-        yield path, depth
-        todo += [(inner, depth + 1) for inner in reversed(within[path])]
+        if path:
+            yield path, depth
+        todo += [(inner, depth + 1) for inner in sorted(within[path], key=lambda inner: -first[inner])]
 
 
 def _from_the_right(path: str) -> str:
@@ -208,11 +210,17 @@ class _Groups:
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, int], list[Any]] = {}
+        self._ids: set[int] = set()
 
     def __bool__(self) -> bool:
         return bool(self._found)
 
+    def has(self, error: BaseException) -> bool:
+        """Whether this very error, or the one that it came from, was added."""
+        return id(error) in self._ids or id(error.__cause__) in self._ids
+
     def add(self, path: str, error: BaseException) -> None:
+        self._ids.add(id(error))
         self._found.setdefault((path, id(type(error))), [0, error])[0] += 1
 
     def add_rows(self, result: BatchResult, path: str) -> None:

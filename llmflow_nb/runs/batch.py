@@ -1,11 +1,12 @@
 """What came of the items of one batch node, or of the param sets of one batch flow, read off the engine's columns."""
 
-from collections.abc import Iterator
-from itertools import groupby
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from itertools import accumulate, groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from ..core.doors import Shown, watcher_for
-from ..core.errors import RunStateError
 from ..engine.batch import HAS_RESULT, PENDING, Batch
 from ..engine.resume import without_result
 
@@ -95,11 +96,10 @@ class BatchResult(Shown):
             TypeError: A label, or the name of a column: those are for the table, ``.df``.
         """
         if isinstance(row, slice):
-            return [self[n] for n in range(len(self))[row]]
+            return [_item(*at) for at in self._at(range(len(self))[row])]
         if not hasattr(row, "__index__"):
             raise TypeError(f"rows are counted from 0, and {row!r} is no number; for labels and columns use .df.loc.")
-        batch, position = self._at(row.__index__())
-        return _item(batch, position)
+        return _item(*self._at([row.__index__()])[0])
 
     def __repr__(self) -> str:
         """Count the items by status."""
@@ -273,24 +273,41 @@ class BatchResult(Shown):
     ) -> "BatchResult":
         from .retry import retry
 
-        if self.run.status == "running":
-            raise RunStateError(f"the run of {self.run.name} is still going; wait for it, or stop it, and then retry.")
-        places = [self._at(row) for row in rows]
-        chosen = [(batch, [place for _, place in group]) for batch, group in groupby(places, key=lambda at: at[0])]
+        self.run.refuse_going()
+        at = self._at(rows)
+        before = [_item(*where).attempts for where in at]
+        chosen = [(batch, [place for _, place in group]) for batch, group in groupby(at, key=itemgetter(0))]
         if not chosen:  # there may still be a post to run
             chosen = [(batch, []) for _, batch in self._batches]
-        self.called_again = rows
-        retry(self.run, self.path, chosen, overrides, post=post, from_start=from_start, watch=watcher_for(progress))
+        watch = watcher_for(progress)
+        try:
+            retry(self.run, self.path, chosen, overrides, post=post, from_start=from_start, watch=watch)
+        finally:
+            after = [_item(*where).attempts for where in at]
+            self.called_again = [row for row, n, m in zip(rows, before, after, strict=True) if m > n]
         return self
 
-    def _at(self, row: int) -> tuple[Batch, int]:
-        """Return which batch a row is in, and its place there."""
-        place = row if row >= 0 else len(self) + row
-        for _, batch in self._batches:
-            if 0 <= place < batch.rows:
-                return batch, place
-            place -= batch.rows
-        raise IndexError(f"{self.path} has {len(self)} rows; there is no row {row}.")
+    def still_failed(self, rows: list[tuple[int, BaseException | None]]) -> list[int]:
+        """Return those of some rows that are still there, and failed with the very errors that are named."""
+        here = {id(batch) for batch in self.run.opened_batches}  # else the visit was made anew
+        found = []
+        for (row, error), (batch, place) in zip(rows, self._at([row for row, _ in rows]), strict=True):
+            outcome = batch.odd.get(place)
+            if id(batch) in here and outcome is not None and outcome.status == "failed" and outcome.error is error:
+                found.append(row)
+        return found
+
+    def _at(self, rows: Iterable[int]) -> list[tuple[Batch, int]]:
+        """Return which batch each row is in, and its place there."""
+        ends = list(accumulate((batch.rows for _, batch in self._batches), initial=0))
+        found = []
+        for row in rows:
+            place = row if row >= 0 else ends[-1] + row
+            if not 0 <= place < ends[-1]:
+                raise IndexError(f"{self.path} has {ends[-1]} rows; there is no row {row}.")
+            n = bisect_right(ends, place) - 1
+            found.append((self._batches[n][1], place - ends[n]))
+        return found
 
 
 def _item(batch: Batch, position: int) -> Item:

@@ -24,7 +24,7 @@ def write_csv(df: "pd.DataFrame", path: str | Path, *, overwrite: bool, escape_f
     """Write a table. See `BatchResult.to_csv`."""
     from .tables import mapped
 
-    target = Path(path)
+    target = Path(path).expanduser()
     _check(target, overwrite)
     part = target.with_name(f".{uuid4().hex}.part")  # a file that is there already stays whole until this one is
     try:

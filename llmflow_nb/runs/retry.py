@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 from ..core.edited import rebind
-from ..core.errors import AllFailedError, RowError, SettingError, did_you_mean
+from ..core.errors import AllFailedError, RowError, RunStateError, SettingError, did_you_mean
 from ..core.flow import BatchFlow
 from ..core.node import check_setting, label
 from ..engine.advance import AFTER_EXEC
@@ -39,28 +39,45 @@ def retry(
     _check_items(path, chosen)
     rebind(node)
     twin = _with(node, overrides)
-    setup = Setup(_Again(run), grace=node.grace, from_start=from_start)
+    again = _Again(run)
+    setup = Setup(again, grace=node.grace, from_start=from_start)
+    if not run.retrying.acquire(blocking=False):
+        raise RunStateError(f"rows of {run.name} are being called again already; wait for that to end.")
     before = [(batch, batch.plan, batch.exhausted) for batch, _ in chosen]
+    were = {(n, row): batch.odd.get(row) for n, (batch, rows) in enumerate(chosen) for row in rows}
     ready: list[tuple[Batch, list[int]]] = []
     unwatch = watch(run) if watch is not None else None
     try:
-        _visit_again(run, twin, [(batch, rows) for batch, rows in chosen if rows], setup, post=False)
+        _visit_again(run, twin, [(batch, rows) for batch, rows in chosen if rows], setup, again, post=False)
         if post:
             # Where failures are raised, post has never seen a row without a result, and does not now.
             keeps = before[0][1].on_error == "keep"
             ready = [(batch, []) for batch, _ in chosen if not (batch.all_failed if keeps else without_result(batch))]
-            _visit_again(run, twin, ready, setup, post=True)
+            _visit_again(run, twin, ready, setup, again, post=True)
     finally:
+        run.retrying.release()
+        called = {key for key in were if key[1] not in chosen[key[0]][0].again}
         for batch, plan, exhausted in before:
             batch.plan, batch.exhausted = plan, exhausted
             batch.again.clear()
             batch.earlier.clear()
-        run.notes.append((path, _note(label(node), chosen, len(ready) if post else None)))
+        through = 0
+        for (n, row), was in were.items():
+            now = chosen[n][0].odd.get(row)
+            has_result = row < len(chosen[n][0].results) and (now is None or now.status in HAS_RESULT)
+            if has_result and (n, row) in called and now is not was:
+                through += 1
+                if was is not None and was.status == "failed" and was.error is not None:
+                    run.mended[id(was.error)] = was.error
+        posts = len(ready) if post else None
+        run.notes.append((path, _note(label(node), len(called), through, posts, len(chosen))))
         if unwatch is not None:
             unwatch()
 
 
-def _visit_again(run: Run, node: Any, chosen: list[tuple[Batch, list[int]]], setup: Setup, *, post: bool) -> None:
+def _visit_again(
+    run: Run, node: Any, chosen: list[tuple[Batch, list[int]]], setup: Setup, again: "_Again", *, post: bool
+) -> None:
     """Take some visits of a node up again, each at work on its rows, as the param sets of a walk around them.
 
     ``max_concurrency`` bounds the calls of all of them together: it is shared out between visits and rows.
@@ -75,7 +92,7 @@ def _visit_again(run: Run, node: Any, chosen: list[tuple[Batch, list[int]]], set
     node.__dict__["max_concurrency"] = None if limit is None else max(1, limit // len(chosen))
     position = Position.at_start(root, run.shared, setup)
     frame = position.frames[0]
-    hidden = setup.recorder.hidden  # type: ignore[attr-defined]
+    hidden = again.hidden
     hidden.add(frame.plan)
     visits = Batch(frame.plan, {}, chosen)
     visits.actions = []
@@ -84,6 +101,7 @@ def _visit_again(run: Run, node: Any, chosen: list[tuple[Batch, list[int]]], set
         there = at_work(node, batch, rows, run.shared, setup)
         plan = there.frames[0].plan
         plan.has_post = plan.has_post and post
+        plan.on_error = "keep"  # whatever the node says: a failure is a row again
         hidden.add(plan)
         batch.plan, batch.exhausted = plan, True  # nothing more is read of the input
         visits.kept[visits.take((batch, rows))] = there
@@ -110,7 +128,8 @@ class _Again:
         self.hidden: set[Plan] = set()
         self.limited = run.limited
         self.visit: Callable[[Iterable[Any]], None] = self._visit
-        self.batch_opened, self.lost_action, self.make_room = run.batch_opened, run.lost_action, run.make_room
+        self.batch_opened, self.superseded = run.batch_opened, run.superseded
+        self.lost_action, self.make_room = run.lost_action, run.make_room
 
     @property
     def abandoned(self) -> int:
@@ -131,12 +150,12 @@ class _Again:
 
 
 def _with(node: Any, overrides: dict[str, Any]) -> Any:
-    """A copy of a node with other settings, that keeps failures as rows.
+    """A copy of a node with other settings.
 
     Raises:
         SettingError: The node has no such setting or attribute, or the value makes no sense.
     """
-    twin = Plan(node, label(node), label(node), Setup(None)).clone(node.params)  # type: ignore[arg-type]
+    twin = copy.copy(node)
     hooks = type(node)._dialect.names()
     for name, value in overrides.items():
         known = hasattr(node, name) and not (name.startswith("_") or name in _NOT_SETTINGS or name in hooks)
@@ -147,7 +166,6 @@ def _with(node: Any, overrides: dict[str, Any]) -> Any:
         if name in type(node)._dialect.settings:
             check_setting(node, name, value)
         twin.__dict__[name] = value
-    twin.__dict__["on_error"] = "keep"
     return twin
 
 
@@ -169,20 +187,15 @@ def _check_items(path: str, chosen: list[tuple[Batch, list[int]]]) -> None:
                 ) from None
 
 
-def _note(name: str, chosen: list[tuple[Batch, list[int]]], posts: int | None) -> str:
+def _note(name: str, called: int, through: int, posts: int | None, visits: int) -> str:
     """What was done, in a line. ``posts``: how many visits had their ``post`` run; None where nobody asked for it."""
-    rows = [(batch, row) for batch, rows in chosen for row in rows]
-    through = sum(
-        row < len(batch.results) and (row not in batch.odd or batch.odd[row].status in HAS_RESULT)
-        for batch, row in rows
-    )
-    told = [f"{len(rows)} row{'s' * (len(rows) != 1)} called again"]
-    if rows:
+    told = [f"{called} row{'s' * (called != 1)} called again"]
+    if called:
         told[0] += f", {through} came through"
     if posts is None:
         told.append(f"post was not run again, nor were the nodes after {name}")
     elif posts:
-        times = "" if len(chosen) == 1 else f" for {posts} of {len(chosen)} visits"
+        times = "" if visits == 1 else f" for {posts} of {visits} visits"
         told.append(f"post ran again{times} with all results, the nodes after {name} did not")
     else:
         told.append("post was not run again, since there are rows without a result")

@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from itertools import islice
+from operator import itemgetter
 from threading import Lock
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -78,6 +79,8 @@ class Run(Shown):
         seconds: How long it took; None while it is running.
         abandoned: Blocking calls that could not be stopped and were left to end by themselves.
         limited: The calls that wait for a limiter now, each with the clock when it began to.
+        retrying: Held while rows are called again.
+        mended: The errors of rows that came through in a retry, by ``id``.
         notes: What was done with the record since: rows that were called again. Pairs of a path and a text.
         where: Returns the path of the node that is visited now; "" where that cannot be told.
         opened_batches: The engine's columns, one `Batch` for each visit of a batch node or batch flow, as they began.
@@ -100,6 +103,8 @@ class Run(Shown):
         self.abandoned = 0
         self.limited: dict[Any, float] = {}
         self.notes: list[tuple[str, str]] = []
+        self.mended: dict[int, BaseException] = {}
+        self.retrying = Lock()
         self.where: Callable[[], str] = str
         self._problems: Counter[str] = Counter()
         self._columns: list[Any] = []
@@ -118,6 +123,8 @@ class Run(Shown):
     def batch_opened(self, batch: Batch) -> None:
         """Take the columns of a batch that is being filled (for the engine)."""
         self.opened_batches.append(batch)
+        if batch.plan.kind == "batch_node" and "exec" not in batch.plan.hooks.own and not batch.is_none:
+            self.problem(f"{batch.path}: it has no exec of its own, so every result is None; is it misspelt?")
         if batch.total == 0 and batch.is_none:
             self.problem(f"{batch.path}: prep returned None, which is an empty batch; does it miss a return?")
 
@@ -146,6 +153,22 @@ class Run(Shown):
                 self._batch_passes.count(walks, [batch.params for batch in old])
                 del self.opened_batches[:count]
                 self.dropped_batches += count
+
+    def superseded(self, which: Callable[[Batch], bool]) -> None:
+        """Drop batches whose visits are made again (for the engine). Their calls stay counted."""
+        with self._lock:
+            old = [batch for batch in self.opened_batches if which(batch)]
+            self._dropped_calls += sum(_calls_of_batch(batch) for batch in old)
+            self.opened_batches[:] = [batch for batch in self.opened_batches if batch not in old]
+
+    def refuse_going(self) -> None:
+        """Refuse what cannot be done with a run that is still going.
+
+        Raises:
+            RunStateError: It is.
+        """
+        if self.status == "running":
+            raise RunStateError(f"the run of {self.name} is still going; wait for it, or stop it, and then retry.")
 
     def problem(self, text: str) -> None:
         """Take something that ran but was probably not meant (for whoever notices it)."""
@@ -287,13 +310,23 @@ class Run(Shown):
             (batch.path, position, outcome.error)
             for batch in self.opened_batches[:]
             if batch.actions is None
-            for position, outcome in list(batch.odd.items())
+            for position, outcome in sorted(batch.odd.copy().items(), key=itemgetter(0))
             if outcome.status == "failed" and outcome.error is not None
         ]
-        for visit in self.visits:
-            if visit.status == "failed" and visit.error is not None:
-                found.append((visit.path, None, visit.error))
+        found += [
+            (visit.path, None, visit.error) for visit in self.failed_visits(self.visits) if visit.error is not None
+        ]
         return found
+
+    def failed_visits(self, visits: list[Visit]) -> list[Visit]:
+        """Return those of some visits that failed, but for those whose cause has come through in a retry."""
+        return [
+            visit
+            for visit in visits
+            if visit.status == "failed"
+            and visit.error is not None
+            and not {id(visit.error), id(visit.error.__cause__)} & self.mended.keys()
+        ]
 
     @property
     def errors(self) -> "pd.DataFrame":
@@ -315,8 +348,7 @@ class Run(Shown):
         Raises:
             RunStateError: The run has not ended.
         """
-        if self.status == "running":
-            raise RunStateError(f"the run of {self.name} is still going; wait for it, or stop it, and then retry.")
+        self.refuse_going()
         told: set[int] = set()  # the errors of rows that a row further out takes care of
         chosen = []
         for result in self.batches:
@@ -325,7 +357,7 @@ class Run(Shown):
             for _, error in failed:
                 told |= {id(error), id(getattr(error, "__cause__", None))}
         for result, failed in chosen:  # what a row further out has called has come through by now, or failed anew
-            rows = [row for row, error in failed if result[row].error is error and result[row].status == "failed"]
+            rows = result.still_failed(failed)
             if rows:
                 result._retry(rows, post=False, from_start=from_start, progress=progress, overrides={})
         return self

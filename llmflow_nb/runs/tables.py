@@ -32,7 +32,7 @@ def steps_table(visits: list[Visit]) -> pd.DataFrame:
     fields = ("step", "path", "node", "visit", "action", "status", "attempts", "seconds", "prep_s", "exec_s", "post_s")
     fixed = {name: [getattr(visit, name) for visit in visits] for name in fields}
     fixed["action"] = [_text_or_none(action) for action in fixed["action"]]
-    kinds, texts = _errors((visit.error, visit.path) for visit in visits)
+    kinds, texts = _errors((visit.error, f"in {visit.path}") for visit in visits)
     columns = _Columns()
     for name in ("step", "path", "node", "visit"):
         columns.add(name, fixed[name])
@@ -128,6 +128,12 @@ def rows_of(df: pd.DataFrame, path: str, chosen: Any) -> list[int]:
     Raises:
         RowError: There is no such row, or a label names several.
     """
+    if not isinstance(chosen, pd.Series | pd.DataFrame) and _is_mask(chosen):  # an array, or a list of True and False
+        if len(chosen) != len(df):
+            raise RowError(
+                f"{path}: a mask must have a value for each of the {len(df)} rows of .df, not {len(chosen)}."
+            )
+        chosen = pd.Series(list(chosen), index=df.index, dtype="boolean")
     if isinstance(chosen, pd.Series) and pd.api.types.is_bool_dtype(chosen):
         if not chosen.index.equals(df.index):
             raise RowError(f"{path}: a mask must be over .df, with a value for each of its {len(df)} rows.")
@@ -139,6 +145,12 @@ def rows_of(df: pd.DataFrame, path: str, chosen: Any) -> list[int]:
     if isinstance(chosen, str | bytes) or not hasattr(chosen, "__iter__") or _is_label(df.index, chosen):
         chosen = [chosen]
     return _rows_by(list(df.index), list(chosen), path, "of .df itself, such as .df[mask]")
+
+
+def _is_mask(chosen: Any) -> bool:
+    if not hasattr(chosen, "__len__") or isinstance(chosen, str | bytes) or not len(chosen):
+        return False
+    return pd.api.types.infer_dtype(list(chosen), skipna=False) == "boolean"
 
 
 def _is_label(index: pd.Index, value: Any) -> bool:
@@ -306,8 +318,12 @@ def _errors(rows: Iterable[tuple[BaseException | None, str]]) -> tuple[list[str 
     texts: list[str | None] = []
     for error, where in rows:
         kinds.append(None if error is None else type(error).__name__)
-        texts.append(None if error is None else f"{said(error)} ({where})" if where else said(error))
+        texts.append(None if error is None else _and_where(said(error), where))
     return kinds, texts
+
+
+def _and_where(text: str, where: str) -> str:
+    return " ".join([text] * bool(text) + [f"({where})"] * bool(where))
 
 
 def _where(path: str, what: str, position: int, total: int | None, attempts: int) -> str:

@@ -194,3 +194,17 @@ def test_nothing_runs():
             raise AssertionError(name)
 
     Flow(Mine()).check()
+
+
+def test_an_action_that_leaves_an_inner_flow():
+    """An action without an edge in an inner flow is that flow's own, and no mistake where the outer one has an edge."""
+
+    def accept_or_revise(self, shared, prep_res, exec_res):
+        return "accept" if exec_res else "revise"
+
+    write = node("Write", accept_or_revise)
+    write - "revise" >> write
+    drafting = Flow(write, name="Drafting")
+    drafting - "accept" >> node("Publish")
+    assert kinds(Flow(drafting, name="Article")) == []
+    assert [problem.kind for problem in Flow(write, name="Alone").check()] == ["no_edge"]

@@ -101,3 +101,26 @@ def test_without_a_renderer_there_is_the_summary(monkeypatch):
     bundle = flow.last_run._repr_mimebundle_()
     assert "<img" not in bundle["text/html"]
     assert "3 ok, 1 failed" in bundle["text/plain"]
+
+
+def test_the_table_of_nodes_is_indented_by_what_is_within_what():
+    """A step that is first visited after its flow has ended once stands within that flow all the same."""
+
+    class Choose(Node):
+        def post(self, shared, prep_res, exec_res):
+            return self.params["t"]
+
+    class Each(BatchFlow):
+        item_key = "t"
+
+        def prep(self, shared):
+            return ["a", "b"]
+
+    choose = Choose()
+    choose - "a" >> Node(name="First")
+    choose - "b" >> Node(name="Second")
+    each = Each(Flow(choose, name="Inner"))
+    each.run({})
+    lines = each.last_run._repr_mimebundle_()["text/plain"].splitlines()
+    nodes = [line.split("  ")[1] for line in lines if line.startswith("  ") and line.split()[1:2] != ["visits,"]]
+    assert nodes[-5:] == ["Each", "\u2003Inner", "\u2003\u2003Choose", "\u2003\u2003First", "\u2003\u2003Second"]

@@ -5,7 +5,7 @@ import threading
 import pandas as pd
 import pytest
 
-from llmflow_nb import AllFailedError, BatchFlow, BatchNode, Node
+from llmflow_nb import AllFailedError, BatchFlow, BatchNode, Node, RowError, pocketflow
 from tests.engine.helpers import PATIENCE
 
 
@@ -264,3 +264,143 @@ def test_retry_failed_of_a_running_run_is_refused():
     flow = Sets(Step(), name="F")
     flow.run({})
     assert seen
+
+
+# ---- what came of a param set that begins anew -----------------------------------------------------------------------
+
+
+def test_a_param_set_that_begins_anew_has_its_rows_once():
+    """The rows of its earlier walk give way to the new ones: none is left behind, or called again later."""
+    calls, failing = [], {("a", 2)}
+
+    class Ask(BatchNode):
+        def prep(self, shared):
+            return [1, 2, 3]
+
+        def exec(self, item):
+            calls.append((self.params["t"], item))
+            if calls[-1] in failing:
+                raise LookupError(item)
+            return item
+
+        def post(self, shared, prep_res, exec_res):
+            shared[self.params["t"]] = exec_res
+
+    class Topics(BatchFlow):
+        def prep(self, shared):
+            return [{"t": "a"}, {"t": "b"}]
+
+    flow = Topics(Ask(max_concurrency=2), on_error="keep")
+    flow.run({})
+    failing.clear()
+    run = flow.last_run.retry_failed()
+    asked = run.batch("Ask")
+    assert (len(asked), asked.counts, asked.df["t"].tolist()) == (6, {"ok": 6}, ["b"] * 3 + ["a"] * 3)
+    assert run.errors.empty
+    assert run.calls == len(calls)
+    calls.clear()
+    run.retry_failed()
+    assert calls == []
+
+
+def test_errors_are_gone_once_their_cause_is_mended():
+    """After a retry that brought all rows through, nothing is left in run.errors, of the flows around neither."""
+
+    class Step(Node):
+        is_mended = False
+
+        def exec(self, _):
+            if not self.is_mended:
+                raise LookupError
+            return 1
+
+    step = Step()
+    flow = Sets(step, name="F")
+    with pytest.raises(LookupError):
+        flow.run({})
+    assert not flow.last_run.errors.empty
+    step.is_mended = True
+    flow.last_run.batch(flow).retry()
+    assert flow.last_run.errors.empty
+
+
+@pytest.mark.parametrize("mask", [[False, True, False], pd.array([False, True, False]), pd.Index([False, True, False])])
+def test_a_mask_of_any_kind(mask):
+    """A list or an array of True and False is a mask over the rows, and no labels."""
+    calls = []
+
+    class Items(BatchNode):
+        def prep(self, shared):
+            return [10, 20, 30]
+
+        def exec(self, item):
+            calls.append(item)
+
+    node = Items()
+    node.run({})
+    calls.clear()
+    node.last_run.batch(node).retry(mask)
+    assert calls == [20]
+    with pytest.raises(RowError, match=r"a mask must have a value for each of the 3 rows of \.df, not 2"):
+        node.last_run.batch(node).retry(mask[:2])
+
+
+def test_nodes_in_the_names_of_pocketflow_are_retried():
+    """A failure of a retry is a row there too, though those nodes have no setting for it."""
+    calls = []
+
+    class Items(pocketflow.BatchNode):
+        def prep(self, shared):
+            return [1, 2]
+
+        def exec(self, item):
+            calls.append(item)
+            raise LookupError(item)
+
+    node = Items()
+    with pytest.raises(LookupError):
+        node.run({})
+    calls.clear()
+    assert node.last_run.batch(node).retry().counts == {"failed": 2}
+    assert calls == [1, 2]
+
+
+def test_two_retries_at_once_are_refused():
+    """Rows are called again by one at a time."""
+
+    class Step(BatchNode):
+        inner = None
+
+        def prep(self, shared):
+            return [1]
+
+        def exec(self, item):
+            if self.inner:
+                with pytest.raises(RuntimeError, match="called again already"):
+                    self.inner[0].retry([0])
+                self.inner.append("refused")
+
+    node = Step()
+    node.run({})
+    result = node.last_run.batch(node)
+    told = [result]
+    result.retry([0], inner=told)
+    assert told == [result, "refused"]
+
+
+def test_settings_of_the_class():
+    """A class may have its settings in its body; an argument other than the default wins over them."""
+
+    class Busy(BatchNode):
+        max_retries = 3
+        on_error = "keep"
+        max_concurrency = 8
+
+    assert (Busy().max_retries, Busy().on_error, Busy().max_concurrency) == (3, "keep", 8)
+    assert (Busy(max_retries=2).max_retries, Busy(max_concurrency=None).max_concurrency) == (2, None)
+
+    class Wrong(BatchNode):
+        on_error = "kep"
+
+    with pytest.raises(ValueError, match="on_error must be 'raise' or 'keep'"):
+        Wrong()

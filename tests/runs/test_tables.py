@@ -496,7 +496,7 @@ def test_steps_of_a_failure():
     assert df["path"].tolist() == ["Outer/Inner/Leaf", "Outer/Inner", "Outer"]
     assert df["status"].tolist() == ["failed"] * 3
     assert df["error_type"].tolist() == ["LookupError"] * 3
-    assert df["error"].tolist() == [f"no bad ({path})" for path in df["path"]]
+    assert df["error"].tolist() == [f"no bad (in {path})" for path in df["path"]]
     assert df["action"].isna().all()
 
 
