@@ -19,7 +19,7 @@ export MPLCONFIGDIR := $(BUILD)/matplotlib
 export LLMFLOW_NB_OUT := $(BUILD)
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test lint types unit notebooks coverage bench format wheel lock clean system-deps all .venv
+.PHONY: help quickstart test lint types unit notebooks browser coverage bench format wheel lock clean system-deps all .venv
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
@@ -48,7 +48,7 @@ ifdef LAB
 	$(DOCS_ENV) $(BIN)/jupyter lab $(ROOT_FLAG) notebooks/quickstart.ipynb
 endif
 
-test: lint types unit notebooks ## run every check: lint, types, unit tests, notebooks
+test: lint types unit notebooks browser ## run every check: lint, types, unit tests, notebooks, browser
 
 lint: .venv ## check style and formatting with ruff
 	$(BIN)/ruff check
@@ -58,21 +58,24 @@ types: .venv ## check types with mypy
 	$(BIN)/mypy
 
 # Tests and saved notebooks use stand-in models and sample texts, whatever the caller's environment holds.
-unit notebooks coverage: export OPENAI_API_KEY =
-unit notebooks coverage: export OPENAI_BASE_URL =
-unit notebooks coverage: export LLMFLOW_NB_DOCS =
+unit notebooks browser coverage: export OPENAI_API_KEY =
+unit notebooks browser coverage: export OPENAI_BASE_URL =
+unit notebooks browser coverage: export LLMFLOW_NB_DOCS =
 # Saved outputs hold no times, and nothing that moves.
 notebooks: export LLMFLOW_NB_DISPLAY = static
 
 unit: .venv build ## run the unit tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --ignore=tests/browser
 
 notebooks: .venv build ## run the notebooks and compare with their saved outputs
 	LLMFLOW_NB_OUT= $(BIN)/python -m pytest -p no:cacheprovider --nbval --nbval-current-env \
 		--nbval-sanitize-with notebooks/nbval.cfg --nbval-cell-timeout=120 notebooks/*.ipynb
 
+browser: .venv build ## run the tests in a real JupyterLab; needs chromium
+	$(BIN)/python -m pytest tests/browser
+
 coverage: .venv build ## run the unit tests and show the lines that none of them reaches
-	$(BIN)/python -m pytest --cov
+	$(BIN)/python -m pytest --ignore=tests/browser --cov
 
 bench: .venv ## run the benchmarks
 	$(BIN)/python -m benchmarks
@@ -112,7 +115,7 @@ lock: ## write requirements.lock anew from pyproject.toml (needs uv)
 
 system-deps: ## install the programs that pip cannot (Debian, as root)
 	apt-get update -q
-	DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends graphviz
+	DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends graphviz chromium
 
 clean: ## remove .venv and everything generated
 	rm -rf .venv build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -129,7 +129,7 @@ def check(root: BaseNode) -> list[Problem]:
     opened: set[int] = set()
     for flow, path, around in todo:  # grows as it is read
         start = getattr(flow, "start_node", None)
-        if flow in around:
+        if any(flow is outer for outer in around):
             text = "it contains itself, so it cannot run; wire the inner step to another flow."
             found.append(Problem("contains_itself", path, text))
         elif id(flow) in opened:  # what is within is told of where it was first met

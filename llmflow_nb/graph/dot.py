@@ -161,8 +161,8 @@ class _Writer:
         boxes = len(self.model.nodes) - len(self.open)
         direction = direction or ("LR" if boxes <= LONGEST_ROW else "TB")
         self._put(0, "digraph {")
-        self._put(1, f"graph [id=all rankdir={direction} compound=true bgcolor=transparent pad=0.1")
-        self._put(2, "nodesep=0.3 ranksep=0.35 margin=0 labeljust=l")
+        self._put(1, f"graph [id=all rankdir={direction} compound=true bgcolor=transparent pad=0.04")
+        self._put(2, f"nodesep=0.3 ranksep={0.35 if direction == 'LR' else 0.25} margin=0 labeljust=l")
         self._put(2, f'fontname="{FONT}" fontsize=11 fontcolor="{GREY}" color="{GREY}" style=rounded]')
         self._put(1, f'node [fontname="{FONT}" fontsize=11 fontcolor="{INK}" margin="0.18,0.06" height=0.4]')
         self._put(1, f'edge [fontname="{FONT}" fontsize=10 fontcolor="{GREY}" color="{GREY}" arrowsize=0.7]')
@@ -234,7 +234,9 @@ class _Writer:
             words.append(f"{taken:,} times")
         label = f" label={quoted(BLANK + ', '.join(words) + BLANK)}" if words else ""
         label += " penwidth=2.5" if taken else ""
-        self._put(1, f"{tail} -> {head} [id=e{i}{label}{tail_at}{head_at}]")
+        # An edge back that is cut off at a frame would pull the frame's start to the far side of it.
+        free = " constraint=false" if edge.is_back and (tail_at or head_at) else ""
+        self._put(1, f"{tail} -> {head} [id=e{i}{label}{tail_at}{head_at}{free}]")
 
     def _mark(self, node: GraphNode) -> Mark | None:
         return None if self.marks is None else self.marks.nodes.get(node.id)

@@ -454,7 +454,7 @@ def nested(step):
 
 @needs_dot
 @laws
-@given(flows(depth=3))
+@given(flows())
 def test_dot_holds_the_nodes_and_edges_of_the_model(step):
     """What Graphviz reads are the nodes and edges of the model, also at the frames of flows."""
     model = nested(step)[0].graph()
@@ -465,7 +465,7 @@ def test_dot_holds_the_nodes_and_edges_of_the_model(step):
 
 
 @laws
-@given(flows(depth=3))
+@given(flows())
 def test_mermaid_holds_the_nodes_and_edges_of_the_model(step):
     """The flowchart has the nodes and edges of the model, each once."""
     model = nested(step)[0].graph()
@@ -475,7 +475,7 @@ def test_mermaid_holds_the_nodes_and_edges_of_the_model(step):
 
 
 @laws
-@given(flows(depth=3))
+@given(flows())
 def test_the_outline_holds_the_nodes_and_edges_of_the_model(step):
     """Who reads the outline knows the path of every node, and every edge."""
     model = nested(step)[0].graph()
@@ -487,7 +487,7 @@ def test_the_outline_holds_the_nodes_and_edges_of_the_model(step):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @laws
-@given(flows(depth=3))
+@given(flows())
 def test_the_drawing_holds_the_nodes_and_edges_of_the_model(backend, step):
     """A group for each node, with its name, and one for each edge, with its action."""
     model = nested(step)[0].graph()
@@ -499,7 +499,7 @@ def test_the_drawing_holds_the_nodes_and_edges_of_the_model(backend, step):
 
 @needs_dot
 @laws
-@given(flows(depth=3))
+@given(flows())
 def test_both_engines_draw_the_same_groups(step):
     """The program and the WebAssembly draw groups with the same ids, for nodes, edges, frames, starts and points."""
     model = nested(step)[0].graph()
@@ -508,7 +508,7 @@ def test_both_engines_draw_the_same_groups(step):
 
 
 @laws
-@given(flows(depth=3))
+@given(flows())
 def test_writing_again_gives_the_same_text(step):
     """Every writer gives one text for one flow, also for one that was built anew."""
     models = [(flow := nested(step)[0]).graph(), flow.graph(), nested(step)[0].graph()]
@@ -522,7 +522,7 @@ def test_writing_again_gives_the_same_text(step):
 
 
 @laws
-@given(flows(depth=3))
+@given(flows())
 def test_looking_runs_nothing_and_every_problem_is_at_a_node(step):
     """Checking and drawing call no hook, never raise, and a problem names a node of the model."""
     flow, world = nested(step)

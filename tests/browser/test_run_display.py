@@ -1,0 +1,100 @@
+"""Progress in a real front end: what is drawn over, where, and what stays in the saved notebook."""
+
+import json
+
+from playwright.sync_api import expect
+
+from tests.browser.conftest import widths
+
+SLOW = """
+    import time
+    from llmflow_nb import BatchNode, Flow
+
+
+    class Slow(BatchNode):
+        def prep(self, shared):
+            return range(shared["items"])
+
+        def exec(self, item):
+            time.sleep(0.1)
+            return item
+
+
+    flow = Flow(Slow(), name="slow")
+"""
+# Keeps every text that a cell shows, one after the other.
+WATCH = """i => {
+    const cell = document.querySelector(`.jp-Notebook [data-windowed-list-index='${i}']`);
+    window.seen = [];
+    new MutationObserver(() => {
+        const text = [...cell.querySelectorAll('.jp-OutputArea-output')].map(output => output.innerText).join('\\n');
+        if (text.trim() && text !== window.seen.at(-1)) window.seen.push(text);
+    }).observe(cell, { childList: true, subtree: true, characterData: true });
+}"""
+CHANGED = "([element, before]) => element.innerText !== before"
+
+
+def changes(output):
+    """Wait until an output shows something else than now."""
+    element = output.element_handle()
+    output.page.wait_for_function(CHANGED, arg=[element, output.inner_text()])
+
+
+def test_progress_is_drawn_over_in_place(server, visitor):
+    """A run of more than a second shows how far it is in one output, which ends as, and is saved as, the last state."""
+    notebook = visitor.open("progress.ipynb", SLOW, "flow.run({'items': 16})")
+    notebook.page.evaluate(WATCH, 1)
+    notebook.run_all()
+    expect(notebook.output(1)).to_have_count(1)
+    expect(notebook.output(1)).to_contain_text("16/16 items")
+    expect(notebook.output(1)).to_contain_text("slow ok")
+    seen = notebook.page.evaluate("window.seen")
+    assert len(seen) > 2, seen
+    assert "running" in seen[0]
+
+    notebook.save()
+    cells = json.loads((server.root / "progress.ipynb").read_text())["cells"]
+    (output,) = cells[1]["outputs"]
+    assert "16/16 items" in "".join(output["data"]["text/html"])
+
+
+def test_a_handle_goes_on_after_its_cell(visitor):
+    """What `submit` returns is drawn over when its cell has ended, in every cell that shows it, until it is stopped."""
+    notebook = visitor.open(
+        "submit.ipynb", SLOW, "handle = flow.submit({'items': 10_000})\nhandle", "handle", "handle.stop()"
+    )
+    first, second = notebook.output(1), notebook.output(2)
+    notebook.run()
+    notebook.run()
+    notebook.wait(1)
+    expect(first).to_contain_text("running")
+    changes(first)
+
+    notebook.run()
+    notebook.wait(2)
+    changes(second)
+    changes(first)
+
+    notebook.run()
+    notebook.wait(3)
+    for output in (first, second):
+        expect(output).to_have_count(1)
+        expect(output).to_contain_text("slow stopped")
+    assert first.inner_text() == second.inner_text()
+    expect(notebook.output(3)).to_have_text("True")
+
+
+def test_notebook_7_shows_the_same(visitor):
+    """In Notebook 7 too a flow and its run are pictures, and progress is drawn over in one output."""
+    notebook = visitor.open(
+        "classic.ipynb", SLOW + "    flow\n", "flow.run({'items': 16})", "flow.last_run", app="notebook"
+    )
+    notebook.page.evaluate(WATCH, 1)
+    notebook.run_all()
+    for i in (0, 2):
+        (width,) = widths(notebook.output(i).locator("img"))
+        assert width > 0
+    expect(notebook.output(1)).to_have_count(1)
+    expect(notebook.output(1)).to_contain_text("16/16 items")
+    assert len(notebook.page.evaluate("window.seen")) > 2
+    expect(notebook.output(2).locator("table").first).to_be_visible()
