@@ -235,7 +235,8 @@ class _Writer:
         label = f" label={quoted(BLANK + ', '.join(words) + BLANK)}" if words else ""
         label += " penwidth=2.5" if taken else ""
         # An edge back that is cut off at a frame would pull the frame's start to the far side of it.
-        free = " constraint=false" if edge.is_back and (tail_at or head_at) else ""
+        is_around = edge.source == edge.target  # that one leaves its frame by a point, and comes back
+        free = " constraint=false" if edge.is_back and (tail_at or head_at) and not is_around else ""
         self._put(1, f"{tail} -> {head} [id=e{i}{label}{tail_at}{head_at}{free}]")
 
     def _mark(self, node: GraphNode) -> Mark | None:
