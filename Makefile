@@ -35,6 +35,7 @@ quickstart: .venv build ## run the first notebook; DOCS=path: on your own texts;
 	@rm -f build/quickstart.*
 	@$(DOCS_ENV) $(BIN)/jupyter nbconvert --log-level=WARN --execute --to html \
 		--ExecutePreprocessor.kernel_name=python3 --ExecutePreprocessor.store_widget_state=False \
+		--HTMLExporter.require_js_url= --HTMLExporter.mathjax_url= --HTMLExporter.jquery_url= \
 		--KernelManager.transport_encryption=auto --output-dir build notebooks/quickstart.ipynb \
 		2>build/quickstart.log || { grep -v '^ *$$' build/quickstart.log | tail -n 1; \
 			echo "The notebook stopped with that; all it said is in build/quickstart.log"; exit 1; }
