@@ -19,11 +19,11 @@ __all__ = ["clean", "svg_of"]
 
 ELEMENTS = frozenset({"svg", "g", "title", "text", "path", "polygon", "polyline", "ellipse"})
 # fmt: off
-ATTRIBUTES = (
+ATTRIBUTES = frozenset((
     "width", "height", "viewBox", "id", "class", "transform", "d", "points", "cx", "cy", "rx", "ry", "x", "y",
     "fill", "fill-opacity", "stroke", "stroke-opacity", "stroke-width", "stroke-dasharray",
     "text-anchor", "font-family", "font-size", "font-style", "font-weight",
-)
+))
 # fmt: on
 # Numbers, words, colours, lists of them. "url(...)" would refer to something.
 _VALUE = re.compile(r"(?!.*url)[\w\s.,#%()+-]*", re.IGNORECASE | re.DOTALL)
@@ -99,15 +99,14 @@ def _name(element: ElementTree.Element) -> str:
 
 def _attributes(element: ElementTree.Element, prefix: str) -> str:
     found = []
-    for name in ATTRIBUTES:
-        value = element.get(name)
-        if value is None or not _VALUE.fullmatch(value):
+    for name, value in element.attrib.items():
+        if name not in ATTRIBUTES or not _VALUE.fullmatch(value):
             continue
         if name == "id":
             value = prefix + value
         elif value == "transparent":  # no colour of SVG 1.1, and black to some programs
             value = "none"
-        found.append(f' {name}="{escape(value)}"')
+        found.append(f' {name}="{value}"')  # in which, by the pattern, there is nothing to be escaped
     return "".join(found)
 
 

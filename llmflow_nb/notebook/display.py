@@ -1,20 +1,18 @@
 """How things show themselves when they are the last line of a cell."""
 
-import base64
 from collections.abc import Callable
-from html import escape
 from typing import Any
 
 from ..core.node import BaseNode
-from ..graph.model import FLOWS, GraphModel, graph_of
+from ..graph.model import graph_of
 from ..graph.render import DrawingError
 from ..graph.text import shown
 from ..runs.run import Run
 from .html import MAX_HTML, Summary, is_svg_only, to_html, to_text
 from .lines import bundle_of
-from .run_graph import MAX_NODES, svg_of_run
+from .picture import description, image
+from .run_graph import MAX_NODES, picture_of
 from .summary import of_batch, of_run
-from .values import ValueTexts
 
 __all__ = ["mimebundle"]
 
@@ -63,22 +61,6 @@ def graph_bundle(node: BaseNode) -> dict[str, str]:
     return {"text/html": html, "image/svg+xml": svg, "text/plain": outline}
 
 
-def image(svg: str, text: str) -> str:
-    """Return an HTML image that holds the drawing itself, saved with the notebook, in need of no network."""
-    data = base64.b64encode(svg.encode()).decode()
-    return f'<img src="data:image/svg+xml;base64,{data}" alt="{escape(text)}" style="max-width: 100%">'
-
-
-def description(model: GraphModel) -> str:
-    """Return a sentence in place of the picture.
-
-    The outline has the details; an image's description is read in one go.
-    """
-    steps = [node for node in model.nodes if node.kind not in FLOWS]
-    names = ", ".join(shown(node.name) for node in steps[:8]) + (", ..." if len(steps) > 8 else "")
-    return f"Graph of {shown(model.nodes[0].name)}: {names or 'no steps'}"
-
-
 def summary_bundle(summary: Summary) -> dict[str, str]:
     """Return a summary as HTML and as text."""
     return {"text/html": to_html(summary), "text/plain": to_text(summary)}
@@ -87,14 +69,10 @@ def summary_bundle(summary: Summary) -> dict[str, str]:
 def run_bundle(run: Run) -> dict[str, str]:
     """Return the graph of a run in the colours of what happened, above its summary."""
     made = summary_bundle(of_run(run))
-    try:
-        svg, model = svg_of_run(run, run.visits, run.batches, ValueTexts())
-    except Exception:  # nothing to draw with, or it gave up: the summary says the same in words
-        return made
-    picture = image(svg, description(model))
+    picture = picture_of(run)
     if len(picture) + len(made["text/html"]) > MAX_HTML:
         return made
-    return {**made, "text/html": f"{picture}\n{made['text/html']}"}
+    return {**made, "text/html": picture + made["text/html"]}
 
 
 # By what a class says of itself, not by ``isinstance``: an object keeps its class when the package is reloaded.

@@ -19,6 +19,7 @@ from ..core.errors import SettingError, said, warn
 from ..runs.run import Run, Watch
 from .html import is_static
 from .lines import Line, LineReader, bundle, bundle_of, one_line
+from .run_graph import picture_of
 
 __all__ = ["Progress", "show_live", "watcher"]
 
@@ -27,6 +28,8 @@ Progress = bool | Literal["auto"] | Callable[..., Any]
 
 FIRST, EVERY = 1.0, 0.2
 """Seconds until something is shown, and between two updates."""
+EVERY_GRAPH = 0.5
+"""Seconds between two drawings of the graph of a run that is followed by its handle."""
 PATIENCE = 0.5
 """Seconds that the end of a run waits for a bar that is being drawn."""
 
@@ -84,9 +87,19 @@ class _Notebook:
     def __init__(self) -> None:
         self.display_id = f"llmflow_nb-{uuid4().hex}"
         self.shown = False
+        self.with_graph = False
+        self._picture, self._drawn_at = "", 0.0
 
     def draw(self, run: Run, lines: list[Line], *, last: bool) -> None:
-        self.publish(bundle(run, lines, going=not last), update=self.shown)
+        self.publish(self.data(run, lines, last=last), update=self.shown)
+
+    def data(self, run: Run, lines: list[Line], *, last: bool) -> dict[str, str]:
+        """Return what is shown: the lines, and for a handle the graph above them, drawn anew twice a second."""
+        data = bundle(run, lines, going=not last)
+        if self.with_graph and (last or monotonic() - self._drawn_at > EVERY_GRAPH):
+            self._picture = picture_of(run)
+            self._drawn_at = monotonic()
+        return data | {"text/html": self._picture + data["text/html"]} if self._picture else data
 
     def publish(self, data: dict[str, str], *, update: bool) -> None:
         self.shown = True
@@ -194,7 +207,8 @@ class _Followed:
         with self._lock:
             self._drawn = True
             assert isinstance(self.view, _Notebook)
-            self.view.publish(bundle(self.run, self._reader.lines(), going=not self._ended), update=False)
+            self.view.with_graph = True
+            self.view.publish(self.view.data(self.run, self._reader.lines(), last=self._ended), update=False)
 
     def _draw(self, *, last: bool) -> None:
         if not self._lock.acquire(timeout=PATIENCE):

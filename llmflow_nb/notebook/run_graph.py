@@ -10,10 +10,11 @@ from ..graph.svg import svg_of
 from ..runs.batch import BatchResult
 from ..runs.run import Run, Visit
 from .html import is_static
+from .picture import description, image
 from .summary import duration
 from .values import ValueTexts, class_name
 
-__all__ = ["MAX_NODES", "marks_of", "svg_of_run"]
+__all__ = ["MAX_NODES", "marks_of", "picture_of"]
 
 _STATES: dict[str, MarkState] = {
     "ok": "ok",
@@ -26,14 +27,14 @@ MAX_NODES = 200
 """Nodes that are drawn; inner flows beyond are left closed."""
 
 
-def svg_of_run(run: Run, visits: list[Visit], results: list[BatchResult], texts: ValueTexts) -> tuple[str, GraphModel]:
-    """Return the graph of a run in the colours of what happened, and what it is a drawing of.
-
-    Raises:
-        DrawingError: There is nothing to draw with, or it gave up.
-    """
-    model = graph_of(run.node, max_nodes=MAX_NODES)
-    return svg_of(model, dot_of(model, marks=marks_of(run, model, visits, results, texts))), model
+def picture_of(run: Run) -> str:
+    """Return the graph of a run in the colours of what happened, as an HTML image; "" where it cannot be drawn."""
+    try:
+        model = graph_of(run.node, max_nodes=MAX_NODES)
+        marks = marks_of(run, model, run.visits, run.batches, ValueTexts())
+        return f"{image(svg_of(model, dot_of(model, marks=marks)), description(model))}\n"
+    except Exception:  # nothing to draw with, or it gave up: the words beside it say the same
+        return ""
 
 
 def marks_of(run: Run, model: GraphModel, visits: list[Visit], results: list[BatchResult], texts: ValueTexts) -> Marks:
