@@ -24,6 +24,7 @@ class Table:
         heads: One for each column.
         rows: As many texts in each.
         numbers: The columns that are set to the right.
+        whole: The columns of short texts, whose lines are not broken.
         more: What to say of the rows that are not there; "" where all are.
     """
 
@@ -32,6 +33,7 @@ class Table:
     rows: Sequence[Sequence[str]]
     numbers: frozenset[str] = frozenset()
     more: str = ""
+    whole: frozenset[str] = frozenset(("node", "row", "params", "status", "how many"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +85,9 @@ def state(word: str, *, is_bad: bool | None = None) -> str:
 
 def _table_html(table: Table) -> str:
     def cell(tag: str, head: str, text: str) -> str:
-        right = ' class="llmflow-nb-number"' if head in table.numbers else ""
-        return f"<{tag}{right}>{escape(text)}</{tag}>"
+        name = "number" if head in table.numbers else "whole" if head in table.whole else ""
+        named = f' class="llmflow-nb-{name}"' if name else ""
+        return f"<{tag}{named}>{escape(text)}</{tag}>"
 
     heads = "".join(cell("th", head, head) for head in table.heads)
     rows = "\n".join(

@@ -148,7 +148,7 @@ def _rows_table(result: BatchResult, total: int, texts: ValueTexts) -> Table:
     for row in [*first, *islice(others, ROWS - len(first))]:
         item = result[row]
         params = ", ".join(
-            f"{texts.of(key, 30)}={texts.of(value, 40)}" for key, value in islice(item.params.items(), 3)
+            f"{texts.of(key, 20)}={texts.of(value, 30)}" for key, value in islice(item.params.items(), 2)
         )
         rows.append(
             (
