@@ -15,6 +15,8 @@ from .position import ARRIVE, CALLS, CHECK_SETS_EVERY, EXECED, EXPAND, EXPANDED,
 
 __all__ = ["branch", "call_expansion", "enter", "expand", "next_set", "settle_set", "take_sets", "walk_ended"]
 
+_NO_MORE = object()
+
 
 def enter(frame: Frame, plan: Plan) -> Frame:
     """Return the frame of a walk through the flow that is visited."""
@@ -137,13 +139,13 @@ def next_set(position: Position, setup: Setup, now: float) -> bool:
     sets = frame.sets
     assert sets is not None
     try:
-        element = next(sets.source)
-    except StopIteration:
-        sets.exhausted = True
-        return _walks_ended(position, setup)
+        element = next(sets.source, _NO_MORE)
     except Exception:
         sets.broken = True
         raise
+    if element is _NO_MORE:  # not by StopIteration: what comes next is no part of handling an exception
+        sets.exhausted = True
+        return _walks_ended(position, setup)
     place = sets.taken
     if not sets.is_whole:
         sets.items.append(element)  # type: ignore[union-attr]

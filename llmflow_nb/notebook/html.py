@@ -5,7 +5,7 @@ The one place where values become markup. Whatever enters is escaped here; what 
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from html import escape
 from importlib import resources
 
@@ -52,7 +52,7 @@ class Summary:
     state: str
     facts: Sequence[str] = ()
     notes: Sequence[str] = ()
-    tables: Sequence[Table] = field(default=())
+    tables: Sequence[Table] = ()
 
 
 def to_html(summary: Summary) -> str:

@@ -42,7 +42,7 @@ def watcher(progress: Progress) -> Watch | None:
     """
     if progress is False:
         return None
-    view: View | None
+    view: View
     if progress is True or (isinstance(progress, str) and progress == "auto"):
         asked = progress is True
         if is_static() and not asked:

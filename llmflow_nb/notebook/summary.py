@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
+from ..engine.batch import HAS_RESULT
 from ..graph.text import shown
 from ..runs.batch import BatchResult
 from ..runs.run import Run, Visit
@@ -155,7 +156,7 @@ def _rows_table(result: BatchResult, total: int, texts: ValueTexts) -> Table:
                 texts.of(item.label if labelled else row, 20),
                 params,
                 texts.of(item.item),
-                "" if item.result is None and item.status not in ("ok", "fallback") else texts.of(item.result),
+                "" if item.result is None and item.status not in HAS_RESULT else texts.of(item.result),
                 item.status,
                 str(item.attempts),
                 duration(item.seconds) if item.seconds else "",
