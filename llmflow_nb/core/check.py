@@ -6,17 +6,18 @@ returns, and whether it returns anything else. Where it does, nothing is said of
 
 import dis
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from types import CodeType, FunctionType, MethodType
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-from .errors import SignatureError, did_you_mean
-from .hooks import hooks_of
+from .errors import SignatureError, closest, did_you_mean
+from .hooks import hooks_of, is_library_class
 from .node import BaseNode, kind_of, label
 from .walk import names_within, reachable
 
-__all__ = ["Problem", "ProblemKind", "actions_of", "check"]
+__all__ = ["Actions", "Problem", "ProblemKind", "check", "exits_around"]
 
 ProblemKind = Literal[
     "no_edge", "unused_edge", "unreachable", "no_start", "endless", "contains_itself", "two_places", "overwritten"
@@ -51,29 +52,108 @@ class Problem:
         return f"<{self}>"
 
 
-def actions_of(node: BaseNode) -> tuple[list[str], bool]:
-    """Return the actions that a node's ``post`` is seen to return, and whether it can return no others.
+class Actions:
+    """What the steps of a flow are seen to return, each looked at once. None and "" stand for "default"."""
 
-    None and "" stand for "default". A flow without a ``post`` of its own returns its last action: any.
+    def __init__(self) -> None:
+        self._found: dict[int, Returned] = {}
+
+    def of(self, node: BaseNode) -> "Returned":
+        """Return what a node's ``post`` may return; of a flow without one, the actions that it can be left by."""
+        todo = [node]
+        entered: set[int] = set()
+        while id(node) not in self._found:
+            step = todo[-1]
+            if id(step) in self._found:
+                todo.pop()
+                continue
+            if not _hands_on(step):
+                self._found[id(step)] = _of_post(step)
+                todo.pop()
+                continue
+            steps = reachable(getattr(step, "start_node", None))
+            before = [inner for inner in steps if id(inner) not in self._found and id(inner) not in entered]
+            if before and id(step) not in entered:
+                todo += before
+            else:
+                self._found[id(step)] = self._of_exits(steps)
+                todo.pop()
+            entered.add(id(step))
+        return self._found[id(node)]
+
+    def _of_exits(self, steps: list[BaseNode]) -> "Returned":
+        """What a flow hands on: what its steps return that have no edge for it."""
+        actions: dict[str, None] = {}
+        silent: dict[str, None] = {}
+        is_all = bool(steps)
+        for step in steps:
+            found = self._found.get(id(step), Returned((), False))  # not there: it is this flow, or one around it
+            edges = step.successors
+            actions |= dict.fromkeys(action for action in found.actions if action not in edges)
+            silent |= dict.fromkeys(() if edges else found.silent)
+            is_all &= found.is_all
+        return Returned(tuple(actions), is_all, tuple(silent))
+
+
+class Returned(NamedTuple):
+    """What a step may return.
+
+    Attributes:
+        actions: Those that are seen.
+        is_all: Whether it can return no others.
+        silent: Those that no step within has to say something of: it has no edges, so that any action ends its flow.
     """
+
+    actions: tuple[str, ...]
+    is_all: bool
+    silent: tuple[str, ...] = ()
+
+
+def _hands_on(node: BaseNode) -> bool:
+    """Whether it is a flow whose action is the last one in it."""
+    return kind_of(node) == "flow" and "post" not in _own(node)
+
+
+def _of_post(node: BaseNode) -> Returned:
     try:
         hooks = hooks_of(node)
     except SignatureError:  # a hook was replaced by one that cannot be called: the run will say so
-        return [], False
+        return Returned((), False)
     if "post" not in hooks.own:
-        return (["default"], True) if kind_of(node) != "flow" else ([], False)
+        if is_library_class(type(node)):  # it stands for a class that is still to be written
+            return Returned((), False)
+        return Returned(("default",), True, ("default",))
     post: Any = vars(node).get(hooks.post) or getattr(type(node), hooks.post)
     function = post.__func__ if isinstance(post, MethodType) else post
     if not isinstance(function, FunctionType):  # what else can be called cannot be looked into
-        return [], False
+        return Returned((), False)
+    return _of_code(function.__code__)
+
+
+@lru_cache(maxsize=256)
+def _of_code(code: CodeType) -> Returned:
     found: dict[str, None] = {}
     is_all = True
-    for is_known, value in _returned(function.__code__):
+    for is_known, value in _returned(code):
         if is_known and (value is None or isinstance(value, str)):
             found[value or "default"] = None
         else:
             is_all = False
-    return list(found), is_all
+    return Returned(tuple(found), is_all, tuple(found))
+
+
+def exits_around(around: Sequence[BaseNode]) -> Mapping[str, BaseNode]:
+    """Return the edges that an action without one of its own can take: those of the flow that it leaves.
+
+    Args:
+        around: The flows around the step, the outermost first.
+    """
+    for flow in reversed(around):
+        if not _hands_on(flow):
+            break
+        if flow.successors:
+            return flow.successors
+    return {}
 
 
 def _returned(code: CodeType) -> Iterator[tuple[bool, Any]]:
@@ -121,11 +201,12 @@ def check(root: BaseNode) -> list[Problem]:
     """Return what is probably not meant in a flow, or in what can be reached from a node. Outer flows come first."""
     found: list[Problem] = []
     places: dict[int, list[str]] = {}
+    returned = Actions()
     todo: list[tuple[BaseNode, str, tuple[BaseNode, ...]]] = []
     if kind_of(root) in _FLOWS:
         todo.append((root, label(root), ()))
     else:
-        todo += _check_steps(root, "", (), found, places)
+        todo += _check_steps(root, "", (), found, places, returned)
     opened: set[int] = set()
     for flow, path, around in todo:  # grows as it is read
         start = getattr(flow, "start_node", None)
@@ -136,7 +217,7 @@ def check(root: BaseNode) -> list[Problem]:
             continue
         elif start is not None:
             opened.add(id(flow))
-            todo += _check_steps(start, f"{path}/", (*around, flow), found, places)
+            todo += _check_steps(start, f"{path}/", (*around, flow), found, places, returned)
         elif "prep" not in _own(flow):  # which could set one
             text = f"it has no start node; write {type(flow).__name__}(start=node) or flow.start(node)."
             found.append(Problem("no_start", path, text))
@@ -159,7 +240,12 @@ def _own(node: BaseNode) -> frozenset[str]:
 
 
 def _check_steps(
-    start: BaseNode, prefix: str, around: tuple[BaseNode, ...], found: list[Problem], places: dict[int, list[str]]
+    start: BaseNode,
+    prefix: str,
+    around: tuple[BaseNode, ...],
+    found: list[Problem],
+    places: dict[int, list[str]],
+    returned: Actions,
 ) -> Steps:
     """Check the steps of one flow; return the flows among them."""
     names = names_within(start)
@@ -167,38 +253,32 @@ def _check_steps(
     possible: dict[int, list[BaseNode]] = {}  # where a node can lead to
     can_end: set[int] = set()
     inner: Steps = []
-    # An action without an edge ends the flow, and is the flow's own if that has no post: it may lead on from there.
-    exits = around[-1].successors if around and "post" not in _own(around[-1]) else {}
+    exits = exits_around(around)
     for step in steps:
         path = prefix + names[id(step)]
         places.setdefault(id(step), []).append(path)
         if kind_of(step) in _FLOWS:
             inner.append((step, path, around))
         edges = step.successors
-        actions, is_all = actions_of(step)
-        named = [action for action in edges if not is_all or action in actions]
+        actions, is_all, untold = returned.of(step)
+        lost = [action for action in untold if action not in edges and action not in exits] if edges else []
+        meant = {closest(action, edges) for action in lost}  # one slip, and not an edge that is never taken besides
+        named = [action for action in edges if not is_all or action in actions or action in meant]
         possible[id(step)] = [edges[action] for action in named]
-        lost = [action for action in actions if action not in edges and action not in exits]
-        if lost or not is_all or not edges or any(action not in edges for action in actions):
+        if not is_all or not edges or any(action not in edges for action in actions):
             can_end.add(id(step))
         for text in step.__dict__.get("overwritten", ()):
             found.append(Problem("overwritten", path, text))
-        if not edges:
-            continue
+        what = "may end with" if _hands_on(step) else "may return"
         for action in lost:
             hint = did_you_mean(action, edges)
-            found.append(
-                Problem(
-                    "no_edge",
-                    path,
-                    f"may return {action!r}, and has no edge for it{hint}: there the flow ends.",
-                    action,
-                )
-            )
+            text = f"{what} {action!r}, and has no edge for it{hint}: there the flow ends."
+            found.append(Problem("no_edge", path, text, action))
         for action in edges:
             if action not in named:
-                returns = ", ".join(map(repr, actions)) or "nothing"
-                text = f"the edge {action!r} is never taken: post returns {returns}."
+                returns = ", ".join(map(repr, actions))
+                does = f"{'ends with' if _hands_on(step) else 'post returns'} {returns}" if returns else "it never ends"
+                text = f"the edge {action!r} is never taken: {does}. node.successors.pop({action!r}) takes it back."
                 found.append(Problem("unused_edge", path, text, action))
     on_the_way = {id(start)}
     todo = [start]

@@ -5,12 +5,13 @@ importing the package stays cheap.
 """
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from ..engine.events import Subscriber
+    from ..graph.look import Style
     from ..graph.model import GraphModel
     from ..notebook.progress import Progress
     from ..runs.run import Run, Watch
@@ -33,13 +34,34 @@ def watcher_for(progress: "Progress") -> "Watch | None":
 class Shown:
     """Show itself as the last line of a cell."""
 
-    _shown_as = "graph"
+    _shown_as: ClassVar[str] = "graph"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         """Show the graph of a flow, or the summary of a record. Runs nothing, and never raises."""
         from ..notebook.display import mimebundle
 
         return mimebundle(self)
+
+
+class RunDoors(Shown):
+    """Draw what happened in a run."""
+
+    def graph(
+        self,
+        *,
+        depth: int | None = None,
+        direction: str | None = None,
+        legend: bool = False,
+        style: "Style | None" = None,
+    ) -> "GraphModel":
+        """Return the graph of what was run, in the colours of what happened: to show, ``save()``, or take apart.
+
+        Arguments, and errors raised, as for `Flow.graph`.
+        """
+        from ..notebook.run_graph import graph_of_run
+
+        run: Any = self
+        return graph_of_run(run, depth=depth, direction=direction, legend=legend, style=style)
 
 
 class ShownLive(Shown):
@@ -129,19 +151,36 @@ class Doors(Shown):
 
         return submit(_node(self), shared, executor=executor, subscribers=subscribers, watch=watcher_for(progress))
 
-    def graph(self, *, depth: int | None = None) -> "GraphModel":
-        """Return the flow as a graph: plain data, with ``dot()``, ``mermaid()``, ``outline()`` and ``svg()``.
+    def graph(
+        self,
+        *,
+        depth: int | None = None,
+        direction: str | None = None,
+        legend: bool = False,
+        style: "Style | None" = None,
+    ) -> "GraphModel":
+        """Return the flow as a graph: plain data, with ``dot()``, ``mermaid()``, ``outline()``, ``svg()``, ``save()``.
+
+        As the last line of a cell it shows the drawing, as the flow itself does.
 
         Args:
             depth: How many levels of flows within flows are opened. None: all, as far as 2,000 nodes.
+            direction: "LR" is drawn from left to right, "TB" from top to bottom. None: as it fits a cell.
+            legend: Whether the drawing says what its shapes and signs stand for.
+            style: Called with each `GraphNode`; returns how it is drawn: a dict with any of "color", "fillcolor",
+                "fontcolor" (as "#rrggbb") and "penwidth", or None.
+
+        Raises:
+            ValueError: ``depth`` is below 0, another direction, or ``style`` returned something else.
         """
         from ..graph.model import graph_of
 
-        return graph_of(_node(self), depth=depth)
+        return graph_of(_node(self), depth=depth, direction=direction, legend=legend, style=style)
 
     def check(self) -> "list[Problem]":
         """Return what is probably not meant in the wiring, each with its place and what to do. Runs nothing.
 
+        What ``post`` returns is read off its code, as far as it returns constants; of what it computes nothing is said.
         Actions that ``post`` may return and that have no edge, edges that it never names, nodes that are never reached,
         loops with no way out, flows without a start node or within themselves, one object at two places.
         """

@@ -146,8 +146,14 @@ def said(error: BaseException) -> str:
 
 def did_you_mean(word: object, known: Iterable[str]) -> str:
     """Return ``" (did you mean 'approve'?)"`` when a known word is close, else an empty string."""
+    close = closest(word, known)
+    return "" if close is None else f" (did you mean {close!r}?)"
+
+
+def closest(word: object, known: Iterable[str]) -> str | None:
+    """Return the known word that was probably meant; None where none is close."""
     close = difflib.get_close_matches(str(word)[:100], [str(k)[:100] for k in known], n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+    return close[0] if close else None
 
 
 def warn(message: str) -> None:

@@ -37,19 +37,36 @@ def _is_hashable(value: Any) -> bool:
     return True
 
 
-def lost_action(setup: Setup, frame: Frame, action: Any, known: list[str]) -> None:
+def lost_action(setup: Setup, frames: list[Frame], action: Any, known: list[str]) -> None:
     """Warn that there is no edge for an action, in the words of PocketFlow.
+
+    Not where the flow is left by that action on purpose: a flow further out has an edge for it.
 
     Raises:
         LostActionError: The flow is strict.
     """
     __tracebackhide__ = True
+    frame = frames[-1]
+    if _leads_on(frames, action):
+        return
     setup.recorder.lost_action(frame.plan.path, action, known)
     hint = did_you_mean(action, known) if action else f" ({frame.plan.hooks.post} returned {action!r})"
     text = f"Flow ends: '{_cut(action)}' not found in {known}{hint}, at {frame.plan.path}"
     if frame.owner.strict:
         raise LostActionError(text, action, known)
     warn(text)
+
+
+def _leads_on(frames: list[Frame], action: Any) -> bool:
+    """Whether the action, which ends the walk on top, is the flow's own action, and chooses an edge further out."""
+    if frames[-1].plan.any_action:  # PocketFlow warns in any case
+        return False
+    for frame, below in zip(frames[:0:-1], frames[-2::-1], strict=True):
+        if frame.owner is None or frame.owner.kind != "flow" or "post" in frame.owner.hooks.own:
+            return False
+        if below.node.successors:
+            return (action or "default") in below.node.successors
+    return False
 
 
 def _cut(action: Any) -> str:

@@ -206,7 +206,7 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                     if successors and frame.owner is not None:
                         target = successors.get(action or "default")
                         if target is None:
-                            lost_action(setup, frame, action, list(successors))
+                            lost_action(setup, frames, action, list(successors))
                     if target is not None:
                         if plan.next.node is not target:  # mostly it is where this node led to before
                             plan.next = children.get(id(target)) or frame.owner.child(target, frame.start, setup)

@@ -4,19 +4,18 @@ Ids in it are made here, never taken from a name: the node ``model.nodes[7]`` is
 flow whose steps are drawn. Every text is quoted here too: the ``graphviz`` package would let a label in angle brackets
 through as markup.
 
-An edge of Graphviz runs between nodes, so an edge of a flow is one between two nodes inside that is cut off at the
-frame (``lhead``, ``ltail``): it ends at the dot that marks the start, and begins at a step where the flow can end.
+A frame has a dot where its flow starts, and a ring where it can end. An edge of Graphviz runs between nodes, so an edge
+to a frame runs to the dot and one from a frame begins at the ring. Both are cut off at the frame (``lhead``, ``ltail``)
+if they lead on; an edge back is not, for its words are put in the middle of all of it.
 
 Colours have six digits: Graphviz 2.43 draws shorter ones black. Nodes are filled in light colours with dark text, all
 else is of a grey that can be read on white and on black.
 """
 
-import re
-from collections.abc import Mapping
+from collections.abc import Iterator
 
-from ..core.errors import SettingError
-from .marks import Mark, Marks
-from .model import GraphCluster, GraphEdge, GraphModel, GraphNode, Style
+from .marks import Mark
+from .model import GraphCluster, GraphEdge, GraphExit, GraphModel, GraphNode
 from .text import shown
 
 __all__ = ["dot_of"]
@@ -24,15 +23,8 @@ __all__ = ["dot_of"]
 INK = "#1f2937"
 GREY = "#7a7a7a"
 FONT = "Helvetica,Arial,sans-serif"
+WRONG = "#d6453d"
 LINE_LENGTH = 30
-# Six digits: Graphviz 2.43 draws shorter colours black.
-_COLOUR = re.compile(r"#[0-9A-Fa-f]{6}")
-_STYLE_VALUES = {
-    "color": _COLOUR,
-    "fillcolor": _COLOUR,
-    "fontcolor": _COLOUR,
-    "penwidth": re.compile(r"\d{1,2}(\.\d+)?"),
-}
 # Of nodes that were visited. Never by colour alone: the sign before the name says the same.
 _COLOURS = {
     "ok": {"color": "#3d7a46", "fillcolor": "#dff2e1"},
@@ -43,15 +35,41 @@ _COLOURS = {
 }
 _NOT_VISITED = {"color": "#9a9a9a", "fillcolor": "#f4f4f4"}
 _SIGNS = {"ok": "\u2713", "partly": "!", "failed": "\u2717", "cancelled": "\u2013", "running": "\u25b6"}
-_LEGEND = {
-    "node": "node",
-    "batch_node": "batch node: once for each item",
-    "flow": "flow, closed",
-    "batch_flow": "batch flow: once for each param set",
+_STATE_WORDS = {
+    "ok": "ok",
+    "partly": "some failed",
+    "failed": "failed",
+    "cancelled": "cancelled",
+    "running": "running",
 }
+# What is probably not meant, where it is told of a node; the rest is told of an edge, or below the drawing.
+_REMARKS = {
+    "unreachable": "never reached",
+    "endless": "no way out",
+    "no_start": "",
+    "contains_itself": "",
+}
+# By kind, and whether the steps within are drawn.
+_LEGEND = {
+    ("node", False): "rounded box: node",
+    ("batch_node", False): "box with depth: batch node",
+    ("flow", True): "frame: flow",
+    ("batch_flow", True): "double frame: batch flow",
+    ("flow", False): "dashed box: flow, closed",
+    ("batch_flow", False): "dashed box with depth: batch flow, closed",
+}
+_ICON_WORDS = {"each": "once for each", "retries": "attempts", "async": "async"}
+LEGEND_LENGTH = 90
+LEFT = "\\l"
+"""The escape of DOT that ends a line and sets it to the left."""
+_ICONS = {"each": "\u2261 ", "retries": "\u21bb ", "async": "\u22ef "}  # three bars, a round arrow, three dots
 BLANK = "\u00a0"  # keeps a label off its line: no-break, since SVG drops others at the ends
-LONGEST_ROW = 6
-"""Nodes up to which the graph runs from left to right: a short one fits the width of a cell, a long one its length."""
+ROOM = 720
+"""Points up to which a graph runs from left to right: one that fits a cell goes across, a longer one down."""
+LETTER, BOX, FRAME = 5.5, 54.0, 85.0
+"""What a letter takes in points, what a box takes beside its text, with the edge to the next, and a frame likewise."""
+MANY = 14
+"""Boxes from which on they are set closer, where the graph runs down."""
 
 _STYLES = {
     "node": {"shape": "box", "style": "rounded,filled", "color": "#5b7db1", "fillcolor": "#e6eefa"},
@@ -73,25 +91,13 @@ _STYLES = {
 }
 
 
-def dot_of(
-    model: GraphModel,
-    *,
-    direction: str | None = None,
-    legend: bool = False,
-    style: Style | None = None,
-    marks: Marks | None = None,
-) -> str:
+def dot_of(model: GraphModel) -> str:
     """Return the DOT text of the graph: the same text for the same model.
 
-    With ``marks``, nodes have the colours of what happened to them, and say it in words too; edges that were taken are
+    With marks, nodes have the colours of what happened to them, and say it in words too; edges that were taken are
     thick, with how often.
-
-    Raises:
-        SettingError: ``direction`` is neither "LR" nor "TB", or ``style`` returned what is no colour or width.
     """
-    if direction not in (None, "LR", "TB"):
-        raise SettingError(f"direction={direction!r}: it must be 'LR' (left to right), 'TB' (top to bottom), or None.")
-    return _Writer(model, style, marks).write(direction, legend)
+    return _Writer(model).write()
 
 
 def quoted(*lines: str, end: str = "") -> str:
@@ -111,11 +117,12 @@ def quoted(*lines: str, end: str = "") -> str:
     return f'"{text}"'
 
 
-def lines_of(node: GraphNode, cluster: GraphCluster | None, mark: Mark | None = None) -> list[str]:
+def lines_of(node: GraphNode, cluster: GraphCluster | None, mark: Mark | None = None, remark: str = "") -> list[str]:
     """Return what to write on a node: its name, and in the lines below it what else there is to say of it."""
-    notes = [shown(note) for note in node.notes]
+    notes = [_ICONS.get(note.kind, "") + shown(note.text) for note in node.notes]
     if cluster is not None and not cluster.members:
         notes.append(cluster.why_empty)
+    notes += [remark] if remark else []
     lines = [shown(node.name)]
     for note in notes:
         if len(lines) == 1 or len(lines[-1]) + len(note) > LINE_LENGTH:
@@ -125,135 +132,156 @@ def lines_of(node: GraphNode, cluster: GraphCluster | None, mark: Mark | None = 
     return lines if mark is None else [f"{_SIGNS[mark.state]} {lines[0]}", *lines[1:], *map(shown, mark.notes)]
 
 
-def _checked(looks: Mapping[str, str] | None, node: GraphNode) -> dict[str, str]:
-    """Refuse what a style function returned, but for colours and a width: the drawing is to stay a drawing.
-
-    Raises:
-        SettingError: Says which attribute, and what it may be.
-    """
-    found = {str(key): str(value) for key, value in (looks or {}).items()}
-    for key, value in found.items():
-        pattern = _STYLE_VALUES.get(key)
-        if pattern is None or not pattern.fullmatch(value):
-            known = "color, fillcolor and fontcolor (as '#rrggbb') and penwidth (a number)"
-            raise SettingError(f"style({node.id!r}) returned {key}={value[:40]!r}; it may return {known}.")
-    return found
-
-
 class _Writer:
-    def __init__(
-        self,
-        model: GraphModel,
-        style: Style | None,
-        marks: Marks | None,
-    ) -> None:
+    def __init__(self, model: GraphModel) -> None:
         self.model = model
-        self.style = style
-        self.marks = marks
+        self.look = model.look
         self.ids = {node.id: f"n{i}" for i, node in enumerate(model.nodes)}
         self.clusters = {cluster.id: cluster for cluster in model.clusters}
         self.open = {cluster.id for cluster in model.clusters if cluster.members}
-        self.exits = self._exits()
-        self.loops = {edge.source for edge in model.edges if edge.source == edge.target} & self.open
+        self.leaves = self._leaves()
+        self.double = {node.id for node in model.nodes if node.kind == "batch_flow"}
+        self.remarks = {problem.path: _REMARKS[problem.kind] for problem in model.problems if problem.kind in _REMARKS}
+        self.unused = {(problem.path, problem.action) for problem in model.problems if problem.kind == "unused_edge"}
         self.lines: list[str] = []
 
-    def write(self, direction: str | None, legend: bool) -> str:
-        boxes = len(self.model.nodes) - len(self.open)
-        direction = direction or ("LR" if boxes <= LONGEST_ROW else "TB")
+    def write(self) -> str:
+        boxes = [node for node in self.model.nodes if node.id not in self.open]
+        direction = self.look.direction or ("LR" if self._width(boxes) <= ROOM else "TB")
+        across, close = direction == "LR", len(boxes) >= MANY
+        ranksep = 0.35 if across else 0.18 if close else 0.25
         self._put(0, "digraph {")
         self._put(1, f"graph [id=all rankdir={direction} compound=true bgcolor=transparent pad=0.04")
-        self._put(2, f"nodesep=0.3 ranksep={0.35 if direction == 'LR' else 0.25} margin=0 labeljust=l")
+        self._put(2, f"nodesep=0.3 ranksep={ranksep} margin=0 labeljust=l")
         self._put(2, f'fontname="{FONT}" fontsize=11 fontcolor="{GREY}" color="{GREY}" style=rounded]')
-        self._put(1, f'node [fontname="{FONT}" fontsize=11 fontcolor="{INK}" margin="0.18,0.06" height=0.4]')
+        self._put(1, f'node [fontname="{FONT}" fontsize=11 fontcolor="{INK}" color="{GREY}"')
+        self._put(2, f'margin="0.18,{0.04 if close else 0.06}" height={0.3 if close else 0.4}]')
         self._put(1, f'edge [fontname="{FONT}" fontsize=10 fontcolor="{GREY}" color="{GREY}" arrowsize=0.7]')
-        around: list[str] = []  # what closes the frames around the place where the walk is
+        around: list[str] = []  # the flows around the place where the walk is
         for node, depth in self.model.walk():
-            self._close(around, depth)
+            self._end(around, depth)
             if node.id in self.open:
-                around.append(self._begin(node, depth + 1))
+                self._begin(node, depth + 1)
+                around.append(node.id)
             else:
                 self._node(node, depth + 1)
-        self._close(around, 0)
+        self._end(around, 0)
         for i, edge in enumerate(self.model.edges):
             self._edge(i, edge)
-        if legend:
-            self._legend()
+        if self.look.legend:
+            self._put(1, f"graph [labelloc=b fontsize=9 label={quoted(*self._legend(), end=LEFT)}]")
         self._put(0, "}")
-        return "\n".join(self.lines) + "\n"
+        return "\n".join(self.lines)
 
     def _put(self, depth: int, line: str) -> None:
         self.lines.append("  " * depth + line)
 
-    def _close(self, around: list[str], depth: int) -> None:
-        while len(around) > depth:
-            self._put(len(around), around.pop())
+    def _width(self, boxes: list[GraphNode]) -> float:
+        """About what the graph would take from left to right, if its boxes were all in one row."""
+        lines = [lines_of(node, self.clusters.get(node.id), self._mark(node)) for node in boxes]
+        words = {edge.source: len(edge.action) for edge in self.model.edges if edge.action != "default"}
+        letters = sum(max(map(len, text)) for text in lines) + sum(words.values())
+        return LETTER * letters + BOX * len(boxes) + FRAME * len(self.open)
 
-    def _begin(self, flow: GraphNode, depth: int) -> str:
-        """Begin the frame of a flow, with its start, and return what ends it."""
+    def _begin(self, flow: GraphNode, depth: int) -> None:
+        """Begin the frame of a flow, with its start."""
         id, cluster = self.ids[flow.id], self.clusters[flow.id]
-        label = quoted(*lines_of(flow, cluster, self._mark(flow)), end="\\l")
-        if flow.id in self.loops:
-            self._put(depth, f'p{id} [id=p{id} shape=point width=0.01 color="{GREY}"]')
+        mark = self._mark(flow)
+        label = quoted(*lines_of(flow, cluster, mark, self.remarks.get(flow.id, "")), end=LEFT)
+        looks = {} if mark is None else {"color": _COLOURS[mark.state]["color"], "penwidth": "1.5"}
+        looks |= self.look.colours.get(flow.id, {})
+        looks |= {"style": "rounded,filled"} if "fillcolor" in looks else {}
+        style = "".join(f' {key}="{value}"' for key, value in looks.items())
         self._put(depth, f"subgraph cluster_{id} {{")
         if flow.id == self.model.nodes[0].id and lines_of(flow, cluster) == ["Flow"]:
             self._put(depth + 1, f'graph [id={id} label="" peripheries=0 margin=0]')  # nothing that a frame would tell
-        elif flow.kind == "batch_flow":  # a second frame: Graphviz knows no double border of a cluster
-            self._put(depth, f'graph [id={id} label="" margin=4]')
+        elif flow.id in self.double:  # a second frame: Graphviz knows no double border of a cluster
+            self._put(depth, f'graph [id={id} label="" margin=4{style}]')
             self._put(depth, f"subgraph cluster_{id}i {{")
-            self._put(depth + 1, f"graph [id={id}i label={label} margin=10]")
+            self._put(depth + 1, f"graph [id={id}i label={label} margin=10{style}]")
         else:
-            self._put(depth + 1, f"graph [id={id} label={label} margin=10]")
-        self._put(depth + 1, f's{id} [id=s{id} label="" shape=point width=0.12 color="{GREY}"]')
+            self._put(depth + 1, f"graph [id={id} label={label} margin=10{style}]")
+        self._put(depth + 1, f's{id} [id=s{id} label="" shape=point width=0.12]')
         head, head_at = self._head(cluster.start or "")
-        self._put(depth + 1, f"s{id} -> {head} [id=e{id}{head_at}]")
-        return "}}" if flow.kind == "batch_flow" else "}"
+        taken = " penwidth=2.5" if self._taken(flow.id, cluster.start or "") else ""
+        self._put(depth + 1, f"s{id} -> {head} [id=e{id}{taken}{head_at}]")
+
+    def _end(self, around: list[str], depth: int) -> None:
+        """End the frames that are deeper than this, each with the ring where its flow ends."""
+        while len(around) > depth:
+            flow = around.pop()
+            id, cluster = self.ids[flow], self.clusters[flow]
+            level = len(around) + 2
+            if cluster.exits:
+                self._put(level, f'z{id} [id=z{id} label="" shape=doublecircle style=filled fillcolor="{GREY}"')
+                self._put(level + 1, "width=0.08 height=0.08 fixedsize=true]")
+            for i, (source, is_meant, actions) in enumerate(_together(cluster.exits)):
+                tail, tail_at = self._tail(source)
+                words = [shown(action) for action in actions if action and (action != "default" or not is_meant)]
+                looks = f" label={quoted(BLANK + ', '.join(words) + BLANK)}" if words else ""
+                looks += "" if is_meant else f' color="{WRONG}" fontcolor="{WRONG}" style=dashed'
+                looks += " penwidth=2.5" if self._taken(source, flow) else ""
+                self._put(level, f"{tail} -> z{id} [id=z{id}e{i}{looks}{tail_at}]")
+            self._put(level - 1, "}}" if flow in self.double else "}")
 
     def _node(self, node: GraphNode, depth: int) -> None:
         id = self.ids[node.id]
         mark = self._mark(node)
+        remark = self.remarks.get(node.id, "")
         looks = _STYLES[node.kind]
-        if self.marks is not None:
+        if self.look.marks is not None:
             looks = looks | (_NOT_VISITED if mark is None else _COLOURS[mark.state])
-        if self.style is not None:
-            looks = looks | _checked(self.style(node), node)
+        if node.id in self.remarks:
+            looks = looks | {"color": WRONG, "style": looks["style"].replace(",dashed", "") + ",dashed"}
+        looks = {**looks, **self.look.colours.get(node.id, {})}
         style = " ".join(f'{key}="{value}"' for key, value in looks.items())
-        self._put(depth, f"{id} [id={id} label={quoted(*lines_of(node, self.clusters.get(node.id), mark))}")
+        self._put(depth, f"{id} [id={id} label={quoted(*lines_of(node, self.clusters.get(node.id), mark, remark))}")
         self._put(depth + 1, f"{style}]")
 
     def _edge(self, i: int, edge: GraphEdge) -> None:
         tail, tail_at = self._tail(edge.source)
         head, head_at = self._head(edge.target)
-        if edge.source == edge.target and edge.source in self.loops:
-            # From a frame to itself, by way of a point outside: Graphviz would draw it inside.
-            point = f"p{self.ids[edge.source]}"
-            self._put(1, f"{tail} -> {point} [id=e{i}t{tail_at} arrowhead=none]")
-            tail, tail_at = point, ""
         words = [] if edge.action == "default" else [shown(edge.action)]
-        taken = self.marks.edges.get((edge.source, edge.target), 0) if self.marks is not None else 0
+        taken = self._taken(edge.source, edge.target)
         if taken > 1:
             words.append(f"{taken:,} times")
-        label = f" label={quoted(BLANK + ', '.join(words) + BLANK)}" if words else ""
-        label += " penwidth=2.5" if taken else ""
-        # An edge back that is cut off at a frame would pull the frame's start to the far side of it.
-        is_around = edge.source == edge.target  # that one leaves its frame by a point, and comes back
-        free = " constraint=false" if edge.is_back and (tail_at or head_at) and not is_around else ""
-        self._put(1, f"{tail} -> {head} [id=e{i}{label}{tail_at}{head_at}{free}]")
+        looks = f" label={quoted(BLANK + ', '.join(words) + BLANK)}" if words else ""
+        looks += " penwidth=2.5" if taken else ""
+        looks += " style=dotted" if (edge.source, edge.action) in self.unused else ""
+        if edge.is_back:
+            # It would pull the start of a frame that it comes from to the far side of it.
+            looks += " constraint=false" if tail_at or head_at else ""
+        else:
+            looks += tail_at + head_at
+        self._put(1, f"{tail} -> {head} [id=e{i}{looks}]")
 
     def _mark(self, node: GraphNode) -> Mark | None:
-        return None if self.marks is None else self.marks.nodes.get(node.id)
+        return None if self.look.marks is None else self.look.marks.nodes.get(node.id)
 
-    def _legend(self) -> None:
-        """Say what the shapes stand for: those that are there, beside the graph."""
-        self._put(1, "subgraph cluster_legend {")
-        self._put(2, 'graph [id=legend label="what is what\\l" margin=8 style="rounded,dotted"]')
-        for kind, text in _LEGEND.items():
-            if any(node.kind == kind and node.id not in self.open for node in self.model.nodes):
-                style = " ".join(f'{key}="{value}"' for key, value in _STYLES[kind].items())
-                self._put(2, f"l{kind} [id=l{kind} label={quoted(text)} {style}]")
-        self._put(
-            2, f'lstart [id=lstart label="" xlabel="start" fontcolor="{GREY}" shape=point width=0.12 color="{GREY}"]'
-        )
-        self._put(1, "}")
+    def _taken(self, source: str, target: str) -> int:
+        return 0 if self.look.marks is None else self.look.marks.edges.get((source, target), 0)
+
+    def _legend(self) -> list[str]:
+        """Say what the shapes and signs stand for: those that are there, in lines."""
+        kinds = {(node.kind, node.id in self.open) for node in self.model.nodes}
+        icons = {note.kind for node in self.model.nodes for note in node.notes}
+        words = [_LEGEND[key] for key in _LEGEND if key in kinds]
+        words += [f"{_ICONS[kind]}{_ICON_WORDS[kind]}" for kind in _ICON_WORDS if kind in icons]
+        if self.open:
+            words.append("\u25cf start")
+        if any(cluster.exits for cluster in self.model.clusters):
+            words.append("\u25ce end")
+        if self.look.marks is not None:
+            states = {mark.state for mark in self.look.marks.nodes.values()}
+            words += [f"{sign} {_STATE_WORDS[state]}" for state, sign in _SIGNS.items() if state in states]
+            words.append("thick line: taken")
+        lines = [words[0]]
+        for word in words[1:]:
+            if len(lines[-1]) + len(word) > LEGEND_LENGTH:
+                lines.append(word)
+            else:
+                lines[-1] += f"{BLANK * 4}{word}"
+        return lines
 
     def _head(self, id: str) -> tuple[str, str]:
         """The node where an edge to this step ends, and the attribute that cuts the edge off at the frame."""
@@ -263,17 +291,25 @@ class _Writer:
     def _tail(self, id: str) -> tuple[str, str]:
         """The node where an edge from this step begins, and the attribute that cuts the edge off at the frame."""
         dot_id = self.ids[id]
-        return (self.ids[self.exits[id]], f" ltail=cluster_{dot_id}") if id in self.open else (dot_id, "")
+        return (self.leaves[id], f" ltail=cluster_{dot_id}") if id in self.open else (dot_id, "")
 
-    def _exits(self) -> dict[str, str]:
-        """For every flow that is drawn: the id of the node within that its leaving edges begin at.
+    def _leaves(self) -> dict[str, str]:
+        """For every flow that is drawn: what its leaving edges begin at.
 
-        The last step that no edge leaves, or the last of all in an endless loop; if it is a flow, the same within.
+        Its ring, or in a flow that never ends its last step; if that is a flow, the same within.
         """
-        going_on = {edge.source for edge in self.model.edges if edge.source != edge.target}
-        exits: dict[str, str] = {}
+        leaves: dict[str, str] = {}
         for cluster in reversed(self.model.clusters):  # the inner ones first
             if cluster.members:
-                last = next((id for id in reversed(cluster.members) if id not in going_on), cluster.members[-1])
-                exits[cluster.id] = exits.get(last, last)
-        return exits
+                last = cluster.members[-1]
+                leaves[cluster.id] = f"z{self.ids[cluster.id]}" if cluster.exits else leaves.get(last, self.ids[last])
+        return leaves
+
+
+def _together(exits: tuple[GraphExit, ...]) -> Iterator[tuple[str, bool, list[str | None]]]:
+    """Go through the steps at which a flow ends, each with the actions that are meant, and with those that are not."""
+    actions: dict[tuple[str, bool], list[str | None]] = {}
+    for exit in exits:
+        actions.setdefault((exit.source, exit.is_meant), []).append(exit.action)
+    for (source, is_meant), found in actions.items():
+        yield source, is_meant, found

@@ -15,7 +15,7 @@ class Mark:
     """What happened at one node.
 
     Attributes:
-        state: "ok", "partly" (some of its items failed), "failed", "cancelled", or "running".
+        state: "ok", "partly" (some of its items or visits failed), "failed", "cancelled", or "running".
         notes: What to say of it, each a short text: "3 visits", "48/50 ok".
     """
 
@@ -29,7 +29,8 @@ class Marks:
 
     Attributes:
         nodes: By the id of the node. One that is not there was not visited.
-        edges: How often a walk went from one step to the next, by their ids.
+        edges: How often a walk went from one step to the next, by their ids; from a flow to its first step, where it
+            began, and from a step to the flow around it, where it ended.
     """
 
     nodes: Mapping[str, Mark] = field(default_factory=dict)

@@ -42,6 +42,7 @@ def mermaid_of(model: GraphModel) -> str:
             id = ids[node.id]
             lines.append(f"{indent}subgraph {id} [{label}]")
             lines.append(f"{indent}  s{id}(( )) --> {ids[cluster.start or '']}")
+            lines += [f"{indent}  z{id}((( )))"] if cluster.exits else []
             around.append(id)
     while around:
         around.pop()
@@ -50,11 +51,17 @@ def mermaid_of(model: GraphModel) -> str:
         arrow = "-.->" if edge.is_back else "-->"
         label = "" if edge.action == "default" else f"|{quoted(shown(edge.action))}|"
         lines.append(f"  {ids[edge.source]} {arrow}{label} {ids[edge.target]}")
-    return "\n".join(lines) + "\n"
+    for cluster in model.clusters:
+        for exit in cluster.exits:
+            arrow = "-->" if exit.is_meant else "-.-x"
+            is_plain = exit.is_meant and exit.action in (None, "default")
+            label = "" if is_plain else f"|{quoted(shown(exit.action or ''))}|"
+            lines.append(f"  {ids[exit.source]} {arrow}{label} z{ids[cluster.id]}")
+    return "\n".join(lines)
 
 
 def _words(node: GraphNode, cluster: GraphCluster | None) -> list[str]:
-    words = [shown(node.name), *(shown(note) for note in node.notes)]
+    words = [shown(node.name), *(shown(note.text) for note in node.notes)]
     if cluster is not None and not cluster.members:
         words.append(cluster.why_empty)
     return words

@@ -6,20 +6,22 @@ user's.
 
 import inspect
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FunctionType
-from typing import Any
+from typing import Any, ClassVar, Literal, NamedTuple
 
-from ..core.check import Problem, check
+from ..core.check import Actions, Problem, check, exits_around
+from ..core.doors import Shown
 from ..core.errors import SettingError, SignatureError
 from ..core.hooks import hooks_of
 from ..core.node import BaseNode, kind_of, label
 from ..core.walk import names_within, reachable
+from .look import Look, Style, checked_style
 from .text import shown
 
-__all__ = ["GraphCluster", "GraphEdge", "GraphModel", "GraphNode", "graph_of"]
+__all__ = ["GraphCluster", "GraphEdge", "GraphExit", "GraphModel", "GraphNode", "Note", "graph_of"]
 
 FLOWS = ("flow", "batch_flow")
 PLAIN_CLASS = {"node": "Node", "batch_node": "BatchNode", "flow": "Flow", "batch_flow": "BatchFlow"}
@@ -54,27 +56,31 @@ class GraphNode:
     location: str = ""
 
     @property
-    def notes(self) -> tuple[str, ...]:
+    def notes(self) -> tuple["Note", ...]:
         """What else there is to say of the node, in words."""
         notes = []
         if self.class_name not in (self.name.partition("#")[0], PLAIN_CLASS[self.kind]):
-            notes.append(self.class_name)
+            notes.append(Note("class", self.class_name))
         if self.kind in _FOR_EACH:
-            notes.append(_FOR_EACH[self.kind])
+            notes.append(Note("each", _FOR_EACH[self.kind]))
             if self.concurrency != 1:
-                notes.append("all at once" if self.concurrency is None else f"{self.concurrency} at a time")
+                many = "all at once" if self.concurrency is None else f"{self.concurrency} at a time"
+                notes.append(Note("concurrency", many))
         if self.retries != 1:
-            notes.append(f"up to {self.retries} attempts")
+            notes.append(Note("retries", f"up to {self.retries} attempts"))
         if self.is_async:
-            notes.append("async")
+            notes.append(Note("async", "async"))
         return tuple(notes)
 
 
+class Note(NamedTuple):
+    """One thing to say of a node: what it is about, and the words."""
+
+    kind: Literal["class", "each", "concurrency", "retries", "async"]
+    text: str
+
+
 _FOR_EACH = {"batch_node": "for each item", "batch_flow": "for each param set"}
-
-
-Style = Callable[[GraphNode], Mapping[str, str] | None]
-"""Chooses how one node is drawn, see `GraphModel.dot`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +101,21 @@ class GraphEdge:
 
 
 @dataclass(frozen=True, slots=True)
+class GraphExit:
+    """A way out of a flow: a step after which it can end.
+
+    Attributes:
+        source: The id of the step.
+        action: The action that ends the flow; None where it is not known.
+        is_meant: False where the step has edges, and neither it nor a flow around it has one for this action.
+    """
+
+    source: str
+    action: str | None = None
+    is_meant: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class GraphCluster:
     """The inside of a flow.
 
@@ -102,6 +123,7 @@ class GraphCluster:
         id: The id of the flow.
         start: The id of its first step; None where the flow has none, or is closed.
         members: The ids of its steps, in breadth-first order from the start.
+        exits: The ways out of it that are seen; ``post`` may compute others.
         repeats: The id of the flow further out that this one is again; None in a sound flow. Such a flow cannot run.
         is_closed: Whether its steps were left out because there are too many.
     """
@@ -109,6 +131,7 @@ class GraphCluster:
     id: str
     start: str | None = None
     members: tuple[str, ...] = ()
+    exits: tuple[GraphExit, ...] = ()
     repeats: str | None = None
     is_closed: bool = False
 
@@ -123,36 +146,30 @@ class GraphCluster:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class GraphModel:
-    """A flow as a graph.
+class GraphModel(Shown):
+    """A flow as a graph. As the last line of a cell it shows the drawing.
 
     Attributes:
         nodes: Nodes and flows, the outer before the inner ones.
         edges: In the order of their sources, and for each source in the order in which they were wired.
         clusters: One for every flow among the nodes, in the same order.
         problems: What is probably not meant in the wiring, see `Flow.check`.
+        look: How it is drawn.
     """
 
     nodes: tuple[GraphNode, ...]
     edges: tuple[GraphEdge, ...] = ()
     clusters: tuple[GraphCluster, ...] = ()
     problems: tuple[Problem, ...] = ()
+    look: Look = field(default_factory=Look)
 
-    def dot(self, *, direction: str | None = None, legend: bool = False, style: Style | None = None) -> str:
-        """Return the graph in the DOT language.
+    _shown_as: ClassVar[str] = "model"
 
-        Args:
-            direction: "LR" from left to right, "TB" from top to bottom. None: as it fits a cell.
-            legend: Whether to say in the drawing what the shapes stand for.
-            style: Called with each `GraphNode` that is drawn as a box; returns attributes of DOT to use instead:
-                "color", "fillcolor", "fontcolor" (as "#rrggbb") and "penwidth". None: as it is.
-
-        Raises:
-            ValueError: Another direction, or another attribute.
-        """
+    def dot(self) -> str:
+        """Return the graph in the DOT language."""
         from .dot import dot_of
 
-        return dot_of(self, direction=direction, legend=legend, style=style)
+        return dot_of(self)
 
     def mermaid(self) -> str:
         """Return the graph in the language of Mermaid, for a README or a wiki. Nothing here draws that."""
@@ -166,48 +183,26 @@ class GraphModel:
 
         return outline_of(self)
 
-    def svg(
-        self,
-        *,
-        direction: str | None = None,
-        legend: bool = False,
-        style: Style | None = None,
-        backend: str | None = None,
-    ) -> str:
+    def svg(self, *, backend: str | None = None) -> str:
         """Return the drawing, as an ``<svg>`` element that refers to nothing outside itself.
 
         Args:
-            direction: As for `dot`.
-            legend: As for `dot`.
-            style: As for `dot`.
             backend: What draws: "dot" (the program of Graphviz), "wasi" (Graphviz as WebAssembly), or "auto", which
                 takes the first that is there. None: what ``LLMFLOW_NB_GRAPHVIZ`` says, else "auto".
 
         Raises:
+            ValueError: No such backend.
             DrawingError: There is nothing to draw with, or it gave up; says what to do.
         """
         from .svg import svg_of
 
-        return svg_of(self, self.dot(direction=direction, legend=legend, style=style), backend)
+        return svg_of(self, backend)
 
-    def save(
-        self,
-        path: str | Path,
-        *,
-        direction: str | None = None,
-        legend: bool = False,
-        style: Style | None = None,
-    ) -> Path:
+    def save(self, path: str | Path) -> Path:
         """Write the graph to a file, in the form that its name asks for, and return its path.
 
         ``.svg``, ``.dot``, ``.mmd`` (Mermaid) and ``.txt`` (the outline) are written anywhere; ``.png`` and ``.pdf``
         are drawn by the ``dot`` program of Graphviz. A file that is there is replaced.
-
-        Args:
-            path: The file.
-            direction: As for `dot`.
-            legend: As for `dot`.
-            style: As for `dot`.
 
         Raises:
             ValueError: The name ends in something else.
@@ -215,7 +210,7 @@ class GraphModel:
         """
         from .save import save
 
-        return save(self, Path(path), direction=direction, legend=legend, style=style)
+        return save(self, Path(path))
 
     @property
     def source(self) -> Any:
@@ -238,21 +233,16 @@ class GraphModel:
         """Say what it is a graph of, and its size."""
         return f"<GraphModel of {shown(self.nodes[0].name)}: {len(self.nodes)} nodes, {len(self.edges)} edges>"
 
-    def _repr_svg_(self) -> str | None:
-        """Show the drawing when the model is the last line of a cell, where there is something to draw with."""
-        from .render import DrawingError
 
-        try:
-            return self.svg()
-        except DrawingError:
-            return None
-
-    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        """Show the outline as text."""
-        printer.text(self.outline())
-
-
-def graph_of(node: BaseNode, *, max_nodes: int = 2_000, depth: int | None = None) -> GraphModel:
+def graph_of(
+    node: BaseNode,
+    *,
+    max_nodes: int = 2_000,
+    depth: int | None = None,
+    direction: str | None = None,
+    legend: bool = False,
+    style: Style | None = None,
+) -> GraphModel:
     """Return the graph of a flow, or of a node and all that it is wired to.
 
     A flow that is used in two places is there twice. A flow that contains itself is marked and not followed again.
@@ -262,15 +252,24 @@ def graph_of(node: BaseNode, *, max_nodes: int = 2_000, depth: int | None = None
         max_nodes: Inner flows are opened, the outer ones first, as long as there are at most so many nodes; the others
             are left closed. Flows used in several flows multiply, so a graph can be far larger than its code.
         depth: How many levels of flows within flows are opened; None: all.
+        direction: "LR" is drawn from left to right, "TB" from top to bottom. None: as it fits a cell.
+        legend: Whether the drawing says what its signs stand for.
+        style: Called here, once with each `GraphNode`; see `Flow.graph`.
 
     Raises:
-        ValueError: ``depth`` is below 0.
+        SettingError: ``depth`` is below 0, another direction, or what ``style`` returned is no colour or width.
     """
     if depth is not None and (isinstance(depth, bool) or depth < 0):
         raise SettingError(
             f"graph(depth={depth!r}): depth must be 0 (the flow itself, closed) or more, or None for all."
         )
-    return _Builder(max_nodes, depth).build(node)
+    if direction not in (None, "LR", "TB"):
+        raise SettingError(
+            f"graph(direction={direction!r}): it must be 'LR' (left to right), 'TB' (top to bottom), or None."
+        )
+    model = _Builder(max_nodes, depth).build(node)
+    colours = {} if style is None else {step.id: checked_style(step.id, style(step)) for step in model.nodes}
+    return replace(model, look=Look(direction, legend, colours))
 
 
 class _Builder:
@@ -283,6 +282,7 @@ class _Builder:
         self.edges: list[GraphEdge] = []
         self.clusters: list[GraphCluster] = []
         self.to_open: deque[_Place] = deque()
+        self.returned = Actions()
 
     def build(self, root: BaseNode) -> GraphModel:
         if kind_of(root) in FLOWS:
@@ -316,7 +316,7 @@ class _Builder:
             self.clusters.append(GraphCluster(flow.id, is_closed=True))
         else:
             ids = self.add_steps(start, flow)
-            self.clusters.append(GraphCluster(flow.id, ids[0], tuple(ids)))
+            self.clusters.append(GraphCluster(flow.id, ids[0], tuple(ids), self.exits(start, ids, flow)))
 
     def add_steps(self, start: BaseNode, outer: "_Place | None") -> list[str]:
         """Add what is reached from ``start`` along the edges, with the edges, and return the ids."""
@@ -329,6 +329,22 @@ class _Builder:
                 is_back = (id(step), id(target)) in back
                 self.edges.append(GraphEdge(ids[id(step)], ids[id(target)], str(action), is_back))
         return list(ids.values())
+
+    def exits(self, start: BaseNode, ids: list[str], flow: "_Place") -> tuple[GraphExit, ...]:
+        """Return the ways out of a flow, of whose steps these are the ids."""
+        exits: list[GraphExit] = []
+        leads_on = exits_around([place.node for place in (*reversed(list(flow.outside())), flow)])
+        steps = reachable(start)
+        for step, id in zip(steps, ids, strict=True):
+            actions, edges = self.returned.of(step).actions, step.successors
+            if edges:
+                exits += [GraphExit(id, name, name in leads_on) for name in actions if name not in edges]
+            else:
+                exits += [GraphExit(id, name) for name in actions or (None,)]
+        if not exits and leads_on:  # there are ways on, so it ends: after the last step of which not all is known
+            unknown = [id for step, id in zip(steps, ids, strict=True) if not self.returned.of(step).is_all]
+            exits += [GraphExit(id) for id in unknown[-1:]]
+        return tuple(exits)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,13 +1,13 @@
 """The graph as indented text: what is shown where nothing can be drawn, and what a screen reader reads."""
 
-from .model import FLOWS, PLAIN_CLASS, GraphCluster, GraphEdge, GraphModel, GraphNode
-from .text import shown
+from .model import FLOWS, PLAIN_CLASS, GraphCluster, GraphEdge, GraphExit, GraphModel, GraphNode
+from .text import LABEL_LENGTH, shown
 
-__all__ = ["outline_of"]
+__all__ = ["outline_of", "problems_of"]
 
 
 def outline_of(model: GraphModel) -> str:
-    """Return one line per node, with a line below it for every edge.
+    """Return one line per node, with a line below it for every edge and every way out, and below all the problems.
 
     ::
 
@@ -16,18 +16,23 @@ def outline_of(model: GraphModel) -> str:
             then Answer
           Answer, up to 3 attempts
             on 'again' back to Ask
+            on 'done' the end
     """
     clusters = {cluster.id: cluster for cluster in model.clusters}
     names = {node.id: shown(node.name) for node in model.nodes}
-    leaving: dict[str, list[GraphEdge]] = {}
+    leaving: dict[str, list[str]] = {}
     for edge in model.edges:
-        leaving.setdefault(edge.source, []).append(edge)
+        leaving.setdefault(edge.source, []).append(_edge(edge, names))
+    for cluster in model.clusters:
+        for exit in cluster.exits:
+            inner = "" if cluster.id == model.nodes[0].id else f" of {names[cluster.id]}"
+            leaving.setdefault(exit.source, []).append(_exit(exit) + inner)
     lines: list[str] = []
     # The edges of a flow come after its steps, so they wait here until the walk is back at the flow's depth.
     open_flows: list[tuple[GraphNode, int]] = []
 
     def edges_of(node: GraphNode, depth: int) -> None:
-        lines.extend("  " * (depth + 1) + _edge(edge, names) for edge in leaving.get(node.id, ()))
+        lines.extend("  " * (depth + 1) + words for words in leaving.get(node.id, ()))
 
     for node, depth in model.walk():
         while open_flows and open_flows[-1][1] >= depth:
@@ -39,11 +44,16 @@ def outline_of(model: GraphModel) -> str:
             edges_of(node, depth)
     while open_flows:
         edges_of(*open_flows.pop())
-    return "\n".join(lines)
+    return "\n".join([*lines, *problems_of(model)])
+
+
+def problems_of(model: GraphModel) -> list[str]:
+    """Return what is probably not meant in the wiring, a line for each."""
+    return [f"! {shown(problem.path, 4 * LABEL_LENGTH)}: {shown(problem.text, 400)}" for problem in model.problems]
 
 
 def _line(node: GraphNode, cluster: GraphCluster | None, names: dict[str, str]) -> str:
-    parts = [names[node.id], *(shown(note) for note in node.notes)]
+    parts = [names[node.id], *(shown(note.text) for note in node.notes)]
     if node.kind in FLOWS:
         kind = node.kind.replace("_", " ")
         parts[0] = kind if node.name == PLAIN_CLASS[node.kind] else f"{kind} {parts[0]}"
@@ -62,3 +72,9 @@ def _edge(edge: GraphEdge, names: dict[str, str]) -> str:
     elif edge.action != "default":
         way += " to"
     return f"{way} {names[edge.target]}"
+
+
+def _exit(exit: GraphExit) -> str:
+    if exit.action in (None, "default"):
+        return "then the end" if exit.is_meant else "then, with no edge for it, the end"
+    return f"on {shown(exit.action)!r}{'' if exit.is_meant else ', with no edge for it,'} the end"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from ..core.errors import FlowError
+from ..core.errors import FlowError, SettingError
 
 __all__ = ["SECONDS", "Drawing", "DrawingError", "draw", "draw_file"]
 
@@ -46,17 +46,24 @@ def draw(dot: str, backend: str | None = None, seconds: float = SECONDS) -> Draw
         dot: The graph in the DOT language.
         backend: "dot", "wasi", "none" or "auto". Default: what ``LLMFLOW_NB_GRAPHVIZ`` says, else "auto".
         seconds: How long it may take, for each of the ways.
+
+    Raises:
+        SettingError: No such backend.
     """
-    backend = backend or os.environ.get("LLMFLOW_NB_GRAPHVIZ", "").strip().lower() or "auto"
-    if backend not in _BACKENDS:
-        return Drawing(None, f"LLMFLOW_NB_GRAPHVIZ is {backend[:20]!r}; it may be auto, dot, wasi or none")
+    asked = "LLMFLOW_NB_GRAPHVIZ" if backend is None else "backend"
+    if backend is None:
+        backend = os.environ.get("LLMFLOW_NB_GRAPHVIZ", "").strip().lower() or "auto"
+        if backend not in _BACKENDS:  # of the environment, which a display has to live with
+            return Drawing(None, f"{asked} is {backend[:20]!r}; it may be {_KNOWN}")
+    elif backend not in _BACKENDS:
+        raise SettingError(f"svg(backend={backend!r}): it may be {_KNOWN}.")
     reasons = []
     for render in _BACKENDS[backend]:
         try:
             return Drawing(render(dot, seconds))
         except DrawingError as exc:
             reasons.append(str(exc))
-    return Drawing(None, "; ".join(reasons) or "drawing is switched off by LLMFLOW_NB_GRAPHVIZ=none")
+    return Drawing(None, "; ".join(reasons) or f"drawing is switched off by {asked}=none")
 
 
 @lru_cache(maxsize=64)
@@ -112,6 +119,7 @@ _BACKENDS: dict[str, tuple[Any, ...]] = {
     "wasi": (_render_wasi,),
     "none": (),
 }
+_KNOWN = ", ".join(_BACKENDS)
 
 
 class _Wasi:

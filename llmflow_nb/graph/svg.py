@@ -31,13 +31,14 @@ SMALL = "9"
 _SPACE = "{http://www.w3.org/2000/svg}"
 
 
-def svg_of(model: GraphModel, dot: str, backend: str | None = None) -> str:
-    """Draw the graph, of which this is the DOT text.
+def svg_of(model: GraphModel, backend: str | None = None) -> str:
+    """Draw the graph. See `GraphModel.svg`.
 
     Raises:
+        SettingError: No such backend.
         DrawingError: There is nothing to draw with, or it gave up; says what to do.
     """
-    drawing = draw(dot, backend)
+    drawing = draw(model.dot(), backend)
     if drawing.svg is None:
         raise DrawingError(f"{model.nodes[0].name[:80]} cannot be drawn: {drawing.reason}. Use outline() or dot().")
     return _cleaned(drawing.svg, tuple(titles_of(model).items()))

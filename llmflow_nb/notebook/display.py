@@ -1,10 +1,12 @@
 """How things show themselves when they are the last line of a cell."""
 
 from collections.abc import Callable
+from html import escape
 from typing import Any
 
 from ..core.node import BaseNode
-from ..graph.model import graph_of
+from ..graph.model import GraphModel, graph_of
+from ..graph.outline import problems_of
 from ..graph.render import DrawingError
 from ..graph.text import shown
 from ..runs.run import Run
@@ -18,6 +20,10 @@ __all__ = ["mimebundle"]
 
 MAX_TEXT = 20_000
 """Characters of the outline."""
+MOST_DRAWN = 2_000
+"""Nodes of a graph that is drawn for a cell."""
+PROBLEMS = 5
+"""Problems that are told of below a drawing."""
 
 
 def mimebundle(thing: Any) -> dict[str, str]:
@@ -29,20 +35,20 @@ def mimebundle(thing: Any) -> dict[str, str]:
 
 
 def graph_bundle(node: BaseNode) -> dict[str, str]:
-    """Return the graph of a node. Runs nothing of the user's.
+    """Return the graph of a node. Runs nothing of the user's."""
+    return model_bundle(graph_of(node, max_nodes=MAX_NODES))
+
+
+def model_bundle(model: GraphModel) -> dict[str, str]:
+    """Return a graph as an image, and as text.
 
     The drawing is there twice: as an image in HTML, which is the only form that JupyterLab shows of a notebook that is
     not trusted, and as plain SVG. The outline is there in any case; where nothing can be drawn, it says why.
     """
-    try:
-        model = graph_of(node, max_nodes=MAX_NODES)
-        outline = model.outline()
-    except Exception as exc:
-        name = shown(type(node).__name__)
-        return {"text/plain": f"<{name}: its graph cannot be shown ({type(exc).__name__})>"}
+    outline = model.outline()
     if len(outline) > MAX_TEXT:
         outline = outline[:MAX_TEXT].rpartition("\n")[0] + "\n(cut here; print(flow.graph().outline()) shows all)"
-    if len(model.nodes) > MAX_NODES:
+    if len(model.nodes) > MOST_DRAWN:
         return {"text/plain": f"{outline}\n(not drawn: {len(model.nodes)} nodes; flow.graph().svg() draws them all)"}
     try:
         svg = model.svg()
@@ -50,12 +56,13 @@ def graph_bundle(node: BaseNode) -> dict[str, str]:
         return {"text/plain": f"{outline}\n({exc})"}
     except Exception as exc:
         return {"text/plain": f"{outline}\n(not drawn: {type(exc).__name__})"}
-    html = image(svg, description(model))
+    notes = problems_of(model)
+    notes = notes[:PROBLEMS] + [f"! {len(notes) - PROBLEMS} more: flow.check()"] * (len(notes) > PROBLEMS)
     closed = sum(cluster.is_closed for cluster in model.clusters)
-    if closed:
-        notice = f"{closed} inner flow{'s' * (closed != 1)} left closed: more than {MAX_NODES} nodes in all"
-        outline += f"\n({notice}; flow.graph().svg() draws them)"
-        html += f"<div>{notice}</div>"
+    if closed and len(model.nodes) > 1:
+        notes.append(f"{closed} inner flow{'s' * (closed != 1)} left closed; flow.graph() opens them all")
+        outline += f"\n({notes[-1]})"
+    html = image(svg, description(model)) + "".join(f"<div>{escape(note)}</div>" for note in notes)
     if is_svg_only():
         return {"image/svg+xml": svg, "text/plain": outline}
     return {"text/html": html, "image/svg+xml": svg, "text/plain": outline}
@@ -78,6 +85,7 @@ def run_bundle(run: Run) -> dict[str, str]:
 # By what a class says of itself, not by ``isinstance``: an object keeps its class when the package is reloaded.
 _BUNDLES: dict[str, Callable[[Any], dict[str, str]]] = {
     "graph": graph_bundle,
+    "model": model_bundle,
     "run": run_bundle,
     "batch": lambda result: summary_bundle(of_batch(result)),
     "submitted": lambda submitted: bundle_of(submitted.run),

@@ -9,7 +9,7 @@ from threading import Lock
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..core.doors import Shown
+from ..core.doors import RunDoors
 from ..core.errors import RowError, RunStateError, did_you_mean
 from ..core.node import BaseNode, label
 from ..engine.batch import Batch
@@ -63,7 +63,7 @@ class Visit(NamedTuple):
     error: BaseException | None
 
 
-class Run(Shown):
+class Run(RunDoors):
     """What happened in one run, from its start on: also while it is going, and after an error or an interrupt.
 
     Bounded: of a flow that goes on for ever, the latest 100,000 visits are kept (and as many visits of batch nodes and
