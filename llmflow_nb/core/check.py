@@ -120,7 +120,9 @@ def _of_post(node: BaseNode) -> Returned:
     except SignatureError:  # a hook was replaced by one that cannot be called: the run will say so
         return Returned((), False)
     if "post" not in hooks.own:
-        if is_library_class(type(node)):  # it stands for a class that is still to be written
+        if (
+            is_library_class(type(node)) and kind_of(node) not in _FLOWS
+        ):  # it stands for a class that is still to be written
             return Returned((), False)
         return Returned(("default",), True, ("default",))
     post: Any = vars(node).get(hooks.post) or getattr(type(node), hooks.post)

@@ -1,5 +1,6 @@
 """The action that ``post`` returned, and the edge that it chooses: what can be wrong with them, and how it is said."""
 
+from itertools import pairwise
 from types import CoroutineType
 from typing import Any
 
@@ -61,7 +62,7 @@ def _leads_on(frames: list[Frame], action: Any) -> bool:
     """Whether the action, which ends the walk on top, is the flow's own action, and chooses an edge further out."""
     if frames[-1].plan.any_action:  # PocketFlow warns in any case
         return False
-    for frame, below in zip(frames[:0:-1], frames[-2::-1], strict=True):
+    for below, frame in reversed([*pairwise(frames)]):
         if frame.owner is None or frame.owner.kind != "flow" or "post" in frame.owner.hooks.own:
             return False
         if below.node.successors:

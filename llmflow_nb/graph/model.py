@@ -336,11 +336,12 @@ class _Builder:
         leads_on = exits_around([place.node for place in (*reversed(list(flow.outside())), flow)])
         steps = reachable(start)
         for step, id in zip(steps, ids, strict=True):
-            actions, edges = self.returned.of(step).actions, step.successors
-            if edges:
-                exits += [GraphExit(id, name, name in leads_on) for name in actions if name not in edges]
+            found, edges = self.returned.of(step), step.successors
+            if edges:  # of a flow: what is not meant is told of within, but for what its last steps return
+                lost = [name for name in found.actions if name not in edges]
+                exits += [GraphExit(id, name, name in leads_on) for name in lost if name in (*leads_on, *found.silent)]
             else:
-                exits += [GraphExit(id, name) for name in actions or (None,)]
+                exits += [GraphExit(id, name) for name in found.actions or (None,)]
         if not exits and leads_on:  # there are ways on, so it ends: after the last step of which not all is known
             unknown = [id for step, id in zip(steps, ids, strict=True) if not self.returned.of(step).is_all]
             exits += [GraphExit(id) for id in unknown[-1:]]

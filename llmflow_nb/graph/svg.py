@@ -40,7 +40,7 @@ def svg_of(model: GraphModel, backend: str | None = None) -> str:
     """
     drawing = draw(model.dot(), backend)
     if drawing.svg is None:
-        raise DrawingError(f"{model.nodes[0].name[:80]} cannot be drawn: {drawing.reason}. Use outline() or dot().")
+        raise DrawingError(f"{shown(model.nodes[0].name)} cannot be drawn: {drawing.reason}. Use outline() or dot().")
     return _cleaned(drawing.svg, tuple(titles_of(model).items()))
 
 

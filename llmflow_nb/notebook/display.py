@@ -20,8 +20,6 @@ __all__ = ["mimebundle"]
 
 MAX_TEXT = 20_000
 """Characters of the outline."""
-MOST_DRAWN = 2_000
-"""Nodes of a graph that is drawn for a cell."""
 PROBLEMS = 5
 """Problems that are told of below a drawing."""
 
@@ -36,11 +34,11 @@ def mimebundle(thing: Any) -> dict[str, str]:
 
 def graph_bundle(node: BaseNode) -> dict[str, str]:
     """Return the graph of a node. Runs nothing of the user's."""
-    return model_bundle(graph_of(node, max_nodes=MAX_NODES))
+    return model_bundle(graph_of(node, max_nodes=MAX_NODES), MAX_NODES)
 
 
-def model_bundle(model: GraphModel) -> dict[str, str]:
-    """Return a graph as an image, and as text.
+def model_bundle(model: GraphModel, most: int = 2_000) -> dict[str, str]:
+    """Return a graph as an image, if it has at most so many nodes, and as text.
 
     The drawing is there twice: as an image in HTML, which is the only form that JupyterLab shows of a notebook that is
     not trusted, and as plain SVG. The outline is there in any case; where nothing can be drawn, it says why.
@@ -48,8 +46,8 @@ def model_bundle(model: GraphModel) -> dict[str, str]:
     outline = model.outline()
     if len(outline) > MAX_TEXT:
         outline = outline[:MAX_TEXT].rpartition("\n")[0] + "\n(cut here; print(flow.graph().outline()) shows all)"
-    if len(model.nodes) > MOST_DRAWN:
-        return {"text/plain": f"{outline}\n(not drawn: {len(model.nodes)} nodes; flow.graph().svg() draws them all)"}
+    if len(model.nodes) > most:
+        return {"text/plain": f"{outline}\n(not drawn: {len(model.nodes)} nodes; flow.graph() draws them all)"}
     try:
         svg = model.svg()
     except DrawingError as exc:
@@ -60,7 +58,7 @@ def model_bundle(model: GraphModel) -> dict[str, str]:
     notes = notes[:PROBLEMS] + [f"! {len(notes) - PROBLEMS} more: flow.check()"] * (len(notes) > PROBLEMS)
     closed = sum(cluster.is_closed for cluster in model.clusters)
     if closed and len(model.nodes) > 1:
-        notes.append(f"{closed} inner flow{'s' * (closed != 1)} left closed; flow.graph() opens them all")
+        notes.append(f"{closed} inner flow{'s' * (closed != 1)} left closed; flow.graph() opens all")
         outline += f"\n({notes[-1]})"
     html = image(svg, description(model)) + "".join(f"<div>{escape(note)}</div>" for note in notes)
     if is_svg_only():
@@ -76,7 +74,10 @@ def summary_bundle(summary: Summary) -> dict[str, str]:
 def run_bundle(run: Run) -> dict[str, str]:
     """Return the graph of a run in the colours of what happened, above its summary."""
     made = summary_bundle(of_run(run))
-    picture = picture_of(run)
+    picture, why_none = picture_of(run)
+    if why_none:
+        html = f"{made['text/html']}\n<div>({escape(why_none)})</div>"
+        return {"text/html": html, "text/plain": f"{made['text/plain']}\n({why_none})"}
     if len(picture) + len(made["text/html"]) > MAX_HTML:
         return made
     return {**made, "text/html": picture + made["text/html"]}

@@ -97,7 +97,7 @@ class _Notebook:
         """Return what is shown: the lines, and for a handle the graph above them, drawn anew twice a second."""
         data = bundle(run, lines, going=not last)
         if self.with_graph and (last or monotonic() - self._drawn_at > EVERY_GRAPH):
-            self._picture = picture_of(run)
+            self._picture, _ = picture_of(run)
             self._drawn_at = monotonic()
         return data | {"text/html": self._picture + data["text/html"]} if self._picture else data
 

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from dataclasses import replace
-from html import escape
 from typing import Any
 
 from ..graph.marks import Mark, Marks, MarkState
@@ -37,15 +36,15 @@ def graph_of_run(run: Run, **options: Any) -> GraphModel:
     return replace(model, look=replace(model.look, marks=marks))
 
 
-def picture_of(run: Run) -> str:
-    """Return the graph of a run in the colours of what happened, as an HTML image; why not, where it cannot be."""
+def picture_of(run: Run) -> tuple[str, str]:
+    """Return the graph of a run in the colours of what happened, as an HTML image, and why there is none."""
     try:
         model = graph_of_run(run, max_nodes=MAX_NODES)
-        return f"{image(model.svg(), description(model))}\n"
+        return f"{image(model.svg(), description(model))}\n", ""
     except DrawingError as exc:
-        return f"<div>{escape(str(exc))}</div>\n"
-    except Exception as exc:
-        return f"<div>The graph is not drawn: {escape(type(exc).__name__)}</div>\n"
+        return "", str(exc)
+    except Exception as exc:  # the words beside it say the same as the picture
+        return "", f"the graph cannot be drawn: {type(exc).__name__}"
 
 
 def marks_of(run: Run, model: GraphModel, visits: list[Visit], results: list[BatchResult], texts: ValueTexts) -> Marks:

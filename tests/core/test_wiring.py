@@ -4,7 +4,7 @@ import warnings
 
 import pytest
 
-from llmflow_nb import Flow, FlowError, LostActionError, Node, WiringError, WiringTypeError
+from llmflow_nb import BatchFlow, Flow, FlowError, LostActionError, Node, WiringError, WiringTypeError
 
 
 class Say(Node):
@@ -226,6 +226,49 @@ def test_lost_action_warns_once(action, text):
         assert flow.run(shared) == action
     assert len(seen) == 1
     assert shared == ["check"]
+
+
+def article(inner, **settings):
+    """A flow in which ``inner`` is the draft of an article, and the next step is published when it is accepted."""
+    draft = Flow(inner, name="draft", **settings)
+    draft - "accept" >> Say("publish", "done")
+    return draft
+
+
+def test_an_action_that_leads_on_from_the_flow_around():
+    """No warning, and no error of a strict flow, where the flow that ends has an edge for it further out."""
+    inner = Say("judge", "accept")
+    inner - "revise" >> inner
+    for draft in (article(inner, strict=True), article(Flow(Flow(inner, strict=True)), strict=True)):
+        shared = []
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert Flow(draft, strict=True).run(shared) == "done"
+        assert shared == ["judge", "publish"]
+
+
+def test_an_action_that_leads_nowhere_from_the_flow_around():
+    """It is warned of where it has no edge: a flow with a post of its own, and a batch flow, hand nothing on."""
+
+    class OwnPost(Flow):
+        def post(self, shared, prep_res, exec_res):
+            return "accept"
+
+    class Once(BatchFlow):
+        def prep(self, shared):
+            return [{}]
+
+        def post(self, shared, prep_res, exec_res):
+            return "accept"
+
+    for kind in (OwnPost, Once):
+        inner = Say("judge", "accept")
+        inner - "revise" >> inner
+        draft = kind(inner)
+        draft - "accept" >> Say("publish")
+        with pytest.warns(UserWarning, match="Flow ends: 'accept' not found in .'revise'.") as seen:
+            Flow(draft).run([])
+        assert len(seen) == 1
 
 
 def test_lost_action_warning_points_at_the_line():

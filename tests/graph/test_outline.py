@@ -2,7 +2,8 @@ from llmflow_nb import BatchFlow, BatchNode, Flow, Node
 
 
 class Decide(Node):
-    pass
+    def post(self, shared, prep_res, exec_res):
+        return exec_res
 
 
 class Search(Node):
@@ -15,7 +16,8 @@ class Map(BatchNode):
 
 
 class Each(BatchFlow):
-    pass
+    def post(self, shared, prep_res, exec_res):
+        return shared["action"]
 
 
 def test_the_whole_outline_of_a_nested_looping_flow():
@@ -36,9 +38,11 @@ flow Chat, starts at Decide
     then back to Decide
   batch flow Each, for each param set, starts at Map
     Map, for each item, all at once, async
+      then the end of Each
     on 'more' again Each
     then finish
-  finish"""
+  finish
+    then the end"""
     )
 
 
@@ -55,7 +59,11 @@ flow F, starts at Decide
     then F
     on 'other' to Flow
   flow F, contains itself: this cannot run
-  flow, no start node"""
+    then the end
+  flow, no start node
+    then the end
+! F/F: it contains itself, so it cannot run; wire the inner step to another flow.
+! F/Flow: it has no start node; write Flow(start=node) or flow.start(node)."""
     )
 
 
@@ -63,4 +71,36 @@ def test_namesakes_are_told_apart():
     """The second node of a name is called as records call it, so that an edge has one meaning."""
     first = Search()
     first >> Search()
-    assert Flow(first).graph().outline().splitlines()[1:] == ["  Search", "    then Search#2", "  Search#2"]
+    assert Flow(first).graph().outline().splitlines()[1:] == [
+        "  Search",
+        "    then Search#2",
+        "  Search#2",
+        "    then the end",
+    ]
+
+
+class Judge(Node):
+    def post(self, shared, prep_res, exec_res):
+        return "approve" if exec_res else "revize"
+
+
+def test_the_ways_out_of_a_flow():
+    """The actions that end a flow are named, with what is wrong about one that no edge is there for."""
+    judge = Judge()
+    judge - "revise" >> judge
+    drafting = Flow(judge, name="Drafting")
+    drafting - "approve" >> Node(name="Publish")
+    assert (
+        Flow(drafting, name="Article").graph().outline()
+        == """\
+flow Article, starts at Drafting
+  flow Drafting, starts at Judge
+    Judge
+      on 'revise' again Judge
+      on 'revize', with no edge for it, the end of Drafting
+      on 'approve' the end of Drafting
+    on 'approve' to Publish
+  Publish
+    then the end
+! Article/Drafting/Judge: may return 'revize', and has no edge for it (did you mean 'revise'?): there the flow ends."""
+    )

@@ -71,7 +71,7 @@ def test_the_environment_chooses(monkeypatch):
     monkeypatch.setenv("LLMFLOW_NB_GRAPHVIZ", "none")
     assert draw("digraph {}").reason == "drawing is switched off by LLMFLOW_NB_GRAPHVIZ=none"
     monkeypatch.setenv("LLMFLOW_NB_GRAPHVIZ", "gif")
-    assert draw("digraph {}").reason == "LLMFLOW_NB_GRAPHVIZ is 'gif'; it may be auto, dot, wasi or none"
+    assert draw("digraph {}").reason == "LLMFLOW_NB_GRAPHVIZ is 'gif'; it may be auto, dot, wasi, none"
 
 
 def test_svg_says_why_there_is_none(monkeypatch):

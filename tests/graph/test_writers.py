@@ -35,13 +35,14 @@ flowchart TB
     n2[["Map, for each item, 4 at a time"]]
     subgraph n3 ["Inner"]
       sn3(( )) --> n4
+      zn3((( )))
       n4("Deep")
     end
   end
   n1 --> n2
   n2 --> n3
   n3 -.->|"again"| n1
-"""
+  n4 --> zn3"""
     )
 
 
@@ -52,30 +53,29 @@ def test_mermaid_labels_are_texts(text):
     """Whatever a name holds, the lines are those of a harmless one, and the name can be read back."""
     lines = Flow(Node(name=text), name="F").graph().mermaid().splitlines()
     harmless = Flow(Node(name="harmless"), name="F").graph().mermaid().splitlines()
-    label = re.fullmatch(r'    n1\("(.*)"\)', lines[3])[1]
+    label = re.fullmatch(r'    n1\("(.*)"\)', lines[4])[1]
     assert re.sub(r"#(\d+);", lambda code: chr(int(code[1])), label) == text
     assert not set(label) & set('"<>`|*%{}')
-    assert [*lines[:3], *lines[4:]] == [*harmless[:3], *harmless[4:]]
+    assert [*lines[:4], *lines[5:]] == [*harmless[:4], *harmless[5:]]
 
 
 def test_direction():
     """The drawing runs the way that is asked for, else as it fits a cell."""
-    graph = Flow(Node()).graph()
-    assert "rankdir=LR" in graph.dot()
-    assert "rankdir=TB" in graph.dot(direction="TB")
-    with pytest.raises(ValueError, match=r"direction='up': it must be 'LR'"):
-        graph.dot(direction="up")
+    flow = Flow(Node())
+    assert "rankdir=LR" in flow.graph().dot()
+    assert "rankdir=TB" in flow.graph(direction="TB").dot()
+    with pytest.raises(ValueError, match=r"direction='up'\): it must be 'LR'"):
+        flow.graph(direction="up")
 
 
 def test_legend():
-    """A legend has the shapes that are there, and no others; without one, nothing is said of them."""
-    dot = nested().graph(depth=1).dot(legend=True)
-    assert [kind for kind in ("node", "batch_node", "flow", "batch_flow") if f"l{kind} [" in dot] == [
-        "node",
-        "batch_node",
-        "flow",
-    ]
-    assert "legend" not in nested().graph().dot()
+    """A legend names the shapes and signs that are there, and no others; without one, nothing is said of them."""
+    dot = nested().graph(depth=1, legend=True).dot()
+    for words in ("rounded box: node", "box with depth: batch node", "double frame: batch flow", "dashed box: flow"):
+        assert words in dot
+    assert "attempts" not in dot
+    assert "  frame: flow" not in dot
+    assert "rounded box" not in nested().graph().dot()
 
 
 def test_depth():
@@ -136,23 +136,38 @@ def test_backend():
     assert nested().graph().svg(backend="wasi").startswith("<svg ")
     with pytest.raises(RuntimeError, match="switched off"):
         nested().graph().svg(backend="none")
+    with pytest.raises(ValueError, match=r"svg\(backend='cairo'\): it may be auto, dot, wasi, none"):
+        nested().graph().svg(backend="cairo")
 
 
 # ---- styles ----------------------------------------------------------------------------------------------------------
 
 
 def test_style():
-    """A function chooses colours and widths, node by node; what it leaves out stays."""
-    graph = nested().graph(depth=1)
-    dot = graph.dot(style=lambda node: {"fillcolor": "#ffd700", "penwidth": "3"} if node.kind == "batch_node" else None)
-    assert dot.count("#ffd700") == dot.count('penwidth="3"') == 1
-    assert graph.dot(style=lambda node: {}) == graph.dot()
+    """A function chooses colours and widths, node by node; what it leaves out stays. It is called once for each."""
+    seen = []
+
+    def style(node):
+        seen.append(node.name)
+        return {"fillcolor": "#ffd700", "penwidth": "3"} if node.kind == "batch_node" else None
+
+    graph = nested().graph(depth=1, style=style)
+    assert graph.dot() == graph.dot()
+    assert graph.dot().count("#ffd700") == graph.dot().count('penwidth="3"') == 1
+    assert seen == ["Outer", "Ask", "Map", "Inner"]
+    assert nested().graph(style=lambda node: {}).dot() == nested().graph().dot()
+
+
+def test_style_of_a_frame():
+    """A flow whose steps are drawn takes the colours for its frame."""
+    dot = nested().graph(style=lambda node: {"fillcolor": "#ffd700"} if node.name == "Inner" else None).dot()
+    assert 'margin=10 fillcolor="#ffd700" style="rounded,filled"' in dot
 
 
 @pytest.mark.parametrize(
     "looks", [{"URL": "https://evil.example"}, {"fillcolor": "red"}, {"color": '#000000" evil="'}, {"penwidth": "wide"}]
 )
 def test_style_is_colours_and_widths_only(looks):
-    """Anything else is refused with what may be, since the drawing must refer to nothing."""
+    """Anything else is refused at once with what may be, since the drawing must refer to nothing."""
     with pytest.raises(ValueError, match=r"it may return color, fillcolor and fontcolor .* and penwidth"):
-        nested().graph().dot(style=lambda node: looks)
+        nested().graph(style=lambda node: looks)

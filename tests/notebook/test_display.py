@@ -1,4 +1,5 @@
 import base64
+from html import escape
 from html.parser import HTMLParser
 from itertools import pairwise
 
@@ -64,7 +65,7 @@ def test_showing_never_raises():
     """A flow that is broken inside still shows something, and says what is wrong."""
     flow = chat()
     flow.start_node.successors["odd"] = None
-    assert flow._repr_mimebundle_() == {"text/plain": "<Flow: its graph cannot be shown (AttributeError)>"}
+    assert flow._repr_mimebundle_() == {"text/plain": "<Flow: it cannot be shown (AttributeError)>"}
 
 
 def test_a_flow_too_large_to_draw_is_text():
@@ -76,7 +77,7 @@ def test_a_flow_too_large_to_draw_is_text():
     assert list(bundle) == ["text/plain"]
     assert bundle["text/plain"].splitlines()[-2:] == [
         "(cut here; print(flow.graph().outline()) shows all)",
-        "(not drawn: 2001 nodes; flow.graph().svg() draws them all)",
+        "(not drawn: 2001 nodes; flow.graph() draws them all)",
     ]
 
 
@@ -104,7 +105,8 @@ def test_looking_does_not_run():
 
 def test_the_model_shows_itself_too():
     """`flow.graph()` as the last line of a cell is the drawing."""
-    assert chat().graph()._repr_svg_() == chat()._repr_mimebundle_()["image/svg+xml"]
+    assert chat().graph()._repr_mimebundle_() == chat()._repr_mimebundle_()
+    assert list(chat().graph()._repr_mimebundle_()) == ["text/html", "image/svg+xml", "text/plain"]
     assert repr(chat().graph()) == "<GraphModel of Chat: 3 nodes, 1 edges>"
 
 
@@ -125,7 +127,7 @@ def test_a_large_graph_has_its_inner_flows_closed():
 
     outer = Flow(chain(3, Flow(chain(250, Node(name="First")), name="Inner")), name="Outer")
     bundle = outer._repr_mimebundle_()
-    notice = "1 inner flow left closed: more than 200 nodes in all"
+    notice = "1 inner flow left closed; flow.graph() opens all"
     assert f"<div>{notice}</div>" in bundle["text/html"]
     assert notice in bundle["text/plain"]
     assert "Step 249" not in bundle["image/svg+xml"]
@@ -137,3 +139,28 @@ def test_a_node_shows_what_it_is_wired_to():
     first = Node(name="First")
     first >> Node(name="Second")
     assert first._repr_mimebundle_()["text/plain"] == "First\n  then Second\nSecond"
+
+
+def test_what_is_probably_not_meant_is_said_below_the_drawing():
+    """A slip in the wiring is seen before anything runs: in the drawing, below it, and in the text."""
+
+    class Judge(Node):
+        def post(self, shared, prep_res, exec_res):
+            return "aprove"
+
+    judge = Judge()
+    judge - "approve" >> Node(name="Publish")
+    bundle = Flow(judge, name="<b>F</b>")._repr_mimebundle_()
+    said = (
+        "! <b>F</b>/Judge: may return 'aprove', and has no edge for it (did you mean 'approve'?): there the flow ends."
+    )
+    assert bundle["text/plain"].splitlines()[-1] == said
+    assert f"<div>{escape(said)}</div>" in bundle["text/html"]
+    assert "aprove" in bundle["image/svg+xml"]
+
+
+def test_a_graph_is_shown_as_it_was_asked_for():
+    """Direction, legend and colours are of the graph, so a cell shows them."""
+    bundle = chat().graph(legend=True, style=lambda node: {"fillcolor": "#ffd700"})._repr_mimebundle_()
+    assert "rounded box: node" in bundle["image/svg+xml"]
+    assert bundle["image/svg+xml"].count("#ffd700") >= 2

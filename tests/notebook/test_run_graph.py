@@ -55,7 +55,7 @@ def test_what_happened_is_on_the_nodes():
     assert nodes == {
         "\u2713 F": [],
         "\u2713 Load": ["3 visits"],
-        "! Map": ["for each item", "3/4 ok"],
+        "! Map": ["\u2261 for each item", "3/4 ok"],
         "\u2713 End": [],
     }
     assert "again, 2 times" in svg.replace("\u00a0", "")
@@ -71,6 +71,63 @@ def test_what_failed_and_what_was_not_reached():
     assert nodes["\u2717 Map"][1:] == ["3/4 ok", "ValueError: <b>three</b>"]
     assert "End" in nodes
     assert "\u2717 F" in nodes
+
+
+def test_an_error_is_told_where_it_came_from():
+    """The flows around it are marked as failed too, and do not repeat its words."""
+    inner = loop("raise")
+    outer = Flow(inner, name="Outer")
+    with pytest.raises(ValueError, match="three"):
+        outer.run({"left": 1})
+    nodes, _ = drawn(outer)
+    assert nodes["\u2717 Outer"] == nodes["\u2717 F"] == []
+    assert nodes["\u2717 Map"][-1] == "ValueError: <b>three</b>"
+
+
+def test_a_node_that_failed_in_some_visits():
+    """Where the run went on, the node is marked as partly failed, and says in how many visits."""
+
+    class Each(BatchFlow):
+        item_key = "n"
+
+        def prep(self, shared):
+            return [1, 2, 3]
+
+    class Work(Node):
+        def exec(self, _):
+            if self.params["n"] == 2:
+                raise ValueError("two")
+
+    each = Each(Work(), on_error="keep")
+    each.run({})
+    nodes, _ = drawn(each)
+    assert nodes["! Work"] == ["3 visits, 1 failed", "ValueError: two"]
+    assert nodes["! Each"] == ["\u2261 for each param set", "2/3 ok"]
+
+
+def test_the_way_taken_is_thick():
+    """From the start over every edge that was taken to the end; not where a run did not come."""
+    flow = loop("keep")
+    flow.run({"left": 1})
+    dot = flow.last_run.graph().dot()
+    thick = [re.search(r"id=(\w+)", line)[1] for line in dot.splitlines() if "penwidth=2.5" in line]
+    ids = {(edge.source, edge.target): f"e{i}" for i, edge in enumerate(flow.graph().edges)}
+    assert set(thick) == {"en0", ids["F/Load", "F/Map"], ids["F/Map", "F/End"], "zn0e0"}
+    flow = loop("raise")
+    with pytest.raises(ValueError, match="three"):
+        flow.run({"left": 1})
+    assert len(re.findall("penwidth=2.5", flow.last_run.graph().dot())) == 2
+
+
+def test_the_graph_of_a_run_can_be_taken_away(tmp_path):
+    """It is a graph like that of the flow, with what happened, and the options of one."""
+    flow = loop("keep")
+    flow.run({"left": 3})
+    graph = flow.last_run.graph(legend=True, direction="TB")
+    assert [node.id for node in graph.nodes] == [node.id for node in flow.graph().nodes]
+    assert "3 visits" in graph.save(tmp_path / "run.svg").read_text(encoding="utf-8")
+    assert "! some failed" in graph.svg().replace("\u00a0", " ")
+    assert "rankdir=TB" in graph.dot()
 
 
 def test_where_a_run_is():
@@ -101,6 +158,10 @@ def test_without_a_renderer_there_is_the_summary(monkeypatch):
     bundle = flow.last_run._repr_mimebundle_()
     assert "<img" not in bundle["text/html"]
     assert "3 ok, 1 failed" in bundle["text/plain"]
+    for text in bundle.values():
+        assert (
+            "(F cannot be drawn: drawing is switched off by LLMFLOW_NB_GRAPHVIZ=none. Use outline() or dot().)" in text
+        )
 
 
 def test_the_table_of_nodes_is_indented_by_what_is_within_what():

@@ -20,11 +20,14 @@ class Reference:
         self.world, self.shared, self.racy = world, shared, False
         self.warnings, self.visits, self.batches = [], [], []
 
-    def visit(self, step: Any, params: Any, path: str, turn: int = 1, handed: Any = None) -> tuple[Any, Any]:
+    def visit(
+        self, step: Any, params: Any, path: str, turn: int = 1, handed: Any = None, around: Any = ()
+    ) -> tuple[Any, Any]:
+        """``around``: the edges out of the flows that hand their last action on, from the inner one out."""
         me, before, status, action = Me(params=params, handed=handed), self.world.calls(), "failed", None
         try:
             prep_res = self.world.prep(step, me, self.shared) if step.has_prep else handed
-            how, result, prep_res, exec_res = self.work(step, me, path, prep_res)
+            how, result, prep_res, exec_res = self.work(step, me, path, prep_res, around)
             action = None if step.kind == "batch_flow" else exec_res
             if step.has_post:
                 action = self.world.post(step, me, self.shared, prep_res, exec_res)
@@ -40,13 +43,13 @@ class Reference:
             self.visits.append((path, turn, params, action, status, calls))
         return action, result
 
-    def work(self, step: Any, me: Any, path: str, prep_res: Any) -> tuple[str, Any, Any, Any]:
+    def work(self, step: Any, me: Any, path: str, prep_res: Any, around: Any) -> tuple[str, Any, Any, Any]:
         """Return the status, the result, and the two things that ``post`` is given."""
         if step.kind == "node":
             how, result = self.call(step, me, prep_res)
             return how, result, prep_res, result
         if step.kind == "flow":
-            action, result = self.walk(step, me.params, path)
+            action, result = self.walk(step, me.params, path, None, () if step.has_post else around)
             return "ok", result, prep_res, action
         one = self.call if step.kind == "batch_node" else self.param_set
         items, results = self.batch(step, me, path, prep_res, one)
@@ -106,7 +109,7 @@ class Reference:
             raise Refused("HookReturnError", f"{path}{taken}")
         return {**me.params, key: element}
 
-    def walk(self, step: Any, params: Any, path: str, handed: Any = None) -> tuple[Any, Any]:
+    def walk(self, step: Any, params: Any, path: str, handed: Any = None, around: Any = ()) -> tuple[Any, Any]:
         """Return the last action and the last result."""
         turns: Counter[int] = Counter()
         at: int | None = 0
@@ -115,10 +118,11 @@ class Reference:
                 raise Refused("MaxStepsError", f"{path} made {step.max_steps} visits")
             turns[at] += 1
             inner, given = step.steps[at], handed if at == 0 else None
-            action, result = self.visit(inner, params, f"{path}/{inner.name}", turns[at], given)
             edges = {on: target for source, on, target in step.edges if source == at}
+            ways = (edges, *around)
+            action, result = self.visit(inner, params, f"{path}/{inner.name}", turns[at], given, ways)
             at = edges.get(action or "default")
-            if at is None and edges:
+            if at is None and edges and (action or "default") not in next(filter(None, around), ()):
                 text = f"Flow ends: '{action}' not found in {list(edges)}"
                 if step.strict:
                     raise Refused("LostActionError", text)
