@@ -38,7 +38,7 @@ def body(model):
 
 
 def test_the_whole_text_of_a_small_nested_looping_flow():
-    """Settings, frames with their start and end, nodes, edges cut off at the frames but for those back: the same text."""
+    """Settings, frames with start and end, nodes, edges cut off at the frames but for those back."""
     assert (
         nested().graph().dot()
         == EXPECTED
