@@ -2,7 +2,8 @@
 
 `advance` runs on until one of these, and says which:
 
-* ``BOUNDARY``: it came to a boundary that the mask names: before prep, after prep, after exec, after post.
+* ``BOUNDARY``: it came to a boundary that the mask names: before prep, after prep, after exec, after post, and with
+  ``AFTER_ITEM`` after each item of a batch node, which is then one call after the other.
 * ``AWAIT``: ``position.awaiting`` is a coroutine of ``prep`` or ``post``; await it, then `Position.resume` or `throw`.
 * ``CALLS``: the top frame's ``work`` holds calls to make; settle each, then go on.
 * ``SETS``: likewise, but each of them is a param set to walk in a position of its own (`walks.branch`).
@@ -23,6 +24,7 @@ from .events import Event
 from .plan import Setup
 from .position import (
     AFTER_EXEC,
+    AFTER_ITEM,
     AFTER_POST,
     AFTER_PREP,
     ALL,
@@ -51,6 +53,7 @@ from .walks import call_expansion, enter, expand, next_set, take_sets, walk_ende
 
 __all__ = [
     "AFTER_EXEC",
+    "AFTER_ITEM",
     "AFTER_POST",
     "AFTER_PREP",
     "ALL",
@@ -160,6 +163,8 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                         if need:
                             return need
                 elif phase == WORKING:
+                    if mask & AFTER_ITEM and _item_done(frame):
+                        return _pause(position)
                     need = _go_on_with_items(position, frame)
                     if need:
                         return need
@@ -244,6 +249,15 @@ def _pause(position: Position) -> str:
     return BOUNDARY
 
 
+def _item_done(frame: Frame) -> bool:
+    """Whether an item of a batch node has been called since `advance` last stopped after one."""
+    work = frame.work
+    if work is None or work.is_single or frame.plan.is_flow or work.taken <= frame.told:
+        return False
+    frame.told = work.taken
+    return True
+
+
 def _leave_out_pause(frames: list[Frame], seconds: float) -> None:
     """Move the readings of visits under way, so that time spent at a boundary counts for no hook."""
     for frame in frames:
@@ -295,6 +309,7 @@ def _begin_exec(position: Position, setup: Setup, frame: Frame) -> str:
         position.frames.append(inner)
         next_set(position, setup, clock())
         return _PUSHED
+    frame.told = 0
     frame.work = open_items(plan, frame.params, items, f"{what} (a BatchNode)", keep=plan.keep)
     frame.work.visit = frame.visit
     frame.work.within = position.within()

@@ -315,20 +315,58 @@ class Batch:
             why = f"{type(first).__name__}: {said(first)[:200]}"
             raise AllFailedError(f"{self.plan.path}: all {self.taken} {what} failed, the first with {why}") from first
 
-    def copy(self) -> "Batch":
-        """Return a batch that goes on from here by itself: its results and its place in the input are its own."""
+    # ---- going back, see `mark` --------------------------------------------------------------------------------------
+
+    def lengths(self) -> tuple[int, int, int, int, int]:
+        """How long the columns are now: items, results, seconds, odd rows, actions."""
+        items, actions = self.items, self.actions
+        return (
+            0 if items is None else len(items),
+            len(self.results),
+            len(self.seconds),
+            len(self.odd),
+            0 if actions is None else len(actions),
+        )
+
+    def state(self) -> tuple[Any, ...]:
+        """What there is beside the columns, and changes."""
+        return tuple(getattr(self, name) for name in _STATE)
+
+    def split_source(self) -> Any:
+        """Return a second iterator over what is left of an input that can be read only once; None for any other."""
+        if not self.one_pass or self.is_async or self.is_single:
+            return None
+        self.source, held = itertools.tee(self.source)
+        return held
+
+    def cut(self, lengths: tuple[int, int, int, int, int], state: tuple[Any, ...], source: Any) -> "Batch":
+        """Return a batch of its own that stands where this one stood when it had these lengths and this state."""
         twin = object.__new__(Batch)
         for name in self.__slots__:
             setattr(twin, name, getattr(self, name))
-        if not self.is_async:  # what one of the two reads, the other will read too
-            self.source, twin.source = itertools.tee(self.source)
-        twin.items = None if self.items is None else self.items[:]
-        twin.results = self.results[:]
-        twin.seconds = self.seconds[:]
-        twin.odd = dict(self.odd)
-        twin.again, twin.earlier, twin.kept = deque(self.again), dict(self.earlier), dict(self.kept)
-        twin.actions = None if self.actions is None else self.actions[:]
+        for name, value in zip(_STATE, state, strict=True):
+            setattr(twin, name, value)
+        items, results, seconds, odd, actions = lengths
+        twin.items = None if self.items is None else self.items[:items]
+        twin.results = self.results[:results]
+        twin.seconds = self.seconds[:seconds]
+        twin.odd = dict(itertools.islice(self.odd.items(), odd))
+        twin.actions = None if self.actions is None else self.actions[:actions]
+        twin.kept = {place: kept for place, kept in self.kept.items() if place < twin.taken}
+        twin.dropped = {place: item for place, item in self.dropped.items() if place < twin.taken}
+        twin.again, twin.earlier = deque(), {}
+        if self.is_whole:
+            assert twin.items is not None
+            left = itertools.islice(twin.items, twin.taken, None)
+            twin.source = itertools.chain(left, _added_since(twin.items, self.returned))
+        elif source is not None:
+            twin.source = source
+        elif not (self.is_async or self.is_single or twin.exhausted):
+            twin.source = itertools.islice(_iterator(self.returned, self.path), twin.taken, None)
         return twin
+
+
+_STATE = ("taken", "open", "exhausted", "broken", "stopped", "total", "begun")
 
 
 def open_items(plan: "Plan", params: Any, returned: Any, what: str, *, keep: bool) -> Batch:

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ..core.hooks import hooks_of, is_library_class
 from ..core.node import BaseNode, check_setting, kind_of, label
@@ -11,7 +11,10 @@ from ..core.walk import names_within, no_start
 from .events import Event, Recorder, Subscriber
 from .stop import Stop
 
-__all__ = ["Plan", "Setup"]
+if TYPE_CHECKING:
+    from .calls import Call
+
+__all__ = ["Answer", "Answers", "Plan", "Setup"]
 
 
 class Plan:
@@ -106,6 +109,7 @@ class Plan:
             and self.limiter is None
             and setup.executor is None
             and not setup.subscribers
+            and setup.answers is None
             and not hooks.exec_is_async
         )
         self.direct = self.inline and self.kind == "node" and self.plain_names
@@ -159,6 +163,24 @@ def _copies_plainly(cls: type) -> bool:
     )
 
 
+class Answer(NamedTuple):
+    """What an earlier call of ``exec`` came to: its value, after how many attempts, and the error of the last failed."""
+
+    value: Any
+    attempts: int = 1
+    error: Exception | None = None
+
+
+class Answers(Protocol):
+    """Who may answer a call in place of ``exec``. Asked and told in the driver's thread."""
+
+    def find(self, call: "Call") -> Answer | None:
+        """Return the answer to a call; None has it made."""
+
+    def keep(self, call: "Call", value: Any) -> None:
+        """Take note of what a call that was made came to."""
+
+
 class Setup:
     """What is the same for a whole run.
 
@@ -168,8 +190,9 @@ class Setup:
         executor: The user's executor for calls, or None.
         grace: Seconds that calls in flight get after a failure.
         noted: The exceptions that were given a note, by ``id``.
-        concurrent: False makes every batch run one after the other, as stepping does.
+        concurrent: False walks param sets one after the other, as stepping does.
         stop: Where a request to end is found; None where nobody can make one.
+        answers: Who may have the answer to a call, in place of ``exec``, and is told of every other; or None.
         from_start: Of param sets that are walked again: whether from their start. None: unless ``shared`` is as it was.
     """
 
@@ -183,6 +206,7 @@ class Setup:
         grace: float = 5.0,
         from_start: bool | None = None,
         stop: Stop | None = None,
+        answers: "Answers | None" = None,
         report: Callable[[Subscriber, Exception], None] | None = None,
     ) -> None:
         self.recorder = recorder
@@ -192,6 +216,7 @@ class Setup:
         self.grace = grace
         self.from_start = from_start
         self.stop = stop
+        self.answers = answers
         self.report = report
         self.noted: dict[int, BaseException] = {}
 

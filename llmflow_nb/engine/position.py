@@ -5,12 +5,10 @@ flow that is visited puts a frame on top. Nothing of a run lives on Python's own
 bounded by it, and a position can be copied, kept, and gone on from.
 """
 
-import copy
-import itertools
 from typing import TYPE_CHECKING, Any
 
 from ..core.node import BaseNode, label
-from .batch import Batch, iter_is_self
+from .batch import Batch
 from .plan import Plan, Setup
 
 if TYPE_CHECKING:
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["ARRIVE", "Frame", "Position"]
 
 # The boundaries that a mask may name.
-BEFORE_PREP, AFTER_PREP, AFTER_EXEC, AFTER_POST = 1, 2, 4, 8
+BEFORE_PREP, AFTER_PREP, AFTER_EXEC, AFTER_POST, AFTER_ITEM = 1, 2, 4, 8, 16
 ALL = BEFORE_PREP | AFTER_PREP | AFTER_EXEC | AFTER_POST
 
 # Why `advance` came back.
@@ -64,7 +62,8 @@ class Frame:
         attempts: Attempts of ``exec`` in this visit.
         t_start: Clock when ``prep`` began; t_prepared, t_executed: when it ended, when ``exec`` ended.
         steps: Visits on this walk so far; check_at: after how many to look at their number.
-        work: The calls of the visit, where they are not made on the spot.
+        work: The calls of the visit, where they are not made on the spot; told: how many of its items had been taken
+            when `advance` last stopped after one.
         sets: For a batch flow: its param sets; None for a plain flow.
         set_open: Whether a param set is under way.
         set_started: Clock when it began.
@@ -103,6 +102,7 @@ class Frame:
         "t_executed",
         "t_prepared",
         "t_start",
+        "told",
         "visit",
         "work",
     )
@@ -128,6 +128,7 @@ class Frame:
         self.max_steps: float = float("inf") if owner is None or owner.max_steps is None else owner.max_steps
         self.check_at = min(CHECK_EVERY, self.max_steps)
         self.work: Batch | None = None
+        self.told = 0
         self.sets: Batch | None = None
         self.set_open = False
         self.set_started = 0.0
@@ -142,23 +143,6 @@ class Frame:
         twin = object.__new__(Frame)
         for name in self.__slots__:
             setattr(twin, name, getattr(self, name))
-        return twin
-
-    def copy(self) -> "Frame":
-        """Return a frame that goes on from here by itself."""
-        twin = self.same()
-        if self.visit is not None and self.owner is not None:
-            twin.visit = copy.copy(self.visit)
-        if (
-            self.phase in (PREPPED, EXEC)
-            and self.plan.kind in ("batch_node", "batch_flow")
-            and iter_is_self(self.prep_res)
-        ):
-            self.prep_res, twin.prep_res = itertools.tee(self.prep_res)  # each is going to read all of it
-        if self.work is not None:
-            twin.work = self.work.copy()
-        if self.sets is not None:
-            twin.sets = self.sets.copy()
         return twin
 
 
@@ -248,18 +232,3 @@ class Position:
         """Hand over what the awaited coroutine, or the calls, raised."""
         self.error = error
         self.awaiting = None
-
-    def copy(self) -> "Position":
-        """Return a position that goes on from here by itself. User values in it are shared, not copied.
-
-        An async generator that a batch is read from cannot be gone back in: there the two share what is left.
-        """
-        twin = Position(self.shared, [frame.copy() for frame in self.frames], inline=self.inline)
-        twin.slot, twin.error, twin.paused_at = self.slot, self.error, self.paused_at
-        twin.action, twin.result = self.action, self.result
-        for below, frame in zip(twin.frames, twin.frames[1:], strict=False):
-            if frame.implicit:
-                frame.flow = below.flow
-            elif below.visit is not None:  # the copy whose hooks serve the walk is the one that its visit belongs to
-                frame.flow = below.visit
-        return twin

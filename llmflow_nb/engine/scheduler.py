@@ -22,7 +22,7 @@ from typing import Any
 
 from ..core.errors import CallTimeoutError
 from ..core.node import ATTEMPT
-from .advance import AWAIT, BOUNDARY, CALLS, END, SETS, advance
+from .advance import AFTER_ITEM, AWAIT, BOUNDARY, CALLS, END, SETS, advance
 from .batch import PENDING, Batch, Outcome
 from .calls import Call, invoke, portable
 from .events import Event, EventKind
@@ -292,8 +292,11 @@ class Scheduler:
         batch = strand.batch
         plan = batch.plan
         on_the_spot = strand.need == CALLS and plan.inline and strand.position.inline and not batch.is_async
-        limit = 1 if batch.is_single or not self.setup.concurrent else plan.limit
+        one_by_one = bool(self.mask & AFTER_ITEM) and strand is self._root
+        limit = 1 if batch.is_single or one_by_one else plan.limit
         while not self._halted(strand) and (limit is None or strand.running < limit):
+            if one_by_one and batch.taken > strand.position.frames[-1].told and not batch.is_single:
+                break
             if batch.begun is not None:
                 self._go_on_with_begun(strand)
             elif batch.again:
@@ -435,7 +438,14 @@ class Scheduler:
             self.arrived.append((Flight(call, self.loop), None, error))
 
     def _start(self, call: Call) -> None:
-        """Begin the next attempt, as soon as the limiter lets it."""
+        """Begin the next attempt, as soon as the limiter lets it; or take an answer that is there already."""
+        if self.setup.answers is not None and not call.attempts and not call.in_fallback:
+            answer = self.setup.answers.find(call)
+            if answer is not None:
+                call.attempts = answer.attempts
+                call.started = clock()
+                self._settle(call, "ok", answer.value, answer.error)
+                return
         limiter = call.plan.limiter
         if limiter is not None:
             ticket = call.ticket
@@ -453,6 +463,10 @@ class Scheduler:
             self._waiting.pop(call, None)
             self.setup.recorder.limited.pop(ticket, None)
         self._launch(call)
+
+    def _answered(self, call: Call, value: Any) -> None:
+        if self.setup.answers is not None and not call.in_fallback:
+            self.setup.answers.keep(call, value)
 
     def _ask_again(self, call: Call) -> None:
         if call in self._waiting and call.ticket is not None:  # else it waits for its next attempt by now
@@ -593,6 +607,7 @@ class Scheduler:
         self._tickets.pop(flight.ticket, None)
         if error is None:
             self._tell_attempt(call, "ok", value)
+            self._answered(call, value)
             self._settle(call, "fallback" if call.in_fallback else "ok", value, call.error)
         elif isinstance(error, Exception):
             flight.live = False  # what follows may be the next attempt, in which an interrupt is another story
@@ -664,6 +679,7 @@ class Scheduler:
             self._close_call(call)
         elif error is None:
             self._tell_attempt(call, "ok", value)
+            self._answered(call, value)
             self._enter(call, "fallback" if call.in_fallback else "ok", value, call.error)
         elif isinstance(error, Exception):
             self._tell_attempt(call, "failed", error=error)

@@ -12,6 +12,7 @@ from llmflow_nb import AllFailedError, BatchFlow, BatchNode, Flow, Limiter, MaxS
 from llmflow_nb.engine.advance import AFTER_PREP, ALL, BOUNDARY
 from llmflow_nb.engine.drivers.sync import drive
 from llmflow_nb.engine.limiter import Ticket
+from llmflow_nb.engine.mark import Mark
 from llmflow_nb.engine.plan import Setup
 from llmflow_nb.engine.position import Position
 from tests.engine.helpers import MODES, PATIENCE, SIDE_BY_SIDE, Items, Signal, When, go, items_node, statuses
@@ -454,7 +455,7 @@ def test_a_copied_position_keeps_what_a_visit_has_set(cls, mask):
     position = Position.at_start(flow, {}, setup)
     copies = []
     while drive(position, setup, mask) == BOUNDARY:
-        copies.append(position.copy())
+        copies.append(Mark(position).position()[0])
     assert position.result == "in prep"
     for twin in copies:
         drive(twin, setup)

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from llmflow_nb import BatchFlow, BatchNode, FlowError, Limiter, Node, Run
 from llmflow_nb.engine.advance import ALL, BOUNDARY
 from llmflow_nb.engine.drivers.sync import drive
+from llmflow_nb.engine.mark import Mark
 from llmflow_nb.engine.plan import Setup
 from llmflow_nb.engine.position import Position
 from tests.properties.flows import Boom, Step, TooLong, World, build, flows, walk_of
@@ -109,7 +110,7 @@ def told_by_stepping(step, *, copying=False):
     story.record = None if copying else stepper.record
 
     def go_on_from_a_copy():
-        abandoned, stepper.position = stepper.position, stepper.position.copy()
+        abandoned, stepper.position = stepper.position, Mark(stepper.position).position()[0]
         abandoned.frames.clear()
 
     with telling(story):
@@ -301,15 +302,15 @@ def test_going_back_and_on_again_does_the_same_again(step, which, times):
     kept = []
 
     def keep():
-        kept.append((stepper.position.path, stepper.position.copy(), copy.deepcopy(told.shared), told.world.snapshot()))
+        kept.append((stepper.position.path, Mark(stepper.position), copy.deepcopy(told.shared), told.world.snapshot()))
 
     with telling(told):
         told.action = stepper.run(keep)
     check_story(step, expected, told, in_order=True)
-    place, position, shared, snapshot = kept[which % len(kept)]
+    place, mark, shared, snapshot = kept[which % len(kept)]
     for _ in range(times):
         note(f"back to boundary {which % len(kept)} at {place}")
-        stepper.position = position.copy()
+        stepper.position = mark.position()[0]
         stepper.position.shared = told.shared = copy.deepcopy(shared)
         told.world.restore(snapshot)
         told.error = told.action = None

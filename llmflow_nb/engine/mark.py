@@ -1,0 +1,115 @@
+"""A place that a position has been at, to go on from once more.
+
+Nothing is copied that only grows: of the columns of a batch, a mark keeps how long they were. So one mark for each visit
+of a long run is affordable. What grew since is left as it is for the marks that came later, and who goes back gets
+columns of his own.
+"""
+
+import copy
+import itertools
+from typing import Any
+
+from .batch import Batch, iter_is_self
+from .position import EXEC, PREPPED, Frame, Position
+
+__all__ = ["Mark"]
+
+
+class Mark:
+    """Where a position was, at a boundary.
+
+    User values in it are the very objects, not copies. An async generator that a batch is read from cannot be gone back
+    in: there all share what is left.
+
+    Attributes:
+        frames: The frames as they were then.
+    """
+
+    __slots__ = ("_action", "_batches", "_inline", "_paused_at", "_result", "_shared", "_visits", "frames")
+
+    def __init__(self, position: Position) -> None:
+        """Remember where a position is."""
+        self._shared, self._inline, self._paused_at = position.shared, position.inline, position.paused_at
+        self._action, self._result = position.action, position.result
+        self.frames = [_held(frame) for frame in position.frames]
+        self._visits = [_attributes(frame) for frame in position.frames]
+        self._batches = [
+            (frame.work and _BatchMark(frame.work), frame.sets and _BatchMark(frame.sets)) for frame in position.frames
+        ]
+
+    def position(self) -> tuple[Position, dict[int, Batch]]:
+        """Return a position that goes on from here by itself, and its batches by the ``id`` of those they stand for."""
+        frames = [frame.same() for frame in self.frames]
+        again: dict[int, Batch] = {}
+        for held, frame, attributes, (work, sets) in zip(self.frames, frames, self._visits, self._batches, strict=True):
+            if attributes is not None:
+                frame.visit = _visit(held, attributes)
+            if _reads_once(held):
+                held.prep_res, frame.prep_res = itertools.tee(held.prep_res)
+            if work:
+                frame.work = again[id(work.batch)] = work.again()
+            if sets:
+                frame.sets = again[id(sets.batch)] = sets.again()
+        for below, frame in itertools.pairwise(frames):
+            if frame.implicit:
+                frame.flow = below.flow
+            elif below.visit is not None:  # the copy whose hooks serve the walk is the one that its visit belongs to
+                frame.flow = below.visit
+        for batch in again.values():
+            if batch.within is not None:
+                batch.within = again.get(id(batch.within[0]), batch.within[0]), batch.within[1]
+            if batch.visit is not None:
+                batch.visit = next((frame.visit for frame in frames if batch in (frame.work, frame.sets)), batch.visit)
+        twin = Position(self._shared, frames, inline=self._inline)
+        twin.paused_at, twin.action, twin.result = self._paused_at, self._action, self._result
+        return twin, again
+
+
+def _held(frame: Frame) -> Frame:
+    twin = frame.same()
+    if _reads_once(frame):  # each is going to read all of it
+        frame.prep_res, twin.prep_res = itertools.tee(frame.prep_res)
+    return twin
+
+
+def _reads_once(frame: Frame) -> bool:
+    """Whether what ``prep`` returned is still to be read, and can be read only once."""
+    is_batch = frame.phase in (PREPPED, EXEC) and frame.plan.kind in ("batch_node", "batch_flow")
+    return is_batch and iter_is_self(frame.prep_res)
+
+
+def _attributes(frame: Frame) -> Any:
+    """What is on the copy that serves the visit; None where there is none, or where it is the user's own node."""
+    if frame.visit is None or frame.owner is None:
+        return None
+    return frame.visit.__dict__.copy() if frame.plan.copies_plainly else copy.copy(frame.visit)
+
+
+def _visit(frame: Frame, attributes: Any) -> Any:
+    if not frame.plan.copies_plainly:
+        return copy.copy(attributes)
+    visit = object.__new__(type(frame.visit))
+    visit.__dict__ = attributes.copy()
+    return visit
+
+
+class _BatchMark:
+    """How far a batch had come. All that it does from then on is to append."""
+
+    __slots__ = ("_is_single", "_lengths", "_source", "_state", "batch")
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+        self._lengths, self._state = batch.lengths(), batch.state()
+        self._source = batch.split_source()
+
+    def again(self) -> Batch:
+        """Return a batch that goes on from there by itself."""
+        if self._source is not None:
+            self._source, source = itertools.tee(self._source)
+        else:
+            source = None
+        return self.batch.cut(self._lengths, self._state, source)
+
+    def __bool__(self) -> bool:
+        return True
