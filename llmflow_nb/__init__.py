@@ -24,6 +24,7 @@ from .core.node import BatchNode, Node
 from .engine.limiter import Limiter
 from .runs.batch import BatchResult
 from .runs.run import Run
+from .stepper.stepper import Stepper
 
 __all__ = [
     "AllFailedError",
@@ -47,6 +48,7 @@ __all__ = [
     "RunStateError",
     "SettingError",
     "SignatureError",
+    "Stepper",
     "StoppedError",
     "WiringError",
     "WiringTypeError",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..notebook.progress import Progress
     from ..runs.run import Run, Watch
     from ..runs.submit import Submitted
+    from ..stepper.stepper import Stepper
     from .check import Problem
     from .node import BaseNode
 
@@ -176,6 +177,21 @@ class Doors(Shown):
         from ..graph.model import graph_of
 
         return graph_of(_node(self), depth=depth, direction=direction, legend=legend, style=style)
+
+    def stepper(self, shared: Any, *, budget: int = 256_000_000) -> "Stepper":
+        """Return a stepper that stands before the first hook: it walks one hook at a time, forwards and backwards.
+
+        Args:
+            shared: As for `run`.
+            budget: About how many bytes may be kept to go back to. Beyond, the oldest places are let go of.
+
+        Raises:
+            WiringError: The flow has no start, or contains itself.
+        """
+        __tracebackhide__ = True
+        from ..stepper.stepper import Stepper
+
+        return Stepper(_node(self), shared, budget=budget)
 
     def check(self) -> "list[Problem]":
         """Return what is probably not meant in the wiring, each with its place and what to do. Runs nothing.

@@ -317,16 +317,10 @@ class Batch:
 
     # ---- going back, see `mark` --------------------------------------------------------------------------------------
 
-    def lengths(self) -> tuple[int, int, int, int, int]:
-        """How long the columns are now: items, results, seconds, odd rows, actions."""
-        items, actions = self.items, self.actions
-        return (
-            0 if items is None else len(items),
-            len(self.results),
-            len(self.seconds),
-            len(self.odd),
-            0 if actions is None else len(actions),
-        )
+    def lengths(self) -> tuple[int, ...]:
+        """How long the columns are now: items, results, seconds, odd rows, actions, and what ``prep`` returned."""
+        columns = self.items, self.results, self.seconds, self.odd, self.actions
+        return *(0 if column is None else len(column) for column in columns), len(self.returned) if self.is_whole else 0
 
     def state(self) -> tuple[Any, ...]:
         """What there is beside the columns, and changes."""
@@ -339,14 +333,14 @@ class Batch:
         self.source, held = itertools.tee(self.source)
         return held
 
-    def cut(self, lengths: tuple[int, int, int, int, int], state: tuple[Any, ...], source: Any) -> "Batch":
+    def cut(self, lengths: tuple[int, ...], state: tuple[Any, ...], source: Any) -> "Batch":
         """Return a batch of its own that stands where this one stood when it had these lengths and this state."""
         twin = object.__new__(Batch)
         for name in self.__slots__:
             setattr(twin, name, getattr(self, name))
         for name, value in zip(_STATE, state, strict=True):
             setattr(twin, name, value)
-        items, results, seconds, odd, actions = lengths
+        items, results, seconds, odd, actions, returned = lengths
         twin.items = None if self.items is None else self.items[:items]
         twin.results = self.results[:results]
         twin.seconds = self.seconds[:seconds]
@@ -357,8 +351,10 @@ class Batch:
         twin.again, twin.earlier = deque(), {}
         if self.is_whole:
             assert twin.items is not None
+            if len(self.returned) != returned:  # by a hook that ran since
+                twin.returned = twin.items[:]
             left = itertools.islice(twin.items, twin.taken, None)
-            twin.source = itertools.chain(left, _added_since(twin.items, self.returned))
+            twin.source = itertools.chain(left, _added_since(twin.items, twin.returned))
         elif source is not None:
             twin.source = source
         elif not (self.is_async or self.is_single or twin.exhausted):

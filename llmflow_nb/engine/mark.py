@@ -1,7 +1,7 @@
 """A place that a position has been at, to go on from once more.
 
-Nothing is copied that only grows: of the columns of a batch, a mark keeps how long they were. So one mark for each visit
-of a long run is affordable. What grew since is left as it is for the marks that came later, and who goes back gets
+Nothing is copied that only grows: of the columns of a batch, a mark keeps how long they were, so one mark for each
+visit of a long run is affordable. What grew since is left as it is, for the marks that came later; who goes back gets
 columns of his own.
 """
 
@@ -33,23 +33,21 @@ class Mark:
         self._action, self._result = position.action, position.result
         self.frames = [_held(frame) for frame in position.frames]
         self._visits = [_attributes(frame) for frame in position.frames]
-        self._batches = [
-            (frame.work and _BatchMark(frame.work), frame.sets and _BatchMark(frame.sets)) for frame in position.frames
-        ]
+        self._batches = [[_mark(batch) for batch in (frame.work, frame.sets)] for frame in position.frames]
 
     def position(self) -> tuple[Position, dict[int, Batch]]:
         """Return a position that goes on from here by itself, and its batches by the ``id`` of those they stand for."""
         frames = [frame.same() for frame in self.frames]
         again: dict[int, Batch] = {}
-        for held, frame, attributes, (work, sets) in zip(self.frames, frames, self._visits, self._batches, strict=True):
+        for held, frame, attributes, marks in zip(self.frames, frames, self._visits, self._batches, strict=True):
             if attributes is not None:
                 frame.visit = _visit(held, attributes)
             if _reads_once(held):
                 held.prep_res, frame.prep_res = itertools.tee(held.prep_res)
-            if work:
-                frame.work = again[id(work.batch)] = work.again()
-            if sets:
-                frame.sets = again[id(sets.batch)] = sets.again()
+            for mark, name in zip(marks, ("work", "sets"), strict=True):
+                if mark is not None:
+                    batch = again[id(mark.batch)] = mark.again()
+                    setattr(frame, name, batch)
         for below, frame in itertools.pairwise(frames):
             if frame.implicit:
                 frame.flow = below.flow
@@ -111,5 +109,6 @@ class _BatchMark:
             source = None
         return self.batch.cut(self._lengths, self._state, source)
 
-    def __bool__(self) -> bool:
-        return True
+
+def _mark(batch: Batch | None) -> _BatchMark | None:
+    return None if batch is None else _BatchMark(batch)

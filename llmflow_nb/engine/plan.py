@@ -164,7 +164,7 @@ def _copies_plainly(cls: type) -> bool:
 
 
 class Answer(NamedTuple):
-    """What an earlier call of ``exec`` came to: its value, after how many attempts, and the error of the last failed."""
+    """What an earlier call of ``exec`` came to: its value, after how many attempts, and the error of the one before."""
 
     value: Any
     attempts: int = 1

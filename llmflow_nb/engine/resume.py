@@ -8,11 +8,12 @@ that did not end. What was paid for stays: an ``exec`` that had answered is not 
 from time import perf_counter as clock
 from typing import Any
 
+from ..core.node import label
 from .batch import HAS_RESULT, PENDING, Batch, Outcome
 from .plan import Plan, Setup
 from .position import ARRIVE, EXEC, POST, WORKING, Frame, Position
 
-__all__ = ["at_work", "gone_on", "without_result"]
+__all__ = ["at_work", "gone_on", "plan_anew", "without_result"]
 
 
 def without_result(batch: Batch) -> list[int]:
@@ -84,6 +85,29 @@ def gone_on(kept: Position, setup: Setup, shared: Any) -> Position | None:
     if old is not None and not old.is_single and top.work is not old:
         setup.recorder.superseded(lambda batch: batch is old)
     return Position(shared, frames, inline=False)
+
+
+def plan_anew(position: Position, setup: Setup) -> None:
+    """Have a position go on with the classes and settings that its nodes have now.
+
+    Raises:
+        TypeError: The new class of a node has another layout than the object that serves a visit.
+    """
+    below: Frame | None = None
+    for frame in position.frames:
+        if below is None:
+            frame.plan = Plan(frame.node, label(frame.node), label(frame.node), setup)
+            frame.children = {id(frame.node): frame.plan}
+        else:
+            frame.owner = below.owner if frame.implicit else below.plan
+            frame.children = frame.owner.children
+            frame.plan = frame.owner.child(frame.node, frame.start, setup)
+        for batch, plan in ((frame.work, frame.plan), (frame.sets, frame.owner)):
+            if batch is not None:
+                batch.plan = plan
+        if frame.visit is not None and type(frame.visit) is not frame.plan.cls:
+            frame.visit.__class__ = frame.plan.cls
+        below = frame
 
 
 def _take_down(frames: list[Frame]) -> bool:

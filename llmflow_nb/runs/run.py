@@ -231,7 +231,7 @@ class Run(RunDoors):
         for step in range(len(columns) // WIDTH):
             plan, params, action, attempts, status, *times = columns[step * WIDTH : (step + 1) * WIDTH]
             start, prepared, executed, finished = times
-            walk = id(plan), id(params)
+            walk = plan.path, id(params)
             passes[walk] += 1
             seconds = finished - start, prepared - start, executed - prepared, finished - executed
             error = self._failures.get(first + step)
@@ -386,10 +386,10 @@ class _Passes:
         return Counter({walk: n for walk, (_, n) in self._walks.items()})
 
 
-def _walks(columns: list[Any]) -> list[tuple[Any, int]]:
+def _walks(columns: list[Any]) -> list[tuple[str, int]]:
     """The walk that each visit belongs to."""
     plans, params = islice(columns, 0, None, WIDTH), islice(columns, 1, None, WIDTH)
-    return [(id(plan), id(param)) for plan, param in zip(plans, params, strict=False)]
+    return [(plan.path, id(param)) for plan, param in zip(plans, params, strict=False)]
 
 
 def _calls_of_plain_nodes(columns: list[Any]) -> int:

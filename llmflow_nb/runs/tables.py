@@ -344,3 +344,11 @@ def _fields(value: Any) -> Mapping[Any, Any] | None:
         return {field.name: getattr(value, field.name, None) for field in dataclasses.fields(value)}
     names: Any = getattr(type(value), "_fields", None) or getattr(type(value), "model_fields", None)
     return {name: getattr(value, name, None) for name in names} if isinstance(names, tuple | dict) else None
+
+
+def history_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """The rows of `Stepper.history`."""
+    kinds: dict[str, Any] = {"place": "Int64", "visit": "Int64", "seconds": "Float64"}
+    names = ("place", "path", "node", "visit", "action", "status", "seconds", "calls", "changed", "output", "error")
+    columns = {name: [row[name] for row in rows] for name in names}
+    return pd.DataFrame({name: pd.Series(column, dtype=kinds.get(name, TEXT)) for name, column in columns.items()})

@@ -1,7 +1,7 @@
 """Copies of the user's values that can be gone back to, whether a value is still what it was, and keys made of values.
 
-No code of the user's is run for it, but for a ``__deepcopy__`` that a class was given for this very purpose. What cannot
-be copied (a client, a lock, a socket, a generator) is kept by reference, and its type is noted.
+No code of the user's is run for it, but for a ``__deepcopy__`` that a class was given for this very purpose. What
+cannot be copied (a client, a lock, a socket, a generator) is kept by reference, and its type is noted.
 """
 
 import array
@@ -34,17 +34,20 @@ _FIXED = (
     slice,
     type(Ellipsis),
     type(NotImplemented),
-    datetime.date,
-    datetime.time,
-    datetime.timedelta,
-    datetime.tzinfo,
     decimal.Decimal,
     fractions.Fraction,
-    pathlib.PurePath,
     uuid.UUID,
     re.Pattern,
 )
 _FIXED_SET = frozenset(_FIXED)
+_FIXED_FAMILIES = (
+    enum.Enum,
+    datetime.date,
+    datetime.time,
+    datetime.timedelta,
+    datetime.tzinfo,
+    pathlib.PurePath,
+)
 _BY_NAME = (type, types.FunctionType, types.BuiltinFunctionType, types.ModuleType, types.MethodType)
 """These stand for themselves: they are never copied, and nobody expects them to be."""
 _DICTS = frozenset((dict, OrderedDict, defaultdict, Counter))
@@ -57,7 +60,7 @@ class _Plain:
 
 
 def _is_fixed(value: Any, cls: type) -> bool:
-    return cls in _FIXED_SET or isinstance(value, enum.Enum) or cls.__module__ != "__main__" and isinstance(value, _FIXED)
+    return cls in _FIXED_SET or isinstance(value, _FIXED_FAMILIES)
 
 
 def _is_tuple(cls: type) -> bool:
@@ -200,12 +203,14 @@ def _same(now: Any, then: Any, seen: set[tuple[int, int]]) -> bool:
         return True
     if cls in _LISTS or _is_tuple(cls):
         seen.add(pair)
-        return len(now) == len(then) and all(a is b and type(a) in _FIXED_SET or _same(a, b, seen) for a, b in zip(now, then))
+        return len(now) == len(then) and all(
+            (a is b and type(a) in _FIXED_SET) or _same(a, b, seen) for a, b in zip(now, then, strict=False)
+        )
     if cls in _DICTS:
         seen.add(pair)
         return len(now) == len(then) and all(
-            (a is b or _same(a, b, seen)) and (x is y and type(x) in _FIXED_SET or _same(x, y, seen))
-            for (a, x), (b, y) in zip(dict.items(now), dict.items(then))
+            (a is b or _same(a, b, seen)) and ((x is y and type(x) in _FIXED_SET) or _same(x, y, seen))
+            for (a, x), (b, y) in zip(dict.items(now), dict.items(then), strict=False)
         )
     if cls is set or cls is frozenset:
         return bool(now == then) and Counter(map(type, now)) == Counter(map(type, then))
@@ -250,6 +255,8 @@ def _shares_memory(a: Any, b: Any) -> bool:
     if not _copies_on_write():
         return False
     first, second = (getattr(column, "_values", None) for column in (a, b))
+    if first is None or second is None:
+        return False
     if not (_numpy(first) and _numpy(second)):
         return False
     return bool(first.__array_interface__["data"] == second.__array_interface__["data"] and first.shape == second.shape)

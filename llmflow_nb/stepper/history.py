@@ -1,0 +1,143 @@
+"""The places that a stepper has been at, as a tree: an edit or another way on opens a branch, and nothing is lost."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..core.node import BaseNode
+from ..engine.mark import Mark
+from ..engine.position import Position
+from ..runs.rewind import RunMark
+from .place import Place
+from .snapshots import Snapshot, Snapshots
+from .values import Copier, same
+
+__all__ = ["Counts", "History", "Moment"]
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Calls of ``exec``: made, answered by an earlier result, answered by the user."""
+
+    called: int = 0
+    replayed: int = 0
+    mocked: int = 0
+
+    def since(self, before: "Counts") -> "Counts":
+        """Return how many more there are than before."""
+        return Counts(self.called - before.called, self.replayed - before.replayed, self.mocked - before.mocked)
+
+
+@dataclass(slots=True, eq=False)
+class Moment:
+    """One place, with all that it takes to go back there.
+
+    Attributes:
+        number: Its own, to go back by.
+        parent: The one before it; None for the first.
+        place: Where it is.
+        node: The node that is visited.
+        mark: The position; None where it was let go of for want of room.
+        snapshot: What ``shared`` held.
+        record: How far the record was.
+        counts: Calls on the way here from the one before it.
+        code: Which code was there: a number that grows when some of it is edited.
+        mask: The boundaries at which the step that led here could have stopped.
+        edited: What the user changed here, in words; "" where this is no edit.
+        output: What was printed on the way here.
+        children: What came after, in the order in which it was first done; following: the one that came last.
+    """
+
+    number: int
+    parent: "Moment | None"
+    place: Place
+    node: BaseNode
+    mark: Mark | None
+    snapshot: Snapshot
+    record: RunMark
+    counts: Counts
+    code: int
+    mask: int
+    edited: str = ""
+    output: str = ""
+    children: list["Moment"] = field(default_factory=list)
+    following: "Moment | None" = None
+    _values: Any = None
+
+    @property
+    def begins_visit(self) -> bool:
+        """Whether a visit begins here, and this is not its beginning once more, with an edit or a failure."""
+        return self.place.phase == "before prep" and not self.edited and self.place.error is None
+
+    def hold(self, position: Position) -> None:
+        """Keep copies of what the hooks of the visit have returned so far, which the next hook may change in place."""
+        frame = position.frames[-1]
+        self._values = Copier().copy([frame.prep_res, frame.exec_res])
+
+    def put_values(self, position: Position, snapshots: Snapshots) -> None:
+        """Give a position what the hooks had returned; what was a value of ``shared`` is that again."""
+        if self._values is None:
+            return
+        frame = position.frames[-1]
+        for name, kept in zip(("prep_res", "exec_res"), Copier().copy(self._values), strict=True):
+            now = getattr(frame, name)
+            of_shared = next((key for key, v in self.snapshot.items() if v.original is now), None)
+            if of_shared is not None and snapshots.values is not None:
+                setattr(frame, name, snapshots.values[of_shared])
+            elif not same(now, kept):
+                setattr(frame, name, kept)
+
+
+class History:
+    """All moments of one stepper.
+
+    Attributes:
+        moments: By their numbers.
+        now: Where the stepper is.
+        dropped: How many cannot be gone back to any more.
+    """
+
+    def __init__(self, snapshots: Snapshots, budget: int) -> None:
+        self._snapshots, self._budget = snapshots, budget
+        self.moments: list[Moment] = []
+        self.now: Moment = None  # type: ignore[assignment]
+        self.dropped = 0
+
+    def add(self, moment: Moment) -> None:
+        """Go on to a new moment, and let go of the oldest where there is no room."""
+        self.moments.append(moment)
+        if moment.parent is not None:
+            moment.parent.children.append(moment)
+            moment.parent.following = moment
+        self._snapshots.use(moment.snapshot)
+        self.now = moment
+        while self._snapshots.size > self._budget and self.dropped < len(self.moments) - 1:
+            oldest = self.moments[self.dropped]
+            oldest.mark = None
+            self._snapshots.let_go(oldest.snapshot)
+            self.dropped += 1
+
+    def go(self, moment: Moment) -> None:
+        """Be at a moment again."""
+        self.now = moment
+        while moment.parent is not None:
+            moment.parent.following = moment
+            moment = moment.parent
+
+    def line(self) -> list[Moment]:
+        """Return the moments from the first to where the stepper is."""
+        found: list[Moment] = []
+        moment: Moment | None = self.now
+        while moment is not None:
+            found.append(moment)
+            moment = moment.parent
+        return found[::-1]
+
+    def walk(self) -> Iterator[tuple[Moment, int]]:
+        """Go through the tree, each moment with the number of branches it is away from the first line."""
+        todo = [(self.moments[0], 0)] if self.moments else []
+        while todo:
+            moment, depth = todo.pop()
+            yield moment, depth
+            for n, child in reversed(list(enumerate(moment.children))):
+                todo.append((child, depth + (n > 0)))

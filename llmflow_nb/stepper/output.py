@@ -1,0 +1,51 @@
+"""What a step prints: passed on, and kept."""
+
+import io
+import sys
+from typing import Any, TextIO
+
+__all__ = ["Captured"]
+
+MOST = 100_000
+"""Characters that are kept of one step."""
+
+
+class _Tee(io.TextIOBase):
+    def __init__(self, stream: TextIO, kept: list[str]) -> None:
+        self._stream, self._kept = stream, kept
+        self._left = MOST
+
+    def write(self, text: str) -> int:
+        if self._left > 0:
+            self._kept.append(text[: self._left])
+            self._left -= len(text)
+        return self._stream.write(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+class Captured:
+    """Keeps what is written to the standard output and the standard error within."""
+
+    def __enter__(self) -> "Captured":
+        self._kept: list[str] = []
+        self._before = sys.stdout, sys.stderr
+        self._ours = _Tee(sys.stdout, self._kept), _Tee(sys.stderr, self._kept)
+        sys.stdout, sys.stderr = self._ours
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if sys.stdout is self._ours[0]:  # else the user's code has put another there
+            sys.stdout = self._before[0]
+        if sys.stderr is self._ours[1]:
+            sys.stderr = self._before[1]
+
+    def take(self) -> str:
+        """Return what was written since this was last asked."""
+        text = "".join(self._kept)
+        self._kept.clear()
+        return text

@@ -1,0 +1,661 @@
+"""`Stepper`: a driver over the engine that stops where it is told to, and can be taken back.
+
+It holds a position, and moves it with the same `advance` as every other way of running; between two moves it keeps a
+`Moment`. Going back puts a moment's position, ``shared`` and record in the place of the present ones.
+"""
+
+import sys
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from time import perf_counter as clock
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..core.edited import rebind
+from ..core.errors import HookReturnError, RunStateError, SettingError, a_type, did_you_mean
+from ..core.node import BaseNode, label
+from ..core.walk import check_flows, overwritten_edges, within
+from ..engine.advance import AFTER_EXEC, AFTER_ITEM, AFTER_POST, ALL, BEFORE_PREP, END
+from ..engine.drivers.sync import drive
+from ..engine.mark import Mark
+from ..engine.plan import Setup
+from ..engine.position import EXEC, LEAVE, POST, Position
+from ..engine.resume import plan_anew
+from ..engine.stop import Stop, Stopped
+from ..runs.rewind import RunMark
+from ..runs.run import Run
+from .breakpoints import Breakpoints
+from .code import Fingerprints
+from .history import Counts, History, Moment
+from .output import Captured
+from .place import Place, place_of
+from .replay import Replay, check_mock
+from .snapshots import Change, Snapshots, changes
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Pending", "Stepper"]
+
+EVERYWHERE = ALL | AFTER_ITEM
+MEGABYTE = 1_000_000
+
+
+class Pending(NamedTuple):
+    """What the next step of a stepper goes on from.
+
+    Attributes:
+        node: The node that is visited, as the user wrote it.
+        phase: "before prep", "after prep", "after exec", "after post" or "at the end".
+        prep_res: What ``prep`` returned; None before it has.
+        exec_res: What ``exec`` returned, of a batch the results so far; None before it has.
+        action: The action that ``post`` chose; None before it has.
+    """
+
+    node: BaseNode
+    phase: str
+    prep_res: Any
+    exec_res: Any
+    action: Any
+
+
+class Stepper:
+    """Walks a flow one hook at a time, forwards and backwards, and does not call a model twice for the same.
+
+    Every command returns the `Place` that it came to. ``prep`` and ``post`` run as they do in a run; the result of an
+    ``exec`` is used again as long as its input, its params and the node's code are what they were. A node with
+    ``volatile = True`` is called each time. Going back puts ``shared`` back as it was, but not what a node did outside
+    of it. Going forward where nothing was changed only goes along what was recorded; `rerun` runs it again.
+
+    Attributes:
+        shared: The very object that was given.
+        record: The `Run` so far, which is also ``node.last_run``.
+        breakpoints: Where `run` stops; they stay until they are removed.
+        notes: What else there is to say, each once.
+    """
+
+    def __init__(self, node: BaseNode, shared: Any, *, budget: int = 256 * MEGABYTE) -> None:
+        """Stop before the first hook.
+
+        Args:
+            node: A flow, or a node.
+            shared: What the hooks read and write, usually a dict.
+            budget: About how many bytes may be kept to go back to. Beyond, the oldest places are let go of.
+
+        Raises:
+            WiringError: The flow has no start, or contains itself.
+        """
+        __tracebackhide__ = True
+        check_flows(node)
+        self.shared = shared
+        self.record = Run(node, shared)
+        self.breakpoints = Breakpoints(node)
+        self.notes: list[str] = []
+        for edge in overwritten_edges(node):
+            self.record.problem(edge)
+        self._node = node
+        self._snapshots = Snapshots(shared)
+        self._fingerprints = Fingerprints()
+        self._replay = Replay(self._snapshots, self._fingerprints)
+        self._stop = Stop()
+        self._setup = Setup(self.record, concurrent=False, answers=self._replay, stop=self._stop, grace=node.grace)
+        self._history = History(self._snapshots, budget)
+        self._position = Position.at_start(node, shared, self._setup)
+        self._seconds = 0.0
+        self._is_busy = self._is_stopped = False
+        self._passes: Counter[Any] = Counter()
+        self._counts = Counts()
+        self._code, self._prints = 0, self._code_now()
+        self.record.where = lambda: "" if self.place.is_end else self.place.path
+        node.__dict__["last_run"] = self.record
+        self._begin()
+
+    def _begin(self) -> None:
+        """Come to the first place at which a hook of the user's is about to run."""
+        drive(self._position, self._setup, BEFORE_PREP)
+        if self._position.frames[-1].plan.is_flow and "prep" not in self._position.frames[-1].plan.hooks.own:
+            drive(self._position, self._setup, BEFORE_PREP)
+        self._note(BEFORE_PREP)
+
+    # ---- what there is to see ----------------------------------------------------------------------------------------
+
+    @property
+    def place(self) -> Place:
+        """Where the stepper is."""
+        return replace(self._history.now.place, called=self.called, replayed=self.replayed)
+
+    position = place
+
+    @property
+    def pending(self) -> Pending:
+        """What the next step goes on from."""
+        frame, place = self._position.frames[-1], self._history.now.place
+        has_prepped = place.phase not in ("before prep", "at the end")
+        has_executed = place.phase in ("after exec", "after post")
+        exec_res = frame.exec_res if has_executed and frame.phase in (POST, LEAVE) else None
+        if place.item is not None and frame.work is not None:
+            exec_res = frame.work.results[:]
+        return Pending(
+            node=frame.node,
+            phase=place.phase,
+            prep_res=frame.prep_res if has_prepped else None,
+            exec_res=exec_res,
+            action=place.action,
+        )
+
+    @property
+    def error(self) -> BaseException | None:
+        """What the last step failed with; None if it did not."""
+        return self._history.now.place.error
+
+    @property
+    def called(self) -> int:
+        """Calls of ``exec`` that were made since the stepper began, on all branches."""
+        return self._replay.called
+
+    @property
+    def replayed(self) -> int:
+        """Calls of ``exec`` that were answered by the result of an earlier one."""
+        return self._replay.replayed
+
+    @property
+    def history(self) -> "pd.DataFrame":
+        """Return a plain `pandas.DataFrame` with a row for each visit on the way here, in the order of their starts.
+
+        Columns: ``place`` (Int64, what `goto` takes), ``path``, ``node`` (string), ``visit`` (Int64), ``action``,
+        ``status`` (string), ``seconds`` (Float64), ``calls`` (string: called, replayed, mocked, edited), ``changed``
+        (string: the keys of ``shared``, or "no change"), ``output``, ``error`` (string).
+        """
+        from ..runs.tables import history_table
+
+        return history_table(self._rows())
+
+    @property
+    def tree(self) -> str:
+        """All places of all branches, a line each, with the number that `goto` takes; an arrow shows this one."""
+        lines = []
+        for moment, depth in self._history.walk():
+            arrow = "->" if moment is self._history.now else "  "
+            edited = f"  {moment.edited}" if moment.edited else ""
+            failed = f"  failed: {type(moment.place.error).__name__}" if moment.place.error is not None else ""
+            gone = "" if moment.mark is not None else "  (let go of)"
+            place = moment.place
+            item = "" if place.item is None else f", item {place.item}"
+            where = f"{place.path}  visit {place.visit}{item}  {place.phase}"
+            lines.append(f"{arrow} {'  ' * depth}{moment.number}: {where}{edited}{failed}{gone}")
+        return "\n".join(lines)
+
+    def diff(self, first: int, second: int | None = None) -> dict[Any, tuple[Any, Any]]:
+        """Return what differs in ``shared`` between two places: by key, what it held at the first and at the second.
+
+        Args:
+            first: The number of a place.
+            second: The other. None: this place.
+
+        Raises:
+            ValueError: There is no such place.
+        """
+        here = self._history.now.number if second is None else second
+        before, after = (self._moment(number).snapshot for number in (first, here))
+        return {change.key: (_kept(change.before), _kept(change.after)) for change in changes(before, after)}
+
+    def __repr__(self) -> str:
+        """Say where it is, in a line."""
+        return f"<Stepper {self.place}>"
+
+    # ---- going on ----------------------------------------------------------------------------------------------------
+
+    def into(self) -> Place:
+        """Go on to the next boundary: after one hook or one item, or into a flow."""
+        __tracebackhide__ = True
+        return self._command(lambda moment: True, EVERYWHERE)
+
+    def over(self) -> Place:
+        """Go on until this node is done, with all that is within it, and stop before the next one."""
+        __tracebackhide__ = True
+        depth = self._history.now.place.depth
+        return self._command(lambda moment: moment.place.phase == "before prep" and moment.place.depth <= depth)
+
+    def out(self) -> Place:
+        """Go on until this walk through its flow has ended: before the next param set, or after the flow's exec."""
+        __tracebackhide__ = True
+        here = self._history.now.place
+
+        def is_out(moment: Moment) -> bool:
+            place = moment.place
+            return place.depth < here.depth or (place.depth == here.depth and place.param_set != here.param_set)
+
+        return self._command(is_out, BEFORE_PREP | AFTER_EXEC)
+
+    def run(self) -> Place:
+        """Go on to the next breakpoint, or to the end."""
+        __tracebackhide__ = True
+        return self._command(lambda moment: False)
+
+    def rerun(self, *, call_again: bool = False) -> Place:
+        """Run the node that this place is at again, from its prep on, up to this place; before its prep, all of it.
+
+        Opens a branch. After a failure this is the way on, once what was wrong is mended.
+
+        Args:
+            call_again: Call ``exec`` even where its result is there already.
+        """
+        __tracebackhide__ = True
+        now = self._history.now
+        start = now
+        while start.parent is not None and not self._is_start_of(start, now.place):
+            start = start.parent
+        phase, depth, item = now.place.phase, now.place.depth, now.place.item
+        with self._busy():
+            self._take_changes()
+            if call_again:
+                self._replay.forget(now.place.path)
+            if start is not self._history.now or start.place.error is not None:
+                self._go(start)
+            is_fine = phase not in ("before prep", "at the end")
+
+            def stops(moment: Moment) -> bool:
+                there = moment.place
+                if is_fine:
+                    return (there.phase, there.depth, there.item) == (phase, depth, item)
+                return there.phase == "before prep" and there.depth <= depth
+
+            return self._drive(stops, EVERYWHERE if is_fine else BEFORE_PREP)
+
+    @staticmethod
+    def _is_start_of(moment: Moment, place: Place) -> bool:
+        there = moment.place
+        return there.phase == "before prep" and (there.path, there.visit) == (place.path, place.visit)
+
+    # ---- going back --------------------------------------------------------------------------------------------------
+
+    def back(self, places: int = 1) -> Place:
+        """Go back by so many places, to the first one at most."""
+        moment = self._history.now
+        for _ in range(places):
+            moment = moment.parent or moment
+        return self.goto(moment.number)
+
+    def goto(self, number: int) -> Place:
+        """Go to any place of `history` or `tree`, by its number; nothing is run.
+
+        Raises:
+            ValueError: There is no such place.
+            RunStateError: It was let go of, for want of room.
+        """
+        __tracebackhide__ = True
+        with self._busy():
+            self._take_changes()
+            self._go(self._moment(number))
+        return self.place
+
+    # ---- changing what comes -----------------------------------------------------------------------------------------
+
+    def set(self, key: Any, value: Any) -> Place:
+        """Set a key of ``shared``, which opens a branch."""
+        return self._edit(lambda values: values.__setitem__(key, value))
+
+    def delete(self, key: Any) -> Place:
+        """Take a key out of ``shared``, which opens a branch.
+
+        Raises:
+            ValueError: There is no such key.
+        """
+        if key not in (self._snapshots.values or {}):
+            raise SettingError(f"delete({key!r}): shared has no such key; it has {list(self._snapshots.values or {})}.")
+        return self._edit(lambda values: values.__delitem__(key))
+
+    def force(self, action: str | None) -> Place:
+        """Have this node choose another action, and stop after its post.
+
+        Raises:
+            TypeError: The action is no string.
+        """
+        __tracebackhide__ = True
+        if action is not None and not isinstance(action, str):
+            raise HookReturnError(f"force({action!r}): an action is a string or None, not {a_type(action)}.")
+        here = self._history.now.place
+        if here.is_end:
+            raise RunStateError("force: the run has ended; go back to the node that is to choose another action.")
+
+        def is_post(moment: Moment) -> bool:
+            place = moment.place
+            return place.phase == "after post" and (place.path, place.depth) == (here.path, here.depth)
+
+        if here.phase != "after post":
+            self._command(is_post, BEFORE_PREP | AFTER_POST, at_idle=True)
+            if self.error is not None or self._history.now.place.phase != "after post":
+                return self.place
+        with self._busy():
+            frame = self._position.frames[-1]
+            frame.action = action
+            edges = frame.node.successors
+            lost = "" if not edges or (action or "default") in edges else ", for which there is no edge"
+            hint = did_you_mean(action, edges) if lost else ""
+            self._note(BEFORE_PREP | AFTER_POST, edited=f"forced {action!r}{lost}{hint}")
+        return self.place
+
+    def mock(self, result: Any) -> Place:
+        """Use this result in place of calling ``exec``, and stop after it.
+
+        Between two items of a batch node it is the result of the next item; before its exec, a list with one result for
+        each item.
+
+        Raises:
+            RunStateError: The node is a flow, or its exec is done.
+        """
+        __tracebackhide__ = True
+        here, plan = self._history.now.place, self._position.frames[-1].plan
+        between = here.item is not None
+        if not between and here.phase not in ("before prep", "after prep"):
+            raise RunStateError(f"mock: {here.path} is {here.phase}; go back to before its exec.")
+        results = check_mock(plan.kind, here.path, result, at_item=between)
+        with self._busy():
+            self._take_changes()
+            self._replay.mock(here.path, results)
+            if between:
+                return self._drive(lambda moment: True, EVERYWHERE)
+            return self._drive(
+                lambda m: m.place.phase == "after exec" and m.place.depth == here.depth and m.place.item is None,
+                BEFORE_PREP | AFTER_EXEC,
+                at_idle=True,
+            )
+
+    def stop(self) -> Place:
+        """End it here. The record says that it was stopped; nothing more is run."""
+        self._stop.request()
+        if not self._is_busy and not self._is_stopped:
+            self._is_stopped = True
+            if not self._history.now.place.is_end:
+                self.record.ended("stopped", self._seconds)
+        return self.place
+
+    # ---- how it is done ----------------------------------------------------------------------------------------------
+
+    def _busy(self) -> "_Busy":
+        return _Busy(self)
+
+    def _command(self, stops: Callable[[Moment], bool], mask: int = BEFORE_PREP, *, at_idle: bool = False) -> Place:
+        """Go on until a moment at which to stop: along what is recorded as far as nothing has changed, then anew."""
+        __tracebackhide__ = True
+        with self._busy():
+            self._take_changes()
+            mask |= AFTER_POST if self.breakpoints.need_actions else 0
+            if self._history.now.place.is_end or (not at_idle and self._along_recorded(stops, mask)):
+                return self.place
+            return self._drive(stops, mask, at_idle=at_idle)
+
+    def _along_recorded(self, stops: Callable[[Moment], bool], mask: int) -> bool:
+        """Go along what was done from here before. True: to where this command stops.
+
+        As long as every boundary was noted at which it might stop.
+        """
+        moment = self._history.now
+        while True:
+            following = moment.following
+            known = (
+                following is not None
+                and following.mark is not None
+                and following.code == self._code
+                and not following.edited
+                and following.place.error is None
+                and not mask & ~following.mask
+            )
+            if not known or following is None:
+                break
+            moment = following
+            if stops(moment) or moment.place.is_end or self._breaks(moment):
+                self._go(moment)
+                return True
+        if moment is not self._history.now:
+            self._go(moment)
+        return False
+
+    def _drive(self, stops: Callable[[Moment], bool], mask: int, *, at_idle: bool = False) -> Place:
+        """Run the hooks until a moment at which to stop; every boundary in the mask becomes a moment.
+
+        But for those after a hook that the user has not written, where nothing happened, unless ``at_idle``.
+        """
+        __tracebackhide__ = True
+        mask |= AFTER_POST if self.breakpoints.need_actions else 0
+        with Captured() as captured:
+            while True:
+                self._stop.requested = False
+                began = clock()
+                try:
+                    need = drive(self._position, self._setup, mask)
+                except Stopped:
+                    self._undo()
+                    return self.place
+                except Exception as exc:
+                    self._failed(exc, captured.take())
+                    if not self.breakpoints.on_exception:
+                        raise
+                    return self.place
+                except BaseException:
+                    self._undo()
+                    raise
+                finally:
+                    self._seconds += clock() - began
+                is_end = need == END
+                if not is_end and not at_idle and self._is_idle():
+                    continue
+                self._note(mask, is_end=is_end, output=captured.take())
+                moment = self._history.now
+                if is_end or stops(moment) or self._breaks(moment):
+                    return self.place
+
+    def _is_idle(self) -> bool:
+        """Whether this boundary comes after a hook that the user has not written: nothing happened there."""
+        frame = self._position.frames[-1]
+        own = frame.plan.hooks.own
+        if frame.phase == EXEC:
+            return "prep" not in own
+        if frame.phase == POST:
+            return "exec" not in own and not (frame.plan.is_flow and "post" in own)
+        return frame.phase == LEAVE and "post" not in own
+
+    def _breaks(self, moment: Moment) -> bool:
+        place, node = moment.place, moment.node
+        return any(found.stops_at(place, node, self.shared) for found in self.breakpoints)
+
+    def _note(self, mask: int, *, is_end: bool = False, edited: str = "", output: str = "") -> None:
+        """Add a moment of where the position is now."""
+        position = self._position
+        if is_end:
+            self.record.ended("ok", self._seconds, position.action)
+        place = place_of(position, is_end=is_end)
+        frame = position.frames[-1]
+        walk = place.path, id(frame.params)
+        if place.phase == "before prep" and not edited:  # as `Moment.begins_visit` says
+            self._passes[walk] += 1
+        place = replace(place, visit=max(1, self._passes[walk]), note=edited)
+        moment = Moment(
+            number=len(self._history.moments),
+            parent=self._history.now,
+            place=place,
+            node=frame.node,
+            mark=Mark(position),
+            snapshot=self._snapshots.take(),
+            record=RunMark(self.record),
+            counts=self._counted(),
+            code=self._code,
+            mask=mask,
+            edited=edited,
+            output=output,
+        )
+        if place.phase != "before prep":
+            moment.hold(position)
+        self._history.add(moment)
+
+    def _counted(self) -> Counts:
+        """Return the calls since this was last asked."""
+        before, self._counts = self._counts, Counts(self._replay.called, self._replay.replayed, self._replay.mocked)
+        return self._counts.since(before)
+
+    def _failed(self, error: Exception, output: str) -> None:
+        """Be where the failing step began, with ``shared`` as it was then, and say what it failed with."""
+        last = self._history.now
+        self._undo()
+        place = replace(last.place, error=error, note="")
+        moment = replace_moment(last, len(self._history.moments), place, output)
+        moment.counts = self._counted()
+        self._history.add(moment)
+        if self.breakpoints.on_exception:
+            print(short_traceback(error), file=sys.stderr)
+
+    def _undo(self) -> None:
+        """Put back the place that the step began at."""
+        self._go(self._history.now)
+
+    def _go(self, moment: Moment) -> None:
+        """Put a moment in the place of the present one."""
+        if moment.mark is None:
+            raise RunStateError(
+                f"place {moment.number} was let go of, as what is kept to go back to took more than the budget; give "
+                "stepper(budget=) more bytes, or go to a later place."
+            )
+        position, again = moment.mark.position()
+        self._snapshots.put_back(moment.snapshot)
+        moment.put_values(position, self._snapshots)
+        moment.record.put_back(self.record, again)
+        self._position = position
+        if moment.code != self._code:
+            plan_anew(position, self._setup)
+        self._history.go(moment)
+        self._passes = Counter(
+            (step.place.path, id(step.mark.frames[-1].params))
+            for step in self._history.line()
+            if step.begins_visit and step.mark is not None
+        )
+        if moment.place.is_end:
+            self.record.ended("ok", self._seconds, position.action)
+        self.record.where = lambda: "" if self.place.is_end else self.place.path
+
+    def _edit(self, change: Callable[[Any], None]) -> Place:
+        values = self._snapshots.values
+        if values is None:
+            raise RunStateError(f"shared is {a_type(self.shared)}, of which no key can be set; change it yourself.")
+        with self._busy():
+            self._take_changes()
+            change(values)
+            self._take_changes()
+        return self.place
+
+    def _take_changes(self) -> None:
+        """Take note of what was changed since the last command: keys of ``shared``, and code."""
+        now = self._history.now
+        edited = changes(now.snapshot, self._snapshots.take())
+        if edited:
+            self._note(BEFORE_PREP, is_end=now.place.is_end, edited=f"edited {_names(edited)}")
+        self._fingerprints.forget()
+        changed = [label(node) for node in rebind(self._node)]
+        prints = self._code_now()
+        changed += [name for key, (name, found) in prints.items() if self._prints.get(key, (name, found))[1] != found]
+        if changed:
+            self._code += 1
+            self._prints = prints
+            note = f"code changed: {', '.join(dict.fromkeys(changed))}"
+            if note not in self.notes:
+                self.notes.append(note)
+            plan_anew(self._position, self._setup)
+            here = self._history.now
+            here.place = replace(here.place, note=note)
+
+    def _code_now(self) -> dict[int, tuple[str, bytes]]:
+        return {id(node): (label(node), self._fingerprints.of(node)) for node in within(self._node)}
+
+    def _moment(self, number: int) -> Moment:
+        if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < len(self._history.moments):
+            raise SettingError(f"there is no place {number!r}; the places are 0 to {len(self._history.moments) - 1}.")
+        return self._history.moments[number]
+
+    def _rows(self) -> list[dict[str, Any]]:
+        """What `history` shows."""
+        line = self._history.line()
+        rows = []
+        for n, moment in enumerate(line):
+            if moment.begins_visit:
+                rows.append(self._row(moment, line[n + 1 :]))
+        return rows
+
+    def _row(self, start: Moment, later: list[Moment]) -> dict[str, Any]:
+        place = start.place
+        within_visit: list[Moment] = []
+        for moment in later:
+            within_visit.append(moment)
+            there = moment.place
+            if there.is_end or (there.depth <= place.depth and moment.begins_visit):
+                break
+        last = within_visit[-1] if within_visit else start
+        errors = [m.place.error for m in within_visit if m.place.error is not None and m.place.path == place.path]
+        visit = start.record.first_visit(last.record, place.path)
+        numbers = {
+            "called": sum(moment.counts.called for moment in within_visit),
+            "replayed": sum(moment.counts.replayed for moment in within_visit),
+            "mocked": sum(moment.counts.mocked for moment in within_visit),
+        }
+        counts = [f"{n} {what}" if n > 1 else what for what, n in numbers.items() if n]
+        counts += ["edited"] * any(moment.edited for moment in within_visit)
+        keys = _names(changes(start.snapshot, last.snapshot))
+        action, status, seconds = visit if visit is not None else (None, "failed" if errors else "", None)
+        return {
+            "place": start.number,
+            "path": place.path,
+            "node": place.path.rpartition("/")[2],
+            "visit": place.visit,
+            "action": action,
+            "status": status,
+            "seconds": seconds,
+            "calls": ", ".join(counts),
+            "changed": keys or "no change",
+            "output": "".join(moment.output for moment in within_visit),
+            "error": f"{type(errors[-1]).__name__}: {errors[-1]}" if errors else None,
+        }
+
+
+class _Busy:
+    """One command at a time."""
+
+    def __init__(self, stepper: Stepper) -> None:
+        self._stepper = stepper
+
+    def __enter__(self) -> None:
+        if self._stepper._is_busy:
+            raise RunStateError("the stepper is in the middle of a step; wait for it, or stop it.")
+        if self._stepper._is_stopped:
+            raise RunStateError("the stepper was stopped; make another one with flow.stepper(shared).")
+        self._stepper._is_busy = True
+
+    def __exit__(self, *_: object) -> None:
+        self._stepper._is_busy = False
+        self._stepper._replay.end_command()
+
+
+def replace_moment(moment: Moment, number: int, place: Place, output: str) -> Moment:
+    """Return another moment that stands where one does, and comes after it."""
+    return replace(
+        moment, number=number, parent=moment, place=place, output=output, children=[], following=None, edited=""
+    )
+
+
+def short_traceback(error: BaseException) -> str:
+    """Return the traceback of an error, without the frames of this package."""
+    package = __name__.partition(".")[0]
+    frames = [
+        frame
+        for frame, _ in traceback.walk_tb(error.__traceback__)
+        if frame.f_globals.get("__name__", "").partition(".")[0] != package
+    ]
+    wanted = {(frame.f_code.co_filename, frame.f_code.co_name) for frame in frames}
+    summary = [s for s in traceback.extract_tb(error.__traceback__) if (s.filename, s.name) in wanted]
+    return "".join([*traceback.format_list(summary), *traceback.format_exception_only(error)]).rstrip()
+
+
+def _names(found: list[Change]) -> str:
+    return ", ".join(str(change.key) for change in found)
+
+
+def _kept(version: Any) -> Any:
+    return None if version is None else version.value()
