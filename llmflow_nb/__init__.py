@@ -1,5 +1,7 @@
 """Prototype LLM flows in a notebook: see them as graphs, step through them, read batches as tables."""
 
+from typing import TYPE_CHECKING, Any
+
 from .core.errors import (
     AllFailedError,
     CallTimeoutError,
@@ -24,7 +26,9 @@ from .core.node import BatchNode, Node
 from .engine.limiter import Limiter
 from .runs.batch import BatchResult
 from .runs.run import Run
-from .stepper.stepper import Stepper
+
+if TYPE_CHECKING:
+    from .stepper.stepper import Stepper
 
 __all__ = [
     "AllFailedError",
@@ -53,3 +57,12 @@ __all__ = [
     "WiringError",
     "WiringTypeError",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the stepper when it is first asked for: it takes longer than all the rest."""
+    if name == "Stepper":
+        from .stepper.stepper import Stepper
+
+        return Stepper
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
