@@ -1,6 +1,7 @@
 """Prototype LLM flows in a notebook: see them as graphs, step through them, read batches as tables."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
 
 from .core.errors import (
     AllFailedError,
@@ -27,7 +28,7 @@ from .engine.limiter import Limiter
 from .runs.batch import BatchResult
 from .runs.run import Run
 
-if TYPE_CHECKING:
+if _TYPE_CHECKING:
     from .stepper.stepper import Stepper
 
 __all__ = [
@@ -59,7 +60,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> _Any:
     """Import the stepper when it is first asked for: it takes longer than all the rest."""
     if name == "Stepper":
         from .stepper.stepper import Stepper

@@ -6,7 +6,7 @@ returns, and whether it returns anything else. Where it does, nothing is said of
 
 import dis
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from types import CodeType, FunctionType, MethodType
@@ -86,13 +86,30 @@ class Actions:
         actions: dict[str, None] = {}
         silent: dict[str, None] = {}
         is_all = bool(steps)
-        for step in steps:
-            found = self._found.get(id(step), Returned((), False))  # not there: it is this flow, or one around it
+        for step in self.on_the_way(steps[0]) if steps else ():
+            found = self._found.get(id(step), _UNKNOWN)  # not there: it is this flow, or one around it
             edges = step.successors
             actions |= dict.fromkeys(action for action in found.actions if action not in edges)
             silent |= dict.fromkeys(() if edges else found.silent)
             is_all &= found.is_all
         return Returned(tuple(actions), is_all, tuple(silent))
+
+    def on_the_way(self, start: BaseNode) -> list[BaseNode]:
+        """Return the steps that a walk can come to, as far as is seen."""
+        found, seen = [start], {id(start)}
+        for step in found:  # grows as it is read
+            for target in self.possible(step).values():
+                if id(target) not in seen:
+                    seen.add(id(target))
+                    found.append(target)
+        return found
+
+    def possible(self, step: BaseNode) -> dict[str, BaseNode]:
+        """Return the edges of a step that may be taken; also one that was probably meant by an action without one."""
+        actions, is_all, silent = self._found.get(id(step), _UNKNOWN)
+        edges = step.successors
+        meant = {closest(action, edges) for action in silent if action not in edges} if edges else set()
+        return {action: edges[action] for action in edges if not is_all or action in actions or action in meant}
 
 
 class Returned(NamedTuple):
@@ -107,6 +124,9 @@ class Returned(NamedTuple):
     actions: tuple[str, ...]
     is_all: bool
     silent: tuple[str, ...] = ()
+
+
+_UNKNOWN = Returned((), False)
 
 
 def _hands_on(node: BaseNode) -> bool:
@@ -144,18 +164,18 @@ def _of_code(code: CodeType) -> Returned:
     return Returned(tuple(found), is_all, tuple(found))
 
 
-def exits_around(around: Sequence[BaseNode]) -> Mapping[str, BaseNode]:
-    """Return the edges that an action without one of its own can take: those of the flow that it leaves.
+def exits_around(around: Sequence[BaseNode]) -> set[str]:
+    """Return the actions that lead on for a step without an edge for them: those of the flows that it leaves.
 
     Args:
         around: The flows around the step, the outermost first.
     """
+    actions: set[str] = set()
     for flow in reversed(around):
         if not _hands_on(flow):
             break
-        if flow.successors:
-            return flow.successors
-    return {}
+        actions |= flow.successors.keys()
+    return actions
 
 
 def _returned(code: CodeType) -> Iterator[tuple[bool, Any]]:
@@ -175,8 +195,11 @@ def _returned(code: CodeType) -> Iterator[tuple[bool, Any]]:
             yield i - 1
         yield from jumps.get(steps[i].offset, ())
 
+    ordinary = _reached(steps)
     for i, step in enumerate(steps):
-        if step.opname == "RETURN_CONST":
+        if step.opname in ("RETURN_CONST", "RETURN_VALUE") and i not in ordinary:
+            yield False, None
+        elif step.opname == "RETURN_CONST":
             yield True, step.argval
         elif step.opname == "RETURN_VALUE":
             todo, seen = list(before(i)), {i}
@@ -188,6 +211,26 @@ def _returned(code: CodeType) -> Iterator[tuple[bool, Any]]:
                     seen.add(j)
                 else:
                     yield False, None
+
+
+def _reached(steps: list[dis.Instruction]) -> set[int]:
+    """The instructions that are reached without a ``with`` that swallows an exception, which hardly one does."""
+    at = {step.offset: i for i, step in enumerate(steps)}
+    todo = [0, *(i for i, step in enumerate(steps) if step.opname == "PUSH_EXC_INFO")]  # and what handles exceptions
+    swallowing = set()
+    for i, step in enumerate(steps):
+        if step.opname == "WITH_EXCEPT_START":
+            swallowing.add(next(j for j in range(i, len(steps)) if steps[j].opname.endswith("IF_TRUE")))
+    found = set(todo)
+    for i in todo:  # grows as it is read
+        after = [] if steps[i].opname in _ENDS else [i + 1]
+        if (steps[i].opcode in dis.hasjrel or steps[i].opcode in dis.hasjabs) and i not in swallowing:
+            after.append(at[steps[i].argval])
+        for j in after:
+            if j not in found and j < len(steps):
+                found.add(j)
+                todo.append(j)
+    return found
 
 
 # After these, the next instruction in line does not come next.
@@ -257,40 +300,37 @@ def _check_steps(
     inner: Steps = []
     exits = exits_around(around)
     for step in steps:
+        returned.of(step)
+    todo = returned.on_the_way(start)
+    reached = {id(step) for step in todo}
+    for step in steps:
         path = prefix + names[id(step)]
         places.setdefault(id(step), []).append(path)
         if kind_of(step) in _FLOWS:
             inner.append((step, path, around))
         edges = step.successors
         actions, is_all, untold = returned.of(step)
-        lost = [action for action in untold if action not in edges and action not in exits] if edges else []
-        meant = {closest(action, edges) for action in lost}  # one slip, and not an edge that is never taken besides
-        named = [action for action in edges if not is_all or action in actions or action in meant]
-        possible[id(step)] = [edges[action] for action in named]
+        named = returned.possible(step)
+        possible[id(step)] = list(named.values())
         if not is_all or not edges or any(action not in edges for action in actions):
             can_end.add(id(step))
         for text in step.__dict__.get("overwritten", ()):
             found.append(Problem("overwritten", path, text))
+        is_reached = id(step) in reached
+        lost = [action for action in untold if action not in edges and action not in exits] if edges else []
         what = "may end with" if _hands_on(step) else "may return"
-        for action in lost:
+        for action in lost if is_reached else ():
             hint = did_you_mean(action, edges)
             text = f"{what} {action!r}, and has no edge for it{hint}: there the flow ends."
             found.append(Problem("no_edge", path, text, action))
         for action in edges:
-            if action not in named:
+            if action not in named and is_reached:
                 returns = ", ".join(map(repr, actions))
                 does = f"{'ends with' if _hands_on(step) else 'post returns'} {returns}" if returns else "it never ends"
                 text = f"the edge {action!r} is never taken: {does}. node.successors.pop({action!r}) takes it back."
                 found.append(Problem("unused_edge", path, text, action))
-    on_the_way = {id(start)}
-    todo = [start]
-    for step in todo:  # grows as it is read
-        for target in possible[id(step)]:
-            if id(target) not in on_the_way:
-                on_the_way.add(id(target))
-                todo.append(target)
     for step in steps:
-        if id(step) not in on_the_way:
+        if id(step) not in reached:
             text = "it is never reached: only edges that are never taken lead to it."
             found.append(Problem("unreachable", prefix + names[id(step)], text))
     found += _endless(todo, possible, can_end, prefix, names)

@@ -2,7 +2,7 @@
 
 import itertools
 
-from .errors import WiringError
+from .errors import WiringError, a_type
 from .hooks import hooks_of
 from .node import BaseNode, kind_of, label
 
@@ -10,12 +10,20 @@ __all__ = ["check_flows", "names_within", "overwritten_edges", "reachable", "wit
 
 
 def reachable(start: BaseNode | None) -> list[BaseNode]:
-    """Return the nodes that can be reached from ``start`` along the edges, in breadth-first order, each once."""
+    """Return the nodes that can be reached from ``start`` along the edges, in breadth-first order, each once.
+
+    Raises:
+        WiringError: An edge leads to what is no node; only who writes into ``successors`` can have put it there.
+    """
     found = [] if start is None else [start]
     seen = {id(start)}
     for node in found:  # grows as it is read
-        for target in node.successors.values():
+        for action, target in node.successors.items():
             if id(target) not in seen:
+                if getattr(type(target), "_kind", None) is None:
+                    raise WiringError(
+                        f"the edge {action!r} of {label(node)} leads to {a_type(target)}, which is no node."
+                    )
                 seen.add(id(target))
                 found.append(target)
     return found

@@ -41,14 +41,18 @@ def _is_hashable(value: Any) -> bool:
 def lost_action(setup: Setup, frames: list[Frame], action: Any, known: list[str]) -> None:
     """Warn that there is no edge for an action, in the words of PocketFlow.
 
-    Not where the flow is left by that action on purpose: a flow further out has an edge for it.
+    Not where the flow is left by that action on purpose: a flow further out has an edge for it. And once, in the
+    innermost flow, where the action passes through several.
 
     Raises:
         LostActionError: The flow is strict.
     """
     __tracebackhide__ = True
     frame = frames[-1]
-    if _leads_on(frames, action):
+    is_told = frame.told and frame.plan.kind == "flow" and "post" not in frame.plan.hooks.own
+    if len(frames) > 1:
+        frames[-2].told = 1
+    if (is_told and not frame.plan.any_action) or _leads_on(frames, action):
         return
     setup.recorder.lost_action(frame.plan.path, action, known)
     hint = did_you_mean(action, known) if action else f" ({frame.plan.hooks.post} returned {action!r})"
@@ -65,8 +69,8 @@ def _leads_on(frames: list[Frame], action: Any) -> bool:
     for below, frame in reversed([*pairwise(frames)]):
         if frame.owner is None or frame.owner.kind != "flow" or "post" in frame.owner.hooks.own:
             return False
-        if below.node.successors:
-            return (action or "default") in below.node.successors
+        if (action or "default") in below.node.successors:
+            return True
     return False
 
 

@@ -157,7 +157,7 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                         frame.exec_res = exec_res
                     else:
                         frame.phase = WORKING
-                        need = _begin_exec(position, setup, frame)
+                        need = _begin_exec(position, setup, frame, mask)
                         if need == _PUSHED:
                             break
                         if need:
@@ -165,7 +165,7 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                 elif phase == WORKING:
                     if mask & AFTER_ITEM and _item_done(frame):
                         return _pause(position)
-                    need = _go_on_with_items(position, frame)
+                    need = _go_on_with_items(position, frame, mask)
                     if need:
                         return need
 
@@ -281,14 +281,15 @@ def _hand_over(frame: Frame, coroutine: Any, error: Exception | None) -> str:
     return CALLS
 
 
-def _begin_exec(position: Position, setup: Setup, frame: Frame) -> str:
+def _begin_exec(position: Position, setup: Setup, frame: Frame, mask: int) -> str:
     """Begin an exec that is more than one call on the spot. Empty: it is done already."""
     __tracebackhide__ = True
     plan = frame.plan
     if plan.kind == "node":
         frame.work = Batch.single(plan, frame.params, frame.prep_res)
-        return _go_on_with_items(position, frame)
+        return _go_on_with_items(position, frame, mask)
     if plan.kind == "flow":
+        frame.told = 0
         setup.recorder.make_room()
         position.frames.append(enter(frame, plan))
         return _PUSHED
@@ -314,10 +315,10 @@ def _begin_exec(position: Position, setup: Setup, frame: Frame) -> str:
     frame.work.visit = frame.visit
     frame.work.within = position.within()
     setup.recorder.batch_opened(frame.work)
-    return _go_on_with_items(position, frame)
+    return _go_on_with_items(position, frame, mask)
 
 
-def _go_on_with_items(position: Position, frame: Frame) -> str:
+def _go_on_with_items(position: Position, frame: Frame, mask: int) -> str:
     """Go on with the calls of a visit. Empty: all are done, and ``exec_res`` is there."""
     work = frame.work
     assert work is not None
@@ -328,7 +329,7 @@ def _go_on_with_items(position: Position, frame: Frame) -> str:
         take_sets(frame, work)
         return ""
     if not work.exhausted and not (work.is_single and work.taken):
-        if work.is_async or not (frame.plan.inline and position.inline):
+        if work.is_async or mask & AFTER_ITEM or not (frame.plan.inline and position.inline):
             return CALLS
         _make_calls(frame, work, position.shared)
         if work.begun is not None:

@@ -62,8 +62,9 @@ class Frame:
         attempts: Attempts of ``exec`` in this visit.
         t_start: Clock when ``prep`` began; t_prepared, t_executed: when it ended, when ``exec`` ended.
         steps: Visits on this walk so far; check_at: after how many to look at their number.
-        work: The calls of the visit, where they are not made on the spot; told: how many of its items had been taken
-            when `advance` last stopped after one.
+        work: The calls of the visit, where they are not made on the spot.
+        told: Of a batch node: how many of its items had been taken when `advance` last stopped after one. Of a flow:
+            whether something was said already of the action that it was left by.
         sets: For a batch flow: its param sets; None for a plain flow.
         set_open: Whether a param set is under way.
         set_started: Clock when it began.

@@ -291,8 +291,9 @@ class Scheduler:
         """Start as much as may be under way at once; when all is done, let the position go on."""
         batch = strand.batch
         plan = batch.plan
-        on_the_spot = strand.need == CALLS and plan.inline and strand.position.inline and not batch.is_async
         one_by_one = bool(self.mask & AFTER_ITEM) and strand is self._root
+        inline = plan.inline and strand.position.inline and not one_by_one
+        on_the_spot = strand.need == CALLS and inline and not batch.is_async
         limit = 1 if batch.is_single or one_by_one else plan.limit
         while not self._halted(strand) and (limit is None or strand.running < limit):
             if one_by_one and batch.taken > strand.position.frames[-1].told and not batch.is_single:

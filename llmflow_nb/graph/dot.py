@@ -12,17 +12,17 @@ Colours have six digits: Graphviz 2.43 draws shorter ones black. Nodes are fille
 else is of a grey that can be read on white and on black.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from .marks import Mark
+from .marks import STATE_WORDS, Mark
 from .model import GraphCluster, GraphEdge, GraphExit, GraphModel, GraphNode
+from .svg import FONT
 from .text import shown
 
 __all__ = ["dot_of"]
 
 INK = "#1f2937"
 GREY = "#7a7a7a"
-FONT = "Helvetica,Arial,sans-serif"
 WRONG = "#d6453d"
 LINE_LENGTH = 30
 # Of nodes that were visited. Never by colour alone: the sign before the name says the same.
@@ -35,13 +35,6 @@ _COLOURS = {
 }
 _NOT_VISITED = {"color": "#9a9a9a", "fillcolor": "#f4f4f4"}
 _SIGNS = {"ok": "\u2713", "partly": "!", "failed": "\u2717", "cancelled": "\u2013", "running": "\u25b6"}
-_STATE_WORDS = {
-    "ok": "ok",
-    "partly": "some failed",
-    "failed": "failed",
-    "cancelled": "cancelled",
-    "running": "running",
-}
 # What is probably not meant, where it is told of a node; the rest is told of an edge, or below the drawing.
 _REMARKS = {
     "unreachable": "never reached",
@@ -203,7 +196,7 @@ class _Writer:
             self._put(depth + 1, f"graph [id={id} label={label} margin=10{style}]")
         self._put(depth + 1, f's{id} [id=s{id} label="" shape=point width=0.12]')
         head, head_at = self._head(cluster.start or "")
-        taken = " penwidth=2.5" if self._taken(flow.id, cluster.start or "") else ""
+        taken = " penwidth=2.5" if self._taken(flow.id, cluster.start or "", [""]) else ""
         self._put(depth + 1, f"s{id} -> {head} [id=e{id}{taken}{head_at}]")
 
     def _end(self, around: list[str], depth: int) -> None:
@@ -220,7 +213,7 @@ class _Writer:
                 words = [shown(action) for action in actions if action and (action != "default" or not is_meant)]
                 looks = f" label={quoted(BLANK + ', '.join(words) + BLANK)}" if words else ""
                 looks += "" if is_meant else f' color="{WRONG}" fontcolor="{WRONG}" style=dashed'
-                looks += " penwidth=2.5" if self._taken(source, flow) else ""
+                looks += " penwidth=2.5" if self._taken(source, flow, actions) else ""
                 self._put(level, f"{tail} -> z{id} [id=z{id}e{i}{looks}{tail_at}]")
             self._put(level - 1, "}}" if flow in self.double else "}")
 
@@ -242,7 +235,7 @@ class _Writer:
         tail, tail_at = self._tail(edge.source)
         head, head_at = self._head(edge.target)
         words = [] if edge.action == "default" else [shown(edge.action)]
-        taken = self._taken(edge.source, edge.target)
+        taken = self._taken(edge.source, edge.target, [edge.action])
         if taken > 1:
             words.append(f"{taken:,} times")
         looks = f" label={quoted(BLANK + ', '.join(words) + BLANK)}" if words else ""
@@ -258,8 +251,14 @@ class _Writer:
     def _mark(self, node: GraphNode) -> Mark | None:
         return None if self.look.marks is None else self.look.marks.nodes.get(node.id)
 
-    def _taken(self, source: str, target: str) -> int:
-        return 0 if self.look.marks is None else self.look.marks.edges.get((source, target), 0)
+    def _taken(self, source: str, target: str, actions: Sequence[str | None]) -> int:
+        """How often this way was taken. Of an end whose action is not known: on any."""
+        marks = self.look.marks
+        if marks is None:
+            return 0
+        if None in actions:
+            return sum(n for (tail, head, _), n in marks.edges.items() if (tail, head) == (source, target))
+        return sum(marks.edges.get((source, target, action or ""), 0) for action in actions)
 
     def _legend(self) -> list[str]:
         """Say what the shapes and signs stand for: those that are there, in lines."""
@@ -273,8 +272,14 @@ class _Writer:
             words.append("\u25ce end")
         if self.look.marks is not None:
             states = {mark.state for mark in self.look.marks.nodes.values()}
-            words += [f"{sign} {_STATE_WORDS[state]}" for state, sign in _SIGNS.items() if state in states]
+            words += [f"{sign} {STATE_WORDS[state]}" for state, sign in _SIGNS.items() if state in states]
             words.append("thick line: taken")
+            if any(node.id not in self.look.marks.nodes for node in self.model.nodes):
+                words.append("grey: not visited")
+        if any(not exit.is_meant for cluster in self.model.clusters for exit in cluster.exits):
+            words.append("dashed line: no edge for this action")
+        if self.unused:
+            words.append("dotted line: never taken")
         lines = [words[0]]
         for word in words[1:]:
             if len(lines[-1]) + len(word) > LEGEND_LENGTH:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ..core.errors import SettingError
+from ..core.errors import SettingError, a_type
 from .marks import Marks
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ _VALUES = {
     "color": _COLOUR,
     "fillcolor": _COLOUR,
     "fontcolor": _COLOUR,
-    "penwidth": re.compile(r"\d{1,2}(\.\d+)?"),
+    "penwidth": re.compile(r"[0-9](\.[0-9]{1,3})?"),
 }
 
 
@@ -50,10 +50,12 @@ def checked_style(id: str, found: Mapping[str, str] | None) -> dict[str, str]:
     Raises:
         SettingError: Says which attribute, and what it may be.
     """
+    known = "color, fillcolor and fontcolor (as '#rrggbb') and penwidth (a number below 10)"
+    if found is not None and not isinstance(found, Mapping):
+        raise SettingError(f"style({id!r}) returned {a_type(found)}; it may return None, or a dict with {known}.")
     style = {str(key): str(value) for key, value in (found or {}).items()}
     for key, value in style.items():
         pattern = _VALUES.get(key)
         if pattern is None or not pattern.fullmatch(value):
-            known = "color, fillcolor and fontcolor (as '#rrggbb') and penwidth (a number)"
             raise SettingError(f"style({id!r}) returned {key}={value[:40]!r}; it may return {known}.")
     return style

@@ -4,10 +4,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-__all__ = ["Mark", "MarkState", "Marks"]
+__all__ = ["STATE_WORDS", "Mark", "MarkState", "Marks"]
 
 
 MarkState = Literal["ok", "partly", "failed", "cancelled", "running"]
+STATE_WORDS: dict[MarkState, str] = {
+    "ok": "ok",
+    "partly": "some failed",
+    "failed": "failed",
+    "cancelled": "cancelled",
+    "running": "running",
+}
+"""How each of them is said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +37,11 @@ class Marks:
 
     Attributes:
         nodes: By the id of the node. One that is not there was not visited.
-        edges: How often a walk went from one step to the next, by their ids; from a flow to its first step, where it
-            began, and from a step to the flow around it, where it ended.
+        edges: How often a walk went from one step to the next, by their ids and the action; from a flow to its first
+            step, where it began, with the action "", and from a step to the flow around it, where it ended.
+        notes: What the drawing does not show, in sentences.
     """
 
     nodes: Mapping[str, Mark] = field(default_factory=dict)
-    edges: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    edges: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()

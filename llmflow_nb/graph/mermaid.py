@@ -6,6 +6,7 @@ either becomes a character code.
 
 import re
 
+from .marks import STATE_WORDS
 from .model import GraphCluster, GraphModel, GraphNode
 from .text import shown
 
@@ -34,7 +35,9 @@ def mermaid_of(model: GraphModel) -> str:
             lines.append("  " * (len(around) + 1) + "end")
         cluster = clusters.get(node.id)
         indent = "  " * (depth + 1)
-        label = quoted(", ".join(_words(node, cluster)))
+        mark = None if model.look.marks is None else model.look.marks.nodes.get(node.id)
+        words = _words(node, cluster) + ([] if mark is None else [STATE_WORDS[mark.state], *map(shown, mark.notes)])
+        label = quoted(", ".join(words))
         if cluster is None or not cluster.members:
             left, right = _SHAPES[node.kind]
             lines.append(f"{indent}{ids[node.id]}{left}{label}{right}")

@@ -259,7 +259,7 @@ def graph_of(
     Raises:
         SettingError: ``depth`` is below 0, another direction, or what ``style`` returned is no colour or width.
     """
-    if depth is not None and (isinstance(depth, bool) or depth < 0):
+    if depth is not None and (not isinstance(depth, int) or isinstance(depth, bool) or depth < 0):
         raise SettingError(
             f"graph(depth={depth!r}): depth must be 0 (the flow itself, closed) or more, or None for all."
         )
@@ -337,9 +337,8 @@ class _Builder:
         steps = reachable(start)
         for step, id in zip(steps, ids, strict=True):
             found, edges = self.returned.of(step), step.successors
-            if edges:  # of a flow: what is not meant is told of within, but for what its last steps return
-                lost = [name for name in found.actions if name not in edges]
-                exits += [GraphExit(id, name, name in leads_on) for name in lost if name in (*leads_on, *found.silent)]
+            if edges:
+                exits += [GraphExit(id, name, name in leads_on) for name in found.actions if name not in edges]
             else:
                 exits += [GraphExit(id, name) for name in found.actions or (None,)]
         if not exits and leads_on:  # there are ways on, so it ends: after the last step of which not all is known

@@ -1,5 +1,6 @@
 """The graph as indented text: what is shown where nothing can be drawn, and what a screen reader reads."""
 
+from .marks import STATE_WORDS, Mark, Marks
 from .model import FLOWS, PLAIN_CLASS, GraphCluster, GraphEdge, GraphExit, GraphModel, GraphNode
 from .text import LABEL_LENGTH, shown
 
@@ -20,9 +21,12 @@ def outline_of(model: GraphModel) -> str:
     """
     clusters = {cluster.id: cluster for cluster in model.clusters}
     names = {node.id: shown(node.name) for node in model.nodes}
+    marks = model.look.marks or Marks()
     leaving: dict[str, list[str]] = {}
     for edge in model.edges:
-        leaving.setdefault(edge.source, []).append(_edge(edge, names))
+        taken = marks.edges.get((edge.source, edge.target, edge.action), 0)
+        times = "" if model.look.marks is None else f" ({taken:,} times)" if taken != 1 else " (once)"
+        leaving.setdefault(edge.source, []).append(_edge(edge, names) + times)
     for cluster in model.clusters:
         for exit in cluster.exits:
             inner = "" if cluster.id == model.nodes[0].id else f" of {names[cluster.id]}"
@@ -37,19 +41,25 @@ def outline_of(model: GraphModel) -> str:
     for node, depth in model.walk():
         while open_flows and open_flows[-1][1] >= depth:
             edges_of(*open_flows.pop())
-        lines.append("  " * depth + _line(node, clusters.get(node.id), names))
+        mark = marks.nodes.get(node.id)
+        what = "" if model.look.marks is None else ": not visited" if mark is None else f": {_said(mark)}"
+        lines.append("  " * depth + _line(node, clusters.get(node.id), names) + what)
         if node.kind in FLOWS:
             open_flows.append((node, depth))
         else:
             edges_of(node, depth)
     while open_flows:
         edges_of(*open_flows.pop())
-    return "\n".join([*lines, *problems_of(model)])
+    return "\n".join([*lines, *(f"({note})" for note in marks.notes), *problems_of(model)])
 
 
 def problems_of(model: GraphModel) -> list[str]:
     """Return what is probably not meant in the wiring, a line for each."""
     return [f"! {shown(problem.path, 4 * LABEL_LENGTH)}: {shown(problem.text, 400)}" for problem in model.problems]
+
+
+def _said(mark: Mark) -> str:
+    return ", ".join([STATE_WORDS[mark.state], *map(shown, mark.notes)])
 
 
 def _line(node: GraphNode, cluster: GraphCluster | None, names: dict[str, str]) -> str:

@@ -18,12 +18,20 @@ from ..core.errors import FlowError, SettingError
 
 __all__ = ["SECONDS", "Drawing", "DrawingError", "draw", "draw_file"]
 
-SECONDS = 20.0
+SECONDS = 10.0
 """How long one drawing may take."""
 
 
 class DrawingError(FlowError, RuntimeError):
     """There is nothing to draw with, or it gave up on this graph."""
+
+
+class TooSlowError(DrawingError):
+    """It took longer than it may."""
+
+
+_TOO_SLOW: dict[tuple[Any, str, float], str] = {}
+"""Graphs that were given up, so that a display does not try for so long again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +53,7 @@ def draw(dot: str, backend: str | None = None, seconds: float = SECONDS) -> Draw
     Args:
         dot: The graph in the DOT language.
         backend: "dot", "wasi", "none" or "auto". Default: what ``LLMFLOW_NB_GRAPHVIZ`` says, else "auto".
-        seconds: How long it may take, for each of the ways.
+        seconds: How long it may take. A graph that took longer is not tried again.
 
     Raises:
         SettingError: No such backend.
@@ -59,8 +67,13 @@ def draw(dot: str, backend: str | None = None, seconds: float = SECONDS) -> Draw
         raise SettingError(f"svg(backend={backend!r}): it may be {_KNOWN}.")
     reasons = []
     for render in _BACKENDS[backend]:
+        if (render, dot, seconds) in _TOO_SLOW:
+            return Drawing(None, _TOO_SLOW[render, dot, seconds])
         try:
             return Drawing(render(dot, seconds))
+        except TooSlowError as exc:  # so it would be for the other
+            _TOO_SLOW[render, dot, seconds] = str(exc)
+            return Drawing(None, str(exc))
         except DrawingError as exc:
             reasons.append(str(exc))
     return Drawing(None, "; ".join(reasons) or f"drawing is switched off by {asked}=none")
@@ -94,7 +107,7 @@ def _run_dot(dot: str, form: str, seconds: float) -> bytes:
     try:
         done = subprocess.run(command, input=dot.encode(), capture_output=True, timeout=seconds, check=False)
     except subprocess.TimeoutExpired:
-        raise DrawingError(f"dot took longer than {seconds:g} s") from None
+        raise TooSlowError(f"dot took longer than {seconds:g} s") from None
     except OSError as exc:
         raise DrawingError(f"dot cannot be started ({type(exc).__name__})") from None
     if done.returncode or not done.stdout:
@@ -153,12 +166,10 @@ class _Wasi:
             self.backend = None
             if not isinstance(exc, Exception):
                 raise
-            why = (
-                f"took longer than {seconds:g} s"
-                if late.is_set()
-                else f"failed: {str(exc).strip().partition(chr(10))[0][:200]}"
-            )
-            raise DrawingError(f"Graphviz as WebAssembly {why}") from None
+            if late.is_set():
+                raise TooSlowError(f"Graphviz as WebAssembly took longer than {seconds:g} s") from None
+            why = str(exc).strip().partition("\n")[0][:200]
+            raise DrawingError(f"Graphviz as WebAssembly failed: {why}") from None
         finally:
             timer.cancel()
         return svg

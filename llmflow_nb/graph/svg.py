@@ -28,6 +28,7 @@ ATTRIBUTES = frozenset((
 # Numbers, words, colours, lists of them. "url(...)" would refer to something.
 _VALUE = re.compile(r"(?!.*url)[\w\s.,#%()+-]*", re.IGNORECASE | re.DOTALL)
 SMALL = "9"
+FONT = "Helvetica,Arial,sans-serif"
 _SPACE = "{http://www.w3.org/2000/svg}"
 
 
@@ -81,7 +82,7 @@ def clean(svg: str, titles: Mapping[str, str]) -> str:
         name = _name(element)
         if name not in ELEMENTS or name == "title":
             continue
-        space = ' xmlns="http://www.w3.org/2000/svg"' if element is root else ""
+        space = f' xmlns="http://www.w3.org/2000/svg" font-family="{FONT}"' if element is root else ""
         out.append(f"<{name}{space}{_attributes(element, prefix)}>")
         if element.get("id") in titles:
             out.append(f"<title>{escape(titles[element.attrib['id']])}</title>")
@@ -101,7 +102,7 @@ def _name(element: ElementTree.Element) -> str:
 def _attributes(element: ElementTree.Element, prefix: str) -> str:
     found = []
     for name, value in element.attrib.items():
-        if name not in ATTRIBUTES or not _VALUE.fullmatch(value):
+        if name not in ATTRIBUTES or not _VALUE.fullmatch(value) or value == FONT:  # that is said once, at the root
             continue
         if name == "id":
             value = prefix + value

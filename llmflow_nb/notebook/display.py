@@ -4,6 +4,7 @@ from collections.abc import Callable
 from html import escape
 from typing import Any
 
+from ..core.errors import FlowError
 from ..core.node import BaseNode
 from ..graph.model import GraphModel, graph_of
 from ..graph.outline import problems_of
@@ -28,6 +29,8 @@ def mimebundle(thing: Any) -> dict[str, str]:
     """Return what is shown of a node, a run or a batch, in the forms that a front end can choose from. Never raises."""
     try:
         return _BUNDLES[type(thing)._shown_as](thing)
+    except FlowError as exc:  # whose words are for the user
+        return {"text/plain": f"<{shown(type(thing).__name__)}: {shown(str(exc), 400)}>"}
     except Exception as exc:
         return {"text/plain": f"<{shown(type(thing).__name__)}: it cannot be shown ({type(exc).__name__})>"}
 
@@ -63,6 +66,8 @@ def model_bundle(model: GraphModel, most: int = 2_000) -> dict[str, str]:
     html = image(svg, description(model)) + "".join(f"<div>{escape(note)}</div>" for note in notes)
     if is_svg_only():
         return {"image/svg+xml": svg, "text/plain": outline}
+    if len(html) + len(svg) > MAX_HTML:  # once is enough for a notebook that is saved
+        return {"text/html": html, "text/plain": outline}
     return {"text/html": html, "image/svg+xml": svg, "text/plain": outline}
 
 

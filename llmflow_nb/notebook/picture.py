@@ -6,6 +6,8 @@ from html import escape
 from ..graph.model import FLOWS, GraphModel
 from ..graph.text import shown
 
+BAD = ("failed", "partly")
+
 __all__ = ["description", "image"]
 
 
@@ -22,4 +24,9 @@ def description(model: GraphModel) -> str:
     """
     steps = [node for node in model.nodes if node.kind not in FLOWS]
     names = ", ".join(shown(node.name) for node in steps[:8]) + (", ..." if len(steps) > 8 else "")
-    return f"Graph of {shown(model.nodes[0].name)}: {names or 'no steps'}"
+    marks = model.look.marks
+    failed = (
+        [] if marks is None else [node for node in steps if (mark := marks.nodes.get(node.id)) and mark.state in BAD]
+    )
+    went = f"; failed: {', '.join(shown(node.name) for node in failed[:8])}" if failed else ""
+    return f"Graph of {shown(model.nodes[0].name)}: {names or 'no steps'}{went}"

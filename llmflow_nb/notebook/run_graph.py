@@ -1,11 +1,13 @@
 """What happened in a run, on the graph of its flow."""
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
+from html import escape
 from typing import Any
 
 from ..graph.marks import Mark, Marks, MarkState
-from ..graph.model import GraphModel, graph_of
+from ..graph.model import GraphCluster, GraphExit, GraphModel, graph_of
 from ..graph.render import DrawingError
 from ..runs.batch import BatchResult
 from ..runs.run import Run, Visit
@@ -14,8 +16,9 @@ from .picture import description, image
 from .summary import duration
 from .values import ValueTexts, class_name
 
-__all__ = ["MAX_NODES", "graph_of_run", "marks_of", "picture_of"]
+__all__ = ["MAX_NODES", "graph_of_run", "picture_of"]
 
+_HAS_ACTION = ("ok", "fallback")
 _STATES: dict[str, MarkState] = {
     "ok": "ok",
     "fallback": "ok",
@@ -32,36 +35,81 @@ MAX_NODES = 200
 def graph_of_run(run: Run, **options: Any) -> GraphModel:
     """Return the graph of what was run, marked with what happened. Options as for `graph_of`."""
     model = graph_of(run.node, **options)
-    marks = marks_of(run, model, run.visits, run.batches, ValueTexts())
-    return replace(model, look=replace(model.look, marks=marks))
+    visits = run.visits
+    taken = _taken(model, visits, run)
+    marks = Marks(_nodes(run, model, visits, run.batches, ValueTexts()), taken, tuple(_notes(run, model, visits)))
+    clusters = tuple(replace(cluster, exits=_exits(model, cluster, taken)) for cluster in model.clusters)
+    return replace(model, clusters=clusters, look=replace(model.look, marks=marks))
+
+
+def _exits(model: GraphModel, cluster: GraphCluster, taken: Counter[tuple[str, str, str]]) -> tuple[GraphExit, ...]:
+    """The ways out of a flow: those that are seen in the code, and those that were taken."""
+    known = {(exit.source, exit.action or "default") for exit in cluster.exits}
+    known |= {(exit.source, action) for exit in cluster.exits if exit.action is None for _, _, action in taken}
+    found = list(cluster.exits)
+    for source, target, action in taken:
+        if target == cluster.id and source in cluster.members and (source, action) not in known:
+            found.append(GraphExit(source, action, _is_meant(model, source, action)))
+    return tuple(found)
+
+
+def _is_meant(model: GraphModel, source: str, action: str) -> bool:
+    """Whether a step without edges ended the flow, or an edge of a flow further out was there for the action."""
+    parents = {node.id: node.parent for node in model.nodes}
+    if not any(edge.source == source for edge in model.edges):
+        return True
+    around = parents[source]
+    while around is not None:
+        if any((edge.source, edge.action) == (around, action) for edge in model.edges):
+            return True
+        around = parents[around]
+    return False
+
+
+def _notes(run: Run, model: GraphModel, visits: list[Visit]) -> Iterator[str]:
+    if run.visit_count > len(visits):
+        yield f"only the latest {len(visits):,} of {run.visit_count:,} visits are counted here"
+    gone = {visit.path for visit in visits} - {node.id for node in model.nodes}
+    closed = tuple(f"{cluster.id}/" for cluster in model.clusters if cluster.is_closed)
+    gone = {path for path in gone if not path.startswith(closed)}
+    if gone:
+        some = ", ".join(sorted(gone)[:3]) + (", ..." if len(gone) > 3 else "")
+        yield f"the flow has changed since: what was visited and is not in it any more is {some}"
 
 
 def picture_of(run: Run) -> tuple[str, str]:
     """Return the graph of a run in the colours of what happened, as an HTML image, and why there is none."""
     try:
         model = graph_of_run(run, max_nodes=MAX_NODES)
-        return f"{image(model.svg(), description(model))}\n", ""
+        notes = "".join(f"<div>{escape(note)}</div>\n" for note in model.look.marks.notes) if model.look.marks else ""
+        return f"{image(model.svg(), description(model))}\n{notes}", ""
     except DrawingError as exc:
         return "", str(exc)
     except Exception as exc:  # the words beside it say the same as the picture
         return "", f"the graph cannot be drawn: {type(exc).__name__}"
 
 
-def marks_of(run: Run, model: GraphModel, visits: list[Visit], results: list[BatchResult], texts: ValueTexts) -> Marks:
-    """Return what happened at every node, and how often each edge was taken."""
+def _nodes(
+    run: Run, model: GraphModel, visits: list[Visit], results: list[BatchResult], texts: ValueTexts
+) -> dict[str, Mark]:
+    """What happened at every node that was visited."""
     found: dict[str, _Seen] = {}
     for visit in visits:
-        found.setdefault(visit.path, _Seen()).add(visit)
+        found.setdefault(visit.path, _Seen(run)).add(visit)
     batches = {result.path: result for result in results}
-    here = run.where() if run.status == "running" else ""
+    is_going = run.status == "running"
+    here = run.where() if is_going else ""
     marks: dict[str, Mark] = {}
     told: set[int] = set()  # errors, which pass through the flows around the node that they come from
+    begun: set[str | None] = set()  # flows of which a step was visited
     for node in reversed(model.nodes):  # the inner ones first
-        is_here = here == node.id or here.startswith(f"{node.id}/")
+        is_here = here == node.id or here.startswith(f"{node.id}/") or (is_going and node.id in begun)
         if node.id in found or is_here:
-            seen = found.get(node.id, _Seen())
-            state = "running" if is_here else seen.state(run.status)
-            words = seen.words()
+            begun.add(node.parent)
+            seen = found.get(node.id) or _Seen(run)
+            state = "running" if is_here and not seen.visits else seen.state(run.status)
+            state = "running" if here == node.id or here.startswith(f"{node.id}/") else state
+            words = seen.words(is_all=run.visit_count == len(visits))
             if node.id in batches:
                 counts = batches[node.id].counts
                 if state == "ok" and counts.get("failed"):
@@ -70,26 +118,29 @@ def marks_of(run: Run, model: GraphModel, visits: list[Visit], results: list[Bat
             notes = [", ".join(words)] if words else []
             if seen.error is not None and id(seen.error) not in told:
                 told.add(id(seen.error))
-                notes.append(f"{class_name(seen.error)}: {texts.of_error(seen.error, 40)}")
+                text = texts.of_error(seen.error, 40)
+                notes.append(f"{class_name(seen.error)}{': ' if text else ''}{text}")
             marks[node.id] = Mark(state, tuple(notes))
-    return Marks(marks, _taken(model, visits, is_over=run.status != "running"))
+    return marks
 
 
 class _Seen:
-    """The visits of one node."""
+    """The visits of one node. What a retry has mended since did not fail."""
 
-    def __init__(self) -> None:
+    def __init__(self, run: Run) -> None:
+        self._run = run
         self.visits = self.failed = 0
         self.seconds = 0.0
         self.latest = "running"
         self.error: BaseException | None = None
 
     def add(self, visit: Visit) -> None:
+        is_mended = visit.status == "failed" and not self._run.failed_visits([visit])
         self.visits += 1
-        self.failed += visit.status == "failed"
+        self.failed += visit.status == "failed" and not is_mended
         self.seconds += visit.seconds
-        self.latest = visit.status
-        self.error = self.error or visit.error
+        self.latest = "ok" if is_mended else visit.status
+        self.error = self.error or (None if is_mended else visit.error)
 
     def state(self, of_run: str) -> MarkState:
         """Of several visits in a run that went on, those that failed do not make it a failure."""
@@ -97,8 +148,8 @@ class _Seen:
             return "failed"
         return "partly" if self.failed else _STATES[self.latest]
 
-    def words(self) -> list[str]:
-        words = [f"{self.visits:,} visits"] if self.visits > 1 else []
+    def words(self, *, is_all: bool) -> list[str]:
+        words = [f"{self.visits:,}{'' if is_all else '+'} visits"] if self.visits > 1 else []
         if self.failed and self.visits > 1:
             words.append(f"{self.failed:,} failed")
         if self.seconds >= SHORTEST and not is_static():
@@ -106,18 +157,25 @@ class _Seen:
         return words
 
 
-def _taken(model: GraphModel, visits: list[Visit], *, is_over: bool) -> Counter[tuple[str, str]]:
+def _taken(model: GraphModel, visits: list[Visit], run: Run) -> Counter[tuple[str, str, str]]:
+    """How often each way was taken. What follows a failed visit was begun by a retry, and came by no edge."""
     parents = {node.id: node.parent for node in model.nodes}
-    taken: Counter[tuple[str, str]] = Counter()
+    is_all = run.visit_count == len(visits)
+    taken: Counter[tuple[str, str, str]] = Counter()
     latest: dict[tuple[str, int], Visit] = {}
     for visit in visits:
         around = parents.get(visit.path)
         if around is None:
             continue
         walk = around, id(visit.params)  # the params are those of one walk, and alive as long as this
-        taken[latest[walk].path if walk in latest else around, visit.path] += 1
+        before = latest.get(walk)
+        if before is None:
+            taken[around, visit.path, ""] += is_all  # else it may be the first that is kept
+        elif before.status in _HAS_ACTION:
+            taken[before.path, visit.path, str(before.action or "default")] += 1
         latest[walk] = visit
-    if is_over:
+    if run.status != "running":
         for (around, _), visit in latest.items():
-            taken[visit.path, around] += visit.status in ("ok", "fallback")
-    return taken
+            if visit.status in _HAS_ACTION:
+                taken[visit.path, around, str(visit.action or "default")] += 1
+    return +taken

@@ -273,3 +273,38 @@ def test_a_node_of_the_library_stands_for_what_is_not_written_yet():
     sketch - "search" >> Node(name="Search") >> sketch
     sketch - "answer" >> BatchNode(name="Answer")
     assert kinds(Flow(sketch)) == []
+
+
+def test_a_post_that_returns_within_a_with_block():
+    """A with block could swallow an exception, and post return None; hardly one does, so nothing is said of that."""
+
+    def post(self, shared, prep_res, exec_res):
+        with shared["lock"]:
+            return "next"
+
+    async def later(self, shared, prep_res, exec_res):
+        async with shared["lock"]:
+            if exec_res:
+                return "next"
+            return "next"
+
+    for hook in (post, later):
+        first = node("First", hook)
+        first - "next" >> node("Next")
+        assert kinds(Flow(first)) == []
+
+
+def test_what_is_never_reached_has_no_problems_of_its_own():
+    """A step that no walk comes to is told of once, and what it would return ends nothing."""
+    first, dead = node("First", lambda *_: "go"), node("Dead", lambda *_: "zz")
+    first - "go" >> node("Go")
+    first - "dead" >> dead
+    dead - "a" >> node("Never")
+    inner = Flow(first, name="Inner")
+    inner >> node("After")
+    assert [(kind, path) for kind, path, _ in kinds(inner)] == [
+        ("unused_edge", "Inner/First"),
+        ("unreachable", "Inner/Dead"),
+        ("unreachable", "Inner/Never"),
+    ]
+    assert [path for _, path, _ in kinds(Flow(inner, name="F"))] == ["F/Inner/First", "F/Inner/Dead", "F/Inner/Never"]

@@ -247,6 +247,38 @@ def test_an_action_that_leads_on_from_the_flow_around():
         assert shared == ["judge", "publish"]
 
 
+def test_an_action_that_leads_on_from_two_flows_further_out():
+    """Also where the flow between has edges, and none of them is for it."""
+    inner = Say("judge", "accept")
+    inner - "revise" >> inner
+    middle = Flow(inner, name="middle", strict=True)
+    middle - "give up" >> Say("shelve")
+    shared = []
+    assert Flow(article(middle, strict=True), strict=True).run(shared) == "done"
+    assert shared == ["judge", "publish"]
+
+
+def test_an_action_that_passes_through_several_flows_is_warned_of_once():
+    """Where it is lost first, which is where the slip is."""
+    inner = Say("judge", "acept")
+    inner - "accept" >> Say("publish")
+    middle = Flow(inner, name="middle")
+    middle - "accept" >> Say("announce")
+    with pytest.warns(UserWarning, match=r"did you mean 'accept'\?\), at outer/middle/judge") as seen:
+        Flow(middle, name="outer").run([])
+    assert len(seen) == 1
+
+
+def test_an_edge_to_what_is_no_node_is_named():
+    """Only who writes into successors can have put it there; running, checking and drawing say where it is."""
+    first = Say("first")
+    first.successors["next"] = "second"
+    flow = Flow(first)
+    for look in (flow.check, flow.graph, lambda: flow.run([])):
+        with pytest.raises(WiringError, match="the edge 'next' of first leads to a str"):
+            look()
+
+
 def test_an_action_that_leads_nowhere_from_the_flow_around():
     """It is warned of where it has no edge: a flow with a post of its own, and a batch flow, hand nothing on."""
 

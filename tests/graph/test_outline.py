@@ -100,6 +100,7 @@ flow Article, starts at Drafting
       on 'revize', with no edge for it, the end of Drafting
       on 'approve' the end of Drafting
     on 'approve' to Publish
+    on 'revize', with no edge for it, the end
   Publish
     then the end
 ! Article/Drafting/Judge: may return 'revize', and has no edge for it (did you mean 'revise'?): there the flow ends."""

@@ -81,3 +81,13 @@ def test_svg_says_why_there_is_none(monkeypatch):
         DrawingError, match=r"Job cannot be drawn: drawing is switched off .* Use outline\(\) or dot\(\)"
     ):
         Flow(Node(), name="Job").graph().svg()
+
+
+@needs_dot
+def test_a_graph_that_took_too_long_is_not_tried_again(monkeypatch):
+    """Neither by the other way of drawing, nor at the next display: a cell must not hang twice."""
+    monkeypatch.delenv("LLMFLOW_NB_GRAPHVIZ", raising=False)
+    text = HUGE.replace("digraph", "digraph again")
+    reasons = [draw(text, "auto", seconds=0.05).reason for _ in range(2)]
+    assert reasons == ["dot took longer than 0.05 s"] * 2
+    assert draw(text.replace("again", "other"), "dot", seconds=0.05).svg is None

@@ -124,7 +124,8 @@ def test_what_is_not_listed_is_left_out():
     svg = clean(dirty, {"n0": "A & B"})
     prefix = svg.partition('id="')[2][:12]
     assert svg == (
-        f'<svg xmlns="http://www.w3.org/2000/svg"><g id="{prefix}n0" class="node"><title>A &amp; B</title>'
+        '<svg xmlns="http://www.w3.org/2000/svg" font-family="Helvetica,Arial,sans-serif">'
+        f'<g id="{prefix}n0" class="node"><title>A &amp; B</title>'
         '<path d="M0,0"></path>\n<text x="1" font-family="a">kept &lt;b&gt;</text>\n</g>\n</svg>'
     )
 

@@ -87,6 +87,8 @@ def test_depth():
     assert [node.id for node in flow.graph(depth=0).nodes] == ["Outer"]
     with pytest.raises(ValueError, match="depth must be 0"):
         flow.graph(depth=-1)
+    with pytest.raises(ValueError, match="depth must be 0"):
+        flow.graph(depth="1")
 
 
 def test_location():
@@ -165,9 +167,19 @@ def test_style_of_a_frame():
 
 
 @pytest.mark.parametrize(
-    "looks", [{"URL": "https://evil.example"}, {"fillcolor": "red"}, {"color": '#000000" evil="'}, {"penwidth": "wide"}]
+    "looks",
+    [
+        {"URL": "https://evil.example"},
+        {"fillcolor": "red"},
+        {"color": '#000000" evil="'},
+        {"penwidth": "wide"},
+        {"penwidth": "99"},
+        {"penwidth": "\u0663"},
+        ["#000000"],
+        5,
+    ],
 )
 def test_style_is_colours_and_widths_only(looks):
     """Anything else is refused at once with what may be, since the drawing must refer to nothing."""
-    with pytest.raises(ValueError, match=r"it may return color, fillcolor and fontcolor .* and penwidth"):
+    with pytest.raises(ValueError, match=r"style\(.*it may return .*color, fillcolor and fontcolor .* and penwidth"):
         nested().graph(style=lambda node: looks)

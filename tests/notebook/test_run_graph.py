@@ -185,3 +185,121 @@ def test_the_table_of_nodes_is_indented_by_what_is_within_what():
     lines = each.last_run._repr_mimebundle_()["text/plain"].splitlines()
     nodes = [line.split("  ")[1] for line in lines if line.startswith("  ") and line.split()[1:2] != ["visits,"]]
     assert nodes[-5:] == ["Each", "\u2003Inner", "\u2003\u2003Choose", "\u2003\u2003First", "\u2003\u2003Second"]
+
+
+class Choose(Node):
+    """Returns the next of some actions."""
+
+    def post(self, shared, prep_res, exec_res):
+        return shared["actions"].pop(0)
+
+
+def outline_of(run):
+    return [line.strip() for line in run.graph().outline().splitlines()]
+
+
+def test_each_of_two_edges_between_the_same_steps_has_its_own_count():
+    """What was taken is counted by the action, so an edge beside it that was not taken stays thin."""
+    choose, back = Choose(), Node(name="Back")
+    choose - "x" >> back
+    choose - "y" >> back
+    choose - "stop" >> Node(name="Stop")
+    back >> choose
+    flow = Flow(choose, name="F")
+    flow.run({"actions": ["x", "x", "stop"]})
+    lines = outline_of(flow.last_run)
+    assert "on 'x' to Back (2 times)" in lines
+    assert "on 'y' to Back (0 times)" in lines
+    dot = flow.last_run.graph().dot()
+    assert 'label="\u00a0y\u00a0"]' in dot
+    assert 'label="\u00a0x, 2 times\u00a0" penwidth=2.5]' in dot
+
+
+def test_an_end_that_the_code_did_not_tell_of_is_drawn():
+    """An action that was computed: where it ended the flow, there is a way to the end, and it is red if it was lost."""
+    choose = Choose()
+    choose - "go" >> choose
+    flow = Flow(choose, name="F")
+    with pytest.warns(UserWarning, match="Flow ends"):
+        flow.run({"actions": ["go", "stop"]})
+    assert "on 'stop', with no edge for it, the end" in outline_of(flow.last_run)
+    assert "the end" not in flow.graph().outline()
+
+
+def test_what_a_retry_has_mended_is_drawn_as_if_it_had_not_failed():
+    """Neither the node nor the batch is marked, and going on after the failure is no edge."""
+
+    class Odd(Node):
+        def exec(self, _):
+            if self.params["n"] == 2 and not mended:
+                raise ValueError("odd")
+
+        def post(self, shared, prep_res, exec_res):
+            return "next" if self.params["n"] < 9 else "again"
+
+    class Each(BatchFlow):
+        item_key = "n"
+
+        def prep(self, shared):
+            return [1, 2, 3]
+
+    mended = []
+    odd = Odd()
+    odd - "next" >> Node(name="Last")
+    odd - "again" >> odd
+    each = Each(odd, on_error="keep")
+    each.run({})
+    mended.append(True)
+    each.last_run.retry_failed()
+    lines = outline_of(each.last_run)
+    assert "Odd: ok, 4 visits" in lines
+    assert "on 'again' again Odd (0 times)" in lines
+    assert lines[0] == "batch flow Each, for each param set, starts at Odd: ok, 3/3 ok"
+
+
+def test_a_flow_that_was_changed_after_the_run():
+    """The graph is that of the flow as it is now; what was visited and is gone is named."""
+    first = Node(name="First")
+    first >> Node(name="Second")
+    flow = Flow(first, name="F")
+    flow.run({})
+    first.successors.clear()
+    first >> Node(name="Third")
+    assert "(the flow has changed since: what was visited and is not in it any more is F/Second)" in outline_of(
+        flow.last_run
+    )
+    assert "not in it any more is F/Second" in flow.last_run._repr_mimebundle_()["text/html"]
+
+
+def test_a_run_of_more_visits_than_are_kept():
+    """Counts are said to be of the latest visits, and the oldest that is kept is not taken for a start."""
+
+    class Loop(Node):
+        def post(self, shared, prep_res, exec_res):
+            shared["left"] -= 1
+            return "again" if shared["left"] else "done"
+
+    start, loop = Node(name="Start"), Loop()
+    start >> loop
+    loop - "again" >> loop
+    loop - "done" >> Node(name="End")
+    flow = Flow(start, name="F", max_steps=None)
+    flow.run({"left": 200_000}, progress=False)
+    lines = outline_of(flow.last_run)
+    assert re.search(r"^\(only the latest [\d,]+ of 200,003 visits are counted here\)$", lines[-1])
+    assert any(re.match(r"Loop: ok, [\d,]+\+ visits", line) for line in lines)
+    assert "penwidth=2.5" not in next(line for line in flow.last_run.graph().dot().splitlines() if "id=en0" in line)
+
+
+def test_the_outline_of_a_run_says_what_happened():
+    """Whoever cannot see the picture reads the same: states, counts, errors."""
+    flow = loop("raise")
+    with pytest.raises(ValueError, match="three"):
+        flow.run({"left": 2})
+    lines = outline_of(flow.last_run)
+    assert "Load: ok, 2 visits" in lines
+    assert "on 'again' again Load (once)" in lines
+    assert "Map, for each item: failed, 3/4 ok, ValueError: <b>three</b>" in lines
+    assert "End: not visited" in lines
+    assert 'failed: Map"' in flow.last_run._repr_mimebundle_()["text/html"]
+    assert "failed" in flow.last_run.graph().mermaid()

@@ -19,6 +19,7 @@ class Reference:
     def __init__(self, world: Any, shared: Any) -> None:
         self.world, self.shared, self.racy = world, shared, False
         self.warnings, self.visits, self.batches = [], [], []
+        self.is_told = False  # of the action that the latest flow was left by
 
     def visit(
         self, step: Any, params: Any, path: str, turn: int = 1, handed: Any = None, around: Any = ()
@@ -122,7 +123,9 @@ class Reference:
             ways = (edges, *around)
             action, result = self.visit(inner, params, f"{path}/{inner.name}", turns[at], given, ways)
             at = edges.get(action or "default")
-            if at is None and edges and (action or "default") not in next(filter(None, around), ()):
+            is_told = self.is_told and inner.kind == "flow" and not inner.has_post
+            self.is_told = at is None and bool(edges)
+            if self.is_told and not is_told and not any((action or "default") in further for further in around):
                 text = f"Flow ends: '{action}' not found in {list(edges)}"
                 if step.strict:
                     raise Refused("LostActionError", text)

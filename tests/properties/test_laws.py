@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, Phase, assume, given, note, settings
 from hypothesis import strategies as st
 
 from llmflow_nb import BatchFlow, BatchNode, FlowError, Limiter, Node, Run
-from llmflow_nb.engine.advance import ALL, BOUNDARY
+from llmflow_nb.engine.advance import AFTER_ITEM, ALL, BOUNDARY
 from llmflow_nb.engine.drivers.sync import drive
 from llmflow_nb.engine.mark import Mark
 from llmflow_nb.engine.plan import Setup
@@ -99,7 +99,7 @@ class Stepper:
         self.position = Position.at_start(node, shared, self.setup)
 
     def run(self, at_boundary=lambda: None):
-        while drive(self.position, self.setup, ALL) == BOUNDARY:
+        while drive(self.position, self.setup, ALL | AFTER_ITEM) == BOUNDARY:
             at_boundary()
         return self.position.action
 
