@@ -65,6 +65,28 @@ class RunDoors(Shown):
         return graph_of_run(run, depth=depth, direction=direction, legend=legend, style=style)
 
 
+class BatchDoors(Shown):
+    """Step through one row."""
+
+    def debug(self, row: int) -> "Stepper":
+        """Return a stepper that stands at one row of this batch, on a copy of what ``shared`` held.
+
+        Of a batch node it stands before ``exec``, with this item and no others; of a batch flow where this param set
+        failed, or before its first node if it did not, or its place was not kept. The record stays as it is.
+
+        Args:
+            row: The row, from 0, as in ``.df``.
+
+        Raises:
+            IndexError: There is no such row.
+            RowError: Its item was not kept.
+        """
+        from ..stepper.debug import debug
+
+        result: Any = self
+        return debug(result, row)
+
+
 class ShownLive(Shown):
     """Show itself as the last line of a cell, and go on showing itself while ``run`` goes on."""
 

@@ -156,6 +156,8 @@ class Node(BaseNode):
         name: What to show. Default: the class name.
         timeout: Seconds that one attempt may take. None: no limit. A blocking ``exec`` then runs in a thread.
         limiter: A `Limiter` that this node shares with others.
+        volatile: Whether ``exec`` may come to something else for the same input, such as the time, or a random draft.
+            A stepper then calls it each time.
 
     Raises:
         SettingError: A value that makes no sense, such as ``max_retries=0``.
@@ -167,6 +169,7 @@ class Node(BaseNode):
     wait: float | Callable[[int], float] = 0
     timeout: float | None = None
     limiter: Any = None
+    volatile: bool = False
     cur_retry = _CurRetry()
     """The attempt that the running call is at, 0 for the first; also readable in the fallback."""
 
@@ -178,9 +181,11 @@ class Node(BaseNode):
         name: str | None = None,
         timeout: float | None = None,
         limiter: Any = None,
+        volatile: bool = False,
     ) -> None:
         """Keep the settings, refusing nonsense at once."""
         keep_settings(self, max_retries=max_retries, wait=wait, name=name, timeout=timeout, limiter=limiter)
+        keep_settings(self, volatile=volatile)
 
 
 class BatchNode(Node):
@@ -200,6 +205,7 @@ class BatchNode(Node):
         name: As in `Node`.
         timeout: As in `Node`, for each item.
         limiter: As in `Node`.
+        volatile: As in `Node`.
 
     Raises:
         SettingError: A value that makes no sense, such as ``max_concurrency=0``.
@@ -223,9 +229,10 @@ class BatchNode(Node):
         name: str | None = None,
         timeout: float | None = None,
         limiter: Any = None,
+        volatile: bool = False,
     ) -> None:
         """Keep the settings, refusing nonsense at once."""
-        super().__init__(max_retries, wait, name=name, timeout=timeout, limiter=limiter)
+        super().__init__(max_retries, wait, name=name, timeout=timeout, limiter=limiter, volatile=volatile)
         keep_settings(self, max_concurrency=max_concurrency, on_error=on_error, keep_items=keep_items)
 
 
@@ -308,6 +315,7 @@ _SETTINGS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "max_concurrency": (lambda v: v is None or (_whole(v) and v >= 1), "1 or more, or None for no bound"),
     "on_error": (lambda v: v in ("raise", "keep"), "'raise' or 'keep'"),
     "keep_items": (lambda v: isinstance(v, bool), "True or False"),
+    "volatile": (lambda v: isinstance(v, bool), "True or False"),
     "strict": (lambda v: isinstance(v, bool), "True or False"),
     "max_steps": (lambda v: v is None or (_whole(v) and v >= 1), "1 or more, or None for no limit"),
     "item_key": (lambda v: v is None or (isinstance(v, str) and v != ""), "a string"),

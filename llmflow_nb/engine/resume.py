@@ -8,12 +8,12 @@ that did not end. What was paid for stays: an ``exec`` that had answered is not 
 from time import perf_counter as clock
 from typing import Any
 
-from ..core.node import label
 from .batch import HAS_RESULT, PENDING, Batch, Outcome
 from .plan import Plan, Setup
 from .position import ARRIVE, EXEC, POST, WORKING, Frame, Position
+from .walks import branch
 
-__all__ = ["at_work", "gone_on", "plan_anew", "without_result"]
+__all__ = ["at_item", "at_set", "at_work", "gone_on", "plan_anew", "without_result"]
 
 
 def without_result(batch: Batch) -> list[int]:
@@ -87,6 +87,44 @@ def gone_on(kept: Position, setup: Setup, shared: Any) -> Position | None:
     return Position(shared, frames, inline=False)
 
 
+def at_item(batch: Batch, item: Any, shared: Any, setup: Setup) -> Position:
+    """Return a position in which the node of a batch stands before its exec, with one item and no others."""
+    old = batch.plan
+    frame = Frame(None, None, batch.params, old.node)
+    frame.plan = Plan(old.node, old.name, old.path, setup)
+    frame.children = {id(old.node): frame.plan}
+    frame.visit = _visit_again(frame.plan, batch.visit, batch.params)
+    frame.prep_res = [item]
+    frame.phase = EXEC
+    frame.steps = 1
+    return Position(shared, [frame])
+
+
+def at_set(batch: Batch, place: int, kept: Position | None, shared: Any, setup: Setup) -> Position:
+    """Return a position in which one param set of a batch flow is walked: from where it failed, if it did.
+
+    Args:
+        batch: The param sets.
+        place: Which of them.
+        kept: Where it failed; None: walk it from its start.
+        shared: As for any position.
+        setup: As for any position.
+    """
+    there = None if kept is None else gone_on(kept, setup, shared)
+    if there is not None:
+        there.inline = True
+        return there
+    old = batch.plan
+    plan = Plan(old.node, old.name, old.path, setup)
+    visit = _visit_again(plan, batch.visit, batch.params)
+    frame = Frame(None, None, batch.params, old.node)
+    frame.plan, frame.visit = plan, visit
+    frame.work = batch
+    position = branch(Position(shared, [frame]), place, batch.item_at(place))
+    position.inline = True
+    return position
+
+
 def plan_anew(position: Position, setup: Setup) -> None:
     """Have a position go on with the classes and settings that its nodes have now.
 
@@ -95,9 +133,12 @@ def plan_anew(position: Position, setup: Setup) -> None:
     """
     below: Frame | None = None
     for frame in position.frames:
-        if below is None:
-            frame.plan = Plan(frame.node, label(frame.node), label(frame.node), setup)
+        if below is None and frame.owner is None:
+            old = frame.plan
+            frame.plan = Plan(frame.node, old.name, old.path, setup)
             frame.children = {id(frame.node): frame.plan}
+        elif below is None:
+            _plan_anew(frame, setup)
         else:
             frame.owner = below.owner if frame.implicit else below.plan
             frame.children = frame.owner.children

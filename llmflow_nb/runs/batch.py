@@ -6,7 +6,7 @@ from itertools import accumulate, groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
-from ..core.doors import Shown, watcher_for
+from ..core.doors import BatchDoors, watcher_for
 from ..engine.batch import HAS_RESULT, PENDING, Batch
 from ..engine.resume import without_result
 
@@ -51,7 +51,7 @@ class Item(NamedTuple):
     failed_at: str | None
 
 
-class BatchResult(Shown):
+class BatchResult(BatchDoors):
     """The items of one batch node over a run, or the param sets of one batch flow.
 
     A sequence of `Item`, in input order, the earliest visit first; with ``.df`` it is a table. There is a row for every

@@ -96,7 +96,7 @@ class Replay:
     def _key(self, call: Call) -> Any:
         """What the result of a call hangs on; None where that cannot be told."""
         plan, target = call.plan, call.target
-        if getattr(target, "volatile", False):
+        if getattr(target, "volatile", False) is True:
             return None
         try:
             item = key_of(call.item)

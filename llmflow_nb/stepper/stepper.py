@@ -9,6 +9,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from time import perf_counter as clock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,11 +21,12 @@ from ..engine.advance import AFTER_EXEC, AFTER_ITEM, AFTER_POST, ALL, BEFORE_PRE
 from ..engine.drivers.sync import drive
 from ..engine.mark import Mark
 from ..engine.plan import Setup
-from ..engine.position import EXEC, LEAVE, POST, Position
+from ..engine.position import EXEC, LEAVE, POST, WORKING, Position
 from ..engine.resume import plan_anew
 from ..engine.stop import Stop, Stopped
 from ..runs.rewind import RunMark
 from ..runs.run import Run
+from .as_test import Visited, write_test
 from .breakpoints import Breakpoints
 from .code import Fingerprints
 from .history import Counts, History, Moment
@@ -75,13 +77,22 @@ class Stepper:
         notes: What else there is to say, each once.
     """
 
-    def __init__(self, node: BaseNode, shared: Any, *, budget: int = 256 * MEGABYTE) -> None:
+    def __init__(
+        self,
+        node: BaseNode,
+        shared: Any,
+        *,
+        budget: int = 256 * MEGABYTE,
+        start: Callable[[Setup], Position] | None = None,
+    ) -> None:
         """Stop before the first hook.
 
         Args:
             node: A flow, or a node.
             shared: What the hooks read and write, usually a dict.
             budget: About how many bytes may be kept to go back to. Beyond, the oldest places are let go of.
+            start: Makes the position to begin at, for who opens a stepper in the middle of a flow; what is stepped
+                then is not ``node.last_run``.
 
         Raises:
             WiringError: The flow has no start, or contains itself.
@@ -101,18 +112,22 @@ class Stepper:
         self._stop = Stop()
         self._setup = Setup(self.record, concurrent=False, answers=self._replay, stop=self._stop, grace=node.grace)
         self._history = History(self._snapshots, budget)
-        self._position = Position.at_start(node, shared, self._setup)
+        self._position = (start or (lambda setup: Position.at_start(node, shared, setup)))(self._setup)
         self._seconds = 0.0
         self._is_busy = self._is_stopped = False
         self._passes: Counter[Any] = Counter()
         self._counts = Counts()
         self._code, self._prints = 0, self._code_now()
         self.record.where = lambda: "" if self.place.is_end else self.place.path
-        node.__dict__["last_run"] = self.record
+        if start is None:
+            node.__dict__["last_run"] = self.record
         self._begin()
 
     def _begin(self) -> None:
         """Come to the first place at which a hook of the user's is about to run."""
+        if self._position.frames[-1].phase in (EXEC, POST, WORKING):  # in the middle of a visit
+            self._note(BEFORE_PREP)
+            return
         drive(self._position, self._setup, BEFORE_PREP)
         if self._position.frames[-1].plan.is_flow and "prep" not in self._position.frames[-1].plan.hooks.own:
             drive(self._position, self._setup, BEFORE_PREP)
@@ -361,6 +376,39 @@ class Stepper:
                 BEFORE_PREP | AFTER_EXEC,
                 at_idle=True,
             )
+
+    def as_test(self, path: str | Path) -> Path:
+        """Write the visit that this place is at as a small test for pytest, and return its path.
+
+        The test runs the node with what ``shared`` held before it, with the results that its ``exec`` had, and compares
+        what ``exec`` was given, the action, and what ``shared`` held then. A file that is there is replaced.
+
+        Raises:
+            RunStateError: This place is not after the node's post (after its exec, where it has none), or it is a flow.
+            ExportError: A value is no JSON, or the node's class cannot be imported. Nothing is written.
+        """
+        place, frame = self._history.now.place, self._position.frames[-1]
+        is_done = place.phase == "after post" or (place.phase == "after exec" and "post" not in frame.plan.hooks.own)
+        if not is_done or place.item is not None or frame.plan.is_flow:
+            raise RunStateError(
+                f"as_test: step into a node as far as after its post; this is {place.path}, {place.phase}."
+            )
+        start = self._history.now
+        while start.parent is not None and not self._is_start_of(start, place):
+            start = start.parent
+        is_batch = frame.plan.kind == "batch_node"
+        visited = Visited(
+            node=frame.node,
+            path=place.path,
+            visit=place.visit,
+            params=frame.params,
+            before={key: version.value() for key, version in start.snapshot.items()},
+            after=dict(self._snapshots.values or {}),
+            items=list(frame.prep_res) if is_batch else [frame.prep_res],
+            results=list(frame.exec_res) if is_batch else [frame.exec_res],
+            action=place.action,
+        )
+        return write_test(visited, Path(path))
 
     def stop(self) -> Place:
         """End it here. The record says that it was stopped; nothing more is run."""

@@ -393,9 +393,7 @@ def test_the_place_says_which_param_set():
     stepper = Sets(Seen(name="leaf"), name="sets").stepper({"sets": "abc"})
     stepper.into()
     stepper.into()
-    assert str(stepper.out()) == (
-        "sets/leaf  visit 1, param set 2 of 3, with k='b'  before prep  called 1, replayed 0"
-    )
+    assert str(stepper.out()) == ("sets/leaf  visit 1, param set 2 of 3, with k='b'  before prep  called 1, replayed 0")
 
 
 @pytest.mark.parametrize("way", ["into", "over", "out", "run"])

@@ -1,0 +1,127 @@
+"""One visit as a test: what the node was given, what its ``exec`` came to, and what it made of that.
+
+The idea is Burr's, whose command line makes a fixture of a step.
+"""
+
+import json
+import keyword
+import re
+from pathlib import Path
+from pprint import pformat
+from typing import Any, NamedTuple
+
+from ..core.errors import ExportError
+from ..core.hooks import hooks_of
+from ..core.node import BaseNode
+from ..core.params import Params
+from .values import same
+
+__all__ = ["Visited", "write_test"]
+
+# What the engine and the library keep on a node, and the visit's own.
+_NOT_WRITTEN = frozenset({"successors", "params", "last_run", "name", "overwritten", "items"})
+
+
+class Visited(NamedTuple):
+    """One visit of a node.
+
+    Attributes:
+        node: The node; path, visit: where and which.
+        params: What it saw as its params.
+        before: What ``shared`` held before its prep; after: after its post.
+        items: What ``exec`` was given, one for each call; results: what it returned.
+        action: What ``post`` returned.
+    """
+
+    node: BaseNode
+    path: str
+    visit: int
+    params: Params
+    before: dict[Any, Any]
+    after: dict[Any, Any]
+    items: list[Any]
+    results: list[Any]
+    action: Any
+
+
+def write_test(visited: Visited, path: Path) -> Path:
+    """Write a test for pytest that repeats a visit with the results that ``exec`` had.
+
+    Raises:
+        ExportError: The class cannot be imported by who runs the test, or a value is no JSON. Nothing is written.
+    """
+    node, cls = visited.node, type(visited.node)
+    if cls.__module__ in ("__main__", "builtins") or "<locals>" in cls.__qualname__:
+        raise ExportError(
+            f"{cls.__qualname__} is written in {cls.__module__.replace('__main__', 'the notebook')}, where a test "
+            "cannot import it; move the class to a module, import it from there, and step again."
+        )
+    attributes = {name: value for name, value in node.__dict__.items() if name not in _NOT_WRITTEN}
+    values = {
+        "shared": visited.before,
+        "params": dict(visited.params),
+        "attributes": attributes,
+        "items": visited.items,
+        "results": visited.results,
+        "expected": visited.after,
+    }
+    for name, value in values.items():
+        _check_json(f"{visited.path}: {name}", value)
+    name = re.sub(r"\\W+", "_", f"{visited.path.rpartition('/')[2]}_visit_{visited.visit}".lower())
+    takes_shared = "shared, item" if _takes_shared(node) else "item"
+    lines = [
+        f'"""{_one_line(visited.path)}, visit {visited.visit}, as a stepper saw it."""',
+        "",
+        "import json",
+        "",
+        f"from {cls.__module__} import {cls.__qualname__.partition('.')[0]}",
+        "",
+        *(f"{key.upper()} = json.loads({json.dumps(json.dumps(value))})" for key, value in values.items()),
+        "",
+        "",
+        f"def test_{name if name.isidentifier() and not keyword.iskeyword(name) else 'visit'}():",
+        f"    node = {cls.__qualname__}.__new__({cls.__qualname__})",
+        "    node.__dict__.update(ATTRIBUTES, params=PARAMS, successors={}, name=None)",
+        "    given, results = [], list(RESULTS)",
+        "",
+        f"    def exec({takes_shared}):",
+        "        given.append(item)",
+        "        return results.pop(0)",
+        "",
+        "    node.exec = exec",
+        "    action = node.run(SHARED)",
+        "    assert given == ITEMS",
+        f"    assert action == {visited.action!r}",
+        "    assert SHARED == EXPECTED",
+        "",
+    ]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+def _takes_shared(node: BaseNode) -> bool:
+    return hooks_of(node).exec_takes_shared
+
+
+def _one_line(text: str) -> str:
+    return pformat(text)[1:-1].replace('"', "'").replace("\\", "/")
+
+
+def _check_json(what: str, value: Any) -> None:
+    """Refuse a value that would come back from JSON as another one.
+
+    Raises:
+        ExportError: Says which part of it, and of what type it is.
+    """
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if type(key) is not str:
+                raise ExportError(f"{what} has the key {key!r}, and JSON knows only strings as keys.")
+            _check_json(f"{what}[{key!r}]", item)
+    elif type(value) is list:
+        for place, item in enumerate(value):
+            _check_json(f"{what}[{place}]", item)
+    elif not (value is None or type(value) in (str, int, float, bool)) or value != value:
+        raise ExportError(f"{what} is {type(value).__name__} {value!r:.60}, which JSON does not know.")
+    elif not same(json.loads(json.dumps(value)), value):
+        raise ExportError(f"{what} would come back from JSON as another value.")
