@@ -37,7 +37,7 @@ class Shown:
 
     _shown_as: ClassVar[str] = "graph"
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         """Show the graph of a flow, or the summary of a record. Runs nothing, and never raises."""
         from ..notebook.display import mimebundle
 

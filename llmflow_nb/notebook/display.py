@@ -11,10 +11,12 @@ from ..graph.outline import problems_of
 from ..graph.render import DrawingError
 from ..graph.text import shown
 from ..runs.run import Run
-from .html import MAX_HTML, Summary, is_svg_only, to_html, to_text
+from ..stepper.stepper import Stepper
+from .html import MAX_HTML, Summary, is_static, is_svg_only, to_html, to_text
 from .lines import bundle_of
 from .picture import description, image
-from .run_graph import MAX_NODES, picture_of
+from .progress import has_kernel
+from .run_graph import MAX_NODES, graph_of_run, picture_of
 from .summary import of_batch, of_run
 
 __all__ = ["mimebundle"]
@@ -25,7 +27,7 @@ PROBLEMS = 5
 """Problems that are told of below a drawing."""
 
 
-def mimebundle(thing: Any) -> dict[str, str]:
+def mimebundle(thing: Any) -> dict[str, Any]:
     """Return what is shown of a node, a run or a batch, in the forms that a front end can choose from. Never raises."""
     try:
         return _BUNDLES[type(thing)._shown_as](thing)
@@ -88,11 +90,28 @@ def run_bundle(run: Run) -> dict[str, str]:
     return {**made, "text/html": picture + made["text/html"]}
 
 
+def stepper_bundle(stepper: Stepper) -> dict[str, Any]:
+    """Return the widget of a stepper where there is a kernel to answer it, and a picture and words beside it."""
+    model = graph_of_run(stepper.record, max_nodes=MAX_NODES)
+    words = f"{stepper.place}\n\n{model.outline()}"
+    try:
+        html = f"<pre>{escape(str(stepper.place))}</pre>\n{image(model.svg(), description(model))}"
+    except DrawingError as exc:
+        html = f"<pre>{escape(words)}\n({escape(str(exc))})</pre>"
+    bundle: dict[str, Any] = {"text/html": html, "text/plain": words}
+    if not is_static() and has_kernel():
+        from .stepper_view import view_of
+
+        return view_of(stepper).bundle() | bundle
+    return bundle
+
+
 # By what a class says of itself, not by ``isinstance``: an object keeps its class when the package is reloaded.
-_BUNDLES: dict[str, Callable[[Any], dict[str, str]]] = {
+_BUNDLES: dict[str, Callable[[Any], dict[str, Any]]] = {
     "graph": graph_bundle,
     "model": model_bundle,
     "run": run_bundle,
     "batch": lambda result: summary_bundle(of_batch(result)),
+    "stepper": stepper_bundle,
     "submitted": lambda submitted: bundle_of(submitted.run),
 }

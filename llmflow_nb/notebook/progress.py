@@ -21,7 +21,7 @@ from .html import is_static
 from .lines import Line, LineReader, bundle, bundle_of, one_line
 from .run_graph import picture_of
 
-__all__ = ["Progress", "show_live", "watcher"]
+__all__ = ["Progress", "has_kernel", "show_live", "watcher"]
 
 Progress = bool | Literal["auto"] | Callable[..., Any]
 """What ``run(progress=)`` takes."""
@@ -47,7 +47,7 @@ def watcher(progress: Progress) -> Watch | None:
         asked = progress is True
         if is_static() and not asked:
             return None
-        if _has_kernel():
+        if has_kernel():
             view = _Notebook()
         elif asked or _is_terminal():
             view = _Terminal(asked)
@@ -59,7 +59,8 @@ def watcher(progress: Progress) -> Watch | None:
     raise SettingError(f"progress={progress!r}: it must be True, False, 'auto', or a callable such as tqdm.")
 
 
-def _has_kernel() -> bool:
+def has_kernel() -> bool:
+    """Whether this runs in a kernel, with a front end to show things."""
     ipython = sys.modules.get("IPython")  # whoever runs in a kernel has imported it
     return ipython is not None and getattr(ipython.get_ipython(), "kernel", None) is not None
 
@@ -242,7 +243,7 @@ _LIVE: "WeakKeyDictionary[Run, _Followed]" = WeakKeyDictionary()
 
 def show_live(run: Run) -> None:
     """Show a run in the cell, and go on showing it where that can be; until it has ended."""
-    if not _has_kernel() or is_static() or run.status != "running":
+    if not has_kernel() or is_static() or run.status != "running":
         publish(bundle_of(run))
         return
     followed = _LIVE.get(run)

@@ -16,7 +16,7 @@ from .picture import description, image
 from .summary import duration
 from .values import ValueTexts, class_name
 
-__all__ = ["MAX_NODES", "graph_of_run", "picture_of"]
+__all__ = ["MAX_NODES", "graph_of_run", "marked", "picture_of"]
 
 _HAS_ACTION = ("ok", "fallback")
 _STATES: dict[str, MarkState] = {
@@ -34,7 +34,11 @@ MAX_NODES = 200
 
 def graph_of_run(run: Run, **options: Any) -> GraphModel:
     """Return the graph of what was run, marked with what happened. Options as for `graph_of`."""
-    model = graph_of(run.node, **options)
+    return marked(graph_of(run.node, **options), run)
+
+
+def marked(model: GraphModel, run: Run) -> GraphModel:
+    """Return the graph of what was run, marked with what happened so far."""
     visits = run.visits
     taken = _taken(model, visits, run)
     marks = Marks(_nodes(run, model, visits, run.batches, ValueTexts()), taken, tuple(_notes(run, model, visits)))

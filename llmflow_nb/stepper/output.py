@@ -11,15 +11,15 @@ MOST = 100_000
 
 
 class _Tee(io.TextIOBase):
-    def __init__(self, stream: TextIO, kept: list[str]) -> None:
-        self._stream, self._kept = stream, kept
+    def __init__(self, stream: TextIO, kept: list[str], echoes: bool) -> None:
+        self._stream, self._kept, self._echoes = stream, kept, echoes
         self._left = MOST
 
     def write(self, text: str) -> int:
         if self._left > 0:
             self._kept.append(text[: self._left])
             self._left -= len(text)
-        return self._stream.write(text)
+        return self._stream.write(text) if self._echoes else len(text)
 
     def flush(self) -> None:
         self._stream.flush()
@@ -29,12 +29,15 @@ class _Tee(io.TextIOBase):
 
 
 class Captured:
-    """Keeps what is written to the standard output and the standard error within."""
+    """Keeps what is written to the standard output and the standard error within; ``echoes``: and passes it on."""
+
+    def __init__(self, *, echoes: bool) -> None:
+        self._echoes = echoes
 
     def __enter__(self) -> "Captured":
         self._kept: list[str] = []
         self._before = sys.stdout, sys.stderr
-        self._ours = _Tee(sys.stdout, self._kept), _Tee(sys.stderr, self._kept)
+        self._ours = _Tee(sys.stdout, self._kept, self._echoes), _Tee(sys.stderr, self._kept, self._echoes)
         sys.stdout, sys.stderr = self._ours
         return self
 

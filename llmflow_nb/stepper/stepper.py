@@ -7,12 +7,13 @@ It holds a position, and moves it with the same `advance` as every other way of 
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter as clock
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from ..core.doors import Shown
 from ..core.edited import rebind
 from ..core.errors import HookReturnError, RunStateError, SettingError, a_type, did_you_mean
 from ..core.node import BaseNode, label
@@ -62,7 +63,7 @@ class Pending(NamedTuple):
     action: Any
 
 
-class Stepper:
+class Stepper(Shown):
     """Walks a flow one hook at a time, forwards and backwards, and does not call a model twice for the same.
 
     Every command returns the `Place` that it came to. ``prep`` and ``post`` run as they do in a run; the result of an
@@ -75,7 +76,11 @@ class Stepper:
         record: The `Run` so far, which is also ``node.last_run``.
         breakpoints: Where `run` stops; they stay until they are removed.
         notes: What else there is to say, each once.
+        echoes: Whether what the hooks print is printed too; a widget shows it instead.
+        listeners: Called after every command, for who shows the stepper; view: what shows it.
     """
+
+    _shown_as: ClassVar[str] = "stepper"
 
     def __init__(
         self,
@@ -103,6 +108,9 @@ class Stepper:
         self.record = Run(node, shared)
         self.breakpoints = Breakpoints(node)
         self.notes: list[str] = []
+        self.echoes = True
+        self.listeners: list[Callable[[], None]] = []
+        self.view: Any = None
         for edge in overwritten_edges(node):
             self.record.problem(edge)
         self._node = node
@@ -201,6 +209,19 @@ class Stepper:
             lines.append(f"{arrow} {'  ' * depth}{moment.number}: {where}{edited}{failed}{gone}")
         return "\n".join(lines)
 
+    @property
+    def now(self) -> Moment:
+        """The moment of this place, for who shows the stepper."""
+        return self._history.now
+
+    def line(self) -> list[Moment]:
+        """Return the moments on the way here, for who shows the stepper."""
+        return self._history.line()
+
+    def walk(self) -> Iterator[tuple[Moment, int]]:
+        """Go through all moments of all branches, each with how many branches it is away from the first."""
+        return self._history.walk()
+
     def diff(self, first: int, second: int | None = None) -> dict[Any, tuple[Any, Any]]:
         """Return what differs in ``shared`` between two places: by key, what it held at the first and at the second.
 
@@ -242,6 +263,24 @@ class Stepper:
             return place.depth < here.depth or (place.depth == here.depth and place.param_set != here.param_set)
 
         return self._command(is_out, BEFORE_PREP | AFTER_EXEC)
+
+    def to_item(self, item: int) -> Place:
+        """Go on within a batch node until so many of its items are done.
+
+        Raises:
+            RunStateError: This place is not in a batch node, before its exec is done.
+        """
+        __tracebackhide__ = True
+        here, plan = self._history.now.place, self._position.frames[-1].plan
+        if plan.kind != "batch_node" or (here.item is None and here.phase not in ("before prep", "after prep")):
+            raise RunStateError(f"to_item: {here.path}, {here.phase}, has no items to go on to.")
+
+        def is_there(moment: Moment) -> bool:
+            place = moment.place
+            is_past = place.depth < here.depth or (place.phase == "after exec" and place.item is None)
+            return is_past or (place.item is not None and place.item >= item)
+
+        return self._command(is_there, EVERYWHERE)
 
     def run(self) -> Place:
         """Go on to the next breakpoint, or to the end."""
@@ -410,10 +449,15 @@ class Stepper:
         )
         return write_test(visited, Path(path))
 
+    def pause(self) -> None:
+        """Have a command that another thread waits for end at the next boundary. What was paid for stays."""
+        self._stop.request()
+
     def stop(self) -> Place:
         """End it here. The record says that it was stopped; nothing more is run."""
-        self._stop.request()
-        if not self._is_busy and not self._is_stopped:
+        if self._is_busy:
+            raise RunStateError("the stepper is in the middle of a step; pause() it first.")
+        if not self._is_stopped:
             self._is_stopped = True
             if not self._history.now.place.is_end:
                 self.record.ended("stopped", self._seconds)
@@ -467,9 +511,8 @@ class Stepper:
         """
         __tracebackhide__ = True
         mask |= AFTER_POST if self.breakpoints.need_actions else 0
-        with Captured() as captured:
+        with Captured(echoes=self.echoes) as captured:
             while True:
-                self._stop.requested = False
                 began = clock()
                 try:
                     need = drive(self._position, self._setup, mask)
@@ -550,8 +593,12 @@ class Stepper:
         moment = replace_moment(last, len(self._history.moments), place, output)
         moment.counts = self._counted()
         self._history.add(moment)
-        if self.breakpoints.on_exception:
-            print(short_traceback(error), file=sys.stderr)
+        moment.output += self._tell(short_traceback(error)) if self.breakpoints.on_exception else ""
+
+    def _tell(self, text: str) -> str:
+        if self.echoes:
+            print(text, file=sys.stderr)
+        return f"{text}\n"
 
     def _undo(self) -> None:
         """Put back the place that the step began at."""
@@ -675,10 +722,13 @@ class _Busy:
         if self._stepper._is_stopped:
             raise RunStateError("the stepper was stopped; make another one with flow.stepper(shared).")
         self._stepper._is_busy = True
+        self._stepper._stop.requested = False
 
     def __exit__(self, *_: object) -> None:
         self._stepper._is_busy = False
         self._stepper._replay.end_command()
+        for listener in self._stepper.listeners:
+            listener()
 
 
 def replace_moment(moment: Moment, number: int, place: Place, output: str) -> Moment:

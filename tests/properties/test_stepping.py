@@ -11,9 +11,11 @@ from dataclasses import replace
 
 from hypothesis import assume, given, note, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from pandas.testing import assert_frame_equal
 
-from tests.properties.flows import Boom, Step, TooLong, World, build, flows, label_of, walk_of
+from llmflow_nb import RunStateError
+from tests.properties.flows import Step, TooLong, World, build, flows, label_of, walk_of
 from tests.properties.test_laws import Story, by_walk, laws, telling
 
 WAYS = ["into", "over", "out", "run"]
@@ -186,3 +188,155 @@ def test_going_back_and_on_again_is_running(step, ways, others, which, edits):
     calls_again = any(any(inner.failures) or "exec" in inner.with_shared for inner in step.walk())
     if expected.error is None and not calls_again:
         assert walker.world.made == expected.world.made
+
+
+# ---- anything, in any order ------------------------------------------------------------------------------------------
+
+
+class Commands(RuleBasedStateMachine):
+    """A stepper against a plain model: what ``shared`` held and what the place said, by the number of the place."""
+
+    @initialize(step=flows(depth=1, agen=False))
+    def begin(self, step):
+        step = tame(Step(name="outer", kind="flow", has_prep=False, has_post=False, steps=(step,)))
+        told_by_run(step)
+        self.walker = Walker(step)
+        self.stepper, self.world = self.walker.stepper, self.walker.world
+        self.walker.shared["notes"] = [[1], {"a": 1}]
+        self.stepper.set("edits", 0)
+        self.seen = {}
+        self.breakpoints = []
+
+    def teardown(self):
+        if hasattr(self, "stepper"):
+            self.stepper.stop()
+
+    def do(self, command, *args, **options):
+        with silently(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return getattr(self.stepper, command)(*args, **options)
+
+    def lines(self):
+        return [line.partition(":")[0] for line in self.stepper.tree.splitlines()]
+
+    def number(self):
+        [line] = [line for line in self.lines() if line.startswith("->")]
+        return int(line.removeprefix("->"))
+
+    def looks(self):
+        return str(replace(self.stepper.place, called=0, replayed=0)), repr(self.walker.shared)
+
+    # ---- what may be done ----
+
+    @rule(command=st.sampled_from(WAYS))
+    def go_on(self, command):
+        self.do(command)
+
+    @rule(command=st.sampled_from(WAYS))
+    def go_on_and_back_and_on(self, command):
+        start = self.number()
+        self.do(command)
+        if self.stepper.error is None:
+            there, made, looks = self.number(), self.world.made, self.looks()
+            self.do("goto", start)
+            self.do(command)
+            assert (self.number(), self.world.made, self.looks()) == (there, made, looks)
+
+    @rule(places=st.integers(0, 4))
+    def back(self, places):
+        before = self.number()
+        made = self.world.made
+        self.do("back", places)
+        assert self.number() <= before
+        assert self.world.made == made
+
+    @rule(which=st.integers(0, 1000))
+    def goto(self, which):
+        number = which % len(self.lines())
+        made = self.world.made
+        self.do("goto", number)
+        assert (self.number(), self.world.made) == (number, made)
+
+    @rule(key=st.sampled_from(["edits", "more"]), value=st.sampled_from([0, False, 0.0, [0], None]))
+    def set(self, key, value):
+        self.do("set", key, copy.deepcopy(value))
+        assert repr(self.walker.shared[key]) == repr(value)
+
+    @rule(key=st.sampled_from(["edits", "more"]))
+    def delete(self, key):
+        if key in self.walker.shared:
+            self.do("delete", key)
+        assert key not in self.walker.shared
+
+    @rule(n=st.integers(0, 3), then=st.sampled_from(["into", "run", "back", "goto"]))
+    def edit_in_place(self, n, then):
+        if "notes" in self.walker.shared:
+            before = len(self.lines())
+            self.walker.shared["notes"][0].append(n)
+            self.walker.shared["notes"][1]["a"] = n
+            self.do(then, *([self.number()] if then == "goto" else []))
+            assert len(self.lines()) > before, "the edit was not noticed"
+
+    @precondition(lambda self: not self.stepper.place.is_end)
+    @rule(action=st.sampled_from([None, "a", "b", "lost"]))
+    def force(self, action):
+        place = self.do("force", action)
+        if self.stepper.error is None and not self.breakpoints:
+            assert (place.phase, place.action) == ("after post", action)
+
+    @rule(result=st.sampled_from(["mocked", ("mocked", 1)]), many=st.integers(0, 4))
+    def mock(self, result, many):
+        looks = self.looks()
+        is_batch = self.stepper.place.item is None and "batchnode" in self.stepper.place.path.rpartition("/")[2]
+        try:
+            self.do("mock", [result] * many if is_batch else result)
+        except RunStateError:
+            assert self.looks() == looks
+
+    @rule(again=st.booleans())
+    def rerun(self, again):
+        self.do("rerun", call_again=again)
+
+    @rule(when=st.sampled_from(["before", "after"]), visit=st.integers(1, 2), which=st.integers(0, 10))
+    def add_breakpoint(self, when, visit, which):
+        path = self.stepper.place.path
+        self.breakpoints.append(self.stepper.breakpoints.add(path, when=when, visit=visit))
+
+    @precondition(lambda self: self.breakpoints)
+    @rule()
+    def remove_breakpoint(self):
+        self.stepper.breakpoints.remove(self.breakpoints.pop())
+
+    # ---- what holds at any time ----
+
+    @invariant()
+    def every_place_is_as_it_was(self):
+        if hasattr(self, "stepper"):
+            number, looks = self.number(), self.looks()
+            assert self.seen.setdefault(number, looks) == looks, f"place {number} is another one"
+
+    @invariant()
+    def the_tree_is_one(self):
+        if hasattr(self, "stepper"):
+            lines = self.lines()
+            numbers = sorted(int(line.removeprefix("->")) for line in lines)
+            assert numbers == list(range(len(lines)))
+            assert sum(line.startswith("->") for line in lines) == 1
+            places = list(self.stepper.history["place"])
+            assert places == sorted(set(places)), "a place comes before the one it was made from"
+            assert all(place <= self.number() for place in places)
+
+    @invariant()
+    def the_counters_count_the_calls_that_were_made(self):
+        if hasattr(self, "stepper"):
+            assert self.stepper.called == self.world.made
+
+    @invariant()
+    def the_record_is_of_this_line(self):
+        if hasattr(self, "stepper"):
+            status = "ok" if self.stepper.place.is_end else "running"
+            assert self.stepper.record.status == status
+
+
+TestCommands = Commands.TestCase
+TestCommands.settings = settings(laws, max_examples=max(20, laws.max_examples // 5), stateful_step_count=25)

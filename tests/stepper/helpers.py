@@ -8,7 +8,7 @@ from llmflow_nb import Node
 
 
 class Ledger(list):
-    """Where hooks note what they were called with. As an attribute of a node it stands for itself, whatever is in it."""
+    """Where hooks note what they were called with. On a node it stands for itself, whatever is in it."""
 
 
 class Adds(Node):

@@ -442,7 +442,7 @@ class Handing(BatchFlow):
 @pytest.mark.parametrize("way", ["into", "over", "out", "run"])
 @pytest.mark.parametrize("how", ["prep", "exec"])
 def test_nested_batch_flows_both_ways(how, way):
-    """The inner sets come from the inner ``prep``, or from what the outer ``exec`` returns: the same leaves, in order."""
+    """The inner sets come from the inner ``prep``, or from the outer ``exec``: the same leaves, in order."""
     leaf = Seen(name="leaf")
     flow = Directories(ByPrep(leaf)) if how == "prep" else Handing(ByHand(leaf))
     stepper = flow.stepper({})

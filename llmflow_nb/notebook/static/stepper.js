@@ -1,0 +1,343 @@
+// The widget of a stepper. It holds no state of its own but what is being typed: all the rest is the kernel's.
+// Texts are set as text; the only markup that is put in is the drawing, which was cleaned in Python.
+
+const COMMANDS = [
+  ["back", "back", "ArrowLeft", "←", "to the place before"],
+  ["into", "into", "ArrowRight", "→", "one hook or one item on, or into a flow"],
+  ["over", "over", "ArrowDown", "↓", "until this node is done"],
+  ["out", "out", "ArrowUp", "↑", "until this walk through its flow has ended"],
+  ["run", "run", "r", "r", "to the next breakpoint, or the end"],
+  ["rerun", "rerun", "e", "e", "this node again, without paying again"],
+  ["pause", "stop", "s", "s", "at the next boundary"],
+];
+const SVG = "http://www.w3.org/2000/svg";
+
+function make(tag, name, text, attributes = {}) {
+  const element = document.createElement(tag);
+  if (name) element.className = "llmflow-step-" + name;
+  if (text !== undefined) element.textContent = text;
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  return element;
+}
+
+function render({ model, el }) {
+  const root = make("div", "root", undefined, { tabindex: "0", role: "group", "aria-label": "Stepper of a flow" });
+  root.setAttribute("data-lm-suppress-shortcuts", "true"); // or JupyterLab takes the keys
+  root.setAttribute("data-jp-suppress-context-menu", "true");
+  const bar = make("div", "bar", undefined, { role: "toolbar", "aria-label": "Commands" });
+  const place = make("div", "place", undefined, { role: "status", "aria-live": "polite" });
+  const message = make("div", "message", undefined, { role: "alert" });
+  const graph = make("div", "graph");
+  const side = make("div", "side");
+  const pending = make("section", "pending", undefined, { "aria-label": "This node" });
+  const state = make("section", "state", undefined, { "aria-label": "shared" });
+  const history = make("section", "history", undefined, { "aria-label": "History" });
+  const body = make("div", "body");
+  side.append(pending, state, history);
+  body.append(graph, side);
+  root.append(bar, place, message, body);
+  el.append(root);
+
+  // ---- asking the kernel ----------------------------------------------------------------------------------------
+
+  let asked = 0, timer = null;
+  const busy = () => Boolean(model.get("told").busy);
+  function ask(content) {
+    if (busy() && content.do !== "pause" && content.do !== "hello") return;
+    asked = (model.get("told").answers || 0) + 1;
+    model.send(content);
+    clearTimeout(timer);
+    timer = setTimeout(() => {
+      if ((model.get("told").answers || 0) < asked)
+        tell("The kernel does not answer: it is busy with another cell, or was started anew. After a restart, run the cell of this stepper again.");
+    }, 1500);
+  }
+  function tell(text) {
+    message.textContent = text;
+    message.hidden = !text;
+  }
+
+  const buttons = {};
+  for (const [what, label, key, sign, title] of COMMANDS) {
+    const button = make("button", what, undefined, { type: "button", title: title, "aria-keyshortcuts": key });
+    button.append(label + " ", make("kbd", "", sign));
+    button.onclick = () => ask({ do: what });
+    buttons[what] = button;
+    bar.append(button);
+  }
+  const counts = make("span", "counts");
+  bar.append(counts);
+  root.addEventListener("keydown", (event) => {
+    if (/^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName) || event.ctrlKey || event.metaKey || event.altKey) return;
+    const found = COMMANDS.find(([, , key]) => key === event.key);
+    if (!found) return;
+    event.preventDefault();
+    event.stopPropagation();
+    ask({ do: found[0] });
+  });
+
+  // ---- the graph --------------------------------------------------------------------------------------------------
+
+  function draw() {
+    graph.replaceChildren();
+    const svg = model.get("svg");
+    if (!svg) {
+      graph.append(make("pre", "outline", model.get("outline")));
+      return;
+    }
+    graph.innerHTML = svg;
+    for (const [id, path] of Object.entries(model.get("nodes"))) {
+      const group = graph.querySelector("#" + CSS.escape(id));
+      if (!group) continue;
+      group.dataset.path = path;
+      const box = group.getBBox ? group.getBBox() : null;
+      if (!box || !box.width) continue;
+      const dot = document.createElementNS(SVG, "circle");
+      dot.setAttribute("cx", box.x);
+      dot.setAttribute("cy", group.classList.contains("cluster") ? box.y + 10 : box.y + box.height / 2);
+      dot.setAttribute("r", "5");
+      dot.setAttribute("class", "llmflow-step-dot");
+      dot.setAttribute("tabindex", "0");
+      dot.setAttribute("role", "checkbox");
+      dot.setAttribute("aria-label", "Breakpoint before " + path);
+      const toggle = () => ask({ do: "break", path: path });
+      dot.addEventListener("click", toggle);
+      dot.addEventListener("keydown", (event) => {
+        if (event.key !== "Enter" && event.key !== " ") return;
+        event.preventDefault();
+        event.stopPropagation();
+        toggle();
+      });
+      const sign = document.createElementNS(SVG, "text");
+      sign.setAttribute("class", "llmflow-step-sign");
+      sign.setAttribute("x", box.x + box.width - 2);
+      sign.setAttribute("y", box.y + 2);
+      group.append(dot, sign);
+    }
+    paint();
+  }
+
+  const SIGNS = { ok: "✓", failed: "✗", partly: "!", cancelled: "–", running: "" };
+  function paint() {
+    const marks = model.get("marks"), stops = new Set(model.get("place").stops || []);
+    for (const group of graph.querySelectorAll("[data-path]")) {
+      const path = group.dataset.path, mark = marks[path] || {};
+      group.dataset.state = mark.here ? "here" : mark.state || "";
+      const sign = group.querySelector(".llmflow-step-sign");
+      const text = (mark.here ? "▶" : "") + (SIGNS[mark.state] || "") + (mark.replayed ? "↺" : "");
+      if (sign && sign.textContent !== text) sign.textContent = text;
+      const dot = group.querySelector(".llmflow-step-dot");
+      if (dot) dot.setAttribute("aria-checked", stops.has(path) ? "true" : "false");
+      const words = [path, mark.here ? "here" : "", mark.state || "not visited", mark.replayed ? "replayed" : "", mark.text || ""];
+      group.setAttribute("aria-label", words.filter(Boolean).join(", "));
+    }
+  }
+
+  // ---- where it is, and what comes --------------------------------------------------------------------------------
+
+  function block(title, text) {
+    const details = make("details", "value");
+    details.append(make("summary", "", title + ": " + text.slice(0, 100) + (text.length > 100 ? "…" : "")), make("pre", "", text));
+    if (text.length <= 100) return make("div", "short", title + ": " + text);
+    return details;
+  }
+
+  function field(label, button, placeholder, send, options) {
+    const form = make("form", "field"), input = make(options ? "input" : "textarea", "input", undefined, { placeholder: placeholder, "aria-label": label });
+    if (options) {
+      const list = make("datalist");
+      list.id = "llmflow-" + Math.random().toString(36).slice(2);
+      for (const option of options) list.append(make("option", "", undefined, { value: option }));
+      input.setAttribute("list", list.id);
+      form.append(list);
+    } else input.rows = 2;
+    form.append(input, make("button", "", button, { type: "submit" }));
+    form.onsubmit = (event) => {
+      event.preventDefault();
+      send(input.value);
+    };
+    return form;
+  }
+
+  let shownAt = null;
+  function showPlace() {
+    const now = model.get("place");
+    place.replaceChildren();
+    const words = [now.path, "visit " + now.visit];
+    if (now.set) words.push("param set " + now.set + (now.params ? " " + now.params : ""));
+    if (now.item !== undefined) words.push("item " + now.item + (now.items == null ? "" : " of " + now.items));
+    place.append(make("strong", "", words.join(", ")), " " + now.phase);
+    if (now.action) place.append(", action " + now.action);
+    place.append(make("span", "next", now.phase === "at the end" ? "" : "  next: " + now.next));
+    if (now.note) place.append(make("div", "note", now.note));
+    if (now.error) place.append(make("div", "error", "failed: " + now.error + "  Mend it, run its cell, and press rerun."));
+    counts.textContent = "called " + now.called + ", replayed " + now.replayed;
+    counts.title = "Calls of exec that were made, and that were answered by the result of an earlier one. Going back does not undo what a node did outside of shared.";
+    const place_id = now.number + now.phase;
+    if (place_id !== shownAt) showPending(now);
+    shownAt = place_id;
+    paint();
+    enable();
+  }
+
+  function showPending(now) {
+    pending.replaceChildren(make("h4", "", "This node"));
+    for (const [title, text] of [["prep returned", now.prep], ["exec returned", now.exec], ["printed", now.output]])
+      if (text) pending.append(block(title, text));
+    const ended = now.phase === "at the end";
+    const more = make("details", "more"), box = make("div");
+    more.append(make("summary", "", "change what comes"), box);
+    if (!ended) {
+      box.append(field("action", "force action", "another action", (text) => ask({ do: "force", action: text }), now.edges));
+      if (/before prep|after prep/.test(now.phase) || now.item !== undefined)
+        box.append(field("result", "mock exec", "JSON: the result to use in place of calling exec", (text) => ask({ do: "mock", json: text })));
+      if (now.is_batch && (now.item !== undefined || /prep/.test(now.phase)))
+        box.append(field("item", "go to item", "number of items done", (text) => ask({ do: "item", number: Number(text) || 1 }), []));
+      const again = make("button", "", "call exec again", { type: "button", title: "run this node again, and pay again" });
+      again.onclick = () => ask({ do: "again" });
+      box.append(again);
+      pending.append(more);
+    }
+    for (const [number, text] of now.breaks || []) {
+      const line = make("div", "break", text + " "), remove = make("button", "", "remove", { type: "button" });
+      remove.onclick = () => ask({ do: "unbreak", number: number });
+      line.append(remove);
+      pending.append(line);
+    }
+  }
+
+  // ---- shared -----------------------------------------------------------------------------------------------------
+
+  const search = make("input", "search", undefined, { type: "search", placeholder: "find a key", "aria-label": "find a key of shared" });
+  const table = make("table", "keys");
+  const add = field("new key", "add key", 'JSON: {"key": value}', (text) => {
+    let found;
+    try {
+      found = JSON.parse(text);
+    } catch (error) {
+      return tell("this is no JSON: " + error.message);
+    }
+    for (const [key, value] of Object.entries(found || {})) ask({ do: "set", key: key, json: JSON.stringify(value) });
+  });
+  const adding = make("details", "more");
+  adding.append(make("summary", "", "add a key"), add);
+  state.append(make("h4", "", "shared"), search, table, adding);
+  search.oninput = () => filter();
+  function filter() {
+    for (const row of table.querySelectorAll("tr[data-key]")) row.hidden = !row.dataset.key.toLowerCase().includes(search.value.toLowerCase());
+  }
+  const open = new Set();
+  let editing = false;
+  function showKeys() {
+    if (editing) return;
+    table.replaceChildren();
+    const head = make("tr");
+    for (const title of ["key", "now", "before this step", ""]) head.append(make("th", "", title, { scope: "col" }));
+    table.append(head);
+    for (const row of model.get("keys")) {
+      const line = make("tr", row.how || "same", undefined, { "data-key": row.key });
+      const name = make("th", "", row.key, { scope: "row" });
+      if (row.how) name.append(make("span", "how", " " + row.how));
+      if (row.by_reference) name.append(make("span", "how", " not restorable: " + row.by_reference));
+      const now = make("td"), before = make("td"), does = make("td");
+      for (const [cell, text, which] of [[now, row.now, "now"], [before, row.before, "before"]]) {
+        if (text.length <= 100) cell.textContent = text;
+        else {
+          const details = make("details"), id = row.key + which;
+          details.append(make("summary", "", text.slice(0, 100) + "…"), make("pre", "", text));
+          details.open = open.has(id);
+          details.ontoggle = () => (details.open ? open.add(id) : open.delete(id));
+          cell.append(details);
+        }
+      }
+      if (row.how !== "gone") {
+        if (row.json) {
+          const edit = make("button", "", "edit", { type: "button", "aria-label": "edit " + row.key });
+          edit.onclick = () => editKey(row, now);
+          does.append(edit);
+        }
+        const remove = make("button", "", "delete", { type: "button", "aria-label": "delete " + row.key });
+        remove.onclick = () => ask({ do: "delete", key: row.name });
+        does.append(remove);
+      }
+      line.append(name, now, before, does);
+      table.append(line);
+    }
+    filter();
+    enable();
+  }
+  function editKey(row, cell) {
+    editing = true;
+    const form = make("form", "field"), input = make("textarea", "input", row.json, { "aria-label": "JSON of " + row.key });
+    const cancel = make("button", "", "cancel", { type: "button" });
+    const close = () => {
+      editing = false;
+      showKeys();
+      root.focus();
+    };
+    cancel.onclick = close;
+    form.append(input, make("button", "", "save", { type: "submit" }), cancel);
+    form.onsubmit = (event) => {
+      event.preventDefault();
+      try {
+        JSON.parse(input.value);
+      } catch (error) {
+        ask({ do: "set", key: row.name, json: input.value }); // which says where it is wrong
+        return;
+      }
+      editing = false;
+      ask({ do: "set", key: row.name, json: input.value });
+      root.focus();
+    };
+    form.onkeydown = (event) => event.key === "Escape" && close();
+    cell.replaceChildren(form);
+    input.focus();
+  }
+
+  // ---- history ----------------------------------------------------------------------------------------------------
+
+  const list = make("ol", "places", undefined, { role: "list" });
+  history.append(make("h4", "", "History"), list);
+  function showPlaces() {
+    list.replaceChildren();
+    for (const row of model.get("places")) {
+      const item = make("li", row.here ? "here" : row.on_line ? "line" : "branch");
+      const go = make("button", "", (row.here ? "▶ " : "") + row.number + "  " + row.text, { type: "button" });
+      if (row.here) go.setAttribute("aria-current", "step");
+      go.disabled = row.gone;
+      go.onclick = () => ask({ do: "goto", number: row.number });
+      item.style.marginLeft = Math.min(row.depth, 8) + "em";
+      item.append(go, make("span", "how", [row.how, row.edited, row.failed && "failed: " + row.failed, row.changed, row.gone && "let go of"].filter(Boolean).join(" · ")));
+      list.append(item);
+      if (row.here) list.scrollTop = item.offsetTop - list.offsetTop - list.clientHeight / 2;
+    }
+    enable();
+  }
+
+  function enable() {
+    const now = model.get("place"), is_busy = busy(), ended = now.phase === "at the end";
+    root.setAttribute("aria-busy", is_busy ? "true" : "false");
+    for (const [what, button] of Object.entries(buttons))
+      button.disabled = what === "pause" ? !is_busy : is_busy || (what === "back" && now.number === 0) || (ended && !["back", "rerun"].includes(what));
+    for (const button of side.querySelectorAll("button")) if (!button.closest("li")) button.disabled = is_busy;
+  }
+  function showTold() {
+    const told = model.get("told");
+    tell(told.busy ? "running …" : told.message || "");
+    enable();
+  }
+
+  const follow = { svg: draw, marks: paint, place: showPlace, keys: showKeys, places: showPlaces, told: showTold };
+  for (const [name, show] of Object.entries(follow)) model.on("change:" + name, show);
+  showPlace();
+  showKeys();
+  showPlaces();
+  showTold();
+  requestAnimationFrame(draw); // once it is in the page, and has a size
+  return () => {
+    clearTimeout(timer);
+    for (const [name, show] of Object.entries(follow)) model.off("change:" + name, show);
+  };
+}
+
+export default { render };
