@@ -241,12 +241,12 @@ class _Writer:
         looks = f" label={quoted(BLANK + ', '.join(words) + BLANK)}" if words else ""
         looks += " penwidth=2.5" if taken else ""
         looks += " style=dotted" if (edge.source, edge.action) in self.unused else ""
-        if edge.is_back:
-            # It would pull the start of a frame that it comes from to the far side of it.
-            looks += " constraint=false" if tail_at or head_at else ""
+        if edge.is_back and (edge.source != edge.target or tail_at):
+            # Written the other way round, with its arrow at the other end: else Graphviz chooses which edge of a loop
+            # it takes for the one that leads back, and may put the start at the far side.
+            self._put(1, f"{head} -> {tail} [id=e{i} dir=back{looks}]")
         else:
-            looks += tail_at + head_at
-        self._put(1, f"{tail} -> {head} [id=e{i}{looks}]")
+            self._put(1, f"{tail} -> {head} [id=e{i}{looks}{tail_at}{head_at}]")
 
     def _mark(self, node: GraphNode) -> Mark | None:
         return None if self.look.marks is None else self.look.marks.nodes.get(node.id)

@@ -46,7 +46,7 @@ class StepperView(anywidget.AnyWidget):
     """The paths of nodes, by the ids of their groups in the drawing."""
     place = traitlets.Dict().tag(sync=True)
     marks = traitlets.Dict().tag(sync=True)
-    keys: Any = traitlets.List().tag(sync=True)
+    held: Any = traitlets.List().tag(sync=True)
     places: Any = traitlets.List().tag(sync=True)
     told = traitlets.Dict().tag(sync=True)
     """What changes while a command runs: whether one does, and what came of the last."""
@@ -90,7 +90,7 @@ class StepperView(anywidget.AnyWidget):
         with self.hold_sync():
             self.place = self._place(now, texts)
             self.marks = _marks(marked(self._model, stepper.record), stepper)
-            self.keys = _keys(stepper, now, texts)
+            self.held = _keys(stepper, now, texts)
             self.places = _places(stepper, texts)
 
     def _place(self, now: Moment, texts: ValueTexts) -> dict[str, Any]:

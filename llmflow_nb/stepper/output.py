@@ -1,13 +1,17 @@
-"""What a step prints: passed on, and kept."""
+"""What a step prints: kept, and passed on where that is wanted."""
 
 import io
 import sys
+from contextvars import ContextVar
 from typing import Any, TextIO
 
 __all__ = ["Captured"]
 
 MOST = 100_000
 """Characters that are kept of one step."""
+
+_WHOSE: ContextVar[list[str] | None] = ContextVar("_WHOSE", default=None)
+"""Whose output this is: the threads and tasks of a step inherit it. What another cell prints meanwhile is its own."""
 
 
 class _Tee(io.TextIOBase):
@@ -16,6 +20,8 @@ class _Tee(io.TextIOBase):
         self._left = MOST
 
     def write(self, text: str) -> int:
+        if _WHOSE.get() is not self._kept:
+            return self._stream.write(text)
         if self._left > 0:
             self._kept.append(text[: self._left])
             self._left -= len(text)
@@ -36,12 +42,14 @@ class Captured:
 
     def __enter__(self) -> "Captured":
         self._kept: list[str] = []
+        self._token = _WHOSE.set(self._kept)
         self._before = sys.stdout, sys.stderr
         self._ours = _Tee(sys.stdout, self._kept, self._echoes), _Tee(sys.stderr, self._kept, self._echoes)
         sys.stdout, sys.stderr = self._ours
         return self
 
     def __exit__(self, *_: object) -> None:
+        _WHOSE.reset(self._token)
         if sys.stdout is self._ours[0]:  # else the user's code has put another there
             sys.stdout = self._before[0]
         if sys.stderr is self._ours[1]:

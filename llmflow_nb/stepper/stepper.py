@@ -4,6 +4,7 @@ It holds a position, and moves it with the same `advance` as every other way of 
 `Moment`. Going back puts a moment's position, ``shared`` and record in the place of the present ones.
 """
 
+import linecache
 import sys
 import traceback
 from collections import Counter
@@ -123,6 +124,7 @@ class Stepper(Shown):
         self._position = (start or (lambda setup: Position.at_start(node, shared, setup)))(self._setup)
         self._seconds = 0.0
         self._is_busy = self._is_stopped = False
+        self._news = ""
         self._passes: Counter[Any] = Counter()
         self._counts = Counts()
         self._code, self._prints = 0, self._code_now()
@@ -146,7 +148,9 @@ class Stepper(Shown):
     @property
     def place(self) -> Place:
         """Where the stepper is."""
-        return replace(self._history.now.place, called=self.called, replayed=self.replayed)
+        place = self._history.now.place
+        note = "; ".join(dict.fromkeys(filter(None, (place.note, self._news))))
+        return replace(place, called=self.called, replayed=self.replayed, note=note)
 
     position = place
 
@@ -655,8 +659,7 @@ class Stepper(Shown):
             if note not in self.notes:
                 self.notes.append(note)
             plan_anew(self._position, self._setup)
-            here = self._history.now
-            here.place = replace(here.place, note=note)
+            self._news = note
 
     def _code_now(self) -> dict[int, tuple[str, bytes]]:
         return {id(node): (label(node), self._fingerprints.of(node)) for node in within(self._node)}
@@ -723,6 +726,7 @@ class _Busy:
             raise RunStateError("the stepper was stopped; make another one with flow.stepper(shared).")
         self._stepper._is_busy = True
         self._stepper._stop.requested = False
+        self._stepper._news = ""
 
     def __exit__(self, *_: object) -> None:
         self._stepper._is_busy = False
@@ -739,16 +743,17 @@ def replace_moment(moment: Moment, number: int, place: Place, output: str) -> Mo
 
 
 def short_traceback(error: BaseException) -> str:
-    """Return the traceback of an error, without the frames of this package."""
+    """Return where an error came from and what it says: the user's own lines, and no paths of the machine."""
     package = __name__.partition(".")[0]
-    frames = [
-        frame
-        for frame, _ in traceback.walk_tb(error.__traceback__)
-        if frame.f_globals.get("__name__", "").partition(".")[0] != package
-    ]
-    wanted = {(frame.f_code.co_filename, frame.f_code.co_name) for frame in frames}
-    summary = [s for s in traceback.extract_tb(error.__traceback__) if (s.filename, s.name) in wanted]
-    return "".join([*traceback.format_list(summary), *traceback.format_exception_only(error)]).rstrip()
+    lines = []
+    for frame, number in traceback.walk_tb(error.__traceback__):
+        module = frame.f_globals.get("__name__", "")
+        if module.partition(".")[0] == package:
+            continue
+        code = frame.f_code
+        text = linecache.getline(code.co_filename, number).strip()
+        lines.append(f"{code.co_qualname}, line {number} of {'its cell' if module == '__main__' else module}: {text}")
+    return "\n".join([*lines, "".join(traceback.format_exception_only(error)).rstrip()])
 
 
 def _names(found: list[Change]) -> str:

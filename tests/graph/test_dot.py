@@ -62,7 +62,7 @@ def test_the_whole_text_of_a_small_nested_looping_flow():
     }}
   }
   n1 -> sn2 [id=e0 lhead=cluster_n2]
-  zn2 -> n1 [id=e1 label="@again@" constraint=false]
+  n1 -> zn2 [id=e1 dir=back label="@again@"]
 }""".replace("@", "\u00a0")
     )
 
@@ -80,7 +80,7 @@ def test_a_flow_that_follows_itself():
     inner = Flow(Node(), name="inner")
     inner - "more" >> inner
     lines = body(Flow(inner, name="F").graph())
-    assert 'zn1 -> sn1 [id=e0 label="\u00a0more\u00a0" constraint=false]' in lines
+    assert 'sn1 -> zn1 [id=e0 dir=back label="\u00a0more\u00a0"]' in lines
 
 
 def test_edges_leave_a_flow_at_its_end():

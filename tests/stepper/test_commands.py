@@ -5,7 +5,17 @@ import itertools
 
 import pytest
 
-from llmflow_nb import BatchFlow, BatchNode, Flow, HookReturnError, Node, RunStateError, SettingError, WiringError
+from llmflow_nb import (
+    BatchFlow,
+    BatchNode,
+    Flow,
+    HookReturnError,
+    Limiter,
+    Node,
+    RunStateError,
+    SettingError,
+    WiringError,
+)
 from tests.stepper.helpers import Adds, Ledger, at, counts, walk
 
 BEFORE, PREPPED, EXECED, POSTED, END = "before prep", "after prep", "after exec", "after post", "at the end"
@@ -359,6 +369,78 @@ def test_going_back_between_two_items_of_a_generator(back):
     assert (node.pulls, node.calls) == ([1, 2, 3, 4], [1, 2, 3, 4])
 
 
+def test_going_back_to_one_item_of_a_generator_again_and_again():
+    """Each time all that comes after it is there."""
+    node = Tens(name="tens")
+    stepper = Flow(node).stepper({"items": [1, 2, 3, 4], "lazily": True})
+    stepper.into()
+    stepper.into()
+    for n in range(3):
+        stepper.goto(2)
+        assert stepper.place.item == 1
+        stepper.set("edited", n)
+        stepper.run()
+        assert stepper.shared["results"] == [10, 20, 30, 40]
+    assert (node.pulls, node.calls) == ([1, 2, 3, 4], [1, 2, 3, 4])
+
+
+def test_what_a_batch_flow_leaves_on_itself_goes_back_too():
+    """What its ``exec`` counts, set by set, is there in its ``post``, and counted once after going back."""
+
+    class Counting(Handing):
+        def prep(self, shared):
+            self.count = 0
+            return super().prep(shared)
+
+        def exec(self, directory):
+            self.count += 1
+            return super().exec(directory)
+
+        def post(self, shared, prep_res, exec_res):
+            shared["count"] = self.count
+
+    # one around it, since the outermost node serves its visit itself
+    stepper = Flow(Counting(ByHand(Seen(name="leaf")))).stepper({})
+    leaves = []
+    while not stepper.place.is_end:
+        if at(stepper.place) == ("leaf", BEFORE):
+            leaves.append(int(stepper.tree.partition("->")[2].partition(":")[0]))
+        stepper.into()
+    assert stepper.shared["count"] == 2
+    for n, number in enumerate(leaves):
+        stepper.goto(number)
+        stepper.set("edited", n)
+        stepper.run()
+        assert stepper.shared["count"] == 2
+
+
+@pytest.mark.parametrize("way", ["into", "over", "run"])
+def test_a_generator_that_fails_is_not_taken_for_one_that_has_ended(way):
+    """Trying again between its items does not end the batch with those that were there."""
+
+    class Pages(Tens):
+        def prep(self, shared):
+            yield from [1, 2]
+            if broken:
+                raise OSError("no network")
+            yield 3
+
+    broken = Ledger([True])
+    node = Pages(name="tens")
+    stepper = Flow(node).stepper({})
+    while stepper.error is None:
+        stepper.into()
+    assert stepper.place.item == 2
+    for _ in range(3):
+        getattr(stepper, way)()
+    assert stepper.error is not None
+    assert "results" not in stepper.shared
+    broken.clear()
+    stepper.goto(0)
+    stepper.rerun()
+    assert (stepper.shared["results"], node.calls) == ([10, 20, 30], [1, 2, 3])
+
+
 def test_going_back_to_before_the_prep_makes_another_generator():
     """Its items are pulled anew, and still paid for once."""
     node = Tens(name="tens")
@@ -549,6 +631,14 @@ def test_a_call_that_the_fallback_answered_is_no_answer():
         assert counts(stepper) == (1 + again, 0)
         visit = stepper.record.visits[0]
         assert (visit.node, visit.status, visit.attempts) == ("tries", "fallback", 3)
+
+
+def test_calls_that_wait_for_a_limiter_are_counted_once():
+    """Also where more calls are ready than the limiter lets through."""
+    node = Tens(name="tens", max_concurrency=4, limiter=Limiter(max_concurrency=1))
+    stepper = Flow(node).stepper({"items": list(range(6))})
+    stepper.run()
+    assert (len(node.calls), counts(stepper)) == (6, (6, 0))
 
 
 def test_attempts_are_in_the_record_after_a_replay():
@@ -928,6 +1018,49 @@ def test_the_tree_keeps_what_was_left():
     assert stepper.shared == {"n": 2}
 
 
+def test_forward_leaves_out_an_edit_that_was_gone_back_from():
+    """From the place before an edit, going on is going on without it."""
+    flow, *_ = two()
+    stepper = flow.stepper({"n": 0})
+    stepper.set("n", 10)
+    stepper.run()
+    assert stepper.shared == {"n": 12}
+    stepper.goto(0)
+    stepper.run()
+    assert stepper.shared == {"n": 2}
+
+
+@pytest.mark.parametrize("end", [2, 5])
+def test_forward_goes_along_the_branch_that_was_chosen(end):
+    """After `goto` to either end and back, forward comes to that end again; nothing is run."""
+    flow, *_ = two()
+    stepper = flow.stepper({"n": 0})
+    stepper.run()
+    stepper.goto(1)
+    stepper.force("other")
+    stepper.run()
+    stepper.goto(end)
+    there, made = stepper.tree, counts(stepper)
+    stepper.back(1)
+    stepper.run()
+    assert (stepper.tree, counts(stepper)) == (there, made)
+
+
+def test_forward_tries_again_where_it_failed():
+    """Also if it was gone back to before the failure."""
+    first, bad = Adds("first"), Breaks("bad")
+    first >> bad
+    stepper = Flow(first).stepper({"n": 0})
+    stepper.run()
+    Breaks.broken = False
+    try:
+        stepper.goto(1)
+        place = stepper.over()
+    finally:
+        Breaks.broken = True
+    assert (place.is_end, place.error, stepper.shared) == (True, None, {"n": 2})
+
+
 @pytest.mark.parametrize("number", [-1, 3, 99, "1", True, 1.0, None])
 def test_goto_refuses_what_is_no_place(number):
     """The places are counted from 0; nothing is moved."""
@@ -1043,6 +1176,25 @@ def test_mock_is_for_one_call():
     assert (stepper.shared, first.calls) == ({"n": 1}, [0])
 
 
+def test_a_mock_that_no_call_came_for_is_forgotten():
+    """As where ``prep`` failed: the next command asks the model."""
+
+    class Fails(Adds):
+        def prep(self, shared):
+            if broken:
+                raise LookupError("no")
+            return super().prep(shared)
+
+    broken = Ledger([True])
+    node = Fails("fails")
+    stepper = Flow(node).stepper({"n": 0})
+    stepper.mock(41)
+    assert stepper.error is not None
+    broken.clear()
+    stepper.rerun()
+    assert (stepper.shared, node.calls) == ({"n": 1}, [0])
+
+
 def test_mock_of_a_batch_takes_a_result_for_each_item():
     """Before its exec a list, between two items the result of the next one."""
     node = Tens(name="tens")
@@ -1150,23 +1302,80 @@ def test_stop_after_the_end_changes_nothing():
     assert stepper.record.status == "ok"
 
 
-def test_stop_within_a_step_takes_effect_at_the_next_boundary():
-    """What runs is let end; nothing more is run."""
+@pytest.mark.parametrize("hook", ["prep", "exec", "post"])
+def test_a_pause_within_a_step_takes_effect_at_the_next_boundary(hook):
+    """Nothing more is run, and what was paid for is not called again."""
 
-    class Stops(Adds):
+    class Pauses(Adds):
+        def prep(self, shared):
+            self.pause_in("prep")
+            return super().prep(shared)
+
+        def exec(self, n):
+            self.pause_in("exec")
+            return super().exec(n)
+
         def post(self, shared, prep_res, exec_res):
+            self.pause_in("post")
             super().post(shared, prep_res, exec_res)
-            steppers[0].stop()
 
-    first, last = Stops("first"), Adds("last")
+        def pause_in(self, name):
+            if name == hook and not paused:
+                paused.append(name)
+                steppers[0].pause()
+
+    paused = Ledger()
+    first, last = Pauses("first"), Adds("last")
     first >> last
-    steppers = [Flow(first).stepper({"n": 0})]
-    steppers[0].run()
-    assert at(steppers[0].place) == ("last", BEFORE)
-    assert (steppers[0].shared, last.calls) == ({"n": 1}, [])
+    steppers = [stepper] = [Flow(first).stepper({"n": 0})]
+    place = stepper.run()
+    assert (paused, place.is_end, stepper.error, last.calls) == ([hook], False, None, [])
+    assert stepper.record.status == "running"
+    assert stepper.shared == {"n": int(at(place)[0] == "last")}
+    assert stepper.run().is_end
+    assert (stepper.shared, first.calls, last.calls) == ({"n": 2}, [0], [1])
 
 
-@pytest.mark.parametrize("command", ["into", "back", "run", "rerun"])
+def test_a_pause_between_items_keeps_those_that_were_paid():
+    """They are not called again."""
+
+    class Pauses(Tens):
+        def exec(self, item):
+            if item == 2 and 2 not in self.calls:
+                steppers[0].pause()
+            return super().exec(item)
+
+    node = Pauses(name="tens")
+    steppers = [stepper] = [Flow(node).stepper({"items": [1, 2, 3, 4]})]
+    assert not stepper.run().is_end
+    assert node.calls == [1, 2]
+    assert stepper.run().is_end
+    assert (stepper.shared["results"], node.calls) == ([10, 20, 30, 40], [1, 2, 3, 4])
+
+
+def test_a_pause_when_nothing_runs_does_nothing():
+    """The next command goes on as ever."""
+    flow, *_ = two()
+    stepper = flow.stepper({"n": 0})
+    stepper.pause()
+    assert stepper.run().is_end
+
+
+def test_to_item_goes_on_to_an_item():
+    """Until so many are done; where there are not so many, to the end of the exec."""
+    node = Tens(name="tens")
+    stepper = Flow(node).stepper({"items": [1, 2, 3, 4]})
+    assert (stepper.to_item(2).item, node.calls) == (2, [1, 2])
+    assert (stepper.to_item(3).item, node.calls) == (3, [1, 2, 3])
+    place = stepper.to_item(99)
+    assert (at(place), place.item) == (("tens", EXECED), None)
+    with pytest.raises(RunStateError, match="has no items to go on to"):
+        stepper.to_item(1)
+    with pytest.raises(RunStateError, match="has no items to go on to"):
+        two()[0].stepper({"n": 0}).to_item(1)
+
+
+@pytest.mark.parametrize("command", ["into", "back", "run", "rerun", "stop"])
 def test_one_step_at_a_time(command):
     """A hook that steps the stepper which runs it is told so, as are callers from other threads."""
 

@@ -531,6 +531,31 @@ def test_calling_again_replaces_the_result():
     assert stepper.shared["answer"] == "sum up a: 2"
 
 
+def test_calling_again_is_for_this_visit():
+    """Other param sets, that were walked by the same node, are still answered by their results."""
+
+    class Sets(BatchFlow):
+        def prep(self, shared):
+            return [{"k": k} for k in range(3)]
+
+    class Leaf(Node):
+        def exec(self, prep_res):
+            calls.append(self.params["k"])
+
+    calls = Ledger()
+    stepper = Sets(Leaf(name="leaf")).stepper({})
+    stepper.into()
+    stepper.into()
+    stepper.over()
+    stepper.run()
+    assert calls == [0, 1, 2]
+    stepper.goto(3)
+    assert dict(stepper.place.params) == {"k": 1}
+    stepper.rerun(call_again=True)
+    stepper.run()
+    assert calls == [0, 1, 2, 1]
+
+
 # ---- exec that takes shared ------------------------------------------------------------------------------------------
 
 
@@ -542,6 +567,14 @@ class Reads(Node):
 
     def post(self, shared, prep_res, exec_res):
         shared["answer"] = exec_res
+
+
+class Writes(Node):
+    """Writes to ``shared`` in its exec."""
+
+    def exec(self, shared, prep_res):
+        shared["n"] += 1
+        return shared["n"]
 
 
 def test_exec_that_reads_shared_is_answered_while_it_holds_the_same():
@@ -560,17 +593,17 @@ def test_exec_that_reads_shared_is_answered_while_it_holds_the_same():
 
 
 def test_exec_that_writes_shared_is_called_again():
-    """Its result alone is not what it did; a note says so."""
-
-    class Writes(Node):
-        def exec(self, shared, prep_res):
-            shared["n"] += 1
-            return shared["n"]
-
+    """Its result alone is not what it did."""
     stepper = Flow(Writes(name="writes")).stepper({"n": 0})
     stepper.run()
     assert again(stepper) == MADE
     assert stepper.shared == {"n": 1}
+
+
+def test_a_note_says_why_exec_that_writes_shared_is_called_again():
+    """With the path of the node."""
+    stepper = Flow(Writes(name="writes")).stepper({"n": 0})
+    stepper.run()
     assert any("exec writes to shared" in note and "writes" in note for note in stepper.notes)
 
 
@@ -597,20 +630,28 @@ def test_exec_that_writes_shared_by_way_of_its_input():
 # ---- what has no key -------------------------------------------------------------------------------------------------
 
 
-def test_an_input_that_cannot_be_compared_is_called_again():
-    """A lock, a generator, a client: a note says so, once."""
+class Locks(Asks):
+    """Hands a lock to its exec."""
+
     lock = threading.Lock()
 
-    class Locks(Asks):
-        def prep(self, shared):
-            return lock
+    def prep(self, shared):
+        return self.lock
 
-        def exec(self, prep_res):
-            return "done"
+    def exec(self, prep_res):
+        return "done"
 
+
+def test_an_input_that_cannot_be_compared_is_called_again():
+    """A lock, a generator, a client."""
+    assert again(once(Locks())) == MADE
+
+
+def test_a_note_says_why_an_input_is_called_again():
+    """Once, with the path of the node and the type."""
     stepper = once(Locks())
-    assert again(stepper) == MADE
-    assert again(stepper) == MADE
+    again(stepper)
+    again(stepper)
     [note] = stepper.notes
     assert "asks" in note
     assert "cannot be compared (lock)" in note

@@ -249,8 +249,8 @@ def test_shared_that_holds_nothing_to_put_back():
 # ---- what is one object stays one ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("steps", [1, 2])
-def test_what_prep_returned_of_shared_is_still_of_shared(steps):
+@pytest.mark.parametrize("places", [1, 2, 3])
+def test_what_prep_returned_of_shared_is_still_of_shared(places):
     """``prep`` returns ``shared["x"]`` itself: after going back, what post does to it is done to ``shared``."""
 
     class Hands(Node):
@@ -266,17 +266,19 @@ def test_what_prep_returned_of_shared_is_still_of_shared(steps):
 
     shared = {"x": [7]}
     stepper = Flow(Hands()).stepper(shared)
-    stepper.run()
-    stepper.goto(0)
-    for _ in range(steps):
-        stepper.rerun()
+    for n in range(3):
+        for _ in range(3):
+            stepper.into()
+        assert stepper.error is None
+        assert shared["x"] == [7, 1]
+        stepper.back(places)
+        assert shared["x"] == [7]
+        stepper.set("edited", n)
+        while not stepper.place.is_end:
+            stepper.into()
+        assert stepper.error is None
+        assert shared == {"x": [7, 1], "edited": n}
         stepper.goto(0)
-        stepper.into()
-        stepper.into()
-    stepper.set("edited", 1)
-    stepper.run()
-    assert stepper.error is None
-    assert shared == {"x": [7, 1], "edited": 1}
 
 
 def test_one_object_under_two_keys_stays_one():
@@ -594,6 +596,34 @@ def test_values_that_have_not_changed_are_kept_once():
     finally:
         tracemalloc.stop()
     assert held < 4 * MB
+
+
+def test_what_hooks_return_counts_for_the_budget():
+    """With `into`, what ``prep`` returned is kept at each place, and not for more bytes than may be."""
+
+    class Reads(Node):
+        def prep(self, shared):
+            return shared["data"]
+
+        def exec(self, data):
+            return len(data)
+
+        def post(self, shared, prep_res, exec_res):
+            shared["n"] += 1
+            return "again" if shared["n"] < 20 else "done"
+
+    node = Reads(name="reads")
+    node - "again" >> node
+    node - "done" >> Node(name="last")
+    tracemalloc.start()
+    try:
+        stepper = Flow(node).stepper({"n": 0, "data": [bytearray(100_000)]}, budget=MB)
+        while not stepper.place.is_end:
+            stepper.into()
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 3 * MB
 
 
 class Grows(Node):

@@ -10,6 +10,8 @@ const COMMANDS = [
   ["rerun", "rerun", "e", "e", "this node again, without paying again"],
   ["pause", "stop", "s", "s", "at the next boundary"],
 ];
+const SILENT =
+  "The kernel does not answer: it is busy with another cell, or was started anew. After a restart, run the cell of this stepper again.";
 const SVG = "http://www.w3.org/2000/svg";
 
 function make(tag, name, text, attributes = {}) {
@@ -45,12 +47,15 @@ function render({ model, el }) {
   function ask(content) {
     if (busy() && content.do !== "pause" && content.do !== "hello") return;
     asked = (model.get("told").answers || 0) + 1;
-    model.send(content);
     clearTimeout(timer);
     timer = setTimeout(() => {
-      if ((model.get("told").answers || 0) < asked)
-        tell("The kernel does not answer: it is busy with another cell, or was started anew. After a restart, run the cell of this stepper again.");
+      if ((model.get("told").answers || 0) < asked) tell(SILENT);
     }, 1500);
+    try {
+      model.send(content);
+    } catch (error) {
+      tell(SILENT); // there is no way to the kernel any more
+    }
   }
   function tell(text) {
     message.textContent = text;
@@ -86,6 +91,8 @@ function render({ model, el }) {
       return;
     }
     graph.innerHTML = svg;
+    const view = graph.firstChild.viewBox.baseVal;
+    root.classList.toggle("llmflow-step-wide", view.width > 1.3 * view.height);
     for (const [id, path] of Object.entries(model.get("nodes"))) {
       const group = graph.querySelector("#" + CSS.escape(id));
       if (!group) continue;
@@ -170,7 +177,7 @@ function render({ model, el }) {
     if (now.action) place.append(", action " + now.action);
     place.append(make("span", "next", now.phase === "at the end" ? "" : "  next: " + now.next));
     if (now.note) place.append(make("div", "note", now.note));
-    if (now.error) place.append(make("div", "error", "failed: " + now.error + "  Mend it, run its cell, and press rerun."));
+    if (now.error) place.append(make("div", "error", "failed: " + now.error + ". Mend it, run its cell, and press rerun."));
     counts.textContent = "called " + now.called + ", replayed " + now.replayed;
     counts.title = "Calls of exec that were made, and that were answered by the result of an earlier one. Going back does not undo what a node did outside of shared.";
     const place_id = now.number + now.phase;
@@ -232,9 +239,9 @@ function render({ model, el }) {
     if (editing) return;
     table.replaceChildren();
     const head = make("tr");
-    for (const title of ["key", "now", "before this step", ""]) head.append(make("th", "", title, { scope: "col" }));
+    for (const title of ["key", "now", "before", ""]) head.append(make("th", "", title, { scope: "col" }));
     table.append(head);
-    for (const row of model.get("keys")) {
+    for (const row of model.get("held")) {
       const line = make("tr", row.how || "same", undefined, { "data-key": row.key });
       const name = make("th", "", row.key, { scope: "row" });
       if (row.how) name.append(make("span", "how", " " + row.how));
@@ -327,7 +334,7 @@ function render({ model, el }) {
     enable();
   }
 
-  const follow = { svg: draw, marks: paint, place: showPlace, keys: showKeys, places: showPlaces, told: showTold };
+  const follow = { svg: draw, marks: paint, place: showPlace, held: showKeys, places: showPlaces, told: showTold };
   for (const [name, show] of Object.entries(follow)) model.on("change:" + name, show);
   showPlace();
   showKeys();

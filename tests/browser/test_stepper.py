@@ -1,0 +1,339 @@
+"""The stepper's widget in a real JupyterLab: by mouse and keyboard, with failures, edits and hostile state."""
+
+import os
+
+import pytest
+
+FLOW = """
+    from llmflow_nb import BatchNode, Flow, Node
+
+    class Load(Node):
+        def exec(self, _):
+            return ["one", "two", "three"]
+        def post(self, shared, prep_res, exec_res):
+            shared["items"] = exec_res
+
+    class Upper(BatchNode):
+        def prep(self, shared):
+            return shared["items"]
+        def exec(self, item):
+            print("calling", item)
+            return item.upper()
+        def post(self, shared, prep_res, exec_res):
+            shared["upper"] = exec_res
+
+    class Judge(Node):
+        def prep(self, shared):
+            return shared["upper"]
+        def exec(self, texts):
+            if "TWO" in texts:
+                raise ValueError("two is too much")
+            return len(texts)
+        def post(self, shared, prep_res, exec_res):
+            shared["verdict"] = exec_res
+            return "accept" if exec_res > 2 else "revise"
+
+    load, upper, judge = Load(), Upper(), Judge()
+    load >> upper
+    inner = Flow(upper, name="inner")
+    load.successors.clear()
+    load >> inner >> judge
+    judge - "revise" >> load
+    judge - "accept" >> Node(name="Publish")
+    flow = Flow(load, name="Story")
+    stepper = flow.stepper({"n": 1})
+    stepper
+"""
+
+
+class Widget:
+    """The widget in the output of a cell."""
+
+    def __init__(self, notebook, i):
+        self.page = notebook.page
+        self.root = notebook.output(i).locator(".llmflow-step-root")
+        self.root.wait_for()
+
+    def button(self, name):
+        return self.root.locator(f".llmflow-step-bar .llmflow-step-{name}")
+
+    def press(self, key):
+        """Press a key and wait until the command has ended."""
+        self.root.focus()
+        self.page.keyboard.press(key)
+        self.idle()
+
+    def click(self, name):
+        self.button(name).click()
+        self.idle()
+
+    def idle(self):
+        self.page.wait_for_function("e => e.getAttribute('aria-busy') === 'false'", arg=self.root.element_handle())
+        self.page.wait_for_timeout(100)
+
+    def place(self):
+        return self.root.locator(".llmflow-step-place").inner_text()
+
+    def message(self):
+        return self.root.locator(".llmflow-step-message").inner_text()
+
+    def counts(self):
+        return self.root.locator(".llmflow-step-counts").inner_text()
+
+
+def picture(widget, name):
+    folder = os.environ.get("LLMFLOW_NB_PICTURES")
+    if folder:
+        widget.root.screenshot(path=f"{folder}/{name}.png")
+
+
+@pytest.fixture
+def opened(visitor):
+    """Open a notebook of these cells, run the first, and return the notebook with the widget of that cell."""
+
+    def open_(name, *cells, app="lab"):
+        notebook = visitor.open(name, *cells, app=app)
+        notebook.run()
+        return notebook, Widget(notebook, 0)
+
+    return open_
+
+
+def run_cell(notebook, i):
+    """Run the i-th cell to its end."""
+    notebook.page.evaluate("i => { window.jupyterapp.shell.currentWidget.content.activeCellIndex = i }", i)
+    notebook.run()
+    notebook.wait(i)
+
+
+def test_by_keyboard_into_a_nested_flow_and_back(opened):
+    """Arrow keys step into a flow and into the items of a batch, and back again, and nothing is called twice."""
+    _, widget = opened("step_keys.ipynb", FLOW)
+    for _ in range(6):
+        widget.press("ArrowRight")
+    assert widget.place().startswith("Story/inner/Upper, visit 1, item 1 of 3 after exec")
+    assert widget.counts() == "called 2, replayed 0"
+    assert "calling one" in widget.root.locator(".llmflow-step-pending").inner_text()
+    picture(widget, "item")
+    for _ in range(3):
+        widget.press("ArrowLeft")
+    assert widget.place().startswith("Story/inner, visit 1 before prep")
+    widget.press("ArrowDown")
+    assert widget.place().startswith("Story/Judge, visit 1 before prep")
+    assert widget.counts() == "called 4, replayed 0"
+    assert widget.root.locator("tr[data-key=upper]").inner_text().split() == [
+        "upper",
+        "new",
+        "['ONE',",
+        "'TWO',",
+        "'THREE']",
+        "editdelete",
+    ]
+
+
+def test_a_failure_is_mended_and_gone_on_from(opened):
+    """The node that failed and its error are seen; after its cell was run again, rerun goes on, and calls no more."""
+    notebook, widget = opened(
+        "step_failure.ipynb",
+        FLOW,
+        """
+        class Judge(Judge):
+            def exec(self, texts):
+                return len(texts)
+        """,
+        "shared = stepper.shared; print(sorted(shared), stepper.called, flow.last_run.action)",
+    )
+    widget.click("run")
+    assert "failed: ValueError: two is too much" in widget.place()
+    assert widget.root.locator("g.node[data-state=here]").get_attribute("data-path") == "Story/Judge"
+    assert "failed" in widget.root.locator("g.node[data-state=here]").get_attribute("aria-label")
+    picture(widget, "failed")
+    run_cell(notebook, 1)
+    widget.press("e")
+    assert "code changed: Judge" in widget.root.inner_text()
+    widget.press("r")
+    assert widget.place().startswith("Story, visit 1 at the end, action None")
+    assert widget.counts() == "called 6, replayed 0"  # Load, three items, Judge twice
+    picture(widget, "end")
+    run_cell(notebook, 2)
+    assert notebook.output(2).inner_text().split("]")[1].split() == ["6", "None"]
+
+
+def test_an_edit_opens_a_branch(opened):
+    """A key is edited as JSON, wrong JSON is refused with its line, and the places from before can be gone back to."""
+    _, widget = opened("step_edit.ipynb", FLOW)
+    widget.press("ArrowDown")
+    widget.root.locator("tr[data-key=items] button", has_text="edit").click()
+    text = widget.root.locator("tr[data-key=items] textarea")
+    text.fill('["four",]')
+    widget.root.locator("tr[data-key=items] button", has_text="save").click()
+    widget.idle()
+    assert "this is no JSON" in widget.message()
+    assert "in line 1, column" in widget.message()
+    text.fill('["four"]')
+    widget.root.locator("tr[data-key=items] button", has_text="save").click()
+    widget.idle()
+    assert "edited items" in widget.place()
+    widget.press("ArrowDown")
+    assert "FOUR" in widget.root.locator("tr[data-key=upper]").inner_text()
+    picture(widget, "branch")
+    widget.root.locator(".llmflow-step-places button").nth(1).click()
+    widget.idle()
+    assert "'one', 'two', 'three'" in widget.root.locator("tr[data-key=items]").inner_text()
+    assert widget.root.locator("tr[data-key=upper]").count() == 0
+
+
+def test_a_breakpoint_at_a_node(opened):
+    """A click on a node's margin stops a run there, and another one takes it back."""
+    _, widget = opened("step_break.ipynb", FLOW)
+    dot = widget.root.locator("[data-path='Story/inner/Upper'] .llmflow-step-dot")
+    dot.click()
+    widget.idle()
+    assert dot.get_attribute("aria-checked") == "true"
+    widget.click("run")
+    assert widget.place().startswith("Story/inner/Upper, visit 1 before prep")
+    dot.press("Enter")
+    widget.idle()
+    assert dot.get_attribute("aria-checked") == "false"
+
+
+def test_another_action_and_another_result(opened):
+    """A result is put in the place of a call, and an action in that of the one that post chose."""
+    _, widget = opened("step_force.ipynb", FLOW)
+    for _ in range(2):
+        widget.press("ArrowDown")
+    widget.root.locator("summary", has_text="change what comes").click()
+    widget.root.locator("[aria-label=result]").fill("1")
+    widget.root.locator("button", has_text="mock exec").click()
+    widget.idle()
+    assert widget.place().startswith("Story/Judge, visit 1 after exec")
+    widget.press("ArrowRight")
+    assert "action 'revise'" in widget.place()
+    widget.root.locator("summary", has_text="change what comes").click()
+    widget.root.locator("[aria-label=action]").fill("accept")
+    widget.root.locator("button", has_text="force action").click()
+    widget.idle()
+    assert "action 'accept'" in widget.place()
+    widget.press("ArrowRight")
+    assert widget.place().startswith("Story/Publish")
+
+
+SLOW = """
+    import threading
+    from llmflow_nb import BatchNode, Flow
+
+    go_on = threading.Semaphore(3)
+
+    class Wait(BatchNode):
+        def prep(self, shared):
+            return range(1000)
+        def exec(self, item):
+            go_on.acquire()
+            return item
+
+    stepper = Flow(Wait(), name="Slow").stepper({})
+    stepper
+"""
+
+
+def test_stop_in_the_middle_of_a_batch(opened):
+    """Stop is seen between two items; the kernel answers other cells meanwhile; what was paid for is not paid again."""
+    notebook, widget = opened("step_stop.ipynb", SLOW, "print('still there'); go_on.release()", "print(stepper.called)")
+    widget.button("run").click()
+    widget.page.wait_for_function("e => e.getAttribute('aria-busy') === 'true'", arg=widget.root.element_handle())
+    widget.root.focus()
+    widget.page.keyboard.press("s")
+    run_cell(notebook, 1)
+    assert "still there" in notebook.output(1).inner_text()
+    widget.idle()
+    assert widget.place().startswith("Slow/Wait, visit 1 before prep")
+    run_cell(notebook, 2)
+    assert int(notebook.output(2).inner_text()) in (1, 2, 3, 4, 5)
+
+
+HOSTILE = """
+    import socket, threading
+    from llmflow_nb import Flow, Node
+
+    class Loud:
+        def __repr__(self):
+            raise ValueError("no")
+
+    def endless():
+        while True:
+            yield 1
+
+    class Step(Node):
+        def post(self, shared, prep_res, exec_res):
+            shared["<img src=x onerror=alert(1)>"] = "<script>alert(2)</script>"
+            shared["lock"].acquire(blocking=False)
+
+    first, second = Step(name="<script>alert(3)</script>"), Step(name="two")
+    first - "<b>x</b>" >> second
+    first >> second
+    shared = {"lock": threading.Lock(), "socket": socket.socket(), "generator": endless(), "loud": Loud()}
+    shared["long"] = "A" * 10_000_000
+    stepper = Flow(first, name="</text><script>alert(4)</script>").stepper(shared)
+    stepper
+"""
+
+
+def test_hostile_state(visitor, opened):
+    """Nothing that a value, a key or a name says is run; what cannot be copied is marked; stepping works."""
+    _, widget = opened("step_hostile.ipynb", HOSTILE)
+    for _ in range(3):
+        widget.press("ArrowRight")
+    widget.press("ArrowLeft")
+    widget.press("r")
+    assert "at the end" in widget.place()
+    text = widget.root.inner_text()
+    assert "not restorable: lock" in text
+    assert "<script>alert(2)</script>" in text
+    assert widget.root.locator("script, img, iframe").count() == 0
+    assert visitor.dialogs == []
+
+
+def test_two_views_of_one_stepper(opened):
+    """A stepper that is shown twice is one: what is done in one place is seen in the other, and in Python."""
+    notebook, widget = opened("step_twice.ipynb", FLOW, "stepper", "stepper.over()")
+    run_cell(notebook, 1)
+    other = Widget(notebook, 1)
+    widget.press("ArrowRight")
+    assert other.place() == widget.place()
+    run_cell(notebook, 2)
+    widget.page.wait_for_function(
+        "([e, text]) => e.innerText.includes(text)", arg=[widget.root.element_handle(), "Story/inner, visit 1"]
+    )
+    assert other.place() == widget.place()
+
+
+def test_after_a_restart_of_the_kernel_it_says_so(opened):
+    """Without the kernel that it belongs to, the widget does not pretend to work."""
+    notebook, widget = opened("step_restart.ipynb", FLOW)
+    notebook.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
+    widget.button("into").click(no_wait_after=True)
+    widget.page.wait_for_function(
+        "e => e.innerText.includes('The kernel does not answer')", arg=widget.root.element_handle()
+    )
+
+
+def test_dark_and_narrow(opened):
+    """In a dark theme, and 600 pixels wide, all of it is there."""
+    notebook, widget = opened("step_dark.ipynb", FLOW)
+    notebook.command("apputils:change-theme", theme="JupyterLab Dark")
+    widget.click("run")
+    picture(widget, "dark")
+    notebook.page.set_viewport_size({"width": 760, "height": 1200})
+    widget.press("ArrowLeft")
+    picture(widget, "narrow")
+    box = widget.root.bounding_box()
+    assert widget.root.evaluate("e => e.scrollWidth <= e.clientWidth + 1"), box
+    notebook.command("apputils:change-theme", theme="JupyterLab Light")
+
+
+def test_in_notebook_7(opened):
+    """The same in Notebook 7."""
+    _, widget = opened("step_notebook.ipynb", FLOW, app="notebook")
+    widget.press("ArrowRight")
+    assert widget.place().startswith("Story/Load, visit 1 after exec")
+    assert widget.counts() == "called 1, replayed 0"
