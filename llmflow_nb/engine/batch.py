@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .plan import Plan
     from .position import Position
 
-__all__ = ["HAS_RESULT", "PENDING", "Batch", "Outcome", "open_items", "params_text"]
+__all__ = ["HAS_RESULT", "PENDING", "Batch", "Outcome", "open_items", "params_text", "split"]
 
 HAS_RESULT = ("ok", "fallback")
 """The statuses of items that have a result."""
@@ -330,7 +330,7 @@ class Batch:
         """Return a second iterator over what is left of an input that can be read only once; None for any other."""
         if not self.one_pass or self.is_async or self.is_single:
             return None
-        self.source, held = itertools.tee(self.source)
+        self.source, held = split(self.source)
         return held
 
     def cut(self, lengths: tuple[int, ...], state: tuple[Any, ...], source: Any) -> "Batch":
@@ -360,6 +360,57 @@ class Batch:
         elif not (self.is_async or self.is_single or twin.exhausted):
             twin.source = itertools.islice(_iterator(self.returned, self.path), twin.taken, None)
         return twin
+
+
+class _Tape:
+    """What was read of an iterator, for those that read it from different places on.
+
+    In place of ``itertools.tee``, which takes an iterator that has failed for one that has ended.
+    """
+
+    __slots__ = ("error", "read", "source")
+
+    def __init__(self, source: Iterator[Any]) -> None:
+        self.source = source
+        self.read: list[Any] = []
+        self.error: Exception | None = None
+
+
+class _Reader:
+    """Reads a tape from one place on."""
+
+    __slots__ = ("_at", "tape")
+
+    def __init__(self, tape: _Tape, at: int) -> None:
+        self.tape, self._at = tape, at
+
+    def __iter__(self) -> "_Reader":
+        return self
+
+    def __next__(self) -> Any:
+        tape = self.tape
+        if self._at == len(tape.read):
+            if tape.error is not None:
+                raise tape.error
+            try:
+                tape.read.append(next(tape.source))
+            except StopIteration:
+                raise
+            except Exception as exc:
+                tape.error = exc
+                raise
+        self._at += 1
+        return tape.read[self._at - 1]
+
+    def again(self) -> "_Reader":
+        """Return another one that stands at the same place."""
+        return _Reader(self.tape, self._at)
+
+
+def split(source: Any) -> tuple[Any, Any]:
+    """Return two iterators over what is left of one."""
+    reader = source if type(source) is _Reader else _Reader(_Tape(source), 0)
+    return reader, reader.again()
 
 
 _STATE = ("taken", "open", "exhausted", "broken", "stopped", "total", "begun")

@@ -9,7 +9,7 @@ import copy
 import itertools
 from typing import Any
 
-from .batch import Batch, iter_is_self
+from .batch import Batch, iter_is_self, split
 from .position import EXEC, PREPPED, Frame, Position
 
 __all__ = ["Mark"]
@@ -43,7 +43,7 @@ class Mark:
             if attributes is not None:
                 frame.visit = _visit(held, attributes)
             if _reads_once(held):
-                held.prep_res, frame.prep_res = itertools.tee(held.prep_res)
+                held.prep_res, frame.prep_res = split(held.prep_res)
             for mark, name in zip(marks, ("work", "sets"), strict=True):
                 if mark is not None:
                     batch = again[id(mark.batch)] = mark.again()
@@ -66,7 +66,7 @@ class Mark:
 def _held(frame: Frame) -> Frame:
     twin = frame.same()
     if _reads_once(frame):  # each is going to read all of it
-        frame.prep_res, twin.prep_res = itertools.tee(frame.prep_res)
+        frame.prep_res, twin.prep_res = split(frame.prep_res)
     return twin
 
 
@@ -77,18 +77,29 @@ def _reads_once(frame: Frame) -> bool:
 
 
 def _attributes(frame: Frame) -> Any:
-    """What is on the copy that serves the visit; None where there is none, or where it is the user's own node."""
-    if frame.visit is None or frame.owner is None:
+    """What is on the copy that serves the visit; None where there is none."""
+    if frame.visit is None:
         return None
+    if frame.owner is None:  # the user's own node, which gets it back
+        return {name: value for name, value in frame.visit.__dict__.items() if name not in _NOT_PUT_BACK}
     return frame.visit.__dict__.copy() if frame.plan.copies_plainly else copy.copy(frame.visit)
 
 
 def _visit(frame: Frame, attributes: Any) -> Any:
+    if frame.owner is None:
+        now = frame.visit.__dict__
+        for name in [name for name in now if name not in attributes and name not in _NOT_PUT_BACK]:
+            del now[name]
+        now.update(attributes)
+        return frame.visit
     if not frame.plan.copies_plainly:
         return copy.copy(attributes)
     visit = object.__new__(type(frame.visit))
     visit.__dict__ = attributes.copy()
     return visit
+
+
+_NOT_PUT_BACK = frozenset({"last_run", "successors", "start_node"})
 
 
 class _BatchMark:
@@ -104,7 +115,7 @@ class _BatchMark:
     def again(self) -> Batch:
         """Return a batch that goes on from there by itself."""
         if self._source is not None:
-            self._source, source = itertools.tee(self._source)
+            self._source, source = split(self._source)
         else:
             source = None
         return self.batch.cut(self._lengths, self._state, source)

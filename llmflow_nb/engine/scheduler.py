@@ -291,7 +291,7 @@ class Scheduler:
         """Start as much as may be under way at once; when all is done, let the position go on."""
         batch = strand.batch
         plan = batch.plan
-        one_by_one = bool(self.mask & AFTER_ITEM) and strand is self._root
+        one_by_one = bool(self.mask & AFTER_ITEM) and strand is self._root and plan.kind == "batch_node"
         inline = plan.inline and strand.position.inline and not one_by_one
         on_the_spot = strand.need == CALLS and inline and not batch.is_async
         limit = 1 if batch.is_single or one_by_one else plan.limit
@@ -440,7 +440,7 @@ class Scheduler:
 
     def _start(self, call: Call) -> None:
         """Begin the next attempt, as soon as the limiter lets it; or take an answer that is there already."""
-        if self.setup.answers is not None and not call.attempts and not call.in_fallback:
+        if self.setup.answers is not None and not call.attempts and call.ticket is None and not call.in_fallback:
             answer = self.setup.answers.find(call)
             if answer is not None:
                 call.attempts = answer.attempts

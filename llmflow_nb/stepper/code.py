@@ -7,6 +7,7 @@ are no part of it, so running an unchanged cell again changes nothing.
 
 import dis
 import hashlib
+from collections.abc import Iterable
 from functools import lru_cache
 from types import CodeType, FunctionType, MethodType
 from typing import Any
@@ -25,13 +26,16 @@ DEPTH = 8
 class Fingerprints:
     """Fingerprints of nodes' classes, each worked out once; `forget` them when code may have been edited.
 
-    A list or a dict that functions read, such as a log, counts as it was when it was first seen: what is put into it
-    later is no edit. Another object in its place is one, if it holds something else.
+    Data that functions read from their module or class count as they were when they were first seen: a log that hooks
+    append to, or a number that they advance, is no edit. What takes its place between two commands is, if it is
+    something else.
     """
 
     def __init__(self) -> None:
         self._found: dict[Any, bytes] = {}
-        self._containers: dict[tuple[str, ...], tuple[Any, Any]] = {}
+        self._data: dict[tuple[int, tuple[str, ...]], tuple[Any, Any]] = {}
+        self._scope = 0
+        self._is_settling = False
 
     def of(self, node: BaseNode) -> bytes:
         """Return the fingerprint of a node's code: of its class, and of hooks that were set on the object."""
@@ -41,7 +45,11 @@ class Fingerprints:
         found = self._found.get(key)
         if found is None:
             bases = [base for base in cls.__mro__ if hasattr(base, "_kind") and not is_library_class(base)]
-            parts: list[Any] = [self._members(base, DEPTH) for base in bases]
+            parts: list[Any] = []
+            for base in bases:  # several of one name may come from one function
+                self._scope = id(base) if "<locals>" in base.__qualname__ else 0
+                parts.append(self._members(base, DEPTH))
+            self._scope = id(node)
             parts.append([(name, self._value(value, DEPTH, (name,))) for name, value in sorted(own.items())])
             found = self._found[key] = hashlib.blake2b(repr(parts).encode(errors="replace"), digest_size=16).digest()
         return found
@@ -49,6 +57,16 @@ class Fingerprints:
     def forget(self) -> None:
         """Look again."""
         self._found.clear()
+
+    def settle(self, nodes: Iterable[BaseNode]) -> None:
+        """Take the data as they are now for what they were: it was the code that has changed them."""
+        self._found.clear()
+        self._is_settling = True
+        try:
+            for node in nodes:
+                self.of(node)
+        finally:
+            self._is_settling = False
 
     def _members(self, cls: type, depth: int) -> Any:
         where = cls.__module__, cls.__qualname__
@@ -63,34 +81,37 @@ class Fingerprints:
         if isinstance(value, MethodType):
             return "method", self._value(value.__func__, depth, where)
         if isinstance(value, FunctionType):
-            return self._function(value, depth)
+            return self._function(value, depth, where)
         wrapped = getattr(value, "__wrapped__", None)
         if isinstance(wrapped, FunctionType):  # functools.cache and its like
-            return type(value).__name__, self._function(wrapped, depth)
+            return type(value).__name__, self._function(wrapped, depth, where)
         if isinstance(value, type):
             return value.__module__, value.__qualname__
-        before = self._containers.get(where)
-        if before is not None and before[0] is value:
+        place = self._scope, where
+        before = self._data.get(place)
+        if before is not None and (before[0] is value or self._is_settling):
+            self._data[place] = value, before[1]
             return before[1]
         try:
             key = key_of(value)
         except NoKeyError:  # it may be anything: a client, a lock; what it is called has to do
             key = "some", type(value).__module__, type(value).__qualname__
-        self._containers[where] = value, key
+        self._data[place] = value, key
         return key
 
-    def _function(self, function: FunctionType, depth: int) -> Any:
-        where = function.__module__, function.__qualname__
+    def _function(self, function: FunctionType, depth: int, where: tuple[str, ...]) -> Any:
+        name = function.__module__, function.__qualname__
         if depth == 0:
-            return where
+            return name
+        where = *where, *name  # several of one name may come from one function
         code = function.__code__
         cells = zip(code.co_freevars, function.__closure__ or (), strict=True)
-        closure = [self._cell(cell, depth - 1, (*where, name)) for name, cell in cells]
+        closure = [self._cell(cell, depth - 1, (*where, variable)) for variable, cell in cells]
         defaults = [
             self._value(values, depth, (*where, which))
             for which, values in (("defaults", function.__defaults__), ("kwdefaults", function.__kwdefaults__))
         ]
-        reads = [(name, self._global(function, name, depth - 1)) for name in _globals_of(code)]
+        reads = [(variable, self._global(function, variable, depth - 1)) for variable in _globals_of(code)]
         return _of_code(code), defaults, closure, reads
 
     def _cell(self, cell: Any, depth: int, where: tuple[str, ...]) -> Any:

@@ -45,6 +45,8 @@ class Moment:
         mask: The boundaries at which the step that led here could have stopped.
         edited: What the user changed here, in words; "" where this is no edit.
         output: What was printed on the way here.
+        used: What the calls on the way here were found by, see `Replay`.
+        size: About how many bytes it keeps beside the snapshot.
         children: What came after, in the order in which it was first done; following: the one that came last.
     """
 
@@ -62,6 +64,8 @@ class Moment:
     output: str = ""
     children: list["Moment"] = field(default_factory=list)
     following: "Moment | None" = None
+    used: list[Any] = field(default_factory=list)
+    size: int = 0
     _values: Any = None
 
     @property
@@ -71,8 +75,15 @@ class Moment:
 
     def hold(self, position: Position) -> None:
         """Keep copies of what the hooks of the visit have returned so far, which the next hook may change in place."""
-        frame = position.frames[-1]
-        self._values = Copier().copy([frame.prep_res, frame.exec_res])
+        frame, copier = position.frames[-1], Copier()
+        of_shared = {id(version.original) for version in self.snapshot.values()}
+        values = [None if id(v) in of_shared else v for v in (frame.prep_res, frame.exec_res)]
+        self._values = copier.copy(values)
+        self.size = copier.size
+
+    def let_go(self) -> None:
+        """Keep no more than the words."""
+        self.mark = self._values = None
 
     def put_values(self, position: Position, snapshots: Snapshots) -> None:
         """Give a position what the hooks had returned; what was a value of ``shared`` is that again."""
@@ -84,7 +95,7 @@ class Moment:
             of_shared = next((key for key, v in self.snapshot.items() if v.original is now), None)
             if of_shared is not None and snapshots.values is not None:
                 setattr(frame, name, snapshots.values[of_shared])
-            elif not same(now, kept):
+            elif not hasattr(type(now), "__next__") and not same(now, kept):  # what is read once is the mark's affair
                 setattr(frame, name, kept)
 
 
@@ -101,7 +112,7 @@ class History:
         self._snapshots, self._budget = snapshots, budget
         self.moments: list[Moment] = []
         self.now: Moment = None  # type: ignore[assignment]
-        self.dropped = 0
+        self.dropped = self._held = 0
 
     def add(self, moment: Moment) -> None:
         """Go on to a new moment, and let go of the oldest where there is no room."""
@@ -111,10 +122,12 @@ class History:
             moment.parent.following = moment
         self._snapshots.use(moment.snapshot)
         self.now = moment
-        while self._snapshots.size > self._budget and self.dropped < len(self.moments) - 1:
+        self._held += moment.size
+        while self._snapshots.size + self._held > self._budget and self.dropped < len(self.moments) - 1:
             oldest = self.moments[self.dropped]
-            oldest.mark = None
+            oldest.let_go()
             self._snapshots.let_go(oldest.snapshot)
+            self._held -= oldest.size
             self.dropped += 1
 
     def go(self, moment: Moment) -> None:

@@ -1,6 +1,7 @@
 """The results of calls that were paid for, to be used again while what they were made from is the same."""
 
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from ..core.errors import RunStateError
@@ -28,20 +29,27 @@ class _Paid(NamedTuple):
 class Replay:
     """Answers calls of ``exec`` whose input, params and code are those of one that was made (the engine's `Answers`).
 
+    Of calls that are all the same, the first on the way here is answered by the first, the second by the second: what a
+    model says twice to the same prompt need not be the same, and a loop may be there to ask until it is.
+
     Attributes:
         called: Calls that were made, by way of ``exec``.
         replayed: Calls that were answered from here.
         mocked: Calls that were answered by the user.
         notes: Why calls of a node cannot be answered from here, by path.
+        again: The path of a node whose calls are made in any case, with those within it; None for none.
     """
 
     def __init__(self, snapshots: Snapshots, fingerprints: Fingerprints) -> None:
         self.called = self.replayed = self.mocked = 0
         self.notes: dict[str, str] = {}
+        self.again: str | None = None
         self._snapshots, self._fingerprints = snapshots, fingerprints
         self._paid: dict[Any, _Paid] = {}
         self._mocks: deque[tuple[str, Any]] = deque()
         self._made: dict[Call, tuple[Any, dict[str, Any], Any]] = {}
+        self._before: Counter[Any] = Counter()
+        self._used: list[Any] = []
 
     def mock(self, path: str, values: list[Any]) -> None:
         """Have the next calls of a node answered with these values."""
@@ -51,11 +59,17 @@ class Replay:
         """Forget mocks that no call came for, and calls that failed."""
         self._mocks.clear()
         self._made.clear()
+        self.again = None
 
-    def forget(self, path: str) -> None:
-        """Have the calls of a node made again."""
-        for key in [key for key in self._paid if key[0] == path]:
-            del self._paid[key]
+    def take_used(self) -> list[Any]:
+        """Return what the calls since this was last asked were found by."""
+        used, self._used = self._used, []
+        return used
+
+    def be_after(self, used: Iterable[Any]) -> None:
+        """Stand where these calls have been made, and no others."""
+        self._before = Counter(used)
+        self._used = []
 
     def find(self, call: Call) -> Answer | None:
         """Return the result of a call if it is there already."""
@@ -66,11 +80,17 @@ class Replay:
         if "exec" not in call.plan.hooks.own:  # the library's own, which costs nothing
             return None
         key = self._key(call)
-        paid = None if key is None else self._paid.get(key)
+        paid = None
+        if key is not None:
+            nth = self._before[key]
+            self._before[key] += 1
+            self._used.append(key)
+            key = key, nth
+            if self.again is None or not f"{path}/".startswith(f"{self.again}/"):
+                paid = self._paid.get(key)
         if paid is None:
             self.called += 1
-            shared = self._snapshots.version() if call.plan.hooks.exec_takes_shared else None
-            self._made[call] = key, dict(call.target.__dict__), shared
+            self._made[call] = key, dict(call.target.__dict__), self._version(call)
             return None
         self.replayed += 1
         copier = Copier()
@@ -82,8 +102,11 @@ class Replay:
         key, before, shared = self._made.pop(call, (None, {}, None))
         if key is None:
             return
-        if shared is not None and shared != self._snapshots.version():
+        if shared != self._version(call):
             self.notes[call.plan.path] = "exec writes to shared, so it is called again"
+            return
+        if _item_key(call.item) != key[0][_ITEM]:
+            self.notes[call.plan.path] = "exec changes its input in place, so it is called again"
             return
         copier = Copier()
         left = {
@@ -93,18 +116,20 @@ class Replay:
         }
         self._paid[key] = _Paid(copier.copy(value), left, call.attempts, call.error)
 
+    def _version(self, call: Call) -> Any:
+        """What ``shared`` holds, for an exec that is given it."""
+        return self._snapshots.version() if call.plan.hooks.exec_takes_shared else None
+
     def _key(self, call: Call) -> Any:
         """What the result of a call hangs on; None where that cannot be told."""
         plan, target = call.plan, call.target
         if getattr(target, "volatile", False) is True:
             return None
-        try:
-            item = key_of(call.item)
-        except NoKeyError as exc:
-            self.notes[plan.path] = f"its input cannot be compared ({exc}), so it is called again"
+        item = _item_key(call.item)
+        if item is None:
+            self.notes[plan.path] = f"its input cannot be compared ({type(call.item).__name__}), so it is called again"
             return None
         attributes = {name: value for name, value in target.__dict__.items() if name not in _NOT_INPUT}
-        shared = self._snapshots.version() if plan.hooks.exec_takes_shared else None
         return (
             plan.path,
             id(plan.node),
@@ -112,8 +137,19 @@ class Replay:
             item,
             key_of(dict(call.batch.params), loosely=True),
             key_of(attributes, loosely=True),
-            shared,
+            self._version(call),
         )
+
+
+_ITEM = 3
+"""Where in a key the input is."""
+
+
+def _item_key(item: Any) -> Any:
+    try:
+        return (key_of(item),)
+    except NoKeyError:
+        return None
 
 
 def check_mock(kind: str, path: str, result: Any, *, at_item: bool) -> list[Any]:

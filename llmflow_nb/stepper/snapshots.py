@@ -21,8 +21,8 @@ class Version:
 
     __slots__ = ("by_reference", "kept", "number", "original", "size", "uses")
 
-    def __init__(self, number: int, value: Any) -> None:
-        copier = Copier()
+    def __init__(self, number: int, value: Any, shared: Any) -> None:
+        copier = Copier(whole=shared)
         self.number = number
         self.kept = copier.copy(value)
         self.original = value
@@ -34,9 +34,9 @@ class Version:
         """Whether a value is still what this version says."""
         return same(value, self.kept)
 
-    def value(self) -> Any:
+    def value(self, shared: Any = None) -> Any:
         """Return what to put back: the object itself if it is as it was, else a copy."""
-        return self.original if self.holds(self.original) else Copier().copy(self.kept)
+        return self.original if self.holds(self.original) else Copier(whole=shared).copy(self.kept)
 
 
 Snapshot = Mapping[Any, Version]
@@ -57,11 +57,13 @@ class Snapshots:
     Attributes:
         shared: The user's object. A dict by its keys, another object by its attributes.
         size: About how many bytes all copies take that are in use.
+        not_restorable: What to say of keys that hold, or held, what cannot be copied.
     """
 
     def __init__(self, shared: Any) -> None:
         self.shared = shared
         self.size = 0
+        self.not_restorable: dict[Any, str] = {}
         self._latest: dict[Any, Version] = {}
         self._next = 0
 
@@ -80,7 +82,10 @@ class Snapshots:
             version = latest.get(key)
             if version is None or not version.holds(value):
                 self._next += 1
-                version = Version(self._next, value)
+                version = Version(self._next, value, self.shared)
+                if version.by_reference:
+                    some = ", ".join(sorted(version.by_reference))
+                    self.not_restorable[key] = f"{key!r} cannot be copied ({some}): going back leaves it as it is"
             taken[key] = version
         self._latest = taken
         return taken
@@ -94,10 +99,13 @@ class Snapshots:
         values = self.values
         if values is None:
             return
-        restored = {
-            key: values[key] if key in values and version.holds(values[key]) else version.value()
-            for key, version in snapshot.items()
-        }
+        restored: dict[Any, Any] = {}
+        once: dict[int, Any] = {}  # what was one object under several keys is one again
+        for key, version in snapshot.items():
+            if id(version.original) not in once:
+                is_there = key in values and version.holds(values[key])
+                once[id(version.original)] = values[key] if is_there else version.value(self.shared)
+            restored[key] = once[id(version.original)]
         if list(values) != list(restored):
             values.clear()
         for key, value in restored.items():

@@ -19,7 +19,7 @@ from ..core.edited import rebind
 from ..core.errors import HookReturnError, RunStateError, SettingError, a_type, did_you_mean
 from ..core.node import BaseNode, label
 from ..core.walk import check_flows, overwritten_edges, within
-from ..engine.advance import AFTER_EXEC, AFTER_ITEM, AFTER_POST, ALL, BEFORE_PREP, END
+from ..engine.advance import AFTER_EXEC, AFTER_ITEM, AFTER_POST, AFTER_PREP, ALL, BEFORE_PREP, END
 from ..engine.drivers.sync import drive
 from ..engine.mark import Mark
 from ..engine.plan import Setup
@@ -105,6 +105,8 @@ class Stepper(Shown):
         """
         __tracebackhide__ = True
         check_flows(node)
+        if isinstance(budget, bool) or not isinstance(budget, int | float) or not budget >= 0:
+            raise SettingError(f"stepper(budget={budget!r}): budget must be a number of bytes, 0 or more.")
         self.shared = shared
         self.record = Run(node, shared)
         self.breakpoints = Breakpoints(node)
@@ -128,10 +130,13 @@ class Stepper(Shown):
         self._passes: Counter[Any] = Counter()
         self._counts = Counts()
         self._code, self._prints = 0, self._code_now()
+        self._changes: list[tuple[int, _Setting]] = []
+        self._settings: dict[int, dict[str, Any]] = {}
         self.record.where = lambda: "" if self.place.is_end else self.place.path
         if start is None:
             node.__dict__["last_run"] = self.record
         self._begin()
+        self._settle()
 
     def _begin(self) -> None:
         """Come to the first place at which a hook of the user's is about to run."""
@@ -139,7 +144,8 @@ class Stepper(Shown):
             self._note(BEFORE_PREP)
             return
         drive(self._position, self._setup, BEFORE_PREP)
-        if self._position.frames[-1].plan.is_flow and "prep" not in self._position.frames[-1].plan.hooks.own:
+        plan = self._position.frames[-1].plan
+        if plan.kind == "flow" and "prep" not in plan.hooks.own:
             drive(self._position, self._setup, BEFORE_PREP)
         self._note(BEFORE_PREP)
 
@@ -209,7 +215,8 @@ class Stepper(Shown):
             gone = "" if moment.mark is not None else "  (let go of)"
             place = moment.place
             item = "" if place.item is None else f", item {place.item}"
-            where = f"{place.path}  visit {place.visit}{item}  {place.phase}"
+            which = "" if place.param_set is None else f", param set {place.param_set}"
+            where = f"{place.path}  visit {place.visit}{which}{item}  {place.phase}"
             lines.append(f"{arrow} {'  ' * depth}{moment.number}: {where}{edited}{failed}{gone}")
         return "\n".join(lines)
 
@@ -308,7 +315,7 @@ class Stepper(Shown):
         with self._busy():
             self._take_changes()
             if call_again:
-                self._replay.forget(now.place.path)
+                self._replay.again = now.place.path
             if start is not self._history.now or start.place.error is not None:
                 self._go(start)
             is_fine = phase not in ("before prep", "at the end")
@@ -329,7 +336,13 @@ class Stepper(Shown):
     # ---- going back --------------------------------------------------------------------------------------------------
 
     def back(self, places: int = 1) -> Place:
-        """Go back by so many places, to the first one at most."""
+        """Go back by so many places, to the first one at most.
+
+        Raises:
+            ValueError: ``places`` is below 1.
+        """
+        if isinstance(places, bool) or not isinstance(places, int) or places < 1:
+            raise SettingError(f"back({places!r}): say by how many places, 1 or more.")
         moment = self._history.now
         for _ in range(places):
             moment = moment.parent or moment
@@ -382,7 +395,7 @@ class Stepper(Shown):
             return place.phase == "after post" and (place.path, place.depth) == (here.path, here.depth)
 
         if here.phase != "after post":
-            self._command(is_post, BEFORE_PREP | AFTER_POST, at_idle=True)
+            self._command(is_post, BEFORE_PREP | AFTER_POST, at_idle=True, breaks=False)
             if self.error is not None or self._history.now.place.phase != "after post":
                 return self.place
         with self._busy():
@@ -409,6 +422,19 @@ class Stepper(Shown):
         if not between and here.phase not in ("before prep", "after prep"):
             raise RunStateError(f"mock: {here.path} is {here.phase}; go back to before its exec.")
         results = check_mock(plan.kind, here.path, result, at_item=between)
+        if plan.kind == "batch_node" and not between:
+            if here.phase == "before prep":
+                self._command(
+                    lambda m: m.place.phase == "after prep" and m.place.depth == here.depth,
+                    BEFORE_PREP | AFTER_PREP,
+                    at_idle=True,
+                    breaks=False,
+                )
+                if self.error is not None:
+                    return self.place
+            items = self._position.frames[-1].prep_res
+            if hasattr(items, "__len__") and len(items) != len(results):
+                raise RunStateError(f"mock: {here.path} has {len(items)} items, and there are {len(results)} results.")
         with self._busy():
             self._take_changes()
             self._replay.mock(here.path, results)
@@ -418,6 +444,7 @@ class Stepper(Shown):
                 lambda m: m.place.phase == "after exec" and m.place.depth == here.depth and m.place.item is None,
                 BEFORE_PREP | AFTER_EXEC,
                 at_idle=True,
+                breaks=False,
             )
 
     def as_test(self, path: str | Path) -> Path:
@@ -472,7 +499,9 @@ class Stepper(Shown):
     def _busy(self) -> "_Busy":
         return _Busy(self)
 
-    def _command(self, stops: Callable[[Moment], bool], mask: int = BEFORE_PREP, *, at_idle: bool = False) -> Place:
+    def _command(
+        self, stops: Callable[[Moment], bool], mask: int = BEFORE_PREP, *, at_idle: bool = False, breaks: bool = True
+    ) -> Place:
         """Go on until a moment at which to stop: along what is recorded as far as nothing has changed, then anew."""
         __tracebackhide__ = True
         with self._busy():
@@ -480,7 +509,7 @@ class Stepper(Shown):
             mask |= AFTER_POST if self.breakpoints.need_actions else 0
             if self._history.now.place.is_end or (not at_idle and self._along_recorded(stops, mask)):
                 return self.place
-            return self._drive(stops, mask, at_idle=at_idle)
+            return self._drive(stops, mask, at_idle=at_idle, breaks=breaks)
 
     def _along_recorded(self, stops: Callable[[Moment], bool], mask: int) -> bool:
         """Go along what was done from here before. True: to where this command stops.
@@ -508,7 +537,9 @@ class Stepper(Shown):
             self._go(moment)
         return False
 
-    def _drive(self, stops: Callable[[Moment], bool], mask: int, *, at_idle: bool = False) -> Place:
+    def _drive(
+        self, stops: Callable[[Moment], bool], mask: int, *, at_idle: bool = False, breaks: bool = True
+    ) -> Place:
         """Run the hooks until a moment at which to stop; every boundary in the mask becomes a moment.
 
         But for those after a hook that the user has not written, where nothing happened, unless ``at_idle``.
@@ -538,7 +569,7 @@ class Stepper(Shown):
                     continue
                 self._note(mask, is_end=is_end, output=captured.take())
                 moment = self._history.now
-                if is_end or stops(moment) or self._breaks(moment):
+                if is_end or stops(moment) or (breaks and self._breaks(moment)):
                     return self.place
 
     def _is_idle(self) -> bool:
@@ -580,9 +611,18 @@ class Stepper(Shown):
             edited=edited,
             output=output,
         )
+        moment.used = self._replay.take_used()
         if place.phase != "before prep":
             moment.hold(position)
         self._history.add(moment)
+        for text in self._snapshots.not_restorable.values():
+            self._say(text)
+        for path, text in self._replay.notes.items():
+            self._say(f"{path}: {text}")
+
+    def _say(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
 
     def _counted(self) -> Counts:
         """Return the calls since this was last asked."""
@@ -620,9 +660,12 @@ class Stepper(Shown):
         moment.put_values(position, self._snapshots)
         moment.record.put_back(self.record, again)
         self._position = position
-        if moment.code != self._code:
-            plan_anew(position, self._setup)
+        plan_anew(position, self._setup)
+        for code, change in self._changes:
+            if code > moment.code:
+                _apply(position, change)
         self._history.go(moment)
+        self._replay.be_after(key for step in self._history.line() for key in step.used)
         self._passes = Counter(
             (step.place.path, id(step.mark.frames[-1].params))
             for step in self._history.line()
@@ -649,17 +692,40 @@ class Stepper(Shown):
         if edited:
             self._note(BEFORE_PREP, is_end=now.place.is_end, edited=f"edited {_names(edited)}")
         self._fingerprints.forget()
-        changed = [label(node) for node in rebind(self._node)]
+        is_rebound = bool(rebind(self._node))
         prints = self._code_now()
-        changed += [name for key, (name, found) in prints.items() if self._prints.get(key, (name, found))[1] != found]
+        changed = [name for key, (name, found) in prints.items() if self._prints.get(key, (name, found))[1] != found]
+        self._prints = prints
+        settings = [change for node in within(self._node) for change in self._changed_settings(node)]
+        if is_rebound:
+            plan_anew(self._position, self._setup)
+        if settings:
+            self._code += 1
+            for change in settings:
+                self._changes.append((self._code, change))
+                _apply(self._position, change)
+            self._say("changed: " + ", ".join(dict.fromkeys(f"{label(c.node)}.{c.name}" for c in settings)))
         if changed:
             self._code += 1
-            self._prints = prints
             note = f"code changed: {', '.join(dict.fromkeys(changed))}"
-            if note not in self.notes:
-                self.notes.append(note)
+            self._say(note)
             plan_anew(self._position, self._setup)
             self._news = note
+
+    def _changed_settings(self, node: BaseNode) -> Iterator["_Setting"]:
+        """What the user has set on a node since the last command."""
+        before, now = self._settings.get(id(node), {}), _settings_of(node)
+        for name in {**before, **now}:
+            was, value = before.get(name, _GONE), now.get(name, _GONE)
+            if was is not value and not (name == "successors" and was == value):
+                yield _Setting(node, name, value)
+
+    def _settle(self) -> None:
+        """Take nodes, and the data that their code reads, as they are now: it was the code that has changed them."""
+        steps = within(self._node)
+        self._settings = {id(node): _settings_of(node) for node in steps}
+        self._fingerprints.settle(steps)
+        self._prints = self._code_now()
 
     def _code_now(self) -> dict[int, tuple[str, bytes]]:
         return {id(node): (label(node), self._fingerprints.of(node)) for node in within(self._node)}
@@ -731,6 +797,7 @@ class _Busy:
     def __exit__(self, *_: object) -> None:
         self._stepper._is_busy = False
         self._stepper._replay.end_command()
+        self._stepper._settle()
         for listener in self._stepper.listeners:
             listener()
 
@@ -754,6 +821,32 @@ def short_traceback(error: BaseException) -> str:
         text = linecache.getline(code.co_filename, number).strip()
         lines.append(f"{code.co_qualname}, line {number} of {'its cell' if module == '__main__' else module}: {text}")
     return "\n".join([*lines, "".join(traceback.format_exception_only(error)).rstrip()])
+
+
+_GONE: Any = object()
+
+
+class _Setting(NamedTuple):
+    """An attribute that the user has set on a node, or has taken away (``_GONE``)."""
+
+    node: BaseNode
+    name: str
+    value: Any
+
+
+def _settings_of(node: BaseNode) -> dict[str, Any]:
+    settings = {name: value for name, value in node.__dict__.items() if name not in ("last_run", "params", "items")}
+    return settings | {"successors": dict(node.successors)}
+
+
+def _apply(position: Position, change: _Setting) -> None:
+    """Set on the visits under way what was set on their node."""
+    for frame in position.frames:
+        if frame.node is change.node and frame.visit is not None and change.name != "successors":
+            if change.value is _GONE:
+                frame.visit.__dict__.pop(change.name, None)
+            else:
+                frame.visit.__dict__[change.name] = change.value
 
 
 def _names(found: list[Change]) -> str:

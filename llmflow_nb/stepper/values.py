@@ -6,6 +6,7 @@ cannot be copied (a client, a lock, a socket, a generator) is kept by reference,
 
 import array
 import copy
+import dataclasses
 import datetime
 import decimal
 import enum
@@ -17,6 +18,7 @@ import sys
 import types
 import uuid
 from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Iterator
 from typing import Any
 
 __all__ = ["Copier", "NoKeyError", "key_of", "same"]
@@ -82,6 +84,13 @@ def _is_plain(cls: type) -> bool:
     )
 
 
+def _slots(cls: type) -> tuple[str, ...]:
+    """The fields of a dataclass that has slots and nothing else; none of any other class."""
+    if cls.__dictoffset__ or not dataclasses.is_dataclass(cls) or "__slots__" not in cls.__dict__:
+        return ()
+    return tuple(field.name for field in dataclasses.fields(cls))
+
+
 def _pandas(value: Any) -> bool:
     pandas = sys.modules.get("pandas")  # whoever has a DataFrame has imported it
     return pandas is not None and isinstance(value, pandas.DataFrame | pandas.Series | pandas.Index)
@@ -105,11 +114,12 @@ class Copier:
         by_reference: The names of the types of which there is no copy.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, whole: Any = None) -> None:
+        """``whole``: stands for itself, also within a value, as ``shared`` does that holds itself."""
         self.size = 0
         self.by_reference: set[str] = set()
-        self._done: dict[int, Any] = {}
-        self._held: list[Any] = []  # so that no id comes to mean another object
+        self._done: dict[int, Any] = {id(whole): whole}
+        self._held: list[Any] = [whole]  # so that no id comes to mean another object
 
     def copy(self, value: Any) -> Any:
         """Return a copy of a value, as deep as it can be changed; the value itself where there is none."""
@@ -129,8 +139,8 @@ class Copier:
             twin.extend([self._copy(item) for item in value])
         elif cls in _DICTS:
             twin = self._begin(value, defaultdict(value.default_factory) if cls is defaultdict else cls())
-            for key, item in dict.items(value):
-                dict.__setitem__(twin, self._copy(key), self._copy(item))
+            for key, item in value.items():
+                twin[self._copy(key)] = self._copy(item)
         elif cls is set or cls is frozenset:
             twin = self._begin(value, cls(map(self._copy, value)))
         elif _is_tuple(cls):
@@ -145,7 +155,26 @@ class Copier:
         elif _pandas(value):
             lazily = _copies_on_write()
             twin = self._begin(value, value.copy(deep=not lazily))
+            for name in ("index", "columns"):  # whose names can be set in place
+                if hasattr(twin, name):
+                    setattr(twin, name, getattr(value, name).copy())
+            for n, cells in _object_columns(value):  # of which pandas copies no more than the references
+                copies = [self._copy(cell) for cell in cells]
+                if any(new is not old for new, old in zip(copies, cells, strict=True)):
+                    column = sys.modules["pandas"].Series(copies, index=twin.index, dtype=object, name=cells.name)
+                    if value.ndim > 1:
+                        twin.isetitem(n, column)
+                    else:
+                        twin = self._done[id(value)] = column
             self.size += 0 if lazily else int(value.memory_usage(index=True).sum() if value.ndim > 1 else value.nbytes)
+        elif cls is types.SimpleNamespace:
+            twin = self._begin(value, types.SimpleNamespace())
+            twin.__dict__.update({name: self._copy(item) for name, item in value.__dict__.items()})
+        elif _slots(cls):
+            twin = self._begin(value, object.__new__(cls))
+            for name in _slots(cls):
+                if hasattr(value, name):
+                    object.__setattr__(twin, name, self._copy(object.__getattribute__(value, name)))
         elif hasattr(cls, "__deepcopy__"):
             try:
                 twin = self._begin(value, copy.deepcopy(value))
@@ -210,7 +239,7 @@ def _same(now: Any, then: Any, seen: set[tuple[int, int]]) -> bool:
         seen.add(pair)
         return len(now) == len(then) and all(
             (a is b or _same(a, b, seen)) and ((x is y and type(x) in _FIXED_SET) or _same(x, y, seen))
-            for (a, x), (b, y) in zip(dict.items(now), dict.items(then), strict=False)
+            for (a, x), (b, y) in zip(now.items(), then.items(), strict=False)
         )
     if cls is set or cls is frozenset:
         return bool(now == then) and Counter(map(type, now)) == Counter(map(type, then))
@@ -222,6 +251,11 @@ def _same(now: Any, then: Any, seen: set[tuple[int, int]]) -> bool:
         return _same_pandas(now, then)
     if now is then:
         return True
+    if cls is types.SimpleNamespace:
+        return _same(now.__dict__, then.__dict__, seen)
+    if _slots(cls):
+        seen.add(pair)
+        return all(_same(getattr(now, name, None), getattr(then, name, None), seen) for name in _slots(cls))
     if _is_plain(cls):
         seen.add(pair)
         return _same(object.__getattribute__(now, "__dict__"), object.__getattribute__(then, "__dict__"), seen)
@@ -233,6 +267,14 @@ def _same(now: Any, then: Any, seen: set[tuple[int, int]]) -> bool:
     return False
 
 
+def _object_columns(value: Any) -> Iterator[tuple[int, Any]]:
+    if value.ndim == 1:
+        if str(value.dtype) == "object" and hasattr(value, "index"):
+            yield 0, value
+    else:
+        yield from ((n, value.iloc[:, n]) for n in range(value.shape[1]) if str(value.dtypes.iloc[n]) == "object")
+
+
 def _same_pandas(now: Any, then: Any) -> bool:
     if now.ndim == 1:
         columns = [(now, then)]
@@ -240,12 +282,19 @@ def _same_pandas(now: Any, then: Any) -> bool:
         if now.shape != then.shape or not now.columns.equals(then.columns):
             return False
         columns = [(now.iloc[:, n], then.iloc[:, n]) for n in range(now.shape[1])]
-    if hasattr(now, "index") and now.index is not then.index and not now.index.equals(then.index):
+    for name in ("index", "columns"):
+        labels, kept = getattr(now, name, None), getattr(then, name, None)
+        if labels is not None and not (labels.equals(kept) and list(labels.names) == list(getattr(kept, "names", ()))):
+            return False
+    if getattr(now, "attrs", None) != getattr(then, "attrs", None):
         return False
     for a, b in columns:
         if a.dtype != b.dtype or a.name != b.name:
             return False
-        if not (_shares_memory(a, b) or a.equals(b)):
+        if str(a.dtype) == "object":
+            if not all(_same(x, y, set()) for x, y in zip(a, b, strict=True)):
+                return False
+        elif not (_shares_memory(a, b) or a.equals(b)):
             return False
     return True
 
@@ -307,6 +356,10 @@ def _key_of(value: Any, loosely: bool, around: set[int]) -> Any:
         return "array", value.dtype.str, value.shape, hashlib.blake2b(value.tobytes()).digest()
     if _pandas(value):
         return _key_of_pandas(value)
+    if cls is types.SimpleNamespace or _slots(cls):
+        names = _slots(cls) or tuple(value.__dict__)
+        parts = {name: getattr(value, name, None) for name in names}
+        return "object", cls.__module__, cls.__qualname__, _key_of(parts, loosely, around)
     if _is_plain(cls):
         attributes = object.__getattribute__(value, "__dict__")
         return "object", cls.__module__, cls.__qualname__, _key_of(attributes, loosely, around)

@@ -1,6 +1,6 @@
 """Laws of the graph: each way to write it says the same, no text in it becomes more than text, and nothing is run.
 
-``LAWS=wide pytest tests/properties`` looks further, as for `test_laws`.
+``LAWS=wide pytest tests/properties`` looks further, and ``LAWS=rough`` gives up at once, as for `test_laws`.
 """
 
 import json
@@ -8,32 +8,143 @@ import os
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass
+import warnings
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
+from itertools import cycle
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import HealthCheck, given, note, settings
+from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
-from llmflow_nb import BatchFlow, BatchNode, Flow, Node
+from llmflow_nb import BatchFlow, BatchNode, Flow, FlowError, Node
+from llmflow_nb.graph.marks import Marks
 from llmflow_nb.graph.render import draw
 from llmflow_nb.graph.text import shown
-from tests.properties.flows import World, build, flows
+from tests.properties.flows import ACTIONS, Boom, Step, TooLong, World, build, flows
 
 slow = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
-settings.register_profile("graphs", derandomize=True, deadline=None, max_examples=45, suppress_health_check=slow)
+settings.register_profile("graphs", derandomize=True, deadline=None, max_examples=100, suppress_health_check=slow)
 settings.register_profile("graphs wide", deadline=None, max_examples=2000, suppress_health_check=slow, print_blob=True)
-laws = settings(settings.get_profile("graphs wide" if os.environ.get("LAWS") == "wide" else "graphs"))
+settings.register_profile("graphs rough", settings.get_profile("graphs"), phases=[Phase.generate])
+laws = settings(settings.get_profile(f"graphs {os.environ.get('LAWS', '')}".strip()))
+laws_of_words = laws if os.environ.get("LAWS") == "wide" else settings(laws, max_examples=30)  # many in each
 
 needs_dot = pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz's dot is not on the PATH")
 BACKENDS = ["wasi", pytest.param("dot", marks=needs_dot)]
+
+
+def returning(*actions, which=lambda *_: 0, is_async=False):
+    """A ``post`` with up to three actions in its code, to be seen there; ``which`` returns the place of one of them."""
+
+    def post(self, shared, prep_res, exec_res):
+        place = which(self, shared, prep_res, exec_res)
+        if place == 0:
+            return "first"
+        if place == 1:
+            return "second"
+        return "third"
+
+    async def post_async(self, shared, prep_res, exec_res):
+        place = await which(self, shared, prep_res, exec_res)
+        if place == 0:
+            return "first"
+        if place == 1:
+            return "second"
+        return "third"
+
+    hook = post_async if is_async else post
+    first, second, third = (*actions, actions[-1], actions[-1])[:3]
+    constants = {"first": first, "second": second, "third": third}
+    code = hook.__code__
+    hook.__code__ = code.replace(co_consts=tuple(constants.get(value, value) for value in code.co_consts))
+    return hook
+
+
+# ---- what a model holds ----------------------------------------------------------------------------------------------
+
+
+def model_ids(model):
+    """The ids that the writers give to the nodes of a model."""
+    return {node.id: f"n{i}" for i, node in enumerate(model.nodes)}
+
+
+def model_starts(model, ids):
+    """The first steps of flows. ``ids`` are those of a writer, by the paths of nodes."""
+    return {ids[cluster.id]: ids[cluster.start] for cluster in model.clusters if cluster.members}
+
+
+def model_edges(model, ids):
+    """The edges of a model, and whether they lead back."""
+    return [(ids[edge.source], ids[edge.target], edge.action, edge.is_back) for edge in model.edges]
+
+
+def dot_edges(model):
+    """The edges as DOT has them, by their ids, and whether they are cut off at a frame, as one back is not.
+
+    So one back from a flow that never ends begins at the last step in it, and nothing tells that it is the flow's.
+    """
+    clusters = {cluster.id: cluster for cluster in model.clusters if cluster.members}
+    found = {}
+    for i, edge in enumerate(model.edges):
+        tail = edge.source
+        while edge.is_back and tail in clusters and not clusters[tail].exits:
+            tail = clusters[tail].members[-1]
+        is_cut = not edge.is_back and not clusters.keys().isdisjoint((edge.source, edge.target))
+        found[f"e{i}"] = (model_ids(model)[tail], model_ids(model)[edge.target], edge.action, is_cut)
+    return found
+
+
+def model_exits(model, ids):
+    """The ways out of flows: step, flow, action, and whether that is meant."""
+    return [
+        (ids[exit.source], ids[cluster.id], exit.action or "default", exit.is_meant)
+        for cluster in model.clusters
+        for exit in cluster.exits
+    ]
+
+
+def ways_out(model):
+    """The edges to rings by their ids: step, flow, words, and whether that is meant. Those of one step are together."""
+    ids, found = model_ids(model), {}
+    for cluster in model.clusters:
+        actions = {}
+        for exit in cluster.exits:
+            actions.setdefault((exit.source, exit.is_meant), []).append(exit.action)
+        for i, ((source, is_meant), said) in enumerate(actions.items()):
+            words = [shown(action) for action in said if action is not None and (action, is_meant) != ("default", True)]
+            found[f"z{ids[cluster.id]}e{i}"] = (ids[source], ids[cluster.id], ", ".join(words), is_meant)
+    return found
+
+
+def model_groups(model):
+    """All ids in a drawing: of the whole, nodes, second frames, dots, rings, and edges between any of these."""
+    ids = model_ids(model)
+    batch_flows = {node.id for node in model.nodes if node.kind == "batch_flow"}
+    found = {"all", *ids.values(), *ways_out(model), *(f"e{i}" for i in range(len(model.edges)))}
+    for cluster in model.clusters:
+        id = ids[cluster.id]
+        found |= {f"s{id}", f"e{id}"} if cluster.members else set()
+        found |= {f"{id}i"} if cluster.members and cluster.id in batch_flows else set()
+        found |= {f"z{id}"} if cluster.exits else set()
+    return found
+
+
+def unused(model):
+    """The ids of the edges that are never taken."""
+    problems = {(problem.path, problem.action) for problem in model.problems if problem.kind == "unused_edge"}
+    return {f"e{i}" for i, edge in enumerate(model.edges) if (edge.source, edge.action) in problems}
 
 
 # ---- reading what was written ----------------------------------------------------------------------------------------
 
 SVG = "{http://www.w3.org/2000/svg}"
 BLANK = "\u00a0"
+WRONG = "#d6453d"
+SIGNS = {"ok": "\u2713", "partly": "!", "failed": "\u2717", "cancelled": "\u2013", "running": "\u25b6"}
+REMARKS = {"unreachable": "never reached", "endless": "no way out"}
 HARMLESS_TAGS = {"svg", "g", "title", "text", "path", "polygon", "polyline", "ellipse"}
 PREFIX = re.compile("^g[0-9a-f]{10}-")
 
@@ -43,24 +154,19 @@ class Read:
     """A graph as a reader of the text finds it.
 
     Attributes:
-        nodes: The ids; edges: source, target and action, by the id of the edge where it has one.
-        texts: The lines of text at each id.
+        nodes: The ids; texts: the lines of text at each id.
+        starts: The first step of each flow; rings: the flows with an end.
+        edges: Source, target and action, by the id of the edge where it has one; and whether it is told to lead back
+            (of DOT: whether it is cut off at a frame).
+        exits: Step, flow, words, and whether it is drawn as meant, likewise.
     """
 
-    nodes: set
-    edges: dict
-    texts: dict
-
-
-def model_ids(model):
-    """The ids that the writers give to the nodes of a model."""
-    return {node.id: f"n{i}" for i, node in enumerate(model.nodes)}
-
-
-def model_edges(model):
-    """The edges of a model, with the ids of the writers."""
-    ids = model_ids(model)
-    return {f"e{i}": (ids[edge.source], ids[edge.target], edge.action) for i, edge in enumerate(model.edges)}
+    nodes: set = field(default_factory=set)
+    texts: dict = field(default_factory=dict)
+    starts: dict = field(default_factory=dict)
+    rings: set = field(default_factory=set)
+    edges: dict = field(default_factory=dict)
+    exits: dict = field(default_factory=dict)
 
 
 def dot_json(dot):
@@ -74,21 +180,33 @@ def read_dot(dot):
     """Read a DOT text by way of Graphviz: the texts are those that it would draw."""
     graph = dot_json(dot)
     names = {thing["_gvid"]: thing["name"] for thing in graph["objects"]}
-    things = [*graph["objects"], *graph["edges"]]
+    edges = graph.get("edges", [])
+    things = [graph, *graph["objects"], *edges]
     texts = {thing["id"]: [op["text"] for op in thing.get("_ldraw_", ()) if op["op"] == "T"] for thing in things}
+    found = Read({id for id in texts if re.fullmatch(r"n\d+", id)}, texts)
+    found.rings = {id[1:] for id in texts if re.fullmatch(r"zn\d+", id)}
 
-    def end(edge, side):
-        """A frame at which the edge is cut off, or the point beside it of a frame that leads to itself, or a node."""
-        return edge.get(f"l{side}", names[edge[side]]).removeprefix("cluster_").removeprefix("p")
+    def end(edge, side, sign):
+        """A node, or the flow whose dot or ring it is. If the edge is cut off at a frame, then at that of this flow."""
+        id = re.fullmatch(f"{sign}(n[0-9]+)", names[edge[side]])[1]
+        frame = edge.get(f"l{side}", f"cluster_{id}").removeprefix("cluster_")
+        assert frame == id or (side == "tail" and frame not in found.rings)  # of a flow that never ends: at its frame
+        return frame
 
-    edges = {
-        edge["id"]: (end(edge, "tail"), end(edge, "head"), "".join(texts[edge["id"]]).strip(BLANK) or "default")
-        for edge in graph["edges"]
-        if re.fullmatch(r"e\d+t?", edge["id"])
-    }
-    for id in [id for id in edges if id.endswith("t")]:  # the way out to the point
-        assert edges.pop(id)[:2] == edges[id[:-1]][:2]
-    return Read({id for id in texts if re.fullmatch(r"n\d+", id)}, edges, texts)
+    for edge in edges:
+        id, words = edge["id"], "".join(texts[edge["id"]]).strip(BLANK)
+        if re.fullmatch(r"en\d+", id):
+            found.starts[end(edge, "tail", "s")] = end(edge, "head", "s?")
+        elif re.fullmatch(r"e\d+", id):
+            is_cut = "ltail" in edge or "lhead" in edge
+            found.edges[id] = (end(edge, "tail", "z?"), end(edge, "head", "s?"), words or "default", is_cut)
+            assert (edge.get("constraint") == "false") <= (not is_cut)
+        else:
+            assert re.fullmatch(r"zn\d+e\d+", id)
+            is_dashed = edge.get("style") == "dashed"
+            assert (edge["color"] == edge["fontcolor"] == WRONG) == is_dashed
+            found.exits[id] = (end(edge, "tail", "z?"), end(edge, "head", "z"), words, not is_dashed)
+    return found
 
 
 def groups(svg):
@@ -101,11 +219,20 @@ def lines_in(group):
     return [text.text for text in group.findall(f"{SVG}text")]
 
 
+def all_lines(found):
+    return {id: lines_in(group) for id, group in found.items()}
+
+
+def stroke(group, what="stroke"):
+    """How the line of an edge is drawn."""
+    return group.find(f"{SVG}path").get(what)
+
+
 def read_mermaid(text):
     """Read the text of a flowchart as far as we write them."""
     lines = text.splitlines()
     assert lines.pop(0) == "flowchart TB"
-    nodes, edges, texts, around = set(), [], {}, []
+    read, around = Read(), []
     for line in lines:
         label = re.search('"([^"]*)"', line)
         words = re.sub(r"#(\d+);", lambda code: chr(int(code[1])), label[1]) if label else None
@@ -113,34 +240,61 @@ def read_mermaid(text):
         assert line.count('"') == 0
         if found := re.fullmatch(r" +(?:subgraph (n\d+) \[%\]|(n\d+)(?:\(%\)|\[%\]|\[\[%\]\]))", line):
             id = found[1] or found[2]
-            assert id not in nodes
-            nodes.add(id)
-            texts[id] = [words]
+            assert id not in read.nodes
+            read.nodes.add(id)
+            read.texts[id] = [words]
             around += [found[1]] if found[1] else []
-        elif found := re.fullmatch(r"  (n\d+) (?:-->|-\.->)(\|%\|)? (n\d+)", line):
-            edges.append((found[1], found[3], words or "default"))
+        elif found := re.fullmatch(r"  (n\d+) (-->|-\.->)(\|%\|)? (n\d+)", line):
+            read.edges[f"e{len(read.edges)}"] = (found[1], found[4], words or "default", found[2] == "-.->")
+        elif found := re.fullmatch(r"  (n\d+) (-->|-\.-x)(\|%\|)? z(n\d+)", line):
+            read.exits[len(read.exits)] = (found[1], found[4], words or "default", found[2] == "-->")
         elif found := re.fullmatch(r" +s(n\d+)\(\( \)\) --> (n\d+)", line):
             assert found[1] == around[-1]
+            read.starts[found[1]] = found[2]
+        elif found := re.fullmatch(r" +z(n\d+)\(\(\( \)\)\)", line):
+            assert found[1] == around[-1]
+            read.rings.add(found[1])
         else:
             assert line.strip() == "end", line
             around.pop()
     assert not around
-    return Read(nodes, {f"e{i}": edge for i, edge in enumerate(edges)}, texts)
+    return read
 
 
 def read_outline(text):
     """Read an outline in which all names differ and are words: the ids are paths, as in the model."""
-    nodes, edges, names, path = set(), set(), {}, []
+    read, names, path = Read(), {}, []
     for line in text.splitlines():
         depth, words = (len(line) - len(line.lstrip())) // 2, line.strip()
-        if found := re.fullmatch(r"(?:then|on '(\w+)')(?: to| again| back to)? (\w+)", words):
-            edges.add(("/".join(path[:depth]), found[2], found[1] or "default"))
+        if line.startswith("! "):
+            read.texts.setdefault("problems", []).append(line)
             continue
-        name = re.match(r"(?:flow |batch flow )?(\w+)", words)[1]
-        path = [*path[:depth], name]
-        names[name] = "/".join(path)
-        nodes.add(names[name])
-    return nodes, {(source, names[target], action) for source, target, action in edges}
+        assert not read.texts
+        way = r"(?:then|on '(\w+)')"
+        if found := re.fullmatch(rf"{way}(, with no edge for it,)? the end(?: of (\w+))?", words):
+            flow = found[3] or path[0]
+            read.exits[len(read.exits)] = ("/".join(path[:depth]), flow, found[1] or "default", not found[2])
+        elif found := re.fullmatch(rf"{way}( to| again| back to)? (\w+)", words):
+            is_back = found[2] in (" again", " back to")
+            read.edges[len(read.edges)] = ("/".join(path[:depth]), found[3], found[1] or "default", is_back)
+        else:
+            found = re.match(r"(?:flow |batch flow )?(\w+)(?:.*, starts at (\w+)$)?", words)
+            path = [*path[:depth], found[1]]
+            names[found[1]] = "/".join(path)
+            read.nodes.add(names[found[1]])
+            read.starts |= {names[found[1]]: found[2]} if found[2] else {}
+    read.starts = {flow: names[start] for flow, start in read.starts.items()}
+    for ways in (read.edges, read.exits):
+        ways.update({i: (source, names[to], *rest) for i, (source, to, *rest) in ways.items()})
+    return read
+
+
+def assert_holds(model, read, ids):
+    """What was read are the nodes, starts, edges and ways out of the model, each once."""
+    assert read.nodes == set(ids.values())
+    assert read.starts == model_starts(model, ids)
+    assert Counter(read.edges.values()) == Counter(model_edges(model, ids))
+    assert Counter(read.exits.values()) == Counter(model_exits(model, ids))
 
 
 # ---- texts that try to be more ---------------------------------------------------------------------------------------
@@ -238,79 +392,118 @@ FRAGMENTS = [
 odd = st.characters(categories=["Cc", "Cf", "Cs", "Co", "Cn", "Zs", "Zl", "Zp", "Mn", "Po", "Sm"])
 parts = st.one_of(st.text(max_size=6), st.text(odd, max_size=4), st.sampled_from(FRAGMENTS), st.sampled_from(FRAGMENTS))
 texts = st.lists(parts, min_size=1, max_size=3).map("".join).filter(bool)  # no name and no action is ""
-STEPS = 15
+STEPS, STRAYS = 15, 3
+SIZE = 1 + STEPS + STRAYS + 2 * STEPS // 5
+
+
+def class_named(text):
+    """Python refuses to call a class some of these."""
+    return re.sub("[\0\ud800-\udfff]", "", text)
 
 
 @dataclass
 class Words:
-    """What is written at one place: of a flow, its name; the action is that of the edge to the next step."""
+    """What is written at one place; None where nothing is.
+
+    Attributes:
+        action: That of the edge to the next step.
+        other: An action for which there is no edge.
+    """
 
     name: str | None
-    class_name: str
-    doc: str
-    action: str
+    class_name: str | None
+    doc: str | None
+    action: str | None
+    other: str | None
 
 
 def kind_at(i):
-    """Which class stands at the i-th node of the model: the outer flow, its steps, the steps of the inner flows."""
+    """Which class stands at the i-th node of the model: the outer flow, its steps, strays, the steps of inner flows."""
     return (Node, BatchNode, Node, Flow, BatchFlow)[(i - 1) % 5] if 0 < i <= STEPS else Flow if i == 0 else Node
 
 
 @st.composite
 def all_words(draw):
     """Texts for all places, no two the same. Every other node has no name, so that the class's is shown."""
-    size = 1 + STEPS + 2 * STEPS // 5
-    found = iter(draw(st.lists(texts, min_size=3 * size, max_size=3 * size, unique=True)))
+    found = iter(draw(st.lists(texts, min_size=5 * SIZE, max_size=5 * SIZE, unique=True)))
     words = []
-    for i in range(size):
-        is_flow, is_named = kind_at(i) in (Flow, BatchFlow), i % 2 == 1
+    for i in range(SIZE):
+        is_plain, is_named = kind_at(i) is Flow, i % 2 == 1
         words.append(
             Words(
-                name=next(found) if is_flow or is_named else None,
-                # Python refuses to call a class some of these.
-                class_name="" if is_flow else re.sub("[\0\ud800-\udfff]", "", next(found)),
-                doc="" if is_flow else next(found),
-                action=next(found) if 0 < i <= STEPS else "",
+                name=next(found) if is_plain or is_named else None,
+                class_name=None if is_plain else class_named(next(found)),
+                doc=None if is_plain else next(found),
+                action=next(found) if i else None,
+                other=next(found) if i else None,
             )
         )
     return words
 
 
 def chain(words):
-    """A ring of steps, some of them flows with one step; ``words`` are in the order of the nodes of its model."""
+    """A ring of steps, some of them flows with one step; ``words`` are in the order of the nodes of its model.
 
-    def node(i):
-        cls = type(words[i].class_name, (kind_at(i),), {})
-        cls.__doc__ = words[i].doc
-        return cls(name=words[i].name)
+    Flows end in each of the ways in which they can, or never; there are edges that are never taken, to strays.
+    """
 
-    inner = iter(range(1 + STEPS, len(words)))
+    def made(i, *args, actions=()):
+        old, base = words[i], kind_at(i)
+        if base is Flow:
+            return Flow(*args, name=old.name)
+        cls = type(old.class_name, (base,), {"post": returning(*actions)} if actions else {})
+        cls.__doc__ = old.doc
+        return cls(*args, name=old.name)
+
+    def inner_of(i):
+        """The one step of the flow in this place: it ends it by two actions, or after a loop, or never."""
+        at = next(inner)
+        if i in (9, 14):
+            leaving = (words[i].action, words[at].other) if i == 9 else ()
+            node = made(at, actions=(words[at].action, *leaving))
+            return node.next(node, words[at].action)
+        of = i if kind_at(i) is Flow else at
+        return made(at, actions=(words[of].action, words[of].other))
+
+    inner = iter(range(1 + STEPS + STRAYS, SIZE))
     steps = []
     for i in range(1, 1 + STEPS):
-        cls = kind_at(i)
-        steps.append(cls(node(next(inner)), name=words[i].name) if cls in (Flow, BatchFlow) else node(i))
+        action, other = words[i].action, words[i].other
+        if kind_at(i) is BatchNode or i == STEPS:
+            steps.append(made(i, *([inner_of(i)] if i == STEPS else []), actions=(action,)))
+        elif kind_at(i) is Node:
+            steps.append(made(i, actions=(action, other) if i % 5 == 1 else (action, other, None)))
+        else:
+            steps.append(made(i, inner_of(i), actions=(action, other)))
     for i, step in enumerate(steps):
         _ = step - words[i + 1].action >> steps[(i + 1) % STEPS]
+    for i in range(1 + STEPS, 1 + STEPS + STRAYS):
+        _ = steps[-1] - words[i].action >> made(i, actions=(words[i].other,))
     return Flow(steps[0], name=words[0].name)
+
+
+NO_EDGE = (1, 3, 4, 5, 6, 8, 10, 11, 13, 21)
+"""Places whose other action is not meant: it has no edge, where the node has edges."""
 
 
 def is_noted(node):
     """Whether the class is named beside the name."""
-    return node.class_name in node.notes
+    return "class" in [found.kind for found in node.notes]
+
+
+def word(first, i, text):
+    """A word without guile, as long as what is shown of the text."""
+    return chr(first + i) + "h" * (len(shown(text)) - 1)
 
 
 def harmless(words, model):
-    """Words without guile: as long as what is shown of the others, and all different."""
-
-    def word(first, i, text):
-        return chr(first + i) + "h" * (len(shown(text)) - 1)
-
+    """Words as long as what is shown of the others, and all different."""
     found = []
     for i, (old, node) in enumerate(zip(words, model.nodes, strict=True)):
         name = word(0x4E00, i, node.name)
         class_name = word(0x5E00, i, node.class_name) if is_noted(node) else name
-        action = "default" if old.action == "default" else word(0x6E00, i, old.action)
-        found.append(Words(name, class_name, "doc" if node.doc else "", action))
+        actions = [text and word(first, i, text) for first, text in ((0x6E00, old.action), (0x7E00, old.other))]
+        found.append(Words(name, class_name, "doc" if node.doc else "", *actions))
     return found
 
 
@@ -318,23 +511,55 @@ def assert_has_words(model, words):
     """The model holds the words that were given: a name met again gets a number."""
     for old, node in zip(words, model.nodes, strict=True):
         assert node.name.startswith(old.name or old.class_name)
-        if node.kind.endswith("node"):
+        if old.class_name is not None:
             assert node.class_name == old.class_name
             lines = [line.strip() for line in old.doc.strip().splitlines()]
             assert node.doc == (lines[0] if lines else "")
-    assert [edge.action for edge in model.edges] == [old.action for old in words[1 : 1 + STEPS]]
+    looping = [words[i] for i in (21, 23)]
+    assert [edge.action for edge in model.edges] == [old.action for old in (*words[1 : 1 + STEPS + STRAYS], *looping)]
+    lost = [*(words[i].other for i in NO_EDGE), *["default"] * 3]
+    meant = [*(words[i].other for i in (4, 16, 17, 18, 20, 22, 24)), *(words[i].action for i in (4, 9, 20, 22, 24))]
+    expected = Counter([*((action, False) for action in lost), *((action, True) for action in meant)])
+    assert Counter((exit.action, exit.is_meant) for cluster in model.clusters for exit in cluster.exits) == expected
 
 
 def assert_readable(model, lines_at):
-    """Each node says its name, and its class where that is another; each edge its action."""
+    """Each node says its name, its class where that is another, and what is wrong; each edge and way out its action."""
+    marks = model.look.marks or Marks()
     for node, id in zip(model.nodes, model_ids(model).values(), strict=True):
-        lines = lines_at[f"{id}i"] if node.kind == "batch_flow" else lines_at[id]
-        assert lines[0] == shown(node.name)
+        lines = lines_at[f"{id}i" if f"{id}i" in lines_at else id]
+        sign = f"{SIGNS[marks.nodes[node.id].state]} " if node.id in marks.nodes else ""
+        assert lines[0] == sign + shown(node.name)
         if is_noted(node):
             assert lines[1].startswith(shown(node.class_name))
+        for kind, remark in REMARKS.items():
+            is_told = (kind, node.id) in [(problem.kind, problem.path) for problem in model.problems]
+            assert (remark in "\n".join(lines[1:])) == is_told
     for i, edge in enumerate(model.edges):
-        said = [] if edge.action == "default" else [f"{BLANK}{shown(edge.action)}{BLANK}"]
-        assert lines_at[f"e{i}"] == said
+        times = marks.edges.get((edge.source, edge.target), 0)
+        words = [] if edge.action == "default" else [shown(edge.action)]
+        words += [f"{times} times"] if times > 1 else []
+        assert lines_at[f"e{i}"] == ([f"{BLANK}{', '.join(words)}{BLANK}"] if words else [])
+    for id, (_, _, words, _) in ways_out(model).items():
+        assert lines_at[id] == ([f"{BLANK}{words}{BLANK}"] if words else [])
+
+
+def assert_drawn(model, svg):
+    """The drawing has all groups and no others, says all words, and its lines show what is not meant and not taken."""
+    found = groups(svg)
+    assert found.keys() == model_groups(model)
+    assert_readable(model, all_lines(found))
+    marks = model.look.marks or Marks()
+    ids = {id: path for path, id in model_ids(model).items()}
+    taken = {f"e{i}": (edge.source, edge.target) for i, edge in enumerate(model.edges)}
+    taken |= {f"e{flow}": (ids[flow], ids[start]) for flow, start in model_starts(model, model_ids(model)).items()}
+    taken |= {id: (ids[source], ids[flow]) for id, (source, flow, *_) in ways_out(model).items()}
+    not_meant = {id for id, (*_, is_meant) in ways_out(model).items() if not is_meant}
+    for id, way in taken.items():
+        assert (stroke(found[id]) == WRONG) == (id in not_meant)
+        assert (stroke(found[id], "stroke-dasharray") is not None) == (id in not_meant | unused(model))
+        assert (stroke(found[id], "stroke-width") == "2.5") == (marks.edges.get(way, 0) > 0)
+    return found
 
 
 def skeleton(svg):
@@ -369,18 +594,31 @@ class Page(HTMLParser):
     handle_comment = handle_decl = handle_pi = unknown_decl = handle_other
 
 
+def assert_no_more_than(svg, plain):
+    """As XML and as HTML, a drawing is that of plain words, but for the words."""
+    assert skeleton(svg) == skeleton(plain)
+    page = Page(svg)
+    assert page.tags == Page(plain).tags
+    assert {tag.lstrip("/") for tag, _ in page.tags} <= HARMLESS_TAGS
+    attributes = {name for _, names in page.tags for name in names}
+    assert not [name for name in attributes if re.match("on|style|src|(.*:)?href", name)]
+    assert "".join(page.data) == "".join(ElementTree.fromstring(svg).itertext())
+
+
 def for_many_words(test):
     """Try many words, and see that there were at least 2,000 of them, counted once for each slot they were in."""
     tried = set()
 
-    @laws
+    @laws_of_words
     @given(all_words())
     def holds(words):
         for i, old in enumerate(words):
             tried.update((slot, kind_at(i), text) for slot, text in vars(old).items() if text is not None)
-        model = chain(words).graph()
+        model = chain(words).graph(legend=True)
         assert_has_words(model, words)
-        test(model, chain(harmless(words, model)).graph())
+        plain_model = chain(harmless(words, model)).graph(legend=True)
+        assert [problem.kind for problem in model.problems] == [problem.kind for problem in plain_model.problems]
+        test(model, plain_model)
 
     holds()
     assert len(tried) >= 2000, f"only {len(tried)} texts were tried"
@@ -392,15 +630,9 @@ def test_whatever_the_names_the_drawing_is_that_of_harmless_ones(backend):
 
     def holds(model, plain_model):
         svg, plain = model.svg(backend=backend), plain_model.svg(backend=backend)
-        assert skeleton(svg) == skeleton(plain)
-        page = Page(svg)
-        assert page.tags == Page(plain).tags
-        assert {tag.lstrip("/") for tag, _ in page.tags} <= HARMLESS_TAGS
-        attributes = {name for _, names in page.tags for name in names}
-        assert not [name for name in attributes if re.match("on|style|src|(.*:)?href", name)]
-        found = groups(svg)
-        assert "".join(page.data) == "".join(ElementTree.fromstring(svg).itertext())
-        assert_readable(model, {id: lines_in(group) for id, group in found.items()})
+        assert_no_more_than(svg, plain)
+        found = assert_drawn(model, svg)
+        assert lines_in(found["all"]) == lines_in(groups(plain)["all"]) != []
         for node, id in zip(model.nodes, model_ids(model).values(), strict=True):
             assert found[id].findtext(f"{SVG}title") == ": ".join(shown(part) for part in (node.name, node.doc) if part)
 
@@ -413,10 +645,15 @@ def test_whatever_the_names_graphviz_reads_them_as_names():
 
     def holds(model, plain_model):
         found, plain = read_dot(model.dot()), read_dot(plain_model.dot())
-        assert found.nodes == plain.nodes
+        assert (found.nodes, found.starts, found.rings) == (plain.nodes, plain.starts, plain.rings)
         assert found.texts.keys() == plain.texts.keys()
-        assert {id: edge[:2] for id, edge in found.edges.items()} == {id: edge[:2] for id, edge in plain.edges.items()}
+        for ways, plain_ways in ((found.edges, plain.edges), (found.exits, plain.exits)):
+            without_words = [
+                {id: (source, to, is_so) for id, (source, to, _, is_so) in read.items()} for read in (ways, plain_ways)
+            ]
+            assert without_words[0] == without_words[1]
         assert_readable(model, found.texts)
+        assert found.texts["all"] == plain.texts["all"] != []
 
     for_many_words(holds)
 
@@ -429,112 +666,374 @@ def test_whatever_the_names_the_lines_of_mermaid_and_outline_stay():
         assert re.sub('"[^"\n]*"', '""', text).splitlines() == re.sub('"[^"\n]*"', '""', plain).splitlines()
         found = read_mermaid(text)
         for node in model.nodes:
-            assert found.texts[model_ids(model)[node.id]] == [", ".join(map(shown, (node.name, *node.notes)))]
-        assert [edge[2] for edge in found.edges.values()] == [shown(edge.action) for edge in model.edges]
-        indents = [
-            [re.match(" *(?:then |on |)", line)[0] for line in graph.outline().splitlines()]
-            for graph in (model, plain_model)
+            said = [node.name, *(noted.text for noted in node.notes)]
+            assert found.texts[model_ids(model)[node.id]] == [", ".join(map(shown, said))]
+        assert [words for _, _, words, _ in found.edges.values()] == [shown(edge.action) for edge in model.edges]
+        assert list(found.exits.values()) == [
+            (source, flow, shown(action), is_meant)
+            for source, flow, action, is_meant in model_exits(model, model_ids(model))
         ]
-        assert len(indents[0]) == len(indents[1])
-        outline = model.outline().splitlines()
-        for node, depth in model.walk():
-            assert any(line.startswith("  " * depth) and shown(node.name) in line for line in outline)
+        outline, plain = model.outline().splitlines(), plain_model.outline().splitlines()
+        assert [len(line) - len(line.lstrip()) for line in outline] == [len(li) - len(li.lstrip()) for li in plain]
+        assert_told(model, outline)
 
     for_many_words(holds)
+
+
+def assert_told(model, outline):
+    """The lines of an outline are as many as there are nodes, edges, ways out and problems, and hold their words."""
+    exits = model_exits(model, {node.id: node.id for node in model.nodes})
+    assert len(outline) == len(model.nodes) + len(model.edges) + len(exits) + len(model.problems)
+    names = {node.id: shown(node.name) for node in model.nodes}
+    for node, depth in model.walk():
+        assert any(line.startswith("  " * depth) and names[node.id] in line for line in outline)
+    lines = Counter(line.strip() for line in outline)
+    for _, flow, action, is_meant in exits:
+        way = "then" if action == "default" else f"on {shown(action)!r}"
+        of = "" if flow == model.nodes[0].id else f" of {names[flow]}"
+        assert lines[f"{way}{'' if is_meant else ', with no edge for it,'} the end{of}"]
+    for problem, line in zip(model.problems, outline[len(outline) - len(model.problems) :], strict=True):
+        path, text = (shown(said).removesuffix("\u2026") for said in (problem.path, problem.text))
+        assert line.startswith(f"! {path}")
+        assert text in line
+
+
+@laws
+@given(st.lists(texts, min_size=12, max_size=12, unique=True))
+def test_whatever_the_names_each_problem_is_a_line(words):
+    """Of every kind of problem the outline has one line for each, though names and actions are in its words."""
+    names, (only, never, lost, again) = words[:8], words[8:]
+
+    def node(i, action):
+        return type("Step", (Node,), {"post": returning(action)})(name=names[i])
+
+    first, second, third, stuck = node(0, only), Node(name=names[1]), node(2, lost), node(3, again)
+    inner, outer = Flow(stuck, name=names[4]), Flow(first, name=names[5])
+    _ = first - only >> second
+    _ = first - never >> Node(name=names[6])
+    with pytest.warns(UserWarning, match="Overwriting"):
+        _ = first - never >> Flow(name=names[7])
+    second >> third
+    _ = third - "an action that is like no other" >> Flow(stuck, name="again")
+    _ = second - "in" >> inner
+    _ = second - "out" >> outer
+    _ = stuck - again >> stuck
+    model = outer.graph()
+    kinds = {"no_edge", "unused_edge", "unreachable", "overwritten", "no_start", "endless", "contains_itself"}
+    assert {problem.kind for problem in model.problems} == {*kinds, "two_places"}
+    assert_told(model, model.outline().splitlines())
+
+
+def failed(words):
+    """The graph of a run in which two steps failed: each once, and by an error of its own."""
+    root, each, *names = words[:4]
+    classes = [type(class_named(name), (Exception,), {}) for name in words[4:6]]
+    errors = [cls(said) for cls, said in zip(classes, words[6:8], strict=True)]
+
+    def step(i):
+        def exec(self, _):
+            if self.params["walk"] == i:
+                raise errors[i]
+
+        return type("Step", (Node,), {"exec": exec})(name=names[i])
+
+    class Each(BatchFlow):
+        def prep(self, shared):
+            return [{"walk": 0}, {"walk": 1}, {"walk": 2}]
+
+    first = step(0)
+    first >> step(1)
+    flow = Flow(Each(first, name=each, on_error="keep"), name=root)
+    flow.run({})
+    return flow.last_run.graph()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@laws
+@given(words=st.lists(texts, min_size=8, max_size=8, unique=True))
+def test_whatever_an_error_says_the_drawing_of_its_run_is_that_of_harmless_words(backend, words):
+    """The class and the text of an exception, which may be the words of a model, are words in the graph of its run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LLMFLOW_NB_DISPLAY", "static")  # without times
+        model, plain_model = failed(words), failed(["Root", "Each", "One", "Two", "A", "B", "said", "told"])
+    svg = model.svg(backend=backend)
+    assert_no_more_than(svg, plain_model.svg(backend=backend))
+    found = assert_drawn(model, svg)
+    for node, class_name in zip(model.nodes[2:], words[4:6], strict=True):
+        told = model.look.marks.nodes[node.id].notes[-1]
+        assert told.startswith(f"{class_named(class_name)}: ")
+        assert lines_in(found[model_ids(model)[node.id]])[-1] == shown(told)
 
 
 # ---- random graphs ---------------------------------------------------------------------------------------------------
 
 
-def nested(step):
-    """The flow of a description with the world of its hooks."""
-    world = World()
-    return build(step, world), world
+@dataclass(frozen=True)
+class Case:
+    """A random flow, and how its graph is taken.
+
+    Attributes:
+        step: Its description.
+        constant: Which steps return their actions as constants, by their number, cyclically.
+        depth: How many levels are opened.
+    """
+
+    step: Step
+    constant: tuple
+    depth: int | None
+
+    def build(self, world=None):
+        """Make the flow. In the ``post`` of a step are either all actions to be seen, or none."""
+        root = build(self.step, world or World())
+        classes = {type(node).__name__: type(node) for node in within(root)}
+        for step in self.seen():
+            if step.name in classes:
+                show_actions(classes[step.name], step)
+        return root
+
+    def seen(self):
+        """The steps whose actions are seen."""
+        steps = zip(self.step.walk(), cycle(self.constant), strict=False)
+        return [step for step, is_constant in steps if step.has_post and is_constant]
+
+    def graph(self):
+        return self.build().graph(depth=self.depth)
+
+
+@st.composite
+def wirings(draw):
+    """Draw a flow of which only that is random what its graph shows: all steps are reached, and no hook fails."""
+    numbers = iter(range(1000))
+
+    def step(depth, kinds):
+        kind = draw(st.sampled_from(kinds))
+        settings = {
+            "name": f"{kind.replace('_', '')}{next(numbers)}",
+            "kind": kind,
+            "actions": tuple(draw(st.lists(st.sampled_from(ACTIONS), min_size=1, max_size=3))),
+            "size": 2,
+        }
+        if kind.endswith("node"):
+            return Step(**settings)
+        inner = ("node", "flow", "flow", "batch_flow") if depth else ("node", "batch_node")
+        steps = tuple(step(depth - 1, inner) for _ in range(draw(st.integers(1, 3))))
+        names, places = st.sampled_from(("default", "a", "b")), st.integers(0, len(steps) - 1)
+        ways = draw(st.dictionaries(st.tuples(places, names), places, max_size=3))
+        ways |= {(i, draw(names)): i + 1 for i in range(len(steps) - 1)}
+        edges = tuple((i, action, j) for (i, action), j in ways.items())
+        return Step(**settings, steps=steps, edges=edges, has_post=kind != "flow" or draw(st.booleans()))
+
+    return step(2, ("flow", "flow", "flow", "batch_flow"))
+
+
+cases = st.builds(
+    Case,
+    st.one_of(flows(), wirings(), wirings()),
+    st.just((True,)) | st.tuples(st.booleans(), st.booleans(), st.booleans()),
+    st.sampled_from((None, None, None, 1)),
+)
+
+
+def within(root):
+    """A node and all that it leads to or holds."""
+    found = {id(root): root}
+    todo = [root]
+    for node in todo:  # grows as it is read
+        for other in (*node.successors.values(), getattr(node, "start_node", None)):
+            if other is not None and id(other) not in found:
+                found[id(other)] = other
+                todo.append(other)
+    return todo
+
+
+def show_actions(cls, step):
+    """Put the actions of a step into the code of its ``post``, which goes on doing what it did."""
+    post, is_async = vars(cls)["post"], "post" in step.is_async
+
+    def which(*args):
+        return step.actions.index(post(*args))
+
+    async def which_async(*args):
+        return step.actions.index(await post(*args))
+
+    cls.post = returning(*step.actions, which=which_async if is_async else which, is_async=is_async)
 
 
 @needs_dot
 @laws
-@given(flows())
-def test_dot_holds_the_nodes_and_edges_of_the_model(step):
-    """What Graphviz reads are the nodes and edges of the model, also at the frames of flows."""
-    model = nested(step)[0].graph()
+@given(cases)
+def test_dot_holds_the_nodes_and_edges_of_the_model(case):
+    """What Graphviz reads are the nodes, edges and exits of the model, also at the frames of flows, and all words."""
+    model = case.graph()
     note(model.outline())
     found = read_dot(model.dot())
     assert found.nodes == set(model_ids(model).values())
-    assert found.edges == model_edges(model)
+    assert found.starts == model_starts(model, model_ids(model))
+    assert found.edges == dot_edges(model)
+    assert found.exits == ways_out(model)
+    assert found.rings == {flow for _, flow, *_ in found.exits.values()}
+    assert found.texts.keys() == model_groups(model)
+    assert_readable(model, found.texts)
 
 
 @laws
-@given(flows())
-def test_mermaid_holds_the_nodes_and_edges_of_the_model(step):
-    """The flowchart has the nodes and edges of the model, each once."""
-    model = nested(step)[0].graph()
+@given(cases)
+def test_mermaid_holds_the_nodes_and_edges_of_the_model(case):
+    """The flowchart has the nodes, edges and exits of the model, each once, and a ring where there are exits."""
+    model = case.graph()
     found = read_mermaid(model.mermaid())
-    assert found.nodes == set(model_ids(model).values())
-    assert found.edges == model_edges(model)
+    assert_holds(model, found, model_ids(model))
+    assert list(found.edges.values()) == model_edges(model, model_ids(model))
+    assert found.rings == {flow for _, flow, *_ in found.exits.values()}
 
 
 @laws
-@given(flows())
-def test_the_outline_holds_the_nodes_and_edges_of_the_model(step):
-    """Who reads the outline knows the path of every node, and every edge."""
-    model = nested(step)[0].graph()
+@given(cases)
+def test_the_outline_holds_the_nodes_and_edges_of_the_model(case):
+    """Who reads the outline knows the path of every node, every edge, every way out, and every problem."""
+    model = case.graph()
     note(model.outline())
-    nodes, edges = read_outline(model.outline())
-    assert nodes == {node.id for node in model.nodes}
-    assert edges == {(edge.source, edge.target, edge.action) for edge in model.edges}
+    found = read_outline(model.outline())
+    assert_holds(model, found, {node.id: node.id for node in model.nodes})
+    assert found.texts.get("problems", []) == [f"! {problem}" for problem in model.problems]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @laws
-@given(flows())
-def test_the_drawing_holds_the_nodes_and_edges_of_the_model(backend, step):
-    """A group for each node, with its name, and one for each edge, with its action."""
-    model = nested(step)[0].graph()
-    found = groups(model.svg(backend=backend))
-    ids = {id for id in found if re.fullmatch(r"[ne]\d+", id)}
-    assert ids == {*model_ids(model).values(), *model_edges(model)}
-    assert_readable(model, {id: lines_in(group) for id, group in found.items()})
+@given(cases)
+def test_the_drawing_holds_the_nodes_and_edges_of_the_model(backend, case):
+    """A group for each node, with its name, and one for each edge and way out, with its action."""
+    model = case.graph()
+    note(model.outline())
+    found = assert_drawn(model, model.svg(backend=backend))
+    assert lines_in(found["all"]) == []
 
 
-@needs_dot
+colours = st.sampled_from(("#000000", "#ff8800", "#ABCDEF"))
+styles = st.dictionaries(st.sampled_from(("color", "fillcolor", "fontcolor")), colours) | st.none()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 @laws
-@given(flows())
-def test_both_engines_draw_the_same_groups(step):
-    """The program and the WebAssembly draw groups with the same ids, for nodes, edges, frames, starts and points."""
-    model = nested(step)[0].graph()
-    found = [groups(model.svg(backend=backend)) for backend in ("wasi", "dot")]
-    assert found[0].keys() == found[1].keys()
+@given(cases, st.sampled_from((None, "LR", "TB")), st.booleans(), st.lists(styles, min_size=1, max_size=3))
+def test_options_add_no_group_and_take_none(backend, case, direction, legend, chosen):
+    """Whatever the direction, the legend and the style, either engine draws the groups of the model with its words."""
+    asked = []
+
+    def style(node):
+        asked.append(node)
+        return chosen[len(asked) % len(chosen)]
+
+    flow = case.build()
+    model = flow.graph(depth=case.depth, direction=direction, legend=legend, style=style)
+    assert asked == list(model.nodes)
+    assert replace(model, look=flow.graph(depth=case.depth).look) == flow.graph(depth=case.depth)
+    found = assert_drawn(model, model.svg(backend=backend))
+    assert (lines_in(found["all"]) != []) == legend
 
 
 @laws
-@given(flows())
-def test_writing_again_gives_the_same_text(step):
+@given(cases)
+def test_writing_again_gives_the_same_text(case):
     """Every writer gives one text for one flow, also for one that was built anew."""
-    models = [(flow := nested(step)[0]).graph(), flow.graph(), nested(step)[0].graph()]
+    models = [(flow := case.build()).graph(depth=case.depth), flow.graph(depth=case.depth), case.graph()]
     assert models[0] == models[1]
     for write in ("dot", "mermaid", "outline", "svg"):
         said = [getattr(model, write)() for model in (models[0], *models)]
         assert len(set(said)) == 1
+        assert not said[0].endswith("\n")
     drawings = [draw(models[0].dot(), "wasi", seconds) for seconds in (30, 31)]  # else it would not draw again
     assert drawings[0].svg is not None
     assert drawings[0] == drawings[1]
 
 
 @laws
-@given(flows())
-def test_looking_runs_nothing_and_every_problem_is_at_a_node(step):
+@given(cases)
+def test_looking_runs_nothing_and_every_problem_is_at_a_node(case):
     """Checking and drawing call no hook, never raise, and a problem names a node of the model."""
-    flow, world = nested(step)
-    problems, model = flow.check(), flow.graph()
+    world = World()
+    flow = case.build(world)
+    problems, model = flow.check(), flow.graph(legend=True)
     note("\n".join(map(str, problems)))
-    _ = model.dot(legend=True), model.mermaid(), model.outline(), model.svg(legend=True, backend="wasi")
+    _ = model.dot(), model.mermaid(), model.outline(), model.svg(backend="wasi")
     assert world.trace == []
     assert tuple(problems) == model.problems
     assert {problem.path for problem in problems} <= {node.id for node in model.nodes}
-    for problem in problems:
-        if problem.kind == "unused_edge":
-            assert problem.action in {edge.action for edge in model.edges if edge.source == problem.path}
+    edges = {(edge.source, edge.action) for edge in model.edges}
+    lost = {(exit.source, exit.action) for cluster in model.clusters for exit in cluster.exits if not exit.is_meant}
+    assert {(found.path, found.action) for found in problems if found.kind == "unused_edge"} <= edges
+    assert {(found.path, found.action) for found in problems if found.kind == "no_edge"} == lost
+
+
+# ---- runs of random flows --------------------------------------------------------------------------------------------
+
+
+def run(case, world):
+    """Run the flow of a case, whatever comes of it, and return it."""
+    flow = case.build(world)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            flow.run({"marker": "shared"})
+        except (Boom, FlowError, TooLong) as exc:
+            note(repr(exc))
+    return flow
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@laws
+@given(cases)
+def test_the_graph_of_a_run_is_that_of_its_flow(backend, case):
+    """A run adds what happened to the nodes, edges and exits, and to the drawing no group; each visit was come to."""
+    world = World(longest=150)
+    flow = run(case, world)
+    model, of_run = flow.graph(depth=case.depth), flow.last_run.graph(depth=case.depth)
+    note(of_run.outline())
+    assert replace(of_run, look=model.look) == model
+    assert_drawn(of_run, of_run.svg(backend=backend))
+    marks = of_run.look.marks
+    ways = {(edge.source, edge.target) for edge in model.edges}
+    ways |= {(cluster.id, cluster.start) for cluster in model.clusters}
+    ways |= {(node.id, node.parent) for node in model.nodes}
+    assert marks.edges.keys() <= ways
+    begun = Counter(entry[1] for entry in world.trace if entry[0] == "prep")
+    for node in model.nodes:
+        if node.kind.endswith("node"):
+            come_to = sum(times for (_, target), times in marks.edges.items() if target == node.id)
+            assert come_to == begun[node.name]
+            assert (node.id in marks.nodes) == (come_to > 0)
+
+
+@laws
+@given(cases)
+def test_a_run_goes_only_where_the_graph_leads(case):
+    """What is seen of the ways on is so: no edge is taken of which it is said that it never is, and flows end at exits.
+
+    An exit is drawn as not meant where a run that ends there says so.
+    """
+    flow = run(case, World(longest=150))
+    model, problems = flow.graph(), flow.last_run.problems
+    note(model.outline())
+    note("\n".join(problems))
+    edges = {(edge.source, edge.action) for edge in model.edges}
+    exits = {(exit.source, exit.action): exit.is_meant for cluster in model.clusters for exit in cluster.exits}
+    never = {(problem.path, problem.action) for problem in model.problems if problem.kind == "unused_edge"}
+    unreachable = {problem.path for problem in model.problems if problem.kind == "unreachable"}
+    seen = {step.name for step in case.seen() if 3 not in step.actions}
+    seen |= {step.name for step in case.step.walk() if step.kind == "batch_flow" and not step.has_post}
+    for visit in flow.last_run.visits:
+        way = visit.path, visit.action or "default"
+        assert visit.path not in unreachable
+        if visit.status not in ("ok", "fallback") or visit.path == model.nodes[0].id:
+            continue
+        assert way not in never
+        if way in edges:
+            continue
+        if visit.node in seen:
+            lost = f"{visit.path}: {visit.action!r} not found in "
+            assert exits[way] == (not any(text.startswith(lost) for text in problems))
+        elif visit.path not in {source for source, _ in edges}:
+            assert visit.path in {source for source, _ in exits}
 
 
 # ---- graphs of another kind ------------------------------------------------------------------------------------------
@@ -589,6 +1088,27 @@ def slashes_and_numbers():
     return Flow(inner, name="F/")
 
 
+def never_ends():
+    """Edges on and back from flows without an end, one of them the last step of another."""
+    stuck = type("Stuck", (Node,), {"post": returning("again")})(name="stuck")
+    _ = stuck - "again" >> stuck
+    inner = Flow(stuck, name="inner")
+    outer, after = BatchFlow(inner, name="outer"), Node(name="after")
+    _ = inner - "more" >> inner
+    outer >> after >> outer
+    _ = outer - "more" >> outer
+    return Flow(outer, name="F")
+
+
+def leads_on():
+    """A flow with edges of its own, which what is drawn of it does not show: its steps end it by these."""
+    step = type("Step", (Node,), {"post": returning("on", "again", "lost")})(name="step")
+    _ = step - "again" >> step
+    flow = Flow(step, name="F")
+    _ = flow - "on" >> Node(name="other")
+    return flow
+
+
 SPECIAL = {
     "itself": (contains_itself, {"F", "F/a", "F/F"}),
     "itself at a distance": (contains_itself_at_a_distance, {"outer", "outer/a", "outer/inner", "outer/inner/outer"}),
@@ -598,6 +1118,9 @@ SPECIAL = {
     "loops": (loops_on_itself, {"F", "F/a", "F/inner", "F/inner/b"}),
     "one name": (two_of_one_name, {"same", "same/same", "same/same#2", "same/same/a", "same/same#2/a"}),
     "two places": (one_in_two_places, {"F", "F/one", "F/other", "F/one/inner", "F/other/inner", "F/one/inner/a"}),
+    "unnamed": (lambda: Flow(Flow(Node(name="a"))), {"Flow", "Flow/Flow", "Flow/Flow/a"}),
+    "never ends": (never_ends, {"F", "F/outer", "F/after", "F/outer/inner", "F/outer/inner/stuck"}),
+    "leads on": (leads_on, {"F", "F/step"}),
     "slashes": (slashes_and_numbers, {"F/", "F//a", "F//a/b", "F//a/b/c", "F//a/b/c#2", "F///", "F////"}),
 }
 
@@ -605,21 +1128,34 @@ SPECIAL = {
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize(("make", "ids"), SPECIAL.values(), ids=SPECIAL)
 def test_odd_graphs_are_written_by_all(make, ids, backend):
-    """Every writer knows each node and edge of a graph that cannot run, or whose names are alike."""
+    """Every writer knows each node, edge and way out of a graph that cannot run, or whose names are alike."""
     flow = make()
     model = flow.graph()
     assert len({node.id for node in model.nodes}) == len(model.nodes)
     assert {node.id for node in model.nodes} >= ids
     assert tuple(flow.check()) == model.problems
-    expected = {*model_ids(model).values(), *model_edges(model)}
     for legend in (False, True):
-        found = groups(model.svg(backend=backend, legend=legend))
-        assert {id for id in found if re.fullmatch(r"[ne]\d+", id)} == expected
+        found = groups(flow.graph(legend=legend).svg(backend=backend))
+        assert found.keys() == model_groups(model)
+        assert (lines_in(found["all"]) != []) == legend
     mermaid = read_mermaid(model.mermaid())
-    assert mermaid.nodes | mermaid.edges.keys() == expected
-    assert mermaid.edges == model_edges(model)
-    assert len(model.outline().splitlines()) == len(expected)
-    assert len(re.findall(r"\bid=([ne]\d+)[ \]]", model.dot())) == len(expected)
+    assert_holds(model, mermaid, model_ids(model))
+    assert_told(model, model.outline().splitlines())
+    assert Counter(re.findall(r"\bid=(\w+)[ \]]", model.dot())) == Counter(model_groups(model))
+
+
+@needs_dot
+@pytest.mark.parametrize(("make", "ids"), SPECIAL.values(), ids=SPECIAL)
+def test_graphviz_reads_odd_graphs(make, ids):
+    """What Graphviz reads are their nodes, edges and ways out."""
+    model = make().graph()
+    found = read_dot(model.dot())
+    assert found.nodes == set(model_ids(model).values())
+    assert (found.starts, found.edges, found.exits) == (
+        model_starts(model, model_ids(model)),
+        dot_edges(model),
+        ways_out(model),
+    )
 
 
 def five_hundred():
@@ -638,5 +1174,5 @@ def test_five_hundred_nodes_are_drawn(backend):
     model = five_hundred().graph()
     found = groups(model.svg(backend=backend))
     assert len(model.nodes) == 500
-    assert {id for id in found if re.fullmatch(r"[ne]\d+", id)} == {*model_ids(model).values(), *model_edges(model)}
+    assert found.keys() == model_groups(model)
     assert lines_in(found["n499"]) == ["step 498"]

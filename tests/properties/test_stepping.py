@@ -242,7 +242,7 @@ class Commands(RuleBasedStateMachine):
             self.do(command)
             assert (self.number(), self.world.made, self.looks()) == (there, made, looks)
 
-    @rule(places=st.integers(0, 4))
+    @rule(places=st.integers(1, 4))
     def back(self, places):
         before = self.number()
         made = self.world.made
@@ -290,8 +290,8 @@ class Commands(RuleBasedStateMachine):
         is_batch = self.stepper.place.item is None and "batchnode" in self.stepper.place.path.rpartition("/")[2]
         try:
             self.do("mock", [result] * many if is_batch else result)
-        except RunStateError:
-            assert self.looks() == looks
+        except RunStateError:  # of a batch once its items are known, which prep has to run for
+            assert is_batch or self.looks() == looks
 
     @rule(again=st.booleans())
     def rerun(self, again):
@@ -324,7 +324,8 @@ class Commands(RuleBasedStateMachine):
             assert sum(line.startswith("->") for line in lines) == 1
             places = list(self.stepper.history["place"])
             assert places == sorted(set(places)), "a place comes before the one it was made from"
-            assert all(place <= self.number() for place in places)
+            here = self.number()
+            assert all(place <= here for place in places)
 
     @invariant()
     def the_counters_count_the_calls_that_were_made(self):

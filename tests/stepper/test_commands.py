@@ -369,15 +369,16 @@ def test_going_back_between_two_items_of_a_generator(back):
     assert (node.pulls, node.calls) == ([1, 2, 3, 4], [1, 2, 3, 4])
 
 
-def test_going_back_to_one_item_of_a_generator_again_and_again():
+@pytest.mark.parametrize("done", [0, 1, 3])
+def test_going_back_to_one_item_of_a_generator_again_and_again(done):
     """Each time all that comes after it is there."""
     node = Tens(name="tens")
     stepper = Flow(node).stepper({"items": [1, 2, 3, 4], "lazily": True})
-    stepper.into()
-    stepper.into()
+    for _ in range(5):
+        stepper.into()
     for n in range(3):
-        stepper.goto(2)
-        assert stepper.place.item == 1
+        stepper.goto(1 + done)
+        assert stepper.place.item == (done or None)
         stepper.set("edited", n)
         stepper.run()
         assert stepper.shared["results"] == [10, 20, 30, 40]
@@ -1046,19 +1047,28 @@ def test_forward_goes_along_the_branch_that_was_chosen(end):
     assert (stepper.tree, counts(stepper)) == (there, made)
 
 
-def test_forward_tries_again_where_it_failed():
-    """Also if it was gone back to before the failure."""
-    first, bad = Adds("first"), Breaks("bad")
-    first >> bad
+@pytest.mark.parametrize("command", ["into", "over", "run"])
+def test_forward_tries_again_where_it_failed(command):
+    """Also if it was gone back to before the failure, and it was not the code that was at fault."""
+
+    class Fails(Adds):
+        def prep(self, shared):
+            if broken:
+                raise LookupError("no network")
+            return super().prep(shared)
+
+    broken = Ledger([True])
+    first = Adds("first")
+    first >> Fails("fails")
     stepper = Flow(first).stepper({"n": 0})
     stepper.run()
-    Breaks.broken = False
-    try:
-        stepper.goto(1)
-        place = stepper.over()
-    finally:
-        Breaks.broken = True
-    assert (place.is_end, place.error, stepper.shared) == (True, None, {"n": 2})
+    assert stepper.error is not None
+    broken.clear()
+    stepper.goto(1)
+    getattr(stepper, command)()
+    assert stepper.error is None
+    stepper.run()
+    assert (stepper.place.is_end, stepper.shared, first.calls) == (True, {"n": 2}, [0])
 
 
 @pytest.mark.parametrize("number", [-1, 3, 99, "1", True, 1.0, None])
