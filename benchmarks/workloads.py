@@ -201,6 +201,43 @@ def times_dot_alone(work: Work) -> float:
     return seconds(ours) / seconds(alone)
 
 
+# ---- the stepper ----------------------------------------------------------------------------------------------------
+
+
+def worked(call_s: float, visits: int) -> Any:
+    """A loop whose exec is busy for so long: what a stepper costs, it costs beside calls."""
+
+    class Step(llmflow_nb.Node):
+        def prep(self, shared):
+            return shared["count"]
+
+        def exec(self, count):
+            until = time.perf_counter() + call_s
+            while time.perf_counter() < until:
+                pass
+            return count + 1
+
+        def post(self, shared, prep_res, count):
+            shared["count"] = count
+            return "again" if count < visits else "done"
+
+    first, second = Step(), Step()
+    for node, following in ((first, second), (second, first)):
+        _ = node - "again" >> following
+        _ = node - "done" >> llmflow_nb.Node()
+    return llmflow_nb.Flow(first, max_steps=None)
+
+
+def stepper_run(call_s: float, visits: int) -> tuple[Work, Work]:
+    flow, other = worked(call_s, visits), worked(call_s, visits)
+    return lambda: flow.stepper({"count": 0}).run(), lambda: other.run({"count": 0}, progress=False)
+
+
+def times_run(works: tuple[Work, Work]) -> float:
+    ours, plain = works
+    return seconds(ours) / seconds(plain)
+
+
 # ---- the table -------------------------------------------------------------------------------------------------------
 
 
@@ -298,6 +335,10 @@ ROWS = [
         stream, None, Target(40, "ours"), once=True),
     Row("graph", "500 nodes, model to finished SVG", "times dot alone", times_dot_alone,
         graph, None, Target(1.5, "ours")),
+    Row("stepper", "stepper.run(), 1,000 calls of 1 ms", "times run", times_run,
+        lambda: stepper_run(0.001, 1000), None, Target(1.3, "ours")),
+    Row("stepper_bare", "the same, 2,000 calls that do nothing", "times run", times_run,
+        lambda: stepper_run(0.0, 2000), None, None),
     Row("import", "import, in a new interpreter", "ms", import_ms,
         lambda: "llmflow_nb", lambda: "pocketflow", Target(1.5), best_of=3),
 ]

@@ -87,6 +87,17 @@ class BatchDoors(Shown):
         return debug(result, row)
 
 
+class ShownWithWidget(Shown):
+    """Show itself as the last line of a cell, with a widget where there is a kernel to answer it."""
+
+    def _ipython_display_(self) -> None:
+        """Show the widget, and a picture for where it is not alive."""
+        from ..notebook.display import show_stepper
+
+        stepper: Any = self
+        show_stepper(stepper)
+
+
 class ShownLive(Shown):
     """Show itself as the last line of a cell, and go on showing itself while ``run`` goes on."""
 

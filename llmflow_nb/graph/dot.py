@@ -181,7 +181,11 @@ class _Writer:
         id, cluster = self.ids[flow.id], self.clusters[flow.id]
         mark = self._mark(flow)
         label = quoted(*lines_of(flow, cluster, mark, self.remarks.get(flow.id, "")), end=LEFT)
-        looks = {} if mark is None else {"color": _COLOURS[mark.state]["color"], "penwidth": "1.5"}
+        looks = {}
+        if mark is not None:
+            looks = {"color": _COLOURS[mark.state]["color"], "penwidth": "1.5"}
+        elif self.look.marks is not None or self.look.colours:  # else a frame has the looks of the one around it
+            looks = {"color": GREY, "penwidth": "1", "fontcolor": GREY, "style": "rounded"}
         looks |= self.look.colours.get(flow.id, {})
         looks |= {"style": "rounded,filled"} if "fillcolor" in looks else {}
         style = "".join(f' {key}="{value}"' for key, value in looks.items())

@@ -15,11 +15,11 @@ from ..stepper.stepper import Stepper
 from .html import MAX_HTML, Summary, is_static, is_svg_only, to_html, to_text
 from .lines import bundle_of
 from .picture import description, image
-from .progress import has_kernel
+from .progress import has_kernel, publish
 from .run_graph import MAX_NODES, graph_of_run, picture_of
 from .summary import of_batch, of_run
 
-__all__ = ["mimebundle"]
+__all__ = ["mimebundle", "show_stepper"]
 
 MAX_TEXT = 20_000
 """Characters of the outline."""
@@ -91,19 +91,30 @@ def run_bundle(run: Run) -> dict[str, str]:
 
 
 def stepper_bundle(stepper: Stepper) -> dict[str, Any]:
-    """Return the widget of a stepper where there is a kernel to answer it, and a picture and words beside it."""
+    """Return a picture of where a stepper is, and the same in words."""
     model = graph_of_run(stepper.record, max_nodes=MAX_NODES)
     words = f"{stepper.place}\n\n{model.outline()}"
     try:
         html = f"<pre>{escape(str(stepper.place))}</pre>\n{image(model.svg(), description(model))}"
     except DrawingError as exc:
         html = f"<pre>{escape(words)}\n({escape(str(exc))})</pre>"
-    bundle: dict[str, Any] = {"text/html": html, "text/plain": words}
-    if not is_static() and has_kernel():
-        from .stepper_view import view_of
+    return {"text/html": f'<div class="llmflow-step-still">{html}</div>', "text/plain": words}
 
-        return view_of(stepper).bundle() | bundle
-    return bundle
+
+def show_stepper(stepper: Stepper) -> None:
+    """Show a stepper in the cell: its widget where there is a kernel to answer it, and a picture beside it.
+
+    The picture is an output of its own, hidden while the widget is there. It is what a saved notebook shows, so it is
+    drawn anew after each command.
+    """
+    if is_static() or not has_kernel():
+        publish(stepper_bundle(stepper))
+        return
+    from .stepper_view import view_of
+
+    view = view_of(stepper)
+    publish(view.bundle())
+    publish(stepper_bundle(stepper), transient={"display_id": view.still_id}, update=False)
 
 
 # By what a class says of itself, not by ``isinstance``: an object keeps its class when the package is reloaded.

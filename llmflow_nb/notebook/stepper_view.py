@@ -8,8 +8,10 @@ import json
 import re
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import anywidget
 import traitlets
@@ -23,6 +25,7 @@ from ..graph.text import shown
 from ..stepper.history import Moment
 from ..stepper.snapshots import Version, changes
 from ..stepper.stepper import Stepper
+from .progress import publish
 from .run_graph import MAX_NODES, marked
 from .values import ValueTexts, class_name
 
@@ -57,6 +60,7 @@ class StepperView(anywidget.AnyWidget):
         self._stepper = stepper
         self._model = graph_of(stepper.record.node, max_nodes=MAX_NODES)
         self._answers = 0
+        self.still_id = f"llmflow_nb-{uuid4().hex}"
         self._lock = threading.Lock()
         self._message = ""
         stepper.echoes = False
@@ -150,6 +154,14 @@ class StepperView(anywidget.AnyWidget):
             self._lock.release()
             self.refresh()
             self.told = {"busy": False, "answers": self._answers, "message": message}
+            self._draw_still()
+
+    def _draw_still(self) -> None:
+        """Draw the picture anew that a saved notebook shows."""
+        from .display import mimebundle
+
+        with suppress(Exception):  # a front end that is gone
+            publish(mimebundle(self._stepper), transient={"display_id": self.still_id}, update=True)
 
 
 def _command(stepper: Stepper, content: dict[str, Any]) -> None:

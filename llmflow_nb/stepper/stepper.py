@@ -14,7 +14,7 @@ from pathlib import Path
 from time import perf_counter as clock
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from ..core.doors import Shown
+from ..core.doors import ShownWithWidget
 from ..core.edited import rebind
 from ..core.errors import HookReturnError, RunStateError, SettingError, a_type, did_you_mean
 from ..core.node import BaseNode, label
@@ -64,7 +64,7 @@ class Pending(NamedTuple):
     action: Any
 
 
-class Stepper(Shown):
+class Stepper(ShownWithWidget):
     """Walks a flow one hook at a time, forwards and backwards, and does not call a model twice for the same.
 
     Every command returns the `Place` that it came to. ``prep`` and ``post`` run as they do in a run; the result of an

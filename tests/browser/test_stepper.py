@@ -337,3 +337,37 @@ def test_in_notebook_7(opened):
     widget.press("ArrowRight")
     assert widget.place().startswith("Story/Load, visit 1 after exec")
     assert widget.counts() == "called 1, replayed 0"
+
+
+def test_after_a_reload_it_is_where_it_was(visitor, opened):
+    """The stepper lives in the kernel: a page that is opened anew shows its true place, and steps on."""
+    notebook, widget = opened("step_reload.ipynb", FLOW)
+    widget.press("ArrowRight")
+    notebook.save()
+    widget.press("ArrowRight")
+    again = Widget(visitor.look("step_reload.ipynb"), 0)
+    assert again.place().startswith("Story/Load, visit 1 after post")
+    again.press("ArrowRight")
+    assert again.place().startswith("Story/inner, visit 1 before prep")
+
+
+def test_a_saved_notebook_shows_the_picture(visitor, server, opened):
+    """With no kernel that knows the widget, exported and in JupyterLab, there is the picture and the place."""
+    notebook, widget = opened("step_saved.ipynb", FLOW)
+    assert notebook.page.locator(".llmflow-step-still").is_hidden()
+    widget.press("ArrowRight")
+    notebook.page.wait_for_function(
+        "() => document.querySelector('.llmflow-step-still').textContent.includes('after exec')"
+    )
+    notebook.save()
+    page = visitor.offline(server.export("step_saved.ipynb"))
+    assert "Story/Load  visit 1  after exec" in page.content()
+    assert page.locator("img[alt^='Graph of Story']").count() == 1
+    notebook.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+    saved = visitor.look("step_saved.ipynb")
+    if os.environ.get("LLMFLOW_NB_PICTURES"):
+        saved.page.wait_for_timeout(4000)
+        saved.page.screenshot(path=f"{os.environ['LLMFLOW_NB_PICTURES']}/saved.png")
+    still = saved.output(0).locator(".llmflow-step-still")
+    still.locator("img[alt^='Graph of Story']").wait_for()
+    assert "Story/Load  visit 1  after exec" in still.inner_text()

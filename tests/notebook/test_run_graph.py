@@ -119,6 +119,18 @@ def test_the_way_taken_is_thick():
     assert len(re.findall("penwidth=2.5", flow.last_run.graph().dot())) == 2
 
 
+def test_a_frame_does_not_take_the_looks_of_the_one_around_it():
+    """A flow that was not visited is drawn as such within one that was."""
+    inner = Flow(Node(name="Never"), name="Inner")
+    first = Load()
+    first - "again" >> Node(name="Last")
+    first >> inner
+    outer = Flow(first, name="Outer")
+    outer.run({"left": 2})
+    frames = [line for line in outer.last_run.graph().dot().splitlines() if "margin=10" in line]
+    assert ['color="#7a7a7a"' in line for line in frames] == [False, True]
+
+
 def test_the_graph_of_a_run_can_be_taken_away(tmp_path):
     """It is a graph like that of the flow, with what happened, and the options of one."""
     flow = loop("keep")
