@@ -269,6 +269,7 @@ def graph_of(
         )
     model = _Builder(max_nodes, depth).build(node)
     colours = {} if style is None else {step.id: checked_style(step.id, style(step)) for step in model.nodes}
+    colours = {id: looks for id, looks in colours.items() if looks}
     return replace(model, look=Look(direction, legend, colours))
 
 

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..engine.batch import params_text
+from ..core.errors import said
+from ..engine.batch import Batch, params_text
 from ..engine.position import EXEC, LEAVE, POST, PREP, WORKING, Position
 
 __all__ = ["PHASES", "Place", "place_of"]
@@ -95,4 +96,15 @@ def place_of(position: Position, *, is_end: bool) -> Place:
         param_sets=total,
         depth=len(position.frames) - 1,
         action=frame.action if frame.phase == LEAVE else None,
+        note="" if work is None else _of_item(work),
     )
+
+
+def _of_item(work: Batch) -> str:
+    """What to say of the item that was called last, if it did not simply have a result."""
+    outcome = work.odd.get(work.taken - 1)
+    if outcome is None or outcome.status == "ok":
+        return ""
+    if outcome.error is None:
+        return f"item {work.taken}: {outcome.status}"
+    return f"item {work.taken}: {outcome.status}, {type(outcome.error).__name__}: {said(outcome.error)[:200]}"

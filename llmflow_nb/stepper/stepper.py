@@ -596,7 +596,7 @@ class Stepper(ShownWithWidget):
         walk = place.path, id(frame.params)
         if place.phase == "before prep" and not edited:  # as `Moment.begins_visit` says
             self._passes[walk] += 1
-        place = replace(place, visit=max(1, self._passes[walk]), note=edited)
+        place = replace(place, visit=max(1, self._passes[walk]), note=edited or place.note)
         moment = Moment(
             number=len(self._history.moments),
             parent=self._history.now,

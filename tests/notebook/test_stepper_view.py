@@ -1,0 +1,160 @@
+"""The widget of a stepper without a browser: what it shows, what it is asked, and what it makes of nonsense."""
+
+import threading
+
+import pytest
+
+from llmflow_nb import BatchNode, Flow, Node
+from llmflow_nb.notebook.stepper_view import view_of
+
+
+class Load(Node):
+    def exec(self, _):
+        return ["one", "two"]
+
+    def post(self, shared, prep_res, exec_res):
+        shared["items"] = exec_res
+
+
+class Upper(BatchNode):
+    def prep(self, shared):
+        return shared["items"]
+
+    def exec(self, item):
+        print("calling", item)
+        return item.upper()
+
+    def post(self, shared, prep_res, exec_res):
+        shared["upper"] = exec_res
+        return "done"
+
+
+@pytest.fixture
+def stepper():
+    load, upper = Load(), Upper()
+    load >> upper
+    upper - "done" >> Node(name="End")
+    return Flow(load, name="F").stepper({"n": 1})
+
+
+def ask(view, **content):
+    """Ask for something and wait for its end."""
+    ended = threading.Event()
+    view.observe(lambda change: ended.set() if not change["new"].get("busy") else None, "told")
+    view._asked(view, content, [])
+    assert ended.wait(20)
+    view.unobserve_all("told")
+    return view
+
+
+def keys(view):
+    return {row["key"]: (row["now"], row["how"]) for row in view.held}
+
+
+def test_it_shows_where_the_stepper_is(stepper):
+    """Place, marks, keys, places and counters are those of the stepper, after each command."""
+    view = view_of(stepper)
+    assert view_of(stepper) is view
+    assert view.svg.startswith("<svg ")
+    assert set(view.nodes.values()) == {"F", "F/Load", "F/Upper", "F/End"}
+    ask(view, do="over")
+    assert view.place["path"] == "F/Upper"
+    assert view.marks["F/Upper"]["here"]
+    assert view.marks["F/Load"]["state"] == "ok"
+    assert keys(view) == {"items": ("['one', 'two']", "new"), "n": ("1", "")}
+    assert [row["text"] for row in view.places][-1] == "F/Upper  visit 1  before prep"
+    assert (view.place["called"], view.place["replayed"]) == (1, 0)
+
+
+def test_commands_of_python_are_seen_too(stepper):
+    """Who steps in a cell sees it in the widget."""
+    view = view_of(stepper)
+    stepper.over()
+    assert view.place["path"] == "F/Upper"
+
+
+def test_what_is_printed_is_shown_and_not_printed(stepper, capsys):
+    """The output of a step is in the widget."""
+    view = view_of(stepper)
+    ask(view, do="over")
+    ask(view, do="over")
+    assert "calling one" in view.place["output"]
+    assert "calling" not in capsys.readouterr().out
+
+
+def test_editing(stepper):
+    """JSON sets a key; anything else is refused with where it is wrong, and nothing changes."""
+    view = view_of(stepper)
+    ask(view, do="set", key="n", json='{"a": [1, null]}')
+    assert stepper.shared == {"n": {"a": [1, None]}}
+    assert view.told["message"] == ""
+    for text, said in (("{'a': 1}", "line 1, column 2"), ("NaN", "NaN is no JSON"), ("", "line 1, column 1")):
+        ask(view, do="set", key="n", json=text)
+        assert said in view.told["message"]
+    ask(view, do="delete", key="n")
+    assert stepper.shared == {}
+
+
+def test_items_breakpoints_mocks_and_forced_actions(stepper):
+    """Every command of the stepper can be asked for."""
+    view = view_of(stepper)
+    ask(view, do="break", path="F/Upper")
+    assert view.place["stops"] == ["F/Upper"]
+    ask(view, do="run")
+    assert view.place["path"] == "F/Upper"
+    ask(view, do="break", path="F/Upper")
+    assert view.place["stops"] == []
+    ask(view, do="item", number=1)
+    assert (view.place["item"], view.place["items"]) == (1, 2)
+    ask(view, do="mock", json='"mocked"')
+    ask(view, do="force", action="other")
+    assert stepper.shared["upper"] == ["ONE", "mocked"]
+    assert view.place["action"] == "'other'"
+    ask(view, do="goto", number=0)
+    assert view.place["number"] == 0
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"do": "goto"},
+        {"do": "goto", "number": 99},
+        {"do": "goto", "number": "1"},
+        {"do": "set"},
+        {"do": "set", "key": ["x"], "json": "1"},
+        {"do": "break", "path": "F/Nobody"},
+        {"do": "unbreak", "number": 5},
+        {"do": "item", "number": 1},
+        {"do": "mock", "json": "["},
+        {"do": "delete", "key": "nobody"},
+    ],
+)
+def test_nonsense_is_answered_with_words(stepper, content):
+    """Whatever is asked, the widget says what is wrong with it, and stays where it is."""
+    view = view_of(stepper)
+    place = dict(view.place)
+    ask(view, **content)
+    assert view.told["message"]
+    assert view.place == place
+
+
+def test_what_is_no_command_is_left_alone(stepper):
+    """Content of another kind is not taken for a command."""
+    view = view_of(stepper)
+    for content in (None, [], "into"):
+        view._asked(view, content, [])
+    ask(view, do="__class__")
+    assert view.place["number"] == 0
+
+
+def test_hostile_names_and_values_are_texts():
+    """What is sent is text, cut to a sane length; the drawing has passed its own pass."""
+    bad = "<img src=x onerror=alert(1)>"
+    node = Node(name=bad)
+    stepper = Flow(node, name=bad).stepper({bad: bad * 10_000, "lock": threading.Lock()})
+    view = view_of(stepper)
+    assert "<img" not in view.svg
+    held = {row["key"]: row for row in view.held}
+    assert len(held[bad]["now"]) <= 2_000
+    assert held["lock"]["by_reference"] == "lock"
+    assert held["lock"]["json"] == ""
