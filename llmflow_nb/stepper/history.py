@@ -9,7 +9,7 @@ from ..engine.mark import Mark
 from ..engine.position import Position
 from ..runs.rewind import RunMark
 from .place import Place
-from .snapshots import Snapshot, Snapshots
+from .snapshots import Snapshot, Snapshots, changes, names
 from .values import Copier, same
 
 __all__ = ["Counts", "History", "Moment"]
@@ -154,3 +154,55 @@ class History:
             yield moment, depth
             for n, child in reversed(list(enumerate(moment.children))):
                 todo.append((child, depth + (n > 0)))
+
+    def tree(self) -> str:
+        """Return all moments of all branches, a line each; an arrow shows where the stepper is."""
+        lines = []
+        for moment, depth in self.walk():
+            place = moment.place
+            which = "" if place.param_set is None else f", param set {place.param_set}"
+            which += "" if place.item is None else f", item {place.item}"
+            words = [f"{moment.number}: {place.path}", f"visit {place.visit}{which}", place.phase]
+            words += [moment.edited] if moment.edited else []
+            words += [f"failed: {type(place.error).__name__}"] if place.error is not None else []
+            words += ["(let go of)"] if moment.mark is None else []
+            lines.append(f"{'->' if moment is self.now else '  '} {'  ' * depth}{'  '.join(words)}")
+        return "\n".join(lines)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return what `Stepper.history` shows: each visit on the way here."""
+        line = self.line()
+        return [_row(moment, line[n + 1 :]) for n, moment in enumerate(line) if moment.begins_visit]
+
+
+def _row(start: Moment, later: list[Moment]) -> dict[str, Any]:
+    place = start.place
+    visit: list[Moment] = []
+    for moment in later:
+        visit.append(moment)
+        if moment.place.is_end or (moment.place.depth <= place.depth and moment.begins_visit):
+            break
+    last = visit[-1] if visit else start
+    errors = [m.place.error for m in visit if m.place.error is not None and m.place.path == place.path]
+    numbers = {
+        "called": sum(moment.counts.called for moment in visit),
+        "replayed": sum(moment.counts.replayed for moment in visit),
+        "mocked": sum(moment.counts.mocked for moment in visit),
+    }
+    calls = [f"{n} {what}" if n > 1 else what for what, n in numbers.items() if n]
+    calls += ["edited"] * any(moment.edited for moment in visit)
+    failed = "failed" if errors else ""
+    action, status, seconds = start.record.first_visit(last.record, place.path) or (None, failed, None)
+    return {
+        "place": start.number,
+        "path": place.path,
+        "node": place.path.rpartition("/")[2],
+        "visit": place.visit,
+        "action": action,
+        "status": status,
+        "seconds": seconds,
+        "calls": ", ".join(calls),
+        "changed": names(changes(start.snapshot, last.snapshot)) or "no change",
+        "output": "".join(moment.output for moment in visit),
+        "error": f"{type(errors[-1]).__name__}: {errors[-1]}" if errors else None,
+    }

@@ -1,11 +1,13 @@
-"""What a step prints: kept, and passed on where that is wanted."""
+"""What a step prints: kept, and passed on where that is wanted; and what an error says."""
 
 import io
+import linecache
 import sys
+import traceback
 from contextvars import ContextVar
 from typing import Any, TextIO
 
-__all__ = ["Captured"]
+__all__ = ["Captured", "short_traceback"]
 
 MOST = 100_000
 """Characters that are kept of one step."""
@@ -60,3 +62,17 @@ class Captured:
         text = "".join(self._kept)
         self._kept.clear()
         return text
+
+
+def short_traceback(error: BaseException) -> str:
+    """Return where an error came from and what it says: the user's own lines, and no paths of the machine."""
+    package = __name__.partition(".")[0]
+    lines = []
+    for frame, number in traceback.walk_tb(error.__traceback__):
+        module = frame.f_globals.get("__name__", "")
+        if module.partition(".")[0] == package:
+            continue
+        code = frame.f_code
+        text = linecache.getline(code.co_filename, number).strip()
+        lines.append(f"{code.co_qualname}, line {number} of {'its cell' if module == '__main__' else module}: {text}")
+    return "\n".join([*lines, "".join(traceback.format_exception_only(error)).rstrip()])

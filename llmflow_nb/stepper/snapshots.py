@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from .values import Copier, same
 
-__all__ = ["Change", "Snapshot", "Snapshots", "Version", "changes"]
+__all__ = ["Change", "Snapshot", "Snapshots", "Version", "changes", "names"]
 
 
 class Version:
@@ -133,3 +133,8 @@ def changes(before: Snapshot, after: Snapshot) -> list[Change]:
     keys: Iterable[Any] = [*after, *(key for key in before if key not in after)]
     pairs = [(key, before.get(key), after.get(key)) for key in keys]
     return [Change(key, old, new) for key, old, new in pairs if (old and old.number) != (new and new.number)]
+
+
+def names(found: list[Change]) -> str:
+    """Return the keys that have changed, as one says them."""
+    return ", ".join(str(change.key) for change in found)

@@ -4,9 +4,7 @@ It holds a position, and moves it with the same `advance` as every other way of 
 `Moment`. Going back puts a moment's position, ``shared`` and record in the place of the present ones.
 """
 
-import linecache
 import sys
-import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -32,10 +30,11 @@ from .as_test import Visited, write_test
 from .breakpoints import Breakpoints
 from .code import Fingerprints
 from .history import Counts, History, Moment
-from .output import Captured
+from .output import Captured, short_traceback
 from .place import Place, place_of
 from .replay import Replay, check_mock
-from .snapshots import Change, Snapshots, changes
+from .settings import Settings
+from .snapshots import Snapshots, changes, names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -130,8 +129,7 @@ class Stepper(ShownWithWidget):
         self._passes: Counter[Any] = Counter()
         self._counts = Counts()
         self._code, self._prints = 0, self._code_now()
-        self._changes: list[tuple[int, _Setting]] = []
-        self._settings: dict[int, dict[str, Any]] = {}
+        self._settings = Settings()
         self.record.where = lambda: "" if self.place.is_end else self.place.path
         if start is None:
             node.__dict__["last_run"] = self.record
@@ -202,23 +200,12 @@ class Stepper(ShownWithWidget):
         """
         from ..runs.tables import history_table
 
-        return history_table(self._rows())
+        return history_table(self._history.rows())
 
     @property
     def tree(self) -> str:
         """All places of all branches, a line each, with the number that `goto` takes; an arrow shows this one."""
-        lines = []
-        for moment, depth in self._history.walk():
-            arrow = "->" if moment is self._history.now else "  "
-            edited = f"  {moment.edited}" if moment.edited else ""
-            failed = f"  failed: {type(moment.place.error).__name__}" if moment.place.error is not None else ""
-            gone = "" if moment.mark is not None else "  (let go of)"
-            place = moment.place
-            item = "" if place.item is None else f", item {place.item}"
-            which = "" if place.param_set is None else f", param set {place.param_set}"
-            where = f"{place.path}  visit {place.visit}{which}{item}  {place.phase}"
-            lines.append(f"{arrow} {'  ' * depth}{moment.number}: {where}{edited}{failed}{gone}")
-        return "\n".join(lines)
+        return self._history.tree()
 
     @property
     def now(self) -> Moment:
@@ -661,9 +648,7 @@ class Stepper(ShownWithWidget):
         moment.record.put_back(self.record, again)
         self._position = position
         plan_anew(position, self._setup)
-        for code, change in self._changes:
-            if code > moment.code:
-                _apply(position, change)
+        self._settings.apply(position, since=moment.code)
         self._history.go(moment)
         self._replay.be_after(key for step in self._history.line() for key in step.used)
         self._passes = Counter(
@@ -690,21 +675,19 @@ class Stepper(ShownWithWidget):
         now = self._history.now
         edited = changes(now.snapshot, self._snapshots.take())
         if edited:
-            self._note(BEFORE_PREP, is_end=now.place.is_end, edited=f"edited {_names(edited)}")
+            self._note(BEFORE_PREP, is_end=now.place.is_end, edited=f"edited {names(edited)}")
         self._fingerprints.forget()
         is_rebound = bool(rebind(self._node))
         prints = self._code_now()
         changed = [name for key, (name, found) in prints.items() if self._prints.get(key, (name, found))[1] != found]
         self._prints = prints
-        settings = [change for node in within(self._node) for change in self._changed_settings(node)]
+        settings = self._settings.changed(within(self._node), self._code + 1)
         if is_rebound:
             plan_anew(self._position, self._setup)
         if settings:
             self._code += 1
-            for change in settings:
-                self._changes.append((self._code, change))
-                _apply(self._position, change)
-            self._say("changed: " + ", ".join(dict.fromkeys(f"{label(c.node)}.{c.name}" for c in settings)))
+            self._settings.apply(self._position, since=self._code - 1)
+            self._say(f"changed: {', '.join(settings)}")
         if changed:
             self._code += 1
             note = f"code changed: {', '.join(dict.fromkeys(changed))}"
@@ -712,18 +695,10 @@ class Stepper(ShownWithWidget):
             plan_anew(self._position, self._setup)
             self._news = note
 
-    def _changed_settings(self, node: BaseNode) -> Iterator["_Setting"]:
-        """What the user has set on a node since the last command."""
-        before, now = self._settings.get(id(node), {}), _settings_of(node)
-        for name in {**before, **now}:
-            was, value = before.get(name, _GONE), now.get(name, _GONE)
-            if was is not value and not (name == "successors" and was == value):
-                yield _Setting(node, name, value)
-
     def _settle(self) -> None:
         """Take nodes, and the data that their code reads, as they are now: it was the code that has changed them."""
         steps = within(self._node)
-        self._settings = {id(node): _settings_of(node) for node in steps}
+        self._settings.settle(steps)
         self._fingerprints.settle(steps)
         self._prints = self._code_now()
 
@@ -734,49 +709,6 @@ class Stepper(ShownWithWidget):
         if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < len(self._history.moments):
             raise SettingError(f"there is no place {number!r}; the places are 0 to {len(self._history.moments) - 1}.")
         return self._history.moments[number]
-
-    def _rows(self) -> list[dict[str, Any]]:
-        """What `history` shows."""
-        line = self._history.line()
-        rows = []
-        for n, moment in enumerate(line):
-            if moment.begins_visit:
-                rows.append(self._row(moment, line[n + 1 :]))
-        return rows
-
-    def _row(self, start: Moment, later: list[Moment]) -> dict[str, Any]:
-        place = start.place
-        within_visit: list[Moment] = []
-        for moment in later:
-            within_visit.append(moment)
-            there = moment.place
-            if there.is_end or (there.depth <= place.depth and moment.begins_visit):
-                break
-        last = within_visit[-1] if within_visit else start
-        errors = [m.place.error for m in within_visit if m.place.error is not None and m.place.path == place.path]
-        visit = start.record.first_visit(last.record, place.path)
-        numbers = {
-            "called": sum(moment.counts.called for moment in within_visit),
-            "replayed": sum(moment.counts.replayed for moment in within_visit),
-            "mocked": sum(moment.counts.mocked for moment in within_visit),
-        }
-        counts = [f"{n} {what}" if n > 1 else what for what, n in numbers.items() if n]
-        counts += ["edited"] * any(moment.edited for moment in within_visit)
-        keys = _names(changes(start.snapshot, last.snapshot))
-        action, status, seconds = visit if visit is not None else (None, "failed" if errors else "", None)
-        return {
-            "place": start.number,
-            "path": place.path,
-            "node": place.path.rpartition("/")[2],
-            "visit": place.visit,
-            "action": action,
-            "status": status,
-            "seconds": seconds,
-            "calls": ", ".join(counts),
-            "changed": keys or "no change",
-            "output": "".join(moment.output for moment in within_visit),
-            "error": f"{type(errors[-1]).__name__}: {errors[-1]}" if errors else None,
-        }
 
 
 class _Busy:
@@ -807,50 +739,6 @@ def replace_moment(moment: Moment, number: int, place: Place, output: str) -> Mo
     return replace(
         moment, number=number, parent=moment, place=place, output=output, children=[], following=None, edited=""
     )
-
-
-def short_traceback(error: BaseException) -> str:
-    """Return where an error came from and what it says: the user's own lines, and no paths of the machine."""
-    package = __name__.partition(".")[0]
-    lines = []
-    for frame, number in traceback.walk_tb(error.__traceback__):
-        module = frame.f_globals.get("__name__", "")
-        if module.partition(".")[0] == package:
-            continue
-        code = frame.f_code
-        text = linecache.getline(code.co_filename, number).strip()
-        lines.append(f"{code.co_qualname}, line {number} of {'its cell' if module == '__main__' else module}: {text}")
-    return "\n".join([*lines, "".join(traceback.format_exception_only(error)).rstrip()])
-
-
-_GONE: Any = object()
-
-
-class _Setting(NamedTuple):
-    """An attribute that the user has set on a node, or has taken away (``_GONE``)."""
-
-    node: BaseNode
-    name: str
-    value: Any
-
-
-def _settings_of(node: BaseNode) -> dict[str, Any]:
-    settings = {name: value for name, value in node.__dict__.items() if name not in ("last_run", "params", "items")}
-    return settings | {"successors": dict(node.successors)}
-
-
-def _apply(position: Position, change: _Setting) -> None:
-    """Set on the visits under way what was set on their node."""
-    for frame in position.frames:
-        if frame.node is change.node and frame.visit is not None and change.name != "successors":
-            if change.value is _GONE:
-                frame.visit.__dict__.pop(change.name, None)
-            else:
-                frame.visit.__dict__[change.name] = change.value
-
-
-def _names(found: list[Change]) -> str:
-    return ", ".join(str(change.key) for change in found)
 
 
 def _kept(version: Any) -> Any:
