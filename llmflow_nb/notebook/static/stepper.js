@@ -239,7 +239,7 @@ function render({ model, el }) {
     if (editing) return;
     table.replaceChildren();
     const head = make("tr");
-    for (const title of ["key", "now", "before", ""]) head.append(make("th", "", title, { scope: "col" }));
+    for (const title of ["key", "now", "before", "change"]) head.append(make("th", "", title, { scope: "col" }));
     table.append(head);
     for (const row of model.get("held")) {
       const line = make("tr", row.how || "same", undefined, { "data-key": row.key });
