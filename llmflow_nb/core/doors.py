@@ -68,18 +68,18 @@ class RunDoors(Shown):
 class BatchDoors(Shown):
     """Step through one row."""
 
-    def debug(self, row: int) -> "Stepper":
-        """Return a stepper that stands at one row of this batch, on a copy of what ``shared`` held.
+    def debug(self, row: Any) -> "Stepper":
+        """Return a stepper that stands at one row of this batch. The record, and ``shared``, stay as they are.
 
-        Of a batch node it stands before ``exec``, with this item and no others; of a batch flow where this param set
-        failed, or before its first node if it did not, or its place was not kept. The record stays as it is.
+        Of a batch node it stands before ``exec``, with this item and no others, on a copy of what ``shared`` holds now.
+        Of a batch flow it stands where this param set failed, on a copy of what ``shared`` held then; or before its
+        first node, if it did not fail or its place was not kept, on a copy of what ``shared`` holds now.
 
         Args:
-            row: The row, from 0, as in ``.df``.
+            row: The label of the row, as in ``.df``.
 
         Raises:
-            IndexError: There is no such row.
-            RowError: Its item was not kept.
+            RowError: There is no such row, several have this label, or its item was not kept.
         """
         from ..stepper.debug import debug
 
@@ -213,6 +213,10 @@ class Doors(Shown):
 
     def stepper(self, shared: Any, *, budget: int = 256_000_000) -> "Stepper":
         """Return a stepper that stands before the first hook: it walks one hook at a time, forwards and backwards.
+
+        Its commands are ``into``, ``over``, ``out``, ``run``, ``to_item``, ``back``, ``goto``, ``rerun``, ``set``,
+        ``delete``, ``force``, ``mock``, ``as_test`` and ``stop``; ``help(Stepper)`` tells of each. What was paid for is
+        known to this one stepper: another one calls anew.
 
         Args:
             shared: As for `run`.

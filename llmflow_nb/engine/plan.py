@@ -177,6 +177,9 @@ class Answers(Protocol):
     def find(self, call: "Call") -> Answer | None:
         """Return the answer to a call; None has it made."""
 
+    def calling(self, call: "Call") -> None:
+        """Take note of an attempt that is about to be made."""
+
     def keep(self, call: "Call", value: Any) -> None:
         """Take note of what a call that was made came to."""
 

@@ -489,6 +489,8 @@ class Scheduler:
         if call.started is None:
             call.started = clock()
         call.attempts += not call.in_fallback
+        if self.setup.answers is not None and not call.in_fallback:
+            self.setup.answers.calling(call)
         self._tell_attempt(call, "started", value=call.item)
         flight = Flight(call, self.loop)
         if is_async or (plan.limit == 1 and plan.timeout is None and executor is None and call.strand.position.inline):

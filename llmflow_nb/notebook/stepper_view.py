@@ -25,7 +25,7 @@ from ..graph.text import shown
 from ..stepper.history import Moment
 from ..stepper.snapshots import Version, changes
 from ..stepper.stepper import Stepper
-from .progress import publish
+from .progress import has_kernel, publish
 from .run_graph import MAX_NODES, marked
 from .values import ValueTexts, class_name
 
@@ -60,17 +60,17 @@ class StepperView(anywidget.AnyWidget):
         self._stepper = stepper
         self._model = graph_of(stepper.record.node, max_nodes=MAX_NODES)
         self._answers = 0
-        self.still_id = f"llmflow_nb-{uuid4().hex}"
+        self.still_id = ""
         self._lock = threading.Lock()
-        self._message = ""
-        stepper.echoes = False
         stepper.listeners.append(self.refresh)
+        self.told = {"busy": False, "answers": 0, "message": ""}
         self._draw()
         self.refresh()
         self.on_msg(self._asked)
 
     def bundle(self) -> dict[str, Any]:
-        """Return the form in which a front end knows the widget."""
+        """Return the form in which a front end knows the widget, and begin another picture beside it."""
+        self.still_id = f"llmflow_nb-{uuid4().hex}"
         made: Any = super()._repr_mimebundle_()
         data = made[0] if isinstance(made, tuple) else made
         return {name: value for name, value in data.items() if name != "text/plain"}
@@ -139,18 +139,21 @@ class StepperView(anywidget.AnyWidget):
         if do in ("hello", "pause"):
             self.told = {**self.told, "answers": self._answers}
         elif self._lock.acquire(blocking=False):
-            self._message = ""
             self.told = {"busy": True, "answers": self._answers, "message": ""}
             threading.Thread(target=self._do, args=(content,), name="llmflow_nb-step", daemon=True).start()
 
     def _do(self, content: dict[str, Any]) -> None:
         """Run one command, in a thread of its own."""
         message = ""
+        self._stepper.echoes = False  # the widget shows it; what is typed in a cell prints there
         try:
             _command(self._stepper, content)
+        except KeyError as exc:
+            message = f"{content.get('do')!r:.40} was asked for without {exc}"
         except BaseException as exc:  # of whatever the command came upon: the widget is to say it, and to go on
             message = f"{class_name(exc)}: {shown(said(exc) or '', 600)}"
         finally:
+            self._stepper.echoes = True
             self._lock.release()
             self.refresh()
             self.told = {"busy": False, "answers": self._answers, "message": message}
@@ -160,6 +163,8 @@ class StepperView(anywidget.AnyWidget):
         """Draw the picture anew that a saved notebook shows."""
         from .display import mimebundle
 
+        if not has_kernel():
+            return
         with suppress(Exception):  # a front end that is gone
             publish(mimebundle(self._stepper), transient={"display_id": self.still_id}, update=True)
 
@@ -178,7 +183,7 @@ def _command(stepper: Stepper, content: dict[str, Any]) -> None:
         "item": lambda: stepper.to_item(content["number"]),
         "set": lambda: stepper.set(_key(stepper, content["key"]), parsed(content["json"])),
         "delete": lambda: stepper.delete(_key(stepper, content["key"])),
-        "force": lambda: stepper.force(str(content["action"])),
+        "force": lambda: stepper.force(content["action"] or None),
         "mock": lambda: stepper.mock(parsed(content["json"])),
         "break": lambda: _toggle(stepper, str(content["path"])),
         "unbreak": lambda: stepper.breakpoints.remove(content["number"]),

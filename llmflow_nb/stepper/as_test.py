@@ -3,6 +3,7 @@
 The idea is Burr's, whose command line makes a fixture of a step.
 """
 
+import ast
 import json
 import keyword
 import re
@@ -10,7 +11,7 @@ from pathlib import Path
 from pprint import pformat
 from typing import Any, NamedTuple
 
-from ..core.errors import ExportError
+from ..core.errors import ExportError, a_type
 from ..core.hooks import hooks_of
 from ..core.node import BaseNode
 from ..core.params import Params
@@ -20,6 +21,18 @@ __all__ = ["Visited", "write_test"]
 
 # What the engine and the library keep on a node, and the visit's own.
 _NOT_WRITTEN = frozenset({"successors", "params", "last_run", "name", "overwritten", "items"})
+
+
+_WHAT = {
+    "shared": "what shared held",
+    "params": "its params",
+    "attributes": "what is set on the node",
+    "items": "what exec was given",
+    "results": "what exec returned",
+    "expected": "what shared held then",
+}
+MOST = 1_000_000
+"""Characters of a value that is written as Python has it."""
 
 
 class Visited(NamedTuple):
@@ -48,7 +61,7 @@ def write_test(visited: Visited, path: Path) -> Path:
     """Write a test for pytest that repeats a visit with the results that ``exec`` had.
 
     Raises:
-        ExportError: The class cannot be imported by who runs the test, or a value is no JSON. Nothing is written.
+        ExportError: The class cannot be imported by who runs the test, or a value cannot be written. No file is made.
     """
     node, cls = visited.node, type(visited.node)
     if cls.__module__ in ("__main__", "builtins") or "<locals>" in cls.__qualname__:
@@ -65,8 +78,7 @@ def write_test(visited: Visited, path: Path) -> Path:
         "results": visited.results,
         "expected": visited.after,
     }
-    for name, value in values.items():
-        _check_json(f"{visited.path}: {name}", value)
+    written = {name: _written(f"{visited.path}: {_WHAT[name]}", value) for name, value in values.items()}
     name = re.sub(r"\\W+", "_", f"{visited.path.rpartition('/')[2]}_visit_{visited.visit}".lower())
     takes_shared = "shared, item" if _takes_shared(node) else "item"
     lines = [
@@ -76,7 +88,7 @@ def write_test(visited: Visited, path: Path) -> Path:
         "",
         f"from {cls.__module__} import {cls.__qualname__.partition('.')[0]}",
         "",
-        *(f"{key.upper()} = json.loads({json.dumps(json.dumps(value))})" for key, value in values.items()),
+        *(f"{name.upper()} = {text}" for name, text in written.items()),
         "",
         "",
         f"def test_{name if name.isidentifier() and not keyword.iskeyword(name) else 'visit'}():",
@@ -91,7 +103,7 @@ def write_test(visited: Visited, path: Path) -> Path:
         "    node.exec = exec",
         "    action = node.run(SHARED)",
         "    assert given == ITEMS",
-        f"    assert action == {visited.action!r}",
+        f"    assert action {'is' if visited.action is None else '=='} {visited.action!r}",
         "    assert SHARED == EXPECTED",
         "",
     ]
@@ -107,21 +119,24 @@ def _one_line(text: str) -> str:
     return pformat(text)[1:-1].replace('"', "'").replace("\\", "/")
 
 
-def _check_json(what: str, value: Any) -> None:
-    """Refuse a value that would come back from JSON as another one.
+def _written(what: str, value: Any) -> str:
+    """Return code that makes a value: as JSON if it is some, else as Python writes it.
 
     Raises:
-        ExportError: Says which part of it, and of what type it is.
+        ExportError: It would come back as another value, either way.
     """
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if type(key) is not str:
-                raise ExportError(f"{what} has the key {key!r}, and JSON knows only strings as keys.")
-            _check_json(f"{what}[{key!r}]", item)
-    elif type(value) is list:
-        for place, item in enumerate(value):
-            _check_json(f"{what}[{place}]", item)
-    elif not (value is None or type(value) in (str, int, float, bool)) or value != value:
-        raise ExportError(f"{what} is {type(value).__name__} {value!r:.60}, which JSON does not know.")
-    elif not same(json.loads(json.dumps(value)), value):
-        raise ExportError(f"{what} would come back from JSON as another value.")
+    try:
+        text = json.dumps(value, allow_nan=False)  # NaN is not even itself
+        if same(json.loads(text), value):
+            return f"json.loads({json.dumps(text)})"
+    except (TypeError, ValueError, RecursionError):
+        pass
+    try:
+        text = repr(value)
+        if len(text) < MOST and same(ast.literal_eval(text), value):
+            return text
+    except Exception:  # no literal, or a repr of the user's
+        pass
+    raise ExportError(
+        f"{what} is {a_type(value)}, which cannot be written into a test: it is neither JSON nor a literal."
+    )

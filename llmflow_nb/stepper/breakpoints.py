@@ -97,6 +97,10 @@ class Breakpoints:
         """
         if node is None and visit is None and action is None and where is None:
             raise SettingError("breakpoints.add(): say at which node, visit or action, or where=, to stop.")
+        if where is not None and not callable(where):
+            raise SettingError(f"breakpoints.add(where={where!r}): it must be a function of shared.")
+        if visit is not None and (isinstance(visit, bool) or not isinstance(visit, int) or visit < 1):
+            raise SettingError(f"breakpoints.add(visit={visit!r}): it must be 1 or more.")
         if when not in ("before", "after"):
             raise SettingError(f"breakpoints.add(when={when!r}): it must be 'before' or 'after'.")
         steps = within(self._root)

@@ -1,5 +1,7 @@
 """A stepper at one row of a batch: with the item, the params and the state that it had."""
 
+from typing import Any
+
 from ..core.errors import RowError
 from ..engine.mark import Mark
 from ..engine.plan import Setup
@@ -12,9 +14,11 @@ from .values import Copier
 __all__ = ["debug"]
 
 
-def debug(result: BatchResult, row: int) -> Stepper:
+def debug(result: BatchResult, row: Any) -> Stepper:
     """Open a stepper at a row. See `BatchResult.debug`."""
-    batch, place = result._at([row])[0]
+    from ..runs.tables import rows_of
+
+    batch, place = result._at(rows_of(result.df, result.path, [row]))[0]
     node, run = batch.plan.node, result.run
     kept = batch.kept.get(place)
     if kept is not None and kept.frames[0].owner is None:  # of rows that were called again

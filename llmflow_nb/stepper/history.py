@@ -165,6 +165,7 @@ class History:
             words = [f"{moment.number}: {place.path}", f"visit {place.visit}{which}", place.phase]
             words += [moment.edited] if moment.edited else []
             words += [f"failed: {type(place.error).__name__}"] if place.error is not None else []
+            words += ["mocked"] if moment.counts.mocked else []
             words += ["(let go of)"] if moment.mark is None else []
             lines.append(f"{'->' if moment is self.now else '  '} {'  ' * depth}{'  '.join(words)}")
         return "\n".join(lines)
@@ -172,7 +173,7 @@ class History:
     def rows(self) -> list[dict[str, Any]]:
         """Return what `Stepper.history` shows: each visit on the way here."""
         line = self.line()
-        return [_row(moment, line[n + 1 :]) for n, moment in enumerate(line) if moment.begins_visit]
+        return [_row(moment, line[n + 1 :]) for n, moment in enumerate(line) if n == 0 or moment.begins_visit]
 
 
 def _row(start: Moment, later: list[Moment]) -> dict[str, Any]:
@@ -204,5 +205,5 @@ def _row(start: Moment, later: list[Moment]) -> dict[str, Any]:
         "calls": ", ".join(calls),
         "changed": names(changes(start.snapshot, last.snapshot)) or "no change",
         "output": "".join(moment.output for moment in visit),
-        "error": f"{type(errors[-1]).__name__}: {errors[-1]}" if errors else None,
+        "error": f"{type(errors[-1]).__name__}: {errors[-1]}" if errors and status == "failed" else None,
     }

@@ -5,6 +5,8 @@ import linecache
 import sys
 import traceback
 from contextvars import ContextVar
+from pathlib import PurePath
+from types import FrameType
 from typing import Any, TextIO
 
 __all__ = ["Captured", "short_traceback"]
@@ -69,10 +71,15 @@ def short_traceback(error: BaseException) -> str:
     package = __name__.partition(".")[0]
     lines = []
     for frame, number in traceback.walk_tb(error.__traceback__):
-        module = frame.f_globals.get("__name__", "")
-        if module.partition(".")[0] == package:
+        if frame.f_globals.get("__name__", "").partition(".")[0] == package:
             continue
         code = frame.f_code
         text = linecache.getline(code.co_filename, number).strip()
-        lines.append(f"{code.co_qualname}, line {number} of {'its cell' if module == '__main__' else module}: {text}")
+        lines.append(f"{code.co_qualname}, line {number} of {_module(frame)}: {text}")
     return "\n".join([*lines, "".join(traceback.format_exception_only(error)).rstrip()])
+
+
+def _module(frame: FrameType) -> str:
+    name = str(frame.f_globals.get("__name__", ""))
+    file = frame.f_globals.get("__file__")
+    return name if name != "__main__" else PurePath(file).name if isinstance(file, str) else "its cell"

@@ -33,7 +33,7 @@ class Replay:
     model says twice to the same prompt need not be the same, and a loop may be there to ask until it is.
 
     Attributes:
-        called: Calls that were made, by way of ``exec``.
+        called: Calls of ``exec`` that were made, each attempt counted.
         replayed: Calls that were answered from here.
         mocked: Calls that were answered by the user.
         notes: Why calls of a node cannot be answered from here, by path.
@@ -89,13 +89,16 @@ class Replay:
             if self.again is None or not f"{path}/".startswith(f"{self.again}/"):
                 paid = self._paid.get(key)
         if paid is None:
-            self.called += 1
             self._made[call] = key, dict(call.target.__dict__), self._version(call)
             return None
         self.replayed += 1
         copier = Copier()
         call.target.__dict__.update({name: copier.copy(value) for name, value in paid.left.items()})
         return Answer(copier.copy(paid.value), paid.attempts, paid.error)
+
+    def calling(self, call: Call) -> None:
+        """Count an attempt."""
+        self.called += "exec" in call.plan.hooks.own
 
     def keep(self, call: Call, value: Any) -> None:
         """Keep the result of a call that was made."""

@@ -4,6 +4,7 @@ It holds a position, and moves it with the same `advance` as every other way of 
 `Moment`. Going back puts a moment's position, ``shared`` and record in the place of the present ones.
 """
 
+import operator
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from ..core.doors import ShownWithWidget
 from ..core.edited import rebind
-from ..core.errors import HookReturnError, RunStateError, SettingError, a_type, did_you_mean
+from ..core.errors import HookReturnError, RunStateError, SettingError, a_type, did_you_mean, said
 from ..core.node import BaseNode, label
 from ..core.walk import check_flows, overwritten_edges, within
 from ..engine.advance import AFTER_EXEC, AFTER_ITEM, AFTER_POST, AFTER_PREP, ALL, BEFORE_PREP, END
@@ -205,7 +206,7 @@ class Stepper(ShownWithWidget):
     @property
     def tree(self) -> str:
         """All places of all branches, a line each, with the number that `goto` takes; an arrow shows this one."""
-        return self._history.tree()
+        return Lines(self._history.tree())
 
     @property
     def now(self) -> Moment:
@@ -266,12 +267,16 @@ class Stepper(ShownWithWidget):
         """Go on within a batch node until so many of its items are done.
 
         Raises:
+            ValueError: So many are done already.
             RunStateError: This place is not in a batch node, before its exec is done.
         """
         __tracebackhide__ = True
         here, plan = self._history.now.place, self._position.frames[-1].plan
         if plan.kind != "batch_node" or (here.item is None and here.phase not in ("before prep", "after prep")):
             raise RunStateError(f"to_item: {here.path}, {here.phase}, has no items to go on to.")
+        done = here.item or 0
+        if isinstance(item, bool) or not isinstance(item, int) or item <= done:
+            raise SettingError(f"to_item({item!r}): say how many are to be done, more than {done}; back() goes back.")
 
         def is_there(moment: Moment) -> bool:
             place = moment.place
@@ -442,7 +447,8 @@ class Stepper(ShownWithWidget):
 
         Raises:
             RunStateError: This place is not after the node's post (after its exec, where it has none), or it is a flow.
-            ExportError: A value is no JSON, or the node's class cannot be imported. Nothing is written.
+            ExportError: A value is neither JSON nor a literal of Python, or the node's class cannot be imported.
+                Nothing is written.
         """
         place, frame = self._history.now.place, self._position.frames[-1]
         is_done = place.phase == "after post" or (place.phase == "after exec" and "post" not in frame.plan.hooks.own)
@@ -570,8 +576,15 @@ class Stepper(ShownWithWidget):
         return frame.phase == LEAVE and "post" not in own
 
     def _breaks(self, moment: Moment) -> bool:
-        place, node = moment.place, moment.node
-        return any(found.stops_at(place, node, self.shared) for found in self.breakpoints)
+        for found in self.breakpoints:
+            try:
+                if found.stops_at(moment.place, moment.node, self.shared):
+                    return True
+            except Exception as exc:  # of the user's function: better to stop than to run past
+                self._news = f"breakpoint {found} raised {type(exc).__name__}: {said(exc)[:200]}"
+                self._say(self._news)
+                return True
+        return False
 
     def _note(self, mask: int, *, is_end: bool = False, edited: str = "", output: str = "") -> None:
         """Add a moment of where the position is now."""
@@ -706,9 +719,21 @@ class Stepper(ShownWithWidget):
         return {id(node): (label(node), self._fingerprints.of(node)) for node in within(self._node)}
 
     def _moment(self, number: int) -> Moment:
-        if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < len(self._history.moments):
+        try:  # also a number out of a table
+            place = -1 if isinstance(number, bool) else operator.index(number)
+        except TypeError:
+            place = -1
+        if not 0 <= place < len(self._history.moments):
             raise SettingError(f"there is no place {number!r}; the places are 0 to {len(self._history.moments) - 1}.")
-        return self._history.moments[number]
+        return self._history.moments[place]
+
+
+class Lines(str):
+    """Text that shows itself as it is on the last line of a cell."""
+
+    __slots__ = ()
+
+    __repr__ = str.__str__
 
 
 class _Busy:

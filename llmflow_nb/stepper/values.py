@@ -12,6 +12,7 @@ import decimal
 import enum
 import fractions
 import hashlib
+import operator
 import pathlib
 import re
 import sys
@@ -231,6 +232,8 @@ def _same(now: Any, then: Any, seen: set[tuple[int, int]]) -> bool:
     if pair in seen:
         return True
     if cls in _LISTS or _is_tuple(cls):
+        if len(now) == len(then) and all(map(operator.is_, now, then)):
+            return True  # of what can be changed, the copy holds others
         seen.add(pair)
         return len(now) == len(then) and all(
             (a is b and type(a) in _FIXED_SET) or _same(a, b, seen) for a, b in zip(now, then, strict=False)
@@ -246,7 +249,11 @@ def _same(now: Any, then: Any, seen: set[tuple[int, int]]) -> bool:
     if cls in _BUFFERS:
         return bool(now == then)
     if _numpy(now):
-        return bool(now.dtype == then.dtype and now.shape == then.shape and now.tobytes() == then.tobytes())
+        if now.dtype != then.dtype or now.shape != then.shape:
+            return False
+        if now.flags.c_contiguous and then.flags.c_contiguous:
+            return memoryview(now).cast("B") == memoryview(then).cast("B") if now.size else True
+        return bool(now.tobytes() == then.tobytes())
     if _pandas(now):
         return _same_pandas(now, then)
     if now is then:

@@ -90,10 +90,12 @@ def test_before_the_visit_is_done(nodes, tmp_path):
 
 
 def test_values_that_are_no_json(nodes, tmp_path):
-    """A value that would come back as another one is refused, and nothing is written."""
-    for value, said in (((1,), "is tuple"), ({1: 2}, "has the key 1"), (float("nan"), "is float nan")):
+    """What Python can write is written so; what cannot be written is refused, and nothing is written."""
+    shared = {"draft": "long enough", "odd": ((1,), {1: {2}}, b"x")}
+    assert run(stepped(Flow(nodes.Judge()), shared, 3).as_test(tmp_path / "test_odd.py")) == 1
+    for value in (float("nan"), object(), nodes.Judge):
         stepper = stepped(Flow(nodes.Judge()), {"draft": "long enough", "odd": value}, 3)
-        with pytest.raises(ExportError, match=said):
+        with pytest.raises(ExportError, match="Flow/Judge: what shared held is a dict, which cannot be written"):
             stepper.as_test(tmp_path / "test_it.py")
     assert list(tmp_path.glob("test_it*")) == []
 

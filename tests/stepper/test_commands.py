@@ -629,7 +629,7 @@ def test_a_call_that_the_fallback_answered_is_no_answer():
             stepper.rerun()
         assert stepper.shared == {"answer": "instead of no"}
         assert attempts == [0, 1, 2] * (1 + again)
-        assert counts(stepper) == (1 + again, 0)
+        assert counts(stepper) == (3 * (1 + again), 0)  # each attempt is paid for
         visit = stepper.record.visits[0]
         assert (visit.node, visit.status, visit.attempts) == ("tries", "fallback", 3)
 
@@ -655,7 +655,7 @@ def test_attempts_are_in_the_record_after_a_replay():
     stepper.run()
     stepper.goto(0)
     stepper.rerun()
-    assert counts(stepper) == (1, 1)
+    assert counts(stepper) == (2, 1)
     visit = stepper.record.visits[0]
     assert (visit.node, visit.status, visit.attempts) == ("second", "ok", 2)
 
@@ -801,12 +801,18 @@ def test_breakpoints_refuse_what_makes_no_sense():
 
 
 def test_a_predicate_that_raises_says_so_and_loses_nothing():
-    """The error of ``where`` comes out, and the stepper is at a place that it can go on from."""
+    """Where ``where`` raises, the stepper stops, and says which breakpoint it was."""
     flow, *_ = two()
     stepper = flow.stepper({"n": 0})
     stepper.breakpoints.add(where=lambda shared: shared["missing"])
-    with pytest.raises(KeyError, match="missing"):
-        stepper.run()
+    place = stepper.run()
+    assert "breakpoint 1: before any node" in place.note
+    assert "raised KeyError: 'missing'" in place.note
+    assert place.phase == "before prep"
+    with pytest.raises(SettingError, match="must be a function of shared"):
+        stepper.breakpoints.add(where="n")
+    with pytest.raises(SettingError, match="must be 1 or more"):
+        stepper.breakpoints.add("first", visit=0)
     stepper.breakpoints.clear()
     assert stepper.run().is_end
     assert (stepper.shared, counts(stepper)) == ({"n": 2}, (2, 0))

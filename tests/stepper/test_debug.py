@@ -1,5 +1,6 @@
 """`batch.debug(row)`: a stepper at one row of a batch, on a copy of what there was."""
 
+import pandas as pd
 import pytest
 
 from llmflow_nb import BatchFlow, BatchNode, Flow, Node, RowError
@@ -105,7 +106,19 @@ def test_rows_that_cannot_be_opened():
     node = Invert(keep_items=False)
     node.run({"items": iter([1, 2])})
     result = node.last_run.batch(node)
-    with pytest.raises(IndexError, match="there is no row 7"):
+    with pytest.raises(RowError, match="has no row 7"):
         result.debug(7)
     with pytest.raises(RowError, match="the item of row 0 was not kept"):
         result.debug(0)
+
+
+def test_a_row_by_its_label():
+    """The labels are those of the table, as for retry."""
+    node = Invert(on_error="keep")
+    node.run({"items": pd.Series([1, 0, 2], index=["a", "b", "a"])})
+    result = node.last_run.batch(node)
+    assert result.debug(result.errors.index[0]).pending.prep_res == [0]
+    with pytest.raises(RowError):
+        result.debug("a")
+    with pytest.raises(RowError):
+        result.debug("z")
