@@ -97,6 +97,13 @@ class ShownWithWidget(Shown):
         stepper: Any = self
         show_stepper(stepper)
 
+    def _display_(self) -> Any:
+        """Return the widget, for marimo, which asks for it by this name."""
+        from ..notebook.stepper_view import view_of
+
+        stepper: Any = self
+        return view_of(stepper)
+
 
 class ShownLive(Shown):
     """Show itself as the last line of a cell, and go on showing itself while ``run`` goes on."""

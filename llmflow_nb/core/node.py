@@ -307,7 +307,7 @@ def _seconds(value: Any) -> bool:
 
 
 _SETTINGS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "name": (lambda v: v is None or (isinstance(v, str) and v != ""), "a string"),
+    "name": (lambda v: v is None or (isinstance(v, str) and v != ""), "a string that is not empty"),
     "max_retries": (lambda v: _whole(v) and v >= 1, "1 (try once) or more: it counts attempts, not repeats"),
     "wait": (lambda v: callable(v) or (_seconds(v) and v >= 0), "seconds, 0 or more, or a function of the attempt"),
     "timeout": (lambda v: v is None or (_seconds(v) and v > 0), "seconds, more than 0, or None for no limit"),
@@ -318,5 +318,5 @@ _SETTINGS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "volatile": (lambda v: isinstance(v, bool), "True or False"),
     "strict": (lambda v: isinstance(v, bool), "True or False"),
     "max_steps": (lambda v: v is None or (_whole(v) and v >= 1), "1 or more, or None for no limit"),
-    "item_key": (lambda v: v is None or (isinstance(v, str) and v != ""), "a string"),
+    "item_key": (lambda v: v is None or (isinstance(v, str) and v != ""), "a string that is not empty"),
 }

@@ -695,7 +695,7 @@ class Stepper(ShownWithWidget):
         changed = [name for key, (name, found) in prints.items() if self._prints.get(key, (name, found))[1] != found]
         self._prints = prints
         settings = self._settings.changed(within(self._node), self._code + 1)
-        if is_rebound:
+        if is_rebound or changed or settings:
             plan_anew(self._position, self._setup)
         if settings:
             self._code += 1
@@ -705,7 +705,6 @@ class Stepper(ShownWithWidget):
             self._code += 1
             note = f"code changed: {', '.join(dict.fromkeys(changed))}"
             self._say(note)
-            plan_anew(self._position, self._setup)
             self._news = note
 
     def _settle(self) -> None:

@@ -317,6 +317,19 @@ def test_after_a_restart_of_the_kernel_it_says_so(opened):
     )
 
 
+def test_while_another_cell_is_busy_it_says_so(opened):
+    """A step that was asked for meanwhile is done when the kernel is free again, and the words go away."""
+    notebook, widget = opened("step_busy.ipynb", FLOW, "import threading; threading.Event().wait(5)")
+    notebook.page.evaluate("() => { window.jupyterapp.shell.currentWidget.content.activeCellIndex = 1 }")
+    notebook.run()
+    widget.button("into").click(no_wait_after=True)
+    said = "e => e.innerText.includes('busy with another cell')"
+    widget.page.wait_for_function(said, arg=widget.root.element_handle())
+    notebook.wait(1)
+    widget.page.wait_for_function("e => !e.innerText.includes('busy with')", arg=widget.root.element_handle())
+    assert widget.place().startswith("Story/Load, visit 1 after exec")
+
+
 def test_dark_and_narrow(opened):
     """In a dark theme, and 600 pixels wide, all of it is there."""
     notebook, widget = opened("step_dark.ipynb", FLOW)

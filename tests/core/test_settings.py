@@ -26,8 +26,8 @@ NONSENSE = [
     ((BatchNode,), "keep_items", [None, 0, "no"], "True or False"),
     (FLOWS, "strict", [None, 1, "yes"], "True or False"),
     (FLOWS, "max_steps", [0, -1, 1.5, "9", True], STEPS),
-    ((BatchFlow,), "item_key", ["", 3], "a string"),
-    ((Node, BatchNode, Flow, BatchFlow), "name", ["", 3, b"x"], "a string"),
+    ((BatchFlow,), "item_key", ["", 3], "a string that is not empty"),
+    ((Node, BatchNode, Flow, BatchFlow), "name", ["", 3, b"x"], "a string that is not empty"),
 ]
 CASES = [
     pytest.param(cls, setting, value, may_be, id=f"{cls.__name__}({setting}={value!r})")
@@ -102,7 +102,7 @@ def test_nonsense_set_on_the_class(setting, value):
 def test_nonsense_item_key_set_on_the_class():
     """``item_key`` too may be a class attribute, and is checked."""
     cls = type("Sets", (BatchFlow,), {"item_key": 3, "prep": lambda self, shared: [1]})
-    with pytest.raises(SettingError, match=r"^Sets\(item_key=3\): item_key must be a string"):
+    with pytest.raises(SettingError, match=r"^Sets\(item_key=3\): item_key must be a string that is not empty"):
         cls(start=Node()).run({})
 
 

@@ -66,6 +66,11 @@ def test_it_shows_where_the_stepper_is(stepper):
     assert (view.place["called"], view.place["replayed"]) == (1, 0)
 
 
+def test_marimo_is_given_the_widget(stepper):
+    """It asks for it by a method of its own."""
+    assert stepper._display_() is view_of(stepper)
+
+
 def test_commands_of_python_are_seen_too(stepper):
     """Who steps in a cell sees it in the widget."""
     view = view_of(stepper)

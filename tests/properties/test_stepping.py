@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from pandas.testing import assert_frame_equal
 
 from llmflow_nb import RunStateError
+from llmflow_nb.core.walk import within
 from tests.properties.flows import Step, TooLong, World, build, flows, label_of, walk_of
 from tests.properties.test_laws import Story, by_walk, laws, telling
 
@@ -206,6 +207,7 @@ class Commands(RuleBasedStateMachine):
         self.stepper.set("edits", 0)
         self.seen = {}
         self.breakpoints = []
+        self.editions = 0
 
     def teardown(self):
         if hasattr(self, "stepper"):
@@ -224,7 +226,7 @@ class Commands(RuleBasedStateMachine):
         return int(line.removeprefix("->"))
 
     def looks(self):
-        return str(replace(self.stepper.place, called=0, replayed=0)), repr(self.walker.shared)
+        return str(replace(self.stepper.place, called=0, replayed=0, note="")), repr(self.walker.shared)
 
     # ---- what may be done ----
 
@@ -296,6 +298,14 @@ class Commands(RuleBasedStateMachine):
     @rule(again=st.booleans())
     def rerun(self, again):
         self.do("rerun", call_again=again)
+
+    @rule(which=st.integers(0, 20))
+    def edit_a_class(self, which):
+        """As if its cell was run again, with something else in it."""
+        nodes = within(self.stepper.record.node)
+        node = nodes[which % len(nodes)]
+        self.editions += 1
+        node.__class__ = type(type(node).__name__, (type(node),), {"edition": self.editions})
 
     @rule(when=st.sampled_from(["before", "after"]), visit=st.integers(1, 2), which=st.integers(0, 10))
     def add_breakpoint(self, when, visit, which):
