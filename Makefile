@@ -98,7 +98,8 @@ build: # for everything that is made on the way
 
 .venv: .venv/stamp ## make .venv from requirements.lock
 
-# With uv or with pip: the same lock, the same result. The package itself is installed editable, without build
+# With uv or with pip: the same lock, the same result. All that is needed is in the lock, so pip is not to look for
+# more: it would take up a newer version of something that is asked for with an extra, and then miss its hash. The package itself is installed editable, without build
 # isolation: its build back end is in the lock too.
 .venv/stamp: requirements.lock pyproject.toml
 	@if command -v uv >/dev/null; then set -ex; \
@@ -108,7 +109,7 @@ build: # for everything that is made on the way
 	else set -ex; \
 		$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'; \
 		$(PYTHON) -m venv .venv; \
-		$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock; \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock; \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .; \
 	fi
 	@touch $@
