@@ -99,8 +99,8 @@ build: # for everything that is made on the way
 .venv: .venv/stamp ## make .venv from requirements.lock
 
 # With uv or with pip: the same lock, the same result. All that is needed is in the lock, so pip is not to look for
-# more: it would take up a newer version of something that is asked for with an extra, and then miss its hash. The package itself is installed editable, without build
-# isolation: its build back end is in the lock too.
+# more: it would take up a newer version of something that is asked for with an extra, and then miss its hash. The
+# package itself is installed editable, without build isolation: its build back end is in the lock too.
 .venv/stamp: requirements.lock pyproject.toml
 	@if command -v uv >/dev/null; then set -ex; \
 		uv venv --quiet --allow-existing .venv; \
