@@ -53,6 +53,7 @@ class Widget:
         self.page = notebook.page
         self.root = notebook.output(i).locator(".llmflow-step-root")
         self.root.wait_for()
+        self.answers = int(self.root.get_attribute("data-answers"))
 
     def button(self, name):
         return self.root.locator(f".llmflow-step-bar .llmflow-step-{name}")
@@ -68,8 +69,10 @@ class Widget:
         self.idle()
 
     def idle(self):
-        self.page.wait_for_function("e => e.getAttribute('aria-busy') === 'false'", arg=self.root.element_handle())
-        self.page.wait_for_timeout(100)
+        """Wait until what was asked for last has been answered and done."""
+        done = "([e, n]) => Number(e.dataset.answers) > n && e.getAttribute('aria-busy') === 'false'"
+        self.page.wait_for_function(done, arg=[self.root.element_handle(), self.answers])
+        self.answers = int(self.root.get_attribute("data-answers"))
 
     def place(self):
         return self.root.locator(".llmflow-step-place").inner_text()

@@ -330,6 +330,7 @@ function render({ model, el }) {
   }
   function showTold() {
     const told = model.get("told");
+    root.dataset.answers = told.answers || 0;
     tell(told.busy ? "running …" : told.message || "");
     enable();
   }
