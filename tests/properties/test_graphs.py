@@ -584,6 +584,8 @@ def assert_drawn(model, svg):
             assert (stroke(found[id]) == WRONG) == (id in not_meant)
             assert (stroke(found[id], "stroke-dasharray") is not None) == (id in not_meant | unused(model))
             assert (stroke(found[id], "stroke-width") == "2.5") == (id in taken(model))
+        elif re.fullmatch(r"[sz]n\d+", id):
+            assert len(found[id].findall(f"{SVG}ellipse")) == {"s": 1, "z": 2}[id[0]]
     return found
 
 
@@ -787,9 +789,10 @@ def test_whatever_an_error_says_the_drawing_of_its_run_is_that_of_harmless_words
     assert text.splitlines() == plain.splitlines()
     found = assert_drawn(model, svg)
     for node, class_name in zip(model.nodes[2:], words[4:6], strict=True):
-        told = model.look.marks.nodes[node.id].notes[-1]
+        id, told = model_ids(model)[node.id], model.look.marks.nodes[node.id].notes[-1]
         assert f"{told}: ".startswith(f"{class_named(class_name)}: ")
-        assert lines_in(found[model_ids(model)[node.id]])[-1] == shown(told)
+        assert lines_in(found[id])[-1] == shown(told)
+        assert read_mermaid(model.mermaid()).texts[id][0].endswith(f", {shown(told)}")
 
 
 # ---- random graphs ---------------------------------------------------------------------------------------------------
