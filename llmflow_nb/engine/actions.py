@@ -49,10 +49,9 @@ def lost_action(setup: Setup, frames: list[Frame], action: Any, known: list[str]
     """
     __tracebackhide__ = True
     frame = frames[-1]
-    is_told = frame.told and frame.plan.kind == "flow" and "post" not in frame.plan.hooks.own
-    if len(frames) > 1:
-        frames[-2].told = 1
-    if (is_told and not frame.plan.any_action) or _leads_on(frames, action):
+    is_told = frame.told and frame.plan.hands_on and not frame.plan.any_action
+    frame.told = True
+    if is_told or _leads_on(frames, action):
         return
     setup.recorder.lost_action(frame.plan.path, action, known)
     hint = did_you_mean(action, known) if action else f" ({frame.plan.hooks.post} returned {action!r})"
@@ -67,7 +66,7 @@ def _leads_on(frames: list[Frame], action: Any) -> bool:
     if frames[-1].plan.any_action:  # PocketFlow warns in any case
         return False
     for below, frame in reversed([*pairwise(frames)]):
-        if frame.owner is None or frame.owner.kind != "flow" or "post" in frame.owner.hooks.own:
+        if not frame.owner.hands_on:
             return False
         if (action or "default") in below.node.successors:
             return True

@@ -252,9 +252,9 @@ def _pause(position: Position) -> str:
 def _item_done(frame: Frame) -> bool:
     """Whether an item of a batch node has been called since `advance` last stopped after one."""
     work = frame.work
-    if work is None or work.is_single or frame.plan.is_flow or work.taken <= frame.told:
+    if work is None or work.is_single or frame.plan.is_flow or work.taken <= frame.items_told:
         return False
-    frame.told = work.taken
+    frame.items_told = work.taken
     return True
 
 
@@ -289,7 +289,6 @@ def _begin_exec(position: Position, setup: Setup, frame: Frame, mask: int) -> st
         frame.work = Batch.single(plan, frame.params, frame.prep_res)
         return _go_on_with_items(position, frame, mask)
     if plan.kind == "flow":
-        frame.told = 0
         setup.recorder.make_room()
         position.frames.append(enter(frame, plan))
         return _PUSHED
@@ -310,7 +309,7 @@ def _begin_exec(position: Position, setup: Setup, frame: Frame, mask: int) -> st
         position.frames.append(inner)
         next_set(position, setup, clock())
         return _PUSHED
-    frame.told = 0
+    frame.items_told = 0
     frame.work = open_items(plan, frame.params, items, f"{what} (a BatchNode)", keep=plan.keep)
     frame.work.visit = frame.visit
     frame.work.within = position.within()

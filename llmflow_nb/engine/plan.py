@@ -30,6 +30,7 @@ class Plan:
         inline: Whether ``exec`` may be called on the spot.
         direct: The same, of a plain node with plainly named hooks.
         is_flow: Whether it is a flow of either kind.
+        hands_on: Whether it is a flow whose action is the last one in it.
         has_prep, has_post: Whether there is one to call, other than the default that does nothing.
         limit: Calls (or param sets) in flight at once; None for no bound.
         expands: Whether this is a `BatchFlow` with an ``exec`` of its own.
@@ -46,6 +47,7 @@ class Plan:
         "direct",
         "exec_takes_shared",
         "expands",
+        "hands_on",
         "has_post",
         "has_prep",
         "hooks",
@@ -114,6 +116,7 @@ class Plan:
         )
         self.direct = self.inline and self.kind == "node" and self.plain_names
         self.is_flow = self.kind in ("flow", "batch_flow")
+        self.hands_on = self.kind == "flow" and "post" not in hooks.own
         self.has_prep = "prep" in hooks.own or self.is_flow
         self.has_post = "post" in hooks.own or self.is_flow
         self.next = self

@@ -63,8 +63,9 @@ class Frame:
         t_start: Clock when ``prep`` began; t_prepared, t_executed: when it ended, when ``exec`` ended.
         steps: Visits on this walk so far; check_at: after how many to look at their number.
         work: The calls of the visit, where they are not made on the spot.
-        told: Of a batch node: how many of its items had been taken when `advance` last stopped after one. Of a flow:
-            whether something was said already of the action that it was left by.
+        items_told: How many items of a batch node had been taken when `advance` last stopped after one.
+        told: Of a walk that ends, and of the visit of a flow: whether it was said already that there is no edge for
+            the action that it ends with.
         sets: For a batch flow: its param sets; None for a plain flow.
         set_open: Whether a param set is under way.
         set_started: Clock when it began.
@@ -85,6 +86,7 @@ class Frame:
         "flow",
         "handed",
         "implicit",
+        "items_told",
         "max_steps",
         "node",
         "owner",
@@ -129,7 +131,8 @@ class Frame:
         self.max_steps: float = float("inf") if owner is None or owner.max_steps is None else owner.max_steps
         self.check_at = min(CHECK_EVERY, self.max_steps)
         self.work: Batch | None = None
-        self.told = 0
+        self.items_told = 0
+        self.told = False
         self.sets: Batch | None = None
         self.set_open = False
         self.set_started = 0.0

@@ -296,7 +296,7 @@ class Scheduler:
         on_the_spot = strand.need == CALLS and inline and not batch.is_async
         limit = 1 if batch.is_single or one_by_one else plan.limit
         while not self._halted(strand) and (limit is None or strand.running < limit):
-            if one_by_one and batch.taken > strand.position.frames[-1].told and not batch.is_single:
+            if one_by_one and batch.taken > strand.position.frames[-1].items_told and not batch.is_single:
                 break
             if batch.begun is not None:
                 self._go_on_with_begun(strand)

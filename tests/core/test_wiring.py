@@ -269,6 +269,16 @@ def test_an_action_that_passes_through_several_flows_is_warned_of_once():
     assert len(seen) == 1
 
 
+def test_a_lost_action_that_passes_a_flow_without_edges_is_warned_of_once():
+    """The flow between has no edges, so it ends with the same action, which its own end says nothing more of."""
+    outer = Flow(Flow(lost("zzz"), name="Mid"), name="Out")
+    outer - "b" >> Say("other")
+    flow = Flow(outer, name="All")
+    with pytest.warns(UserWarning, match="^Flow ends: 'zzz'") as told:
+        flow.run([])
+    assert len(told) == len(flow.last_run.problems) == 1
+
+
 def test_an_edge_to_what_is_no_node_is_named():
     """Only who writes into successors can have put it there; running, checking and drawing say where it is."""
     first = Say("first")

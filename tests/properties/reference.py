@@ -124,8 +124,8 @@ class Reference:
             action, result = self.visit(inner, params, f"{path}/{inner.name}", turns[at], given, ways)
             at = edges.get(action or "default")
             is_told = self.is_told and inner.kind == "flow" and not inner.has_post
-            self.is_told = at is None and bool(edges)
-            if self.is_told and not is_told and not any((action or "default") in further for further in around):
+            self.is_told = at is None and (bool(edges) or is_told)
+            if at is None and edges and not is_told and not any((action or "default") in further for further in around):
                 text = f"Flow ends: '{action}' not found in {list(edges)}"
                 if step.strict:
                     raise Refused("LostActionError", text)
