@@ -132,9 +132,15 @@ class _Writer:
         self.ids = {node.id: f"n{i}" for i, node in enumerate(model.nodes)}
         self.clusters = {cluster.id: cluster for cluster in model.clusters}
         self.open = {cluster.id for cluster in model.clusters if cluster.members}
-        self.leaves = self._leaves()
+        # A frame has a ring where its flow ends, and also where it is not seen to end, but something leads on from it.
+        self.rings = {cluster.id for cluster in model.clusters if cluster.exits}
+        self.rings |= self.open & {edge.source for edge in model.edges}
+        self.rings |= self.open & {exit.source for cluster in model.clusters for exit in cluster.exits}
         self.double = {node.id for node in model.nodes if node.kind == "batch_flow"}
-        self.remarks = {problem.path: _REMARKS[problem.kind] for problem in model.problems if problem.kind in _REMARKS}
+        self.remarks: dict[str, str] = {}
+        for problem in model.problems:
+            if problem.kind in _REMARKS:
+                self.remarks[problem.path] = self.remarks.get(problem.path) or _REMARKS[problem.kind]
         self.unused = {(problem.path, problem.action) for problem in model.problems if problem.kind == "unused_edge"}
         self.lines: list[str] = []
 
@@ -209,9 +215,12 @@ class _Writer:
             flow = around.pop()
             id, cluster = self.ids[flow], self.clusters[flow]
             level = len(around) + 2
-            if cluster.exits:
+            if flow in self.rings:
                 self._put(level, f'z{id} [id=z{id} label="" shape=doublecircle style=filled fillcolor="{GREY}"')
                 self._put(level + 1, "width=0.08 height=0.08 fixedsize=true]")
+                if not cluster.exits:  # keeps the ring at the end of the frame
+                    tail, tail_at = self._tail(cluster.members[-1])
+                    self._put(level, f"{tail} -> z{id} [style=invis{tail_at}]")
             for i, (source, is_meant, actions) in enumerate(_together(cluster.exits)):
                 tail, tail_at = self._tail(source)
                 words = [shown(action) for action in actions if action and (action != "default" or not is_meant)]
@@ -272,7 +281,7 @@ class _Writer:
         words += [f"{_ICONS[kind]}{_ICON_WORDS[kind]}" for kind in _ICON_WORDS if kind in icons]
         if self.open:
             words.append("\u25cf start")
-        if any(cluster.exits for cluster in self.model.clusters):
+        if self.rings:
             words.append("\u25ce end")
         if self.look.marks is not None:
             states = {mark.state for mark in self.look.marks.nodes.values()}
@@ -300,19 +309,7 @@ class _Writer:
     def _tail(self, id: str) -> tuple[str, str]:
         """The node where an edge from this step begins, and the attribute that cuts the edge off at the frame."""
         dot_id = self.ids[id]
-        return (self.leaves[id], f" ltail=cluster_{dot_id}") if id in self.open else (dot_id, "")
-
-    def _leaves(self) -> dict[str, str]:
-        """For every flow that is drawn: what its leaving edges begin at.
-
-        Its ring, or in a flow that never ends its last step; if that is a flow, the same within.
-        """
-        leaves: dict[str, str] = {}
-        for cluster in reversed(self.model.clusters):  # the inner ones first
-            if cluster.members:
-                last = cluster.members[-1]
-                leaves[cluster.id] = f"z{self.ids[cluster.id]}" if cluster.exits else leaves.get(last, self.ids[last])
-        return leaves
+        return (f"z{dot_id}", f" ltail=cluster_{dot_id}") if id in self.open else (dot_id, "")
 
 
 def _together(exits: tuple[GraphExit, ...]) -> Iterator[tuple[str, bool, list[str | None]]]:

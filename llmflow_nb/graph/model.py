@@ -124,6 +124,7 @@ class GraphCluster:
         start: The id of its first step; None where the flow has none, or is closed.
         members: The ids of its steps, in breadth-first order from the start.
         exits: The ways out of it that are seen; ``post`` may compute others.
+        leads_on: The actions that lead on, from it or from a flow further out, when a step in it has no edge for them.
         repeats: The id of the flow further out that this one is again; None in a sound flow. Such a flow cannot run.
         is_closed: Whether its steps were left out because there are too many.
     """
@@ -132,6 +133,7 @@ class GraphCluster:
     start: str | None = None
     members: tuple[str, ...] = ()
     exits: tuple[GraphExit, ...] = ()
+    leads_on: tuple[str, ...] = ()
     repeats: str | None = None
     is_closed: bool = False
 
@@ -317,7 +319,9 @@ class _Builder:
             self.clusters.append(GraphCluster(flow.id, is_closed=True))
         else:
             ids = self.add_steps(start, flow)
-            self.clusters.append(GraphCluster(flow.id, ids[0], tuple(ids), self.exits(start, ids, flow)))
+            leads_on = exits_around([place.node for place in (*reversed(list(flow.outside())), flow)])
+            exits = self.exits(start, ids, leads_on, must_end=bool(leads_on or flow.node.successors))
+            self.clusters.append(GraphCluster(flow.id, ids[0], tuple(ids), exits, tuple(sorted(leads_on))))
 
     def add_steps(self, start: BaseNode, outer: "_Place | None") -> list[str]:
         """Add what is reached from ``start`` along the edges, with the edges, and return the ids."""
@@ -331,10 +335,9 @@ class _Builder:
                 self.edges.append(GraphEdge(ids[id(step)], ids[id(target)], str(action), is_back))
         return list(ids.values())
 
-    def exits(self, start: BaseNode, ids: list[str], flow: "_Place") -> tuple[GraphExit, ...]:
+    def exits(self, start: BaseNode, ids: list[str], leads_on: set[str], *, must_end: bool) -> tuple[GraphExit, ...]:
         """Return the ways out of a flow, of whose steps these are the ids."""
         exits: list[GraphExit] = []
-        leads_on = exits_around([place.node for place in (*reversed(list(flow.outside())), flow)])
         steps = reachable(start)
         for step, id in zip(steps, ids, strict=True):
             found, edges = self.returned.of(step), step.successors
@@ -342,7 +345,7 @@ class _Builder:
                 exits += [GraphExit(id, name, name in leads_on) for name in found.actions if name not in edges]
             else:
                 exits += [GraphExit(id, name) for name in found.actions or (None,)]
-        if not exits and leads_on:  # there are ways on, so it ends: after the last step of which not all is known
+        if not exits and must_end:  # there are ways on, so it ends: after the last step of which not all is known
             unknown = [id for step, id in zip(steps, ids, strict=True) if not self.returned.of(step).is_all]
             exits += [GraphExit(id) for id in unknown[-1:]]
         return tuple(exits)

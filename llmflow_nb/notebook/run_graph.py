@@ -53,21 +53,9 @@ def _exits(model: GraphModel, cluster: GraphCluster, taken: Counter[tuple[str, s
     found = list(cluster.exits)
     for source, target, action in taken:
         if target == cluster.id and source in cluster.members and (source, action) not in known:
-            found.append(GraphExit(source, action, _is_meant(model, source, action)))
+            is_last = all(edge.source != source for edge in model.edges)
+            found.append(GraphExit(source, action, is_last or action in cluster.leads_on))
     return tuple(found)
-
-
-def _is_meant(model: GraphModel, source: str, action: str) -> bool:
-    """Whether a step without edges ended the flow, or an edge of a flow further out was there for the action."""
-    parents = {node.id: node.parent for node in model.nodes}
-    if not any(edge.source == source for edge in model.edges):
-        return True
-    around = parents[source]
-    while around is not None:
-        if any((edge.source, edge.action) == (around, action) for edge in model.edges):
-            return True
-        around = parents[around]
-    return False
 
 
 def _notes(run: Run, model: GraphModel, visits: list[Visit]) -> Iterator[str]:
@@ -167,6 +155,7 @@ def _taken(model: GraphModel, visits: list[Visit], run: Run) -> Counter[tuple[st
     is_all = run.visit_count == len(visits)
     taken: Counter[tuple[str, str, str]] = Counter()
     latest: dict[tuple[str, int], Visit] = {}
+    led_on = {(edge.source, edge.action) for edge in model.edges}
     for visit in visits:
         around = parents.get(visit.path)
         if around is None:
@@ -180,6 +169,7 @@ def _taken(model: GraphModel, visits: list[Visit], run: Run) -> Counter[tuple[st
         latest[walk] = visit
     if run.status != "running":
         for (around, _), visit in latest.items():
-            if visit.status in _HAS_ACTION:
-                taken[visit.path, around, str(visit.action or "default")] += 1
+            action = str(visit.action or "default")
+            if visit.status in _HAS_ACTION and (visit.path, action) not in led_on:  # else the walk was cut off
+                taken[visit.path, around, action] += 1
     return +taken

@@ -97,6 +97,25 @@ def test_edges_leave_a_flow_at_its_end():
     assert f"z{ids['inner']} -> z{ids['outer']} [id=z{ids['outer']}e0 ltail=cluster_{ids['inner']}]" in lines
 
 
+class Again(Node):
+    def post(self, shared, prep_res, exec_res):
+        return "again"
+
+
+def test_an_edge_from_a_flow_that_is_not_seen_to_end():
+    """It begins at a ring of its own, not at the last step, whose edge it would seem to be."""
+    step = Again()
+    step - "again" >> step
+    inner = Flow(step, name="inner")
+    first = Ask()
+    first >> inner
+    inner - "back" >> first
+    lines = body(Flow(first, name="F").graph())
+    assert 'zn2 [id=zn2 label="" shape=doublecircle style=filled fillcolor="#7a7a7a"' in lines
+    assert "n3 -> zn2 [style=invis]" in lines
+    assert 'n1 -> zn2 [id=e1 dir=back label="\u00a0back\u00a0" style=dotted]' in lines
+
+
 class Judge(Node):
     def post(self, shared, prep_res, exec_res):
         return {1: "approve", 2: "reject"}.get(exec_res) if exec_res else "aprove"
@@ -133,7 +152,7 @@ def test_closed_and_empty_flows_are_boxes_that_say_so():
     flow.start_node - "other" >> Flow(name="Empty")
     text = flow.graph().dot()
     assert r'label="F\ncontains itself"' in text
-    assert r'label="Empty\nno start node"' in text
+    assert r'label="Empty\nno start node, never reached"' in text
 
 
 def test_a_long_graph_runs_down_a_short_one_across():

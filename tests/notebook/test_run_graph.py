@@ -1,12 +1,13 @@
 """The graph of a run: what happened at each node, and how often each edge was taken."""
 
 import base64
+import contextlib
 import re
 from html import unescape
 
 import pytest
 
-from llmflow_nb import BatchFlow, BatchNode, Flow, Node
+from llmflow_nb import BatchFlow, BatchNode, Flow, MaxStepsError, Node
 
 
 @pytest.fixture(autouse=True)
@@ -236,6 +237,41 @@ def test_an_end_that_the_code_did_not_tell_of_is_drawn():
         flow.run({"actions": ["go", "stop"]})
     assert "on 'stop', with no edge for it, the end" in outline_of(flow.last_run)
     assert "the end" not in flow.graph().outline()
+
+
+def test_a_walk_that_was_cut_off_did_not_end_there():
+    """Where ``max_steps`` stops a loop, the action of the last step has an edge, so it is no way out."""
+    step = Node(name="step")
+    step >> step
+    flow = Flow(step, name="F", max_steps=3)
+    with pytest.raises(MaxStepsError):
+        flow.run({})
+    assert flow.last_run.graph().look.marks.edges == {("F", "F/step", ""): 1, ("F/step", "F/step", "default"): 2}
+
+
+class Say(Node):
+    def __init__(self, action):
+        super().__init__()
+        self.action = action
+
+    def post(self, shared, prep_res, exec_res):
+        return self.action
+
+
+@pytest.mark.parametrize(("kind", "is_meant"), [(Flow, True), (BatchFlow, False)])
+def test_an_action_leads_on_only_from_a_flow_that_hands_it_on(kind, is_meant):
+    """A batch flow has an action of its own: what a step in it ends with leads nowhere, as the run warns."""
+    step = Say("done")
+    step - "other" >> Node()
+    inner = kind(step, name="inner")
+    inner.prep = lambda shared: [{}]
+    inner - "done" >> Node(name="after")
+    inner >> Node(name="other")
+    flow = Flow(inner, name="F")
+    with contextlib.nullcontext() if is_meant else pytest.warns(UserWarning, match="'done' not found"):
+        flow.run({})
+    exits = next(cluster.exits for cluster in flow.last_run.graph().clusters if cluster.id == "F/inner")
+    assert [exit.is_meant for exit in exits if exit.action == "done"] == [is_meant]
 
 
 def test_what_a_retry_has_mended_is_drawn_as_if_it_had_not_failed():
