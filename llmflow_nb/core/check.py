@@ -7,6 +7,7 @@ returns, and whether it returns anything else. Where it does, nothing is said of
 import dis
 import inspect
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import lru_cache
 from types import CodeType, FunctionType, MethodType
@@ -94,21 +95,27 @@ class Actions:
             is_all &= found.is_all
         return Returned(tuple(actions), is_all, tuple(silent))
 
-    def on_the_way(self, start: BaseNode) -> list[BaseNode]:
-        """Return the steps that a walk can come to, as far as is seen."""
+    def on_the_way(self, start: BaseNode, leads_on: AbstractSet[str] = frozenset()) -> list[BaseNode]:
+        """Return the steps that a walk can come to, as far as is seen. ``leads_on`` as for `possible`."""
         found, seen = [start], {id(start)}
         for step in found:  # grows as it is read
-            for target in self.possible(step).values():
+            for target in self.possible(step, leads_on).values():
                 if id(target) not in seen:
                     seen.add(id(target))
                     found.append(target)
         return found
 
-    def possible(self, step: BaseNode) -> dict[str, BaseNode]:
-        """Return the edges of a step that may be taken; also one that was probably meant by an action without one."""
+    def possible(self, step: BaseNode, leads_on: AbstractSet[str] = frozenset()) -> dict[str, BaseNode]:
+        """Return the edges of a step that may be taken; also one that was probably meant by an action without one.
+
+        Args:
+            step: A step that was looked at.
+            leads_on: What `exits_around` returned: actions that need no edge here, and so mean no other.
+        """
         actions, is_all, silent = self._found.get(id(step), _UNKNOWN)
         edges = step.successors
-        meant = {closest(action, edges) for action in silent if action not in edges} if edges else set()
+        lost = [action for action in silent if action not in edges and action not in leads_on] if edges else []
+        meant = {closest(action, edges) for action in lost}
         return {action: edges[action] for action in edges if not is_all or action in actions or action in meant}
 
 
@@ -301,7 +308,7 @@ def _check_steps(
     exits = exits_around(around)
     for step in steps:
         returned.of(step)
-    todo = returned.on_the_way(start)
+    todo = returned.on_the_way(start, exits)
     reached = {id(step) for step in todo}
     for step in steps:
         path = prefix + names[id(step)]
@@ -310,7 +317,7 @@ def _check_steps(
             inner.append((step, path, around))
         edges = step.successors
         actions, is_all, untold = returned.of(step)
-        named = returned.possible(step)
+        named = returned.possible(step, exits)
         possible[id(step)] = list(named.values())
         if not is_all or not edges or any(action not in edges for action in actions):
             can_end.add(id(step))

@@ -4,7 +4,7 @@ import functools
 
 import pytest
 
-from llmflow_nb import BatchFlow, BatchNode, Flow, Node
+from llmflow_nb import BatchFlow, BatchNode, Flow, Node, SignatureError
 
 
 def node(name, post=None, base=Node):
@@ -34,6 +34,16 @@ def test_an_action_without_an_edge():
     )
 
 
+def test_problems_say_themselves_in_a_list():
+    """The list of problems, as a cell shows it, says of each where it is and what to do."""
+    judge = Judge()
+    judge - "aprove" >> node("Publish")
+    problems = Flow(judge, name="F").check()
+    assert repr(problems) == (
+        "[<F/Judge: may return 'reject', and has no edge for it: there the flow ends.>]"
+    )
+
+
 def test_an_edge_that_is_never_taken():
     """An edge that post never names, and what only that leads to, with the way to take it back."""
     judge = Judge()
@@ -50,6 +60,20 @@ def test_an_edge_that_is_never_taken():
     )
     del judge.successors["later"]
     assert Flow(judge, name="F").check() == []
+
+
+def test_an_edge_that_is_never_taken_beside_an_action_that_leads_on_further_out():
+    """An action for which the flow around has an edge is none that was meant for another edge here."""
+    judge = Judge()
+    judge - "reject" >> node("Drop")
+    judge - "approve" >> node("Publish")
+    draft = Flow(judge, name="draft")
+    draft - "aprove" >> node("Announce")
+    draft >> node("Archive")
+    assert kinds(Flow(draft, name="F")) == [
+        ("unused_edge", "F/draft/Judge", "approve"),
+        ("unreachable", "F/draft/Publish", None),
+    ]
 
 
 def test_a_forgotten_return():
@@ -80,7 +104,19 @@ def decorated(self, shared, prep_res, exec_res):
 decorated = functools.wraps(decorated)(lambda *args: computed(*args))
 
 
-@pytest.mark.parametrize("post", [computed, by_variable, decorated, functools.partial(computed)])
+def tidied(self, shared, prep_res, exec_res):
+    try:
+        return exec_res["action"]
+    finally:
+        if shared:
+            shared.clear()
+
+
+def yielded(self, shared, prep_res, exec_res):
+    yield "left"
+
+
+@pytest.mark.parametrize("post", [computed, by_variable, decorated, tidied, yielded, functools.partial(computed)])
 def test_what_cannot_be_told_is_not_told(post):
     """Where post returns anything but constants, nothing is said of its edges."""
     first = node("First")
@@ -88,6 +124,28 @@ def test_what_cannot_be_told_is_not_told(post):
     first - "left" >> node("Left")
     first - "right" >> node("Right")
     assert kinds(Flow(first)) == []
+
+
+def test_a_hook_that_cannot_be_called_leaves_the_edges_untold():
+    """Of a node with a hook set on it that cannot be called, which the run refuses, no edge is told of."""
+    broken = node("Broken")
+    broken.exec = lambda: None
+    broken - "left" >> node("Left")
+    assert kinds(Flow(broken)) == []
+    with pytest.raises(SignatureError, match=r"^Broken: exec\(\) cannot be called"):
+        Flow(broken).run({})
+
+
+@pytest.mark.parametrize("base", [Flow, BatchFlow])
+def test_a_flow_with_a_hook_that_cannot_be_called_is_looked_into(base):
+    """A flow that the run refuses for a hook set on it is checked all the same, with what is within."""
+    judge = Judge()
+    judge - "aprove" >> node("Publish")
+    broken = base(judge, name="Broken")
+    broken.exec = lambda: None
+    assert kinds(Flow(broken, name="F")) == [("no_edge", "F/Broken/Judge", "reject")]
+    with pytest.raises(SignatureError, match=r"exec\(\) cannot be called"):
+        Flow(broken).run({})
 
 
 def test_every_way_of_returning_a_constant():
@@ -158,6 +216,23 @@ def test_one_object_at_two_places():
     one, two = Flow(inner, name="One"), Flow(inner, name="Two")
     one >> two
     assert kinds(Flow(one, name="Outer")) == [("two_places", "Outer/One/Inner", None)]
+
+
+def test_a_step_that_is_also_within_a_flow_beside_it():
+    """What a node may return counts at each of its places, also where one of them is within a step of the same flow."""
+
+    def fork(self, shared, prep_res, exec_res):
+        return "left" if shared else "right"
+
+    def done(self, shared, prep_res, exec_res):
+        return "done"
+
+    first, last = node("First", fork), node("Last", done)
+    first - "left" >> last
+    first - "right" >> Flow(last, name="Inner")
+    middle = Flow(first, name="Middle")
+    middle - "done" >> node("End")
+    assert kinds(Flow(middle, name="Outer")) == [("two_places", "Outer/Middle/Last", None)]
 
 
 def test_an_edge_that_was_wired_over():
