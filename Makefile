@@ -19,7 +19,7 @@ export MPLCONFIGDIR := $(BUILD)/matplotlib
 export LLMFLOW_NB_OUT := $(BUILD)
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test lint types unit without-dot notebooks browser coverage bench format wheel lock clean system-deps all .venv
+.PHONY: help quickstart test lint types unit without-dot notebooks docs browser coverage bench format pictures wheel wheel-check lock clean system-deps all .venv
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
@@ -49,7 +49,7 @@ ifdef LAB
 	$(DOCS_ENV) $(BIN)/jupyter lab $(ROOT_FLAG) notebooks/quickstart.ipynb
 endif
 
-test: lint types unit without-dot notebooks browser ## run every check: lint, types, unit tests, notebooks, browser
+test: lint types unit without-dot notebooks docs browser ## run every check: lint, types, tests, notebooks, docs, browser
 
 lint: .venv ## check style and formatting with ruff
 	$(BIN)/ruff check
@@ -59,11 +59,11 @@ types: .venv ## check types with mypy
 	$(BIN)/mypy
 
 # Tests and saved notebooks use stand-in models and sample texts, whatever the caller's environment holds.
-unit without-dot notebooks browser coverage: export OPENAI_API_KEY =
-unit without-dot notebooks browser coverage: export OPENAI_BASE_URL =
-unit without-dot notebooks browser coverage: export LLMFLOW_NB_DOCS =
-# Saved outputs hold no times, and nothing that moves.
-notebooks: export LLMFLOW_NB_DISPLAY = static
+unit without-dot notebooks docs browser coverage: export OPENAI_API_KEY =
+unit without-dot notebooks docs browser coverage: export OPENAI_BASE_URL =
+unit without-dot notebooks docs browser coverage: export LLMFLOW_NB_DOCS =
+# What is saved holds no times, and nothing that moves.
+notebooks docs: export LLMFLOW_NB_DISPLAY = static
 
 unit: .venv build ## run the unit tests
 	$(BIN)/python -m pytest --ignore=tests/browser
@@ -74,6 +74,12 @@ without-dot: .venv build ## run the tests of drawing and display with an empty P
 notebooks: .venv build ## run the notebooks and compare with their saved outputs
 	LLMFLOW_NB_OUT= $(BIN)/python -m pytest -p no:cacheprovider --nbval --nbval-current-env \
 		--nbval-sanitize-with notebooks/nbval.cfg --nbval-cell-timeout=120 notebooks/*.ipynb
+
+# A warning is an error, and so is a code cell that fails.
+docs: .venv build ## build the documentation into build/docs, running its code
+	@$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet --fresh-env docs build/docs \
+		2>build/docs.log || { cat build/docs.log; exit 1; }
+	@echo "The documentation: build/docs/index.html"
 
 browser: .venv build ## run the tests in a real JupyterLab; needs chromium
 	$(BIN)/python -m pytest tests/browser

@@ -1,15 +1,10 @@
 """Imports go down only, from the notebook to the core, and heavy packages stay where they are allowed."""
 
-import ast
 import sys
-from pathlib import Path
 
 import pytest
 
-import llmflow_nb
-
-PACKAGE = Path(llmflow_nb.__file__).parent
-NAME = PACKAGE.name
+from docs.layers import FILES, NAME, PACKAGE, imports, layer_of, picture, uses
 
 # Which layers each layer may import besides itself.
 BELOW = {
@@ -31,38 +26,6 @@ PACKAGES = {
 DOORS = "core/doors.py"
 
 
-def imports(path):
-    """Every import of a file: its line, the dotted name, whether it is in a function, whether it is for types only."""
-    tree = ast.parse(path.read_text())
-    package = (NAME, *path.relative_to(PACKAGE).parts[:-1])
-
-    def walk(node, in_function, for_types):
-        for child in ast.iter_child_nodes(node):
-            if isinstance(child, ast.Import):
-                for alias in child.names:
-                    yield child.lineno, alias.name, in_function, for_types
-            elif isinstance(child, ast.ImportFrom):
-                base = ".".join(package[: len(package) + 1 - child.level]) if child.level else ""
-                module = ".".join(part for part in (base, child.module) if part)
-                for alias in child.names:
-                    yield child.lineno, f"{module}.{alias.name}", in_function, for_types
-            else:
-                is_types = isinstance(child, ast.If) and ast.unparse(child.test).endswith("TYPE_CHECKING")
-                is_function = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-                yield from walk(child, in_function or is_function, for_types or is_types)
-
-    return list(walk(tree, False, False))
-
-
-def layer_of(dotted):
-    """The layer of a module of this package, "" for a file beside the layers, None for what is not ours."""
-    parts = dotted.split(".")
-    if parts[0] != NAME:
-        return None
-    return parts[1] if len(parts) > 1 and (PACKAGE / parts[1]).is_dir() else ""
-
-
-FILES = sorted(path for path in PACKAGE.rglob("*.py"))
 IDS = [str(path.relative_to(PACKAGE)) for path in FILES]
 
 
@@ -116,3 +79,16 @@ def test_the_test_sees_imports():
     found = imports(PACKAGE / DOORS)
     assert any(dotted == f"{NAME}.runs.start.run" and in_function for _, dotted, in_function, _ in found)
     assert any(dotted == "collections.abc.Iterable" and not in_function for _, dotted, in_function, _ in found)
+
+
+def test_the_picture_of_the_layers():
+    """The architecture page draws every layer that there is, with a way down to each that it uses."""
+    model = picture()
+    assert {node.id for node in model.nodes} == set(BELOW)
+    down = {node.id: {edge.target for edge in model.edges if edge.source == node.id} for node in model.nodes}
+
+    def below(layer):
+        return {deeper for used in down[layer] for deeper in ({used} | below(used))}
+
+    assert all(below(layer) >= set(used) for layer, used in uses().items())
+    assert model.svg()

@@ -114,7 +114,7 @@ class BatchResult(BatchDoors):
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many rows have each status. In this order: ok, fallback, failed, cancelled, pending."""
+        """How many rows have each status, in the order ok, fallback, failed, cancelled, pending."""
         counts: dict[str, int] = dict.fromkeys(("ok", "fallback", "failed", "cancelled", "pending"), 0)
         for _, batch in self._batches:
             for status, n in batch.counts().items():

@@ -223,7 +223,7 @@ class Run(RunDoors):
 
     @property
     def visits(self) -> list[Visit]:
-        """One `Visit` per node visit, in the order in which they ended: the latest 100,000."""
+        """One `Visit` per node visit, the latest 100,000, in the order in which they ended."""
         with self._lock:
             first, columns = self._dropped_visits, self._columns[:]
             passes = self._passes.so_far()
@@ -305,7 +305,7 @@ class Run(RunDoors):
 
     @property
     def failures(self) -> list[tuple[str, int | None, BaseException]]:
-        """Everything that failed: path, place in its batch (None for a visit), exception. The cause first."""
+        """What failed, the cause first. Of each the path, the place in its batch (None for a visit), the exception."""
         found: list[tuple[str, int | None, BaseException]] = [
             (batch.path, position, outcome.error)
             for batch in self.opened_batches[:]
@@ -330,7 +330,7 @@ class Run(RunDoors):
 
     @property
     def errors(self) -> "pd.DataFrame":
-        """Return a plain `pandas.DataFrame` of everything that failed: items first, then visits, in their order.
+        """Return a plain `pandas.DataFrame` of everything that failed, first items, then visits, in their order.
 
         Columns: ``path`` (string), ``position`` (Int64; of the item in its batch, missing for a visit), ``error_type``,
         ``error`` (string). The exceptions themselves are in `failures`, in the same order.

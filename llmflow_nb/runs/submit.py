@@ -64,7 +64,7 @@ class Submitted(ShownLive):
 
     @property
     def done(self) -> bool:
-        """Whether the run has ended, however it did: see ``run.status``."""
+        """Whether the run has ended, however it did; ``run.status`` says how."""
         return self._ended.is_set()
 
     def wait(self, timeout: float | None = None) -> bool:
