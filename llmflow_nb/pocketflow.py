@@ -4,11 +4,11 @@
 
 The behaviour is that of PocketFlow 0.0.3, with these differences, each of them a trap there:
 
-* Retries are counted for each call, so calls side by side cannot use up each other's attempts.
+* ``cur_retry`` is there in async nodes too; there only in the others.
 * ``run()`` works for async classes too, from any cell; there it raises or silently does nothing.
 * ``max_retries=0`` and a flow without a start node are errors; there they silently do nothing.
 * ``prep`` that returns None is an empty batch in every batch class; a numpy array works.
-* ``params`` are read-only during a run; there a write in one node leaks into the others.
+* ``params`` are read-only in a flow; there a write in one node leaks into the others.
 * While one ``prep_async`` or ``post_async`` is awaited, no other one runs: code that touches ``shared`` needs no lock.
 * When one of several parallel calls fails, the others are waited for a few seconds (``flow.grace``) and their results
   kept in ``flow.last_run``; there they go on in the background.

@@ -200,6 +200,7 @@ class Setup:
         stop: Where a request to end is found; None where nobody can make one.
         answers: Who may have the answer to a call, in place of ``exec``, and is told of every other; or None.
         from_start: Of param sets that are walked again: whether from their start. None: unless ``shared`` is as it was.
+        begun_anew: How many of those began at their start because ``shared`` is not as it was.
     """
 
     def __init__(
@@ -221,6 +222,7 @@ class Setup:
         self.concurrent = concurrent
         self.grace = grace
         self.from_start = from_start
+        self.begun_anew = 0
         self.stop = stop
         self.answers = answers
         self.report = report

@@ -60,7 +60,10 @@ def gone_on(kept: Position, setup: Setup, shared: Any) -> Position | None:
     if kept.frames[0].owner is None:  # made by `at_work`: it stands ready
         return kept
     unchanged = kept.seen is not None and _same_values(kept.seen, shared)
-    if setup.from_start or (setup.from_start is None and not unchanged):
+    if setup.from_start is None and not unchanged:
+        setup.begun_anew += 1
+        return None
+    if setup.from_start:
         return None
     frames = [frame.same() for frame in kept.frames]
     if frames[-1].visit is None and not _take_down(frames):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from operator import itemgetter
 from typing import Any
 
 from ..engine.batch import HAS_RESULT
@@ -226,7 +227,7 @@ class _Groups:
 
     def add_rows(self, result: BatchResult, path: str) -> None:
         for _, batch in result._batches:
-            for outcome in list(batch.odd.values()):
+            for _, outcome in sorted(batch.odd.copy().items(), key=itemgetter(0)):
                 if outcome.status == "failed" and outcome.error is not None:
                     self.add(path, outcome.error)
 

@@ -70,7 +70,7 @@ def retry(
                 if was is not None and was.status == "failed" and was.error is not None:
                     run.mended[id(was.error)] = was.error
         posts = len(ready) if post else None
-        run.notes.append((path, _note(label(node), len(called), through, posts, len(chosen))))
+        run.notes.append((path, _note(label(node), len(called), through, posts, len(chosen), setup.begun_anew)))
         if unwatch is not None:
             unwatch()
 
@@ -187,11 +187,16 @@ def _check_items(path: str, chosen: list[tuple[Batch, list[int]]]) -> None:
                 ) from None
 
 
-def _note(name: str, called: int, through: int, posts: int | None, visits: int) -> str:
+def _note(name: str, called: int, through: int, posts: int | None, visits: int, anew: int) -> str:
     """What was done, in a line. ``posts``: how many visits had their ``post`` run; None where nobody asked for it."""
     told = [f"{called} row{'s' * (called != 1)} called again"]
     if called:
         told[0] += f", {through} came through"
+    if anew:
+        told.append(
+            f"{anew} of them walked from the start, since shared is not as it was; from_start=False goes on where they "
+            "failed"
+        )
     if posts is None:
         told.append(f"post was not run again, nor were the nodes after {name}")
     elif posts:

@@ -130,7 +130,8 @@ class Run(RunDoors):
 
     def lost_action(self, path: str, action: Any, known: list[str]) -> None:
         """Take an action for which there was no edge (for the engine)."""
-        self.problem(f"{path}: {action!r} not found in {known}")
+        hint = did_you_mean(action, known) if action else ""
+        self.problem(f"{path}: {action!r} not found in {known}{hint}")
 
     def make_room(self) -> None:
         """Drop the oldest visits and batches where there are too many (for the engine)."""

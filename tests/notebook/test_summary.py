@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmflow_nb import BatchFlow, BatchNode, Flow, FlowWarning, Node
+from llmflow_nb import AllFailedError, BatchFlow, BatchNode, Flow, FlowWarning, Node
 from tests.engine.helpers import PATIENCE, Items
 from tests.graph.test_svg import HOSTILE
 
@@ -116,6 +116,25 @@ def test_errors_of_a_kind_are_one_line_with_their_number():
         assert cells[cells.index("38 x RateLimitError") + 1] == "slow down 0"
 
 
+def test_the_error_that_is_shown_of_a_kind_is_the_first_of_the_input():
+    """Whichever failed first, so that what is saved of a run is the same each time."""
+
+    class Backwards(Items):
+        async def exec(self, n):
+            if n:
+                second_failed.set()
+            else:
+                await second_failed.wait()
+            raise ValueError(f"item {n}")
+
+    second_failed = asyncio.Event()
+    node = Backwards(max_concurrency=2, on_error="keep")
+    with pytest.raises(AllFailedError):
+        node.run({"items": [0, 1]})
+    cells = page(node.last_run).texts
+    assert cells[cells.index("2 x ValueError") + 1] == "item 0"
+
+
 def test_more_than_five_kinds_of_errors_are_counted():
     """Of many kinds of errors five are shown, and how many more there are."""
     kinds = [type(f"Error{i}", (Exception,), {}) for i in range(8)]
@@ -202,7 +221,8 @@ def test_problems_are_notes():
     outer.prep = lambda shared: [{}, {}]
     with pytest.warns(FlowWarning, match="nowhere"):
         outer.run({})
-    assert "  ! Each/Chat/Ask: 'nowhere' not found in ['there'] (2 times)" in text(outer.last_run).splitlines()
+    problem = "  ! Each/Chat/Ask: 'nowhere' not found in ['there'] (did you mean 'there'?) (2 times)"
+    assert problem in text(outer.last_run).splitlines()
 
 
 def test_notes_are_cut_after_the_eighth():

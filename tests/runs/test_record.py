@@ -176,6 +176,28 @@ def test_repr():
     assert repr(other.last_run).startswith("<Run ok: 1 visit, 0 calls, 1 problem, ")
 
 
+class Looks:
+    """A subscriber that notes where a run is at each event."""
+
+    def __init__(self, node):
+        self.node, self.seen = node, []
+
+    def handle(self, event):
+        self.seen.append((event.kind, self.node.last_run.where()))
+
+
+@pytest.mark.parametrize("mode", ["run", "awaited"])
+def test_where_a_run_is_while_it_goes_on(mode):
+    """The path of the node that is visited, and nothing before a walk has come to its first one or after the end."""
+    flow = Sets(Leaf(), name="S")
+    looks = Looks(flow)
+    go(mode, flow, {"sets": [{"n": 1}, {"n": 2}]}, subscribers=[looks])
+    assert [where for kind, where in looks.seen if kind == "param_set_started"] == ["", "S/Leaf"]
+    assert {where for kind, where in looks.seen if kind in ("call_started", "attempt_started")} == {"S/Leaf"}
+    assert looks.seen[0] == ("run_started", "S")
+    assert looks.seen[-1] == ("run_finished", "")
+
+
 # ---- visits ----------------------------------------------------------------------------------------------------------
 
 
@@ -437,15 +459,18 @@ def lose(*actions):
 def test_lost_action_is_a_problem():
     """An action without an edge is a problem, with the edges that there are."""
     run = lose("aprove")
-    assert run.problems == ["Outer/Ask: 'aprove' not found in ['approve', 'reject']"]
+    assert run.problems == ["Outer/Ask: 'aprove' not found in ['approve', 'reject'] (did you mean 'approve'?)"]
     assert run.status == "ok"
 
 
 def test_problems_come_once():
     """A problem that comes again is counted, each kind by itself, in the order in which they first came."""
     run = lose("aprove", "rejet", "aprove", "aprove", "aprove")
-    edges = "not found in ['approve', 'reject']"
-    assert run.problems == [f"Outer/Ask: 'aprove' {edges} (4 times)", f"Outer/Ask: 'rejet' {edges}"]
+    edges = "not found in ['approve', 'reject'] (did you mean"
+    assert run.problems == [
+        f"Outer/Ask: 'aprove' {edges} 'approve'?) (4 times)",
+        f"Outer/Ask: 'rejet' {edges} 'reject'?)",
+    ]
 
 
 def test_an_edge_that_is_there_is_no_problem():

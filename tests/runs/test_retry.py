@@ -14,6 +14,7 @@ from llmflow_nb import (
     BatchFlow,
     BatchNode,
     Flow,
+    LostActionError,
     Node,
     RowError,
     RunStateError,
@@ -818,6 +819,26 @@ def test_items_that_were_not_kept(ask, source):
     assert [row.attempts for row in result] == [1, 2, 1, 3]
 
 
+class Promising:
+    """Three items that say they are five."""
+
+    def __len__(self):
+        return 5
+
+    def __iter__(self):
+        return iter([1, 2, 3])
+
+
+def test_fewer_items_than_their_length_had_said(ask):
+    """Rows of which there turns out to be no item, as they are to be called, are no rows any more."""
+    model = Model(1)
+    result = ran(ask(model, on_error="raise", max_concurrency=1), {"items": Promising()}, raises=LookupError)
+    assert [row.status for row in result] == ["failed", "pending", "pending", "pending", "pending"]
+    model.failing.clear()
+    result.retry()
+    assert told(result) == [(1, 10, "ok", 2), (2, 20, "ok", 1), (3, 30, "ok", 1)]
+
+
 def test_items_of_a_closed_generator_that_were_not_read():
     """After a failure that stopped a generator, the rows are those that were read, and all of them can be called."""
     result = ran(with_model(Ask(), model := Model(1)), {"items": a_generator(4)}, raises=LookupError)
@@ -1281,6 +1302,23 @@ def test_in_the_elements_that_exec_returned():
 
 
 @widths
+def test_the_set_around_the_elements_that_exec_returned(width):
+    """Where a failure in one of them ended it, that set goes on there, and its ``exec`` is not called again."""
+    script = Script("B exec 1.1")
+    flow = Folders(chain(script, Step(name="A"), Step(name="B")), name="F")
+    flow.script = script
+    result = ran(flow, {}, raises=LookupError)
+    assert [row.status for row in result] == ["ok", "failed"]
+    script.take()
+    script.failing.clear()
+    result.retry(max_concurrency=width)
+    rest = [f"{name} {hook} 1.2" for name in "AB" for hook in ("prep", "exec", "post")]
+    assert script.take() == ["B exec 1.1", "B post 1.1", *rest]
+    assert result.results == [[f"B {n}.{i} of B {n}.{i}" for i in range(3)] for n in range(2)]
+    assert {row.status for row in flow.last_run.batch("F.exec")} == {"ok"}
+
+
+@widths
 def test_params_that_were_not_reached(width):
     """``retry()`` also walks the sets that a failure had left out, from their beginning."""
     script = Script("B exec 0")
@@ -1388,6 +1426,8 @@ def test_sets_that_write_where_the_others_do(width):
     result.retry_failed(max_concurrency=width)
     assert script.take() == ["A prep 1", "A exec 1", "B prep 1", "B exec 1", "B post 1"]
     assert result[1].result == "B 1 of A 1 of A 1"
+    (_, note) = result.run.notes[-1]
+    assert "1 of them walked from the start, since shared is not as it was; from_start=False goes on" in note
 
 
 def test_run_retry_failed_takes_from_start():
@@ -1538,6 +1578,80 @@ def test_a_failed_item_that_ended_its_set(node_width, width):
     assert run.batch(flow).results == [f"C {n} of C {n}" for n in range(3)]
     assert len(run.batch(node)) == 9
     assert {row.status for row in run.batch(node)} == {"ok"}
+
+
+class MapOnce(Map):
+    """The same, with items that can be read only once."""
+
+    def prep(self, shared):
+        return iter(item for item in super().prep(shared))
+
+
+@widths
+@pytest.mark.parametrize("node_width", WIDTHS)
+def test_a_failed_item_of_a_generator_that_ended_its_set(node_width, width):
+    """Where the items cannot be read on, for their generator was closed, the node is visited anew, with rows anew."""
+    script = Script("B exec 1b")
+    node = MapOnce(name="B", max_concurrency=node_width)
+    flow = Sets(chain(script, Step(name="A"), node, Step(name="C")), name="S", max_concurrency=width, on_error="keep")
+    flow.run({})
+    script.take()
+    script.failing.clear()
+    flow.last_run.retry_failed()
+    done = script.take()
+    assert done[0] == "B prep 1"
+    assert sorted(done[1:4]) == ["B exec 1a", "B exec 1b", "B exec 1c"]
+    assert done[4:] == ["B post 1", "C prep 1", "C exec 1", "C post 1"]
+    assert len(flow.last_run.batch(node)) == 9
+    assert {row.status for row in flow.last_run.batch(node)} == {"ok"}
+
+
+class SetsOnce(Sets):
+    """The same walks, from what can be read only once."""
+
+    def prep(self, shared):
+        return (params for params in super().prep(shared))
+
+
+@widths
+def test_an_inner_flow_whose_generator_was_closed(width):
+    """Where the param sets within cannot be read on, the set around them begins anew, and its rows within with it."""
+    script = Script("A exec 1.1")
+    inner = SetsOnce(chain(script, Step(name="A")), name="I")
+    flow = Sets(inner, name="S", max_concurrency=width, on_error="keep")
+    result = ran(flow, {"s": 1})
+    assert [row.status for row in result] == ["ok", "failed", "ok"]
+    script.take()
+    script.failing.clear()
+    result.retry_failed()
+    assert script.take() == [f"A {hook} 1.{n}" for n in range(3) for hook in ("prep", "exec", "post")]
+    assert {row.status for row in result} == {"ok"}
+    assert [row.status for row in flow.last_run.batch(inner)] == ["ok"] * 9
+
+
+class Strays(Step):
+    """Its ``post`` returns an action without an edge for the second set, where the script says so."""
+
+    def post(self, shared, prep_res, exec_res):
+        super().post(shared, prep_res, exec_res)
+        return "astray" if self.params["S"] == 1 and "stray" in self.script.failing else "default"
+
+
+@widths
+def test_a_set_that_ended_between_two_nodes_begins_anew(width):
+    """A set that failed for want of an edge, after a ``post``, has no hook at which it could go on."""
+    script = Script("stray")
+    flow = Sets(
+        chain(script, Strays(name="B"), Step(name="C")), name="S", strict=True, max_concurrency=width, on_error="keep"
+    )
+    result = ran(flow, {"s": 1})
+    assert [row.status for row in result] == ["ok", "failed", "ok"]
+    assert isinstance(result[1].error, LostActionError)
+    script.take()
+    script.failing.clear()
+    result.retry_failed()
+    assert script.take() == REST
+    assert {row.status for row in result} == {"ok"}
 
 
 @widths
