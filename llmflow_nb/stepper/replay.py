@@ -111,6 +111,11 @@ class Replay:
         if _item_key(call.item) != key[0][_ITEM]:
             self.notes[call.plan.path] = "exec changes its input in place, so it is called again"
             return
+        now = dict(_attributes_key(call.target))
+        for name, was in key[0][_ATTRIBUTES]:
+            if call.target.__dict__.get(name) is before[name] and now[name] != was:
+                self.notes[call.plan.path] = f"exec changes self.{name} in place, so it is called again"
+                return
         copier = Copier()
         left = {
             name: copier.copy(item)
@@ -132,20 +137,24 @@ class Replay:
         if item is None:
             self.notes[plan.path] = f"its input cannot be compared ({type(call.item).__name__}), so it is called again"
             return None
-        attributes = {name: value for name, value in target.__dict__.items() if name not in _NOT_INPUT}
         return (
             plan.path,
             id(plan.node),
             self._fingerprints.of(target),
             item,
             key_of(dict(call.batch.params), loosely=True),
-            key_of(attributes, loosely=True),
+            _attributes_key(target),
             self._version(call),
         )
 
 
-_ITEM = 3
-"""Where in a key the input is."""
+_ITEM, _ATTRIBUTES = 3, 5
+"""Where in a key the input is, and the attributes of the node."""
+
+
+def _attributes_key(node: Any) -> tuple[tuple[str, Any], ...]:
+    attributes = node.__dict__.items()
+    return tuple((name, key_of(value, loosely=True)) for name, value in attributes if name not in _NOT_INPUT)
 
 
 def _item_key(item: Any) -> Any:

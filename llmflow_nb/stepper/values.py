@@ -63,7 +63,7 @@ class _Plain:
 
 
 def _is_fixed(value: Any, cls: type) -> bool:
-    return cls in _FIXED_SET or isinstance(value, _FIXED_FAMILIES)
+    return cls in _FIXED_SET or isinstance(value, _FIXED_FAMILIES) or _numpy_scalar(value)
 
 
 def _is_tuple(cls: type) -> bool:
@@ -105,6 +105,12 @@ def _copies_on_write() -> bool:
 def _numpy(value: Any) -> bool:
     numpy = sys.modules.get("numpy")
     return numpy is not None and type(value) is numpy.ndarray and not value.dtype.hasobject
+
+
+def _numpy_scalar(value: Any) -> bool:
+    """Whether it is a number of numpy's, or another scalar of which nothing can be changed."""
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and isinstance(value, numpy.generic) and not isinstance(value, numpy.void)
 
 
 class Copier:
@@ -345,6 +351,8 @@ def _key_of(value: Any, loosely: bool, around: set[int]) -> Any:
         return value if cls is not int else (int, value)
     if cls is float:
         return cls, repr(value)
+    if _numpy_scalar(value):
+        return "scalar", value.dtype.str, value.tobytes()  # bytes, for NaN is not even itself
     if _is_fixed(value, cls):
         return cls, value if getattr(value, "__hash__", None) else repr(value)
     if isinstance(value, _BY_NAME):

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 
+import pandas as pd
 import pytest
 
 from llmflow_nb import (
@@ -369,6 +370,54 @@ def test_going_back_between_two_items_of_a_generator(back):
     assert (node.pulls, node.calls) == ([1, 2, 3, 4], [1, 2, 3, 4])
 
 
+@pytest.mark.parametrize(
+    "items",
+    [range(1, 5), {1: "a", 2: "b", 3: "c", 4: "d"}.keys(), pd.Series([1, 2, 3, 4])],
+    ids=["range", "keys", "series"],
+)
+@pytest.mark.parametrize("back", [1, 2, 3])
+def test_going_back_between_two_items_that_are_not_in_a_list(items, back):
+    """So it is with the items of anything else that can be read again."""
+    node = Tens(name="tens")
+    stepper = Flow(node).stepper({"items": items})
+    for _ in range(4):
+        stepper.into()
+    assert stepper.place.item == 3
+    stepper.back(back)
+    assert stepper.place.item == (3 - back or None)
+    stepper.set("note", back)  # so that what comes is not just gone along
+    stepper.run()
+    assert (stepper.shared["results"], stepper.shared["read"]) == ([10, 20, 30, 40], [1, 2, 3, 4])
+    assert node.calls == [1, 2, 3, 4]
+
+
+def test_going_back_takes_back_items_that_were_added_since():
+    """What an ``exec`` appended to the very list that ``prep`` returned is gone once that call is gone back before."""
+
+    class Crawl(BatchNode):
+        def prep(self, shared):
+            self.pages = [1, 2]
+            return self.pages
+
+        def exec(self, shared, page):
+            if page == 2 and shared.get("deeper", True):
+                self.pages.append(3)
+            return page * 10
+
+        def post(self, shared, prep_res, exec_res):
+            shared["results"], shared["read"] = exec_res, list(prep_res)
+
+    stepper = Flow(Crawl(volatile=True)).stepper({})
+    for _ in range(4):
+        stepper.into()
+    assert stepper.place.item == 3
+    stepper.back(2)
+    assert stepper.place.item == 1
+    stepper.set("deeper", False)
+    stepper.run()
+    assert (stepper.shared["results"], stepper.shared["read"]) == ([10, 20], [1, 2])
+
+
 @pytest.mark.parametrize("done", [0, 1, 3])
 def test_going_back_to_one_item_of_a_generator_again_and_again(done):
     """Each time all that comes after it is there."""
@@ -522,23 +571,32 @@ class Handing(BatchFlow):
         return FILES[directory]
 
 
+class Listing(Directories):
+    def exec(self, element):
+        return [{**element, "file": file} for file in FILES[element["directory"]]]
+
+
+NESTED = {
+    "prep": lambda leaf: Directories(ByPrep(leaf)),
+    "exec": lambda leaf: Handing(ByHand(leaf)),
+    "exec alone": Listing,
+}
+
+
 @pytest.mark.parametrize("way", ["into", "over", "out", "run"])
-@pytest.mark.parametrize("how", ["prep", "exec"])
-def test_nested_batch_flows_both_ways(how, way):
+@pytest.mark.parametrize("nested", NESTED.values(), ids=NESTED)
+def test_nested_batch_flows_every_way(nested, way):
     """The inner sets come from the inner ``prep``, or from the outer ``exec``: the same leaves, in order."""
-    leaf = Seen(name="leaf")
-    flow = Directories(ByPrep(leaf)) if how == "prep" else Handing(ByHand(leaf))
-    stepper = flow.stepper({})
+    stepper = nested(Seen(name="leaf")).stepper({})
     walk(stepper, way)
     assert stepper.shared["seen"] == [("d1", "a"), ("d1", "b"), ("d2", "c")]
     assert stepper.place.is_end
 
 
-@pytest.mark.parametrize("how", ["prep", "exec"])
-def test_back_through_nested_batch_flows(how):
+@pytest.mark.parametrize("nested", NESTED.values(), ids=NESTED)
+def test_back_through_nested_batch_flows(nested):
     """From each leaf back to the one before, and on to the end again."""
-    leaf = Seen(name="leaf")
-    stepper = (Directories(ByPrep(leaf)) if how == "prep" else Handing(ByHand(leaf))).stepper({})
+    stepper = nested(Seen(name="leaf")).stepper({})
     leaves = []
     while not stepper.place.is_end:
         if at(stepper.place) == ("leaf", BEFORE):

@@ -4,6 +4,7 @@ import itertools
 import textwrap
 import threading
 
+import numpy as np
 import pytest
 
 from llmflow_nb import BatchFlow, BatchNode, Flow, Node
@@ -727,6 +728,43 @@ def test_a_result_that_is_stepped_over_twice_is_as_it_was(steps):
     stepper.set("edited", 1)
     stepper.run()
     assert stepper.shared["seen"] == ([0, "exec", "post"], [1, "post"])
+
+
+@pytest.mark.parametrize("value", [np.float64(1.5), np.int64(2), np.float64("nan"), np.bool_(True)], ids=repr)
+def test_numbers_of_numpy_are_inputs_like_others(value):
+    """A result is used again for the same number of the same type, and for no other."""
+
+    class Doubles(Node):
+        def prep(self, shared):
+            return {"weight": shared["weight"]}
+
+        def exec(self, item):
+            return item["weight"] * 2
+
+    stepper = once(Doubles(), {"weight": value})
+    assert again(stepper) == REPLAYED
+    assert stepper.notes == []
+    stepper.goto(0)
+    stepper.set("weight", value.item())
+    stepper.run()
+    assert stepper.called == 2
+
+
+def test_an_exec_that_changes_an_attribute_in_place_is_called_again():
+    """A log or a memory on ``self`` is not as it was, so the answer may be another; a note names it."""
+
+    class Remembers(Node):
+        def __init__(self):
+            super().__init__()
+            self.seen = []
+
+        def exec(self, item):
+            self.seen.append(item)
+            return len(self.seen)
+
+    stepper = once(Remembers(), {})
+    assert again(stepper) == MADE
+    assert stepper.notes == ["Flow/Remembers: exec changes self.seen in place, so it is called again"]
 
 
 def test_an_exec_that_changes_its_input_in_place_is_called_again():

@@ -177,6 +177,10 @@ def test_what_was_changed_in_place_is_put_back(what, how):
         len,
         int,
         Plain,
+        np.float64(1.5),
+        np.float32("nan"),
+        np.bool_(True),
+        np.datetime64("2020-01-01"),
     ],
     ids=repr,
 )
