@@ -7,15 +7,20 @@ The behaviour is that of PocketFlow 0.0.3, with these differences, each of them 
 * ``cur_retry`` is there in async nodes too; there only in the others.
 * ``run()`` works for async classes too, from any cell; there it raises or silently does nothing.
 * ``max_retries=0`` and a flow without a start node are errors; there they silently do nothing.
-* ``prep`` that returns None is an empty batch in every batch class; a numpy array works.
+* ``prep`` that returns None is an empty batch in every batch class; a numpy array works; a ``str`` or a ``dict`` is
+  refused, since nobody means its characters or its keys.
+* ``post`` of a batch flow gets the list of the walks' results as its third argument; there None.
 * ``params`` are read-only in a flow; there a write in one node leaks into the others.
 * While one ``prep_async`` or ``post_async`` is awaited, no other one runs: code that touches ``shared`` needs no lock.
 * When one of several parallel calls fails, the others are waited for a few seconds (``flow.grace``) and their results
   kept in ``flow.last_run``; there they go on in the background.
 * ``exec`` of a `BatchFlow` is called, as the first documentation of PocketFlow said; there it is ignored.
 
-An override of the private ``_exec``, ``_run`` or ``_orch`` (and their async twins) is refused when the class is
-created, since nothing would call it.
+* A plain ``exec_fallback`` of an async node is called; there the error is raised.
+* An async flow is no `AsyncNode`, and no flow is a `Node`: ask for `Flow` or `AsyncFlow`.
+
+An override of ``get_next_node``, or of the private ``_exec``, ``_run`` or ``_orch`` (and their async twins), is refused
+when the class is created, since nothing would call it.
 """
 
 from dataclasses import replace
@@ -49,7 +54,7 @@ _ASYNC = replace(
     fallback=("exec_fallback_async", "exec_fallback", "process_after_fail"),
     post=("post_async", "post"),
 )
-_PRIVATE = ("_exec", "_run", "_orch", "_run_async", "_orch_async")
+_NOT_HERE = ("_exec", "_run", "_orch", "_run_async", "_orch_async", "get_next_node")
 
 
 class BaseNode(_node.BaseNode):
@@ -59,13 +64,13 @@ class BaseNode(_node.BaseNode):
     _dialect = _PLAIN
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Refuse overrides of private methods, which this engine has not."""
+        """Refuse overrides of methods that this engine has not."""
         super().__init_subclass__(**kwargs)
-        for name in _PRIVATE:
+        for name in _NOT_HERE:
             if name in cls.__dict__:
                 raise SignatureError(
-                    f"{cls.__qualname__}.{name} would never be called: llmflow_nb has no such method. Wrap the public "
-                    "hook (prep, exec, post), or pass a subscriber to run()."
+                    f"{cls.__qualname__}.{name} would never be called: llmflow_nb has no such method. Wrap a hook (prep, "
+                    "exec, post; what post returns chooses the next node), or pass a subscriber to run()."
                 )
 
 

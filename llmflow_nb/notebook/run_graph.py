@@ -95,18 +95,21 @@ def _nodes(
     told: set[int] = set()  # errors, which pass through the flows around the node that they come from
     begun: set[str | None] = set()  # flows of which a step was visited
     for node in reversed(model.nodes):  # the inner ones first
-        is_here = here == node.id or here.startswith(f"{node.id}/") or (is_going and node.id in begun)
-        if node.id in found or is_here:
+        is_here = f"{here}/".startswith(f"{node.id}/")
+        if node.id in found or is_here or (is_going and node.id in begun):
             begun.add(node.parent)
             seen = found.get(node.id) or _Seen(run)
-            state = "running" if is_here and not seen.visits else seen.state(run.status)
-            state = "running" if here == node.id or here.startswith(f"{node.id}/") else state
+            state = "running" if is_here or not seen.visits else seen.state(run.status)
             words = seen.words(is_all=run.visit_count == len(visits))
             if node.id in batches:
                 counts = batches[node.id].counts
                 if state == "ok" and counts.get("failed"):
                     state = "partly"
-                words.insert(0, f"{counts.get('ok', 0) + counts.get('fallback', 0):,}/{sum(counts.values()):,} ok")
+                fallbacks = counts.get("fallback", 0)
+                words[:0] = [
+                    f"{counts.get('ok', 0) + fallbacks:,}/{sum(counts.values()):,} ok",
+                    *_by_fallback(fallbacks),
+                ]
             notes = [", ".join(words)] if words else []
             if seen.error is not None and id(seen.error) not in told:
                 told.add(id(seen.error))
@@ -116,12 +119,16 @@ def _nodes(
     return marks
 
 
+def _by_fallback(count: int) -> list[str]:
+    return [f"{count:,} by fallback"] if count else []
+
+
 class _Seen:
     """The visits of one node. What a retry has mended since did not fail."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self.visits = self.failed = 0
+        self.visits = self.failed = self.fallbacks = 0
         self.seconds = 0.0
         self.latest = "running"
         self.error: BaseException | None = None
@@ -130,6 +137,7 @@ class _Seen:
         is_mended = visit.status == "failed" and not self._run.failed_visits([visit])
         self.visits += 1
         self.failed += visit.status == "failed" and not is_mended
+        self.fallbacks += visit.status == "fallback"
         self.seconds += visit.seconds
         self.latest = "ok" if is_mended else visit.status
         self.error = self.error or (None if is_mended else visit.error)
@@ -144,6 +152,7 @@ class _Seen:
         words = [f"{self.visits:,}{'' if is_all else '+'} visits"] if self.visits > 1 else []
         if self.failed and self.visits > 1:
             words.append(f"{self.failed:,} failed")
+        words += _by_fallback(self.fallbacks)
         if self.seconds >= SHORTEST and not is_static():
             words.append(duration(self.seconds))
         return words

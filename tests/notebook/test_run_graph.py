@@ -106,6 +106,29 @@ def test_a_node_that_failed_in_some_visits():
     assert nodes["! Each"] == ["\u2261 for each param set", "2/3 ok"]
 
 
+def test_answers_of_a_fallback_are_counted():
+    """They are no failures, and not what the model said either."""
+
+    class Guess(Map):
+        def exec_fallback(self, item, exc):
+            return "a guess"
+
+    class Ask(Node):
+        def exec(self, item):
+            raise ValueError("no")
+
+        def exec_fallback(self, item, exc):
+            return "a guess"
+
+    ask = Ask()
+    ask >> Guess()
+    flow = Flow(ask, name="F")
+    flow.run({})
+    nodes, _ = drawn(flow)
+    assert nodes["\u2713 Ask"] == ["1 by fallback"]
+    assert nodes["\u2713 Guess"][-1] == "4/4 ok, 1 by fallback"
+
+
 def test_the_way_taken_is_thick():
     """From the start over every edge that was taken to the end; not where a run did not come."""
     flow = loop("keep")
