@@ -69,8 +69,8 @@ class BaseNode(_node.BaseNode):
         for name in _NOT_HERE:
             if name in cls.__dict__:
                 raise SignatureError(
-                    f"{cls.__qualname__}.{name} would never be called: llmflow_nb has no such method. Wrap a hook (prep, "
-                    "exec, post; what post returns chooses the next node), or pass a subscriber to run()."
+                    f"{cls.__qualname__}.{name} would never be called: llmflow_nb has no such method. Wrap a hook ("
+                    "prep, exec, post; what post returns chooses the next node), or pass a subscriber to run()."
                 )
 
 

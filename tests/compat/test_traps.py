@@ -469,8 +469,8 @@ def test_async_flow_in_a_plain_flow():
 
 @pytest.mark.parametrize("hook", NOT_HERE)
 @pytest.mark.parametrize("cls", [names.Node, names.AsyncFlow])
-def test_private_overrides_are_refused(hook, cls):
-    """An override of a private method is refused when the class is created: nothing would call it."""
+def test_overrides_of_methods_that_are_not_here_are_refused(hook, cls):
+    """An override of a method that this engine has not is refused when the class is created: nothing would call it."""
     with pytest.raises(
         SignatureError, match=f"Traced.{hook} would never be called: llmflow_nb has no such method"
     ) as e:
