@@ -19,7 +19,7 @@ export MPLCONFIGDIR := $(BUILD)/matplotlib
 export LLMFLOW_NB_OUT := $(BUILD)
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test lint types unit without-dot notebooks docs browser coverage bench format pictures wheel wheel-check lock clean system-deps all .venv
+.PHONY: help quickstart test lint types unit without-dot notebooks outputs docs browser coverage bench format pictures wheel wheel-check lock clean system-deps all .venv
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
@@ -59,11 +59,12 @@ types: .venv ## check types with mypy
 	$(BIN)/mypy
 
 # Tests and saved notebooks use stand-in models and sample texts, whatever the caller's environment holds.
-unit without-dot notebooks docs browser coverage: export OPENAI_API_KEY =
-unit without-dot notebooks docs browser coverage: export OPENAI_BASE_URL =
-unit without-dot notebooks docs browser coverage: export LLMFLOW_NB_DOCS =
+unit without-dot notebooks outputs docs browser coverage: export OPENAI_API_KEY =
+unit without-dot notebooks outputs docs browser coverage: export OPENAI_BASE_URL =
+unit without-dot notebooks outputs docs browser coverage: export LLMFLOW_NB_DOCS =
 # What is saved holds no times, and nothing that moves.
-notebooks docs: export LLMFLOW_NB_DISPLAY = static
+notebooks outputs docs: export LLMFLOW_NB_DISPLAY = static
+notebooks outputs: export LLMFLOW_NB_OUT =
 
 unit: .venv build ## run the unit tests
 	$(BIN)/python -m pytest --ignore=tests/browser
@@ -72,8 +73,15 @@ without-dot: .venv build ## run the tests of drawing and display with an empty P
 	PATH=$(BUILD) $(CURDIR)/$(BIN)/python -m pytest tests/graph tests/notebook
 
 notebooks: .venv build ## run the notebooks and compare with their saved outputs
-	LLMFLOW_NB_OUT= $(BIN)/python -m pytest -p no:cacheprovider --nbval --nbval-current-env \
+	$(BIN)/python -m pytest -p no:cacheprovider --nbval --nbval-current-env \
 		--nbval-sanitize-with notebooks/nbval.cfg --nbval-cell-timeout=120 notebooks/*.ipynb
+
+outputs: .venv build ## run the notebooks and keep their new outputs
+	$(BIN)/jupyter nbconvert --log-level=WARN --to notebook --execute --inplace \
+		--ExecutePreprocessor.kernel_name=python3 --ExecutePreprocessor.store_widget_state=False \
+		--ExecutePreprocessor.record_timing=False --KernelManager.transport_encryption=auto \
+		--ClearMetadataPreprocessor.enabled=True --ClearMetadataPreprocessor.clear_cell_metadata=False \
+		--ClearMetadataPreprocessor.preserve_nb_metadata_mask="{'kernelspec', ('language_info', 'name')}" notebooks/*.ipynb
 
 # A warning is an error, and so is a code cell that fails.
 docs: .venv build ## build the documentation into build/docs, running its code
@@ -83,6 +91,9 @@ docs: .venv build ## build the documentation into build/docs, running its code
 
 browser: .venv build ## run the tests in a real JupyterLab; needs chromium
 	$(BIN)/python -m pytest tests/browser
+
+pictures: .venv build ## take the pictures of the README anew; needs chromium
+	LLMFLOW_NB_README_PICTURES=docs/pictures $(BIN)/python -m pytest tests/browser/test_pictures.py
 
 coverage: .venv build ## run the unit tests and show the lines that none of them reaches
 	$(BIN)/python -m pytest --ignore=tests/browser --cov
@@ -95,7 +106,24 @@ format: .venv ## format the code and repair what ruff can repair
 	$(BIN)/ruff format
 
 wheel: .venv ## build the wheel into build/dist
+	rm -rf build/dist
 	$(BIN)/hatchling build -t wheel -d build/dist
+
+# As a stranger has it: the newest of all that the package asks for, in an environment of its own.
+wheel-check: wheel ## install the wheel with each extra in an empty environment, and run the quickstart from there
+	rm -rf build/stranger
+	$(BIN)/python -m venv build/stranger/env
+	build/stranger/env/bin/pip install --quiet --disable-pip-version-check $$(echo build/dist/*.whl) && \
+		cd build/stranger && env/bin/python -c "import llmflow_nb; print(llmflow_nb.Flow(llmflow_nb.Node()).graph().svg()[:4])"
+	for extra in openai dask offline parquet; do \
+		build/stranger/env/bin/pip install --quiet --disable-pip-version-check "$$(echo build/dist/*.whl)[$$extra]" || exit 1; \
+	done
+	build/stranger/env/bin/pip install --quiet --disable-pip-version-check ipykernel matplotlib nbconvert
+	build/stranger/env/bin/pip check
+	cp notebooks/quickstart.ipynb build/stranger
+	cd build/stranger && LLMFLOW_NB_OUT=out PATH="$$PWD/env/bin:$$PATH" env/bin/jupyter nbconvert --log-level=WARN --execute \
+		--to html --ExecutePreprocessor.kernel_name=python3 --KernelManager.transport_encryption=auto quickstart.ipynb && \
+		head -n 2 out/quickstart.csv
 
 all: test quickstart bench wheel ## run everything
 
