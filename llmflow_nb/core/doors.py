@@ -4,7 +4,7 @@ The one place that looks up: each method imports what it needs inside itself, so
 importing the package stays cheap.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
@@ -44,8 +44,10 @@ class Shown:
         return mimebundle(self)
 
 
-class RunDoors(Shown):
-    """Draw what happened in a run."""
+class Drawn(Shown):
+    """Have a graph, which ``_graph`` makes."""
+
+    _graph: "Callable[..., GraphModel]"
 
     def graph(
         self,
@@ -55,14 +57,31 @@ class RunDoors(Shown):
         legend: bool = False,
         style: "Style | None" = None,
     ) -> "GraphModel":
-        """Return the graph of what was run, in the colours of what happened: to show, ``save()``, or take apart.
+        """Return the graph of a flow: plain data, with ``dot()``, ``mermaid()``, ``outline()``, ``svg()``, ``save()``.
 
-        Arguments, and errors raised, as for `Flow.graph`.
+        As the last line of a cell it shows the drawing. That of a run is in the colours of what happened.
+
+        Args:
+            depth: How many levels of flows within flows are opened. None: all, as far as 2,000 nodes.
+            direction: "LR" is drawn from left to right, "TB" from top to bottom. None: as it fits a cell.
+            legend: Whether the drawing says what its shapes and signs stand for.
+            style: Called with each `GraphNode`; returns how it is drawn: a dict with any of "color", "fillcolor",
+                "fontcolor" (as "#rrggbb") and "penwidth", or None.
+
+        Raises:
+            ValueError: ``depth`` is below 0, another direction, or ``style`` returned something else.
         """
+        return self._graph(depth=depth, direction=direction, legend=legend, style=style)
+
+
+class RunDoors(Drawn):
+    """Draw what happened in a run."""
+
+    def _graph(self, **options: Any) -> "GraphModel":
         from ..notebook.run_graph import graph_of_run
 
         run: Any = self
-        return graph_of_run(run, depth=depth, direction=direction, legend=legend, style=style)
+        return graph_of_run(run, **options)
 
 
 class BatchDoors(Shown):
@@ -117,7 +136,7 @@ class ShownLive(Shown):
         show_live(self.run)
 
 
-class Doors(Shown):
+class Doors(Drawn):
     """Run, draw and look back at a node or a flow."""
 
     last_run: "Run | None" = None
@@ -192,31 +211,10 @@ class Doors(Shown):
 
         return submit(_node(self), shared, executor=executor, subscribers=subscribers, watch=watcher_for(progress))
 
-    def graph(
-        self,
-        *,
-        depth: int | None = None,
-        direction: str | None = None,
-        legend: bool = False,
-        style: "Style | None" = None,
-    ) -> "GraphModel":
-        """Return the flow as a graph: plain data, with ``dot()``, ``mermaid()``, ``outline()``, ``svg()``, ``save()``.
-
-        As the last line of a cell it shows the drawing, as the flow itself does.
-
-        Args:
-            depth: How many levels of flows within flows are opened. None: all, as far as 2,000 nodes.
-            direction: "LR" is drawn from left to right, "TB" from top to bottom. None: as it fits a cell.
-            legend: Whether the drawing says what its shapes and signs stand for.
-            style: Called with each `GraphNode`; returns how it is drawn: a dict with any of "color", "fillcolor",
-                "fontcolor" (as "#rrggbb") and "penwidth", or None.
-
-        Raises:
-            ValueError: ``depth`` is below 0, another direction, or ``style`` returned something else.
-        """
+    def _graph(self, **options: Any) -> "GraphModel":
         from ..graph.model import graph_of
 
-        return graph_of(_node(self), depth=depth, direction=direction, legend=legend, style=style)
+        return graph_of(_node(self), **options)
 
     def stepper(self, shared: Any, *, budget: int = 256_000_000) -> "Stepper":
         """Return a stepper that stands before the first hook: it walks one hook at a time, forwards and backwards.

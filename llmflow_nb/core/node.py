@@ -298,7 +298,8 @@ def _refuse(message: str) -> NoReturn:
     raise SettingError(message)
 
 
-def _whole(value: Any) -> bool:
+def is_whole(value: Any) -> bool:
+    """Whether a value is a whole number. True is none, though Python counts it as 1."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
@@ -308,15 +309,15 @@ def _seconds(value: Any) -> bool:
 
 _SETTINGS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "name": (lambda v: v is None or (isinstance(v, str) and v != ""), "a string that is not empty"),
-    "max_retries": (lambda v: _whole(v) and v >= 1, "1 (try once) or more: it counts attempts, not repeats"),
+    "max_retries": (lambda v: is_whole(v) and v >= 1, "1 (try once) or more: it counts attempts, not repeats"),
     "wait": (lambda v: callable(v) or (_seconds(v) and v >= 0), "seconds, 0 or more, or a function of the attempt"),
     "timeout": (lambda v: v is None or (_seconds(v) and v > 0), "seconds, more than 0, or None for no limit"),
     "limiter": (lambda v: v is None or hasattr(type(v), "request"), "a Limiter or None"),
-    "max_concurrency": (lambda v: v is None or (_whole(v) and v >= 1), "1 or more, or None for no bound"),
+    "max_concurrency": (lambda v: v is None or (is_whole(v) and v >= 1), "1 or more, or None for no bound"),
     "on_error": (lambda v: v in ("raise", "keep"), "'raise' or 'keep'"),
     "keep_items": (lambda v: isinstance(v, bool), "True or False"),
     "volatile": (lambda v: isinstance(v, bool), "True or False"),
     "strict": (lambda v: isinstance(v, bool), "True or False"),
-    "max_steps": (lambda v: v is None or (_whole(v) and v >= 1), "1 or more, or None for no limit"),
+    "max_steps": (lambda v: v is None or (is_whole(v) and v >= 1), "1 or more, or None for no limit"),
     "item_key": (lambda v: v is None or (isinstance(v, str) and v != ""), "a string that is not empty"),
 }

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..core.errors import SettingError
+from ..core.node import is_whole
 
 __all__ = ["Limiter", "Ticket"]
 
@@ -55,7 +56,7 @@ class Limiter:
     ) -> None:
         """Check the bounds."""
         for name, bound in (("max_concurrency", max_concurrency), ("per_minute", per_minute)):
-            if bound is not None and (not isinstance(bound, int) or isinstance(bound, bool) or bound < 1):
+            if bound is not None and (not is_whole(bound) or bound < 1):
                 raise SettingError(f"Limiter({name}={bound!r}): {name} must be 1 or more, or None for no bound.")
         if max_concurrency is None and per_minute is None:
             raise SettingError("Limiter() bounds nothing; give max_concurrency=, per_minute= or both.")

@@ -16,7 +16,7 @@ from ..core.check import Actions, Problem, check, exits_around
 from ..core.doors import Shown
 from ..core.errors import SettingError, SignatureError
 from ..core.hooks import hooks_of
-from ..core.node import BaseNode, kind_of, label
+from ..core.node import BaseNode, is_whole, kind_of, label
 from ..core.walk import names_within, reachable
 from .look import Look, Style, checked_style
 from .text import shown
@@ -261,7 +261,7 @@ def graph_of(
     Raises:
         SettingError: ``depth`` is below 0, another direction, or what ``style`` returned is no colour or width.
     """
-    if depth is not None and (not isinstance(depth, int) or isinstance(depth, bool) or depth < 0):
+    if depth is not None and (not is_whole(depth) or depth < 0):
         raise SettingError(
             f"graph(depth={depth!r}): depth must be 0 (the flow itself, closed) or more, or None for all."
         )

@@ -21,7 +21,7 @@ class RunMark:
     Going back gives the record lists of its own, so that marks that were made later stay good.
     """
 
-    __slots__ = ("_dropped", "_lengths", "_lists", "_notes", "_problems", "action")
+    __slots__ = ("_dropped", "_lengths", "_lists", "_notes", "_problems")
 
     def __init__(self, run: Run) -> None:
         """Remember how far a record is."""

@@ -6,7 +6,7 @@ from itertools import count
 from typing import Any, Literal
 
 from ..core.errors import SettingError, did_you_mean
-from ..core.node import BaseNode, label
+from ..core.node import BaseNode, is_whole, label
 from ..core.walk import within
 from .place import Place
 
@@ -99,7 +99,7 @@ class Breakpoints:
             raise SettingError("breakpoints.add(): say at which node, visit or action, or where=, to stop.")
         if where is not None and not callable(where):
             raise SettingError(f"breakpoints.add(where={where!r}): it must be a function of shared.")
-        if visit is not None and (isinstance(visit, bool) or not isinstance(visit, int) or visit < 1):
+        if visit is not None and (not is_whole(visit) or visit < 1):
             raise SettingError(f"breakpoints.add(visit={visit!r}): it must be 1 or more.")
         if when not in ("before", "after"):
             raise SettingError(f"breakpoints.add(when={when!r}): it must be 'before' or 'after'.")

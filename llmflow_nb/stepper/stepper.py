@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from ..core.doors import ShownWithWidget
 from ..core.edited import rebind
 from ..core.errors import HookReturnError, RunStateError, SettingError, a_type, did_you_mean, said
-from ..core.node import BaseNode, label
+from ..core.node import BaseNode, is_whole, label
 from ..core.walk import check_flows, overwritten_edges, within
 from ..engine.advance import AFTER_EXEC, AFTER_ITEM, AFTER_POST, AFTER_PREP, ALL, BEFORE_PREP, END
 from ..engine.drivers.sync import drive
@@ -131,7 +131,7 @@ class Stepper(ShownWithWidget):
         self._counts = Counts()
         self._code, self._prints = 0, self._code_now()
         self._settings = Settings()
-        self.record.where = lambda: "" if self.place.is_end else self.place.path
+        self.record.where = self._where
         if start is None:
             node.__dict__["last_run"] = self.record
         self._begin()
@@ -147,6 +147,9 @@ class Stepper(ShownWithWidget):
         if plan.kind == "flow" and "prep" not in plan.hooks.own:
             drive(self._position, self._setup, BEFORE_PREP)
         self._note(BEFORE_PREP)
+
+    def _where(self) -> str:
+        return "" if self.place.is_end else self.place.path
 
     # ---- what there is to see ----------------------------------------------------------------------------------------
 
@@ -275,7 +278,7 @@ class Stepper(ShownWithWidget):
         if plan.kind != "batch_node" or (here.item is None and here.phase not in ("before prep", "after prep")):
             raise RunStateError(f"to_item: {here.path}, {here.phase}, has no items to go on to.")
         done = here.item or 0
-        if isinstance(item, bool) or not isinstance(item, int) or item <= done:
+        if not is_whole(item) or item <= done:
             raise SettingError(f"to_item({item!r}): say how many are to be done, more than {done}; back() goes back.")
 
         def is_there(moment: Moment) -> bool:
@@ -300,9 +303,7 @@ class Stepper(ShownWithWidget):
         """
         __tracebackhide__ = True
         now = self._history.now
-        start = now
-        while start.parent is not None and not self._is_start_of(start, now.place):
-            start = start.parent
+        start = self._start_of_visit()
         phase, depth, item = now.place.phase, now.place.depth, now.place.item
         with self._busy():
             self._take_changes()
@@ -320,10 +321,14 @@ class Stepper(ShownWithWidget):
 
             return self._drive(stops, EVERYWHERE if is_fine else BEFORE_PREP)
 
-    @staticmethod
-    def _is_start_of(moment: Moment, place: Place) -> bool:
-        there = moment.place
-        return there.phase == "before prep" and (there.path, there.visit) == (place.path, place.visit)
+    def _start_of_visit(self) -> Moment:
+        """The moment before the prep of the visit that this place is in; the first moment where there is none."""
+        start, here = self._history.now, self._history.now.place
+        while start.parent is not None and not (
+            start.place.phase == "before prep" and (start.place.path, start.place.visit) == (here.path, here.visit)
+        ):
+            start = start.parent
+        return start
 
     # ---- going back --------------------------------------------------------------------------------------------------
 
@@ -333,7 +338,7 @@ class Stepper(ShownWithWidget):
         Raises:
             ValueError: ``places`` is below 1.
         """
-        if isinstance(places, bool) or not isinstance(places, int) or places < 1:
+        if not is_whole(places) or places < 1:
             raise SettingError(f"back({places!r}): say by how many places, 1 or more.")
         moment = self._history.now
         for _ in range(places):
@@ -456,16 +461,13 @@ class Stepper(ShownWithWidget):
             raise RunStateError(
                 f"as_test: step into a node as far as after its post; this is {place.path}, {place.phase}."
             )
-        start = self._history.now
-        while start.parent is not None and not self._is_start_of(start, place):
-            start = start.parent
         is_batch = frame.plan.kind == "batch_node"
         visited = Visited(
             node=frame.node,
             path=place.path,
             visit=place.visit,
             params=frame.params,
-            before={key: version.value() for key, version in start.snapshot.items()},
+            before={key: version.value() for key, version in self._start_of_visit().snapshot.items()},
             after=dict(self._snapshots.values or {}),
             items=list(frame.prep_res) if is_batch else [frame.prep_res],
             results=list(frame.exec_res) if is_batch else [frame.exec_res],
@@ -671,7 +673,7 @@ class Stepper(ShownWithWidget):
         )
         if moment.place.is_end:
             self.record.ended("ok", self._seconds, position.action)
-        self.record.where = lambda: "" if self.place.is_end else self.place.path
+        self.record.where = self._where
 
     def _edit(self, change: Callable[[Any], None]) -> Place:
         values = self._snapshots.values
