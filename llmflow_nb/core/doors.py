@@ -75,13 +75,35 @@ class Drawn(Shown):
 
 
 class RunDoors(Drawn):
-    """Draw what happened in a run."""
+    """Draw what happened in a run, and go on with it."""
 
     def _graph(self, **options: Any) -> "GraphModel":
         from ..notebook.run_graph import graph_of_run
 
         run: Any = self
         return graph_of_run(run, **options)
+
+    def resume(self, *, executor: "Executor | None" = None, progress: "Progress" = "auto") -> Any:
+        """Go on where this run failed or was stopped, to the end, and return the last action.
+
+        With ``shared`` and the nodes as they are now: mend what was wrong, and run its cell, before. The hook that did
+        not end is run again. What was paid for is not: an ``exec`` that had answered, items of a batch that have a
+        result, and param sets that came through. All of it goes into this record. Only a batch whose items came from
+        a generator begins anew, since that was closed.
+
+        Args:
+            executor: As for `Flow.run`.
+            progress: As for `Flow.run`.
+
+        Raises:
+            RunStateError: The run is still going, it came to its end, or it cannot be taken up where it ended.
+            Exception: Whatever a hook raises now.
+        """
+        __tracebackhide__ = True
+        from ..runs.start import resume
+
+        run: Any = self
+        return resume(run, executor=executor, watch=watcher_for(progress))
 
 
 class BatchDoors(Shown):

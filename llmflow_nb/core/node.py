@@ -152,7 +152,9 @@ class Node(BaseNode):
 
     Args:
         max_retries: Attempts of ``exec`` in all: 1 tries once. Only an ``Exception`` is tried again.
-        wait: Seconds between attempts, or a function of the attempt that failed (1 for the first) returning them.
+        wait: Seconds between attempts, or a function of the attempt that failed (1 for the first) returning them. Where
+            the exception has a ``retry_after`` of more seconds, as those of `call_llm` have where an endpoint says so,
+            it is that many; above 120 there is no further attempt.
         name: What to show. Default: the class name.
         timeout: Seconds that one attempt may take. None: no limit. A blocking ``exec`` then runs in a thread.
         limiter: A `Limiter` that this node shares with others.

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Call", "invoke", "portable"]
 
+MOST_ASKED = 120.0
+"""Seconds of ``retry_after`` that are waited for."""
+
 
 class Call:
     """One use of ``exec``, with its attempts.
@@ -75,6 +78,9 @@ class Call:
     def attempt_failed(self, error: Exception) -> float | None:
         """Return the seconds to wait before the attempt after a failed one, or None when there is none left.
 
+        An error may say how long its endpoint asks to be left alone, in ``retry_after``. What comes sooner would fail
+        too; what is to wait longer than `MOST_ASKED` fails now.
+
         Raises:
             SettingError: The node's ``wait`` is a function, and what it returned is no number of seconds.
         """
@@ -89,7 +95,10 @@ class Call:
             raise SettingError(
                 f"{self.plan.path}: wait({self.attempts}) returned {seconds!r}; it must return seconds, 0 or more."
             ) from error
-        return seconds
+        asked = getattr(error, "retry_after", None)
+        if not isinstance(asked, int | float) or not asked > seconds:
+            return seconds
+        return asked if asked <= MOST_ASKED else None
 
     @property
     def has_fallback(self) -> bool:

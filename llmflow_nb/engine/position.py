@@ -162,7 +162,7 @@ class Position:
         error: What the driver has to raise here: the exception that the awaited or called code ended with.
         paused_at: Clock when `advance` stopped at a boundary; else None.
         failed_at: After a failure: the path of the node that it came from.
-        held: Of a param set that did not come through: the frames as they were then; seen: what ``shared`` held.
+        held: After a failure or an interrupt: the frames as they were then; seen: what ``shared`` held.
         action: After the end: the last action.
         result: After the end: the result of the last node.
     """

@@ -10,9 +10,10 @@ from .plan import Setup
 from .position import END, Frame, Position
 from .walks import next_set, settle_set
 
-__all__ = ["LOST", "cancel", "keep", "note_where", "recover"]
+__all__ = ["FINISHED", "LOST", "cancel", "keep", "note_where", "recover"]
 
 LOST, KEPT = "lost", "kept"
+FINISHED = "what was finished is in .last_run"
 
 MOST_KEPT = 1000
 """Param sets of one batch flow whose place is kept, to go on from; the others can only begin anew."""
@@ -61,8 +62,7 @@ def _unwind(position: Position, setup: Setup, error: BaseException) -> bool:
         if frame.visit is not None:
             _close_visit(setup, frame, status, error)
         if frame.sets is not None and frame.set_open:
-            if held is not None:
-                keep(frame.sets, frame.sets.taken - 1, position, held[len(frames) - 1 :])
+            keep(frame.sets, frame.sets.taken - 1, position, held[len(frames) - 1 :])
             settle_set(setup, frame, status, None, None, error, failed_at)
             if kept and frame.owner.on_error == "keep":
                 position.failed_at = None
@@ -72,12 +72,9 @@ def _unwind(position: Position, setup: Setup, error: BaseException) -> bool:
         frames.pop()
 
 
-def _held(position: Position) -> list[Frame] | None:
-    """The frames as they are, for a param set that is to be gone on with; None where no place is to be kept."""
-    frames = position.frames
-    if frames[0].owner is None and all(f.sets is None or len(f.sets.kept) >= MOST_KEPT for f in frames):
-        return None
-    position.held = [frame.same() for frame in frames]
+def _held(position: Position) -> list[Frame]:
+    """The frames as they are, for a run or a param set that is to be gone on with."""
+    position.held = [frame.same() for frame in position.frames]
     position.seen = dict(position.shared) if isinstance(position.shared, dict) else None
     return position.held
 
@@ -118,4 +115,4 @@ def note_where(setup: Setup, error: BaseException, path: str, detail: str = "") 
     if id(error) not in setup.noted and isinstance(error, Exception):
         setup.noted[id(error)] = error
         with suppress(Exception):  # not every exception lets itself be written on, and it must come out as it is
-            error.add_note(f"in {path.replace('/', ' > ')}{detail}; what was finished is in .last_run")
+            error.add_note(f"in {path.replace('/', ' > ')}{detail}; {FINISHED}")

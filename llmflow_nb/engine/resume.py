@@ -1,4 +1,4 @@
-"""How a param set goes on from where it failed or was stopped, and a batch with the items that have no result.
+"""How a run or a param set goes on from where it failed or was stopped, and a batch with the items without a result.
 
 What was there when it ended is kept as it was (`recovery.keep`); here it is made ready to be advanced again: the plans
 are made anew, since classes and settings may have been changed since, and the visit at the top is set back to the hook
@@ -10,10 +10,10 @@ from typing import Any
 
 from .batch import HAS_RESULT, PENDING, Batch, Outcome
 from .plan import Plan, Setup
-from .position import ARRIVE, EXEC, POST, WORKING, Frame, Position
+from .position import ARRIVE, ARRIVED, EXEC, POST, WORKING, Frame, Position
 from .walks import branch
 
-__all__ = ["at_item", "at_set", "at_work", "gone_on", "plan_anew", "without_result"]
+__all__ = ["at_item", "at_set", "at_work", "gone_on", "plan_anew", "where_it_ended", "without_result"]
 
 
 def without_result(batch: Batch) -> list[int]:
@@ -68,26 +68,43 @@ def gone_on(kept: Position, setup: Setup, shared: Any) -> Position | None:
     frames = [frame.same() for frame in kept.frames]
     if frames[-1].visit is None and not _take_down(frames):
         return None
-    inner_sets = [frame.sets for frame in frames[1:] if frame.sets is not None]
-    top = frames[-1]
-    if not all(sets.can_go_on for sets in inner_sets):
-        return None
     frames[0].sets = None  # its row is settled by whoever walks it
+    if not all(frame.sets.can_go_on for frame in frames if frame.sets is not None):
+        return None
     for below, frame in zip([None, *frames], frames, strict=False):
         _plan_anew(frame, setup)
         if below is not None:
             frame.flow = below.flow if frame.implicit else below.visit
+    _take_up(frames, setup)
+    return Position(shared, frames, inline=False)
+
+
+def where_it_ended(ended: Position, setup: Setup) -> Position | None:
+    """Return a position that goes on where a run failed or was stopped; None where that cannot be taken up."""
+    frames = [frame.same() for frame in ended.held or ()]
+    if not frames or (frames[-1].visit is None and not _take_down(frames)):
+        return None
+    if not all(frame.sets.can_go_on for frame in frames if frame.sets is not None):
+        return None
+    position = Position(ended.shared, frames)
+    plan_anew(position, setup)
+    _take_up(frames, setup)
+    return position
+
+
+def _take_up(frames: list[Frame], setup: Setup) -> None:
+    """Make frames ready to be advanced: param sets that ended are under way again, the top visit is set back."""
+    for frame in frames:
         frame.set_started = clock()
-    for sets in inner_sets:
-        _reopen(sets)
-        sets.read_on()
-    for frame in frames[1:]:
-        frame.set_open = frame.sets is not None
+        if frame.sets is not None:
+            _reopen(frame.sets)
+            frame.sets.read_on()
+            frame.set_open = True
+    top = frames[-1]
     old = top.work
     _set_back(top)
     if old is not None and not old.is_single and top.work is not old:
         setup.recorder.superseded(lambda batch: batch is old)
-    return Position(shared, frames, inline=False)
 
 
 def at_item(batch: Batch, item: Any, shared: Any, setup: Setup) -> Position:
@@ -198,11 +215,14 @@ def _set_back(frame: Frame) -> None:
         frame.phase = WORKING
         work.plan = plan
         work.call_again([i for i in without_result(work) if i < work.taken])
+    elif frame.owner is None:  # a run begins with a visit
+        frame.phase, frame.work = ARRIVED, None
     else:
         frame.phase, frame.work = ARRIVE, None
         frame.steps -= 1
         return
-    frame.visit = _visit_again(plan, frame.visit, frame.params)
+    # The node that a run begins with serves its visit itself.
+    frame.visit = frame.node if frame.owner is None else _visit_again(plan, frame.visit, frame.params)
 
 
 def _visit_again(plan: Plan, old: Any, params: Any) -> Any:

@@ -19,6 +19,8 @@ from .batch import BatchResult
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ..engine.position import Position
+
 __all__ = ["MOST_KEPT", "Run", "Visit", "Watch"]
 
 WIDTH = len(VISIT_FIELDS)
@@ -80,8 +82,9 @@ class Run(RunDoors):
         abandoned: Blocking calls that could not be stopped and were left to end by themselves.
         limited: The calls that wait for a limiter now, each with the clock when it began to.
         retrying: Held while rows are called again.
-        mended: The errors of rows that came through in a retry, by ``id``.
+        mended: The errors of what was done again, and came through, or failed with another one; by ``id``.
         notes: What was done with the record since: rows that were called again. Pairs of a path and a text.
+        left: The engine's position at which it failed or was stopped; None where there is none.
         where: Returns the path of the node that is visited now; "" where that cannot be told.
         opened_batches: The engine's columns, one `Batch` for each visit of a batch node or batch flow, as they began.
         dropped_batches: How many before them are not kept any more.
@@ -104,6 +107,7 @@ class Run(RunDoors):
         self.limited: dict[Any, float] = {}
         self.notes: list[tuple[str, str]] = []
         self.mended: dict[int, BaseException] = {}
+        self.left: Position | None = None
         self.retrying = Lock()
         self.where: Callable[[], str] = str
         self._problems: Counter[str] = Counter()
@@ -180,6 +184,15 @@ class Run(RunDoors):
         """Close the record (for whoever drives the run)."""
         self.seconds, self.action, self.error, self.status = seconds, action, error, status
         self.where = str
+
+    def goes_on(self) -> None:
+        """Open the record again (for whoever goes on with the run)."""
+        if self.error is not None:
+            self.mended[id(self.error)] = self.error
+        how = {"failed": "failed", "interrupted": "been interrupted", "stopped": "been stopped"}[self.status]
+        self.notes.append(((self.left and self.left.failed_at) or self.name, f"gone on with where it had {how}"))
+        self._began = perf_counter() - (self.seconds or 0.0)
+        self.seconds, self.action, self.error, self.status, self.left = None, None, None, "running", None
 
     def __repr__(self) -> str:
         """Say how it went, in a line."""

@@ -7,10 +7,10 @@ them out: what is seen of an error is the cell that ran the flow and the hook th
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from contextlib import suppress
-from time import perf_counter as clock
 from typing import Any
 
-from ..core.errors import SettingError, StoppedError, warn
+from ..core.edited import rebind
+from ..core.errors import RunStateError, SettingError, StoppedError, warn
 from ..core.node import ATTEMPT, BaseNode
 from ..core.walk import check_flows, overwritten_edges
 from ..engine.drivers.async_ import drive_async
@@ -18,10 +18,12 @@ from ..engine.drivers.sync import drive
 from ..engine.events import Event, Subscriber
 from ..engine.plan import Setup
 from ..engine.position import Position
+from ..engine.recovery import FINISHED
+from ..engine.resume import where_it_ended
 from ..engine.stop import Stop, Stopped
 from .run import Run, Watch
 
-__all__ = ["Recorded", "run", "run_async"]
+__all__ = ["Recorded", "resume", "run", "run_async"]
 
 
 def run(
@@ -56,6 +58,14 @@ async def run_async(
     return run.position.action
 
 
+def resume(record: Run, *, executor: Executor | None, watch: Watch | None) -> Any:
+    """Go on with a run where it failed or was stopped, in the caller's thread. See `Run.resume`."""
+    __tracebackhide__ = True
+    with Recorded(record.node, record.shared, executor, (), watch, again=record) as run:
+        drive(run.position, run.setup)
+    return run.position.action
+
+
 def _check(node: BaseNode, executor: Executor | None) -> None:
     """Refuse, before anything runs, what cannot run."""
     if executor is not None and not hasattr(executor, "submit"):
@@ -79,16 +89,31 @@ class Recorded:
         subscribers: Iterable[Subscriber],
         watch: Watch | None,
         stop: Stop | None = None,
+        again: Run | None = None,
     ) -> None:
+        """``again``: the record of a run that is gone on with."""
         __tracebackhide__ = True
+        if again is not None:
+            again.refuse_going()
+            rebind(node)
         _check(node, executor)
-        self.record = Run(node, shared)
-        for edge in overwritten_edges(node):
+        self.record = Run(node, shared) if again is None else again
+        for edge in overwritten_edges(node) if again is None else ():
             self.record.problem(edge)
         self.setup = Setup(
-            self.record, subscribers=subscribers, executor=executor, grace=node.grace, stop=stop, report=self._report
+            self.record,
+            subscribers=subscribers,
+            executor=executor,
+            grace=node.grace,
+            stop=stop,
+            report=self._report,
+            from_start=None if again is None else False,
         )
-        self.position = Position.at_start(node, shared, self.setup, inline=stop is None)
+        if again is None:
+            self.position = Position.at_start(node, shared, self.setup, inline=stop is None)
+        else:
+            self.position = _where_it_ended(again, self.setup)
+            again.goes_on()
         self.record.where = self.position.where
         self.name = self.position.path
         self.watch = watch
@@ -104,7 +129,6 @@ class Recorded:
         if self.watch is not None:
             self.unwatch = self.watch(self.record)
         self.token = ATTEMPT.set(0)  # a run inside a call that is tried again starts to count anew
-        self.began = clock()
         return self
 
     def tell_started(self) -> None:
@@ -116,14 +140,47 @@ class Recorded:
         if error is None:
             status = "ok"
         elif isinstance(error, Stopped):
-            status, error = "stopped", StoppedError(f"the run of {self.name} was stopped; what was finished is in .run")
+            status = "stopped"
+            error = StoppedError(
+                f"the run of {self.name} was stopped; what was finished is in .run; .run.resume() goes on from there"
+            )
         else:
             status = "failed" if isinstance(error, Exception) else "interrupted"
+        if self.position.held is not None and isinstance(error, Exception | KeyboardInterrupt):
+            _say_how_to_go_on(error)
         action = self.position.action if error is None else None
-        self.record.ended(status, clock() - self.began, action, error)
+        self.record.ended(status, self.record.seconds_so_far, action, error)
+        self.record.left = self.position if error is not None else None
         if self.setup.subscribers:
             self.setup.tell(Event("run_finished", self.name, status=status, value=action, error=error))
         if self.unwatch is not None:
             self.unwatch()
         with suppress(ValueError):  # a coroutine that is thrown away ends in another context
             ATTEMPT.reset(self.token)
+
+
+def _say_how_to_go_on(error: BaseException) -> None:
+    """Say it where the engine has said where the error is from; an interrupt comes from nowhere."""
+    with suppress(Exception):  # not every exception lets itself be written on, and it must come out as it is
+        if isinstance(error, KeyboardInterrupt):
+            error.add_note(FINISHED)
+        if error.__notes__[-1].endswith(FINISHED):
+            error.__notes__[-1] += "; .last_run.resume() goes on from there"
+
+
+def _where_it_ended(record: Run, setup: Setup) -> Position:
+    """Return the position at which a run is to go on.
+
+    Raises:
+        RunStateError: It ended well, or nothing is kept of where it ended, or that cannot be taken up.
+    """
+    __tracebackhide__ = True
+    if record.status == "ok":
+        raise RunStateError(f"the run of {record.name} came to its end; there is nothing to go on with.")
+    position = where_it_ended(record.left, setup) if record.left is not None else None
+    if position is None:
+        raise RunStateError(
+            f"the run of {record.name} cannot be gone on with where it ended; run it again. What was finished is kept "
+            "in its tables."
+        )
+    return position

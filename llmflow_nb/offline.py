@@ -1,0 +1,202 @@
+"""What `call_llm` answers with where no model is configured: an offline summary.
+
+It is no model: it reads the prompt as "instruction: text", scores the sentences of the text by TF-IDF against all of
+the text, and returns the most central ones word for word. The same prompt always gives the same answer.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import threading
+from collections.abc import Iterator
+
+__all__ = ["summarise"]
+
+NOTICE = (
+    "llmflow_nb: no model is configured, so call_llm() answers with an offline summary: the most central sentences\n"
+    'of the text, found by TF-IDF. That is no model. To get one: pip install "llmflow_nb[openai]", then set\n'
+    "OPENAI_API_KEY, or OPENAI_BASE_URL for a server of your own."
+)
+NOTHING_TO_SUMMARISE = "(no text to summarise)"
+
+# A text becomes candidates: its sentences, or for source code those of its docstrings and comments. TF-IDF makes each a
+# vector of length 1; the most central is the one whose mean likeness to all of them is highest. Taken are the best that
+# fit the limits, and none that says nearly the same as one already taken.
+
+_notice_lock = threading.Lock()
+_noticed = False
+
+
+def summarise(prompt: str) -> str:
+    """Return the most central sentences of the text in a prompt; say once in a process that this is no model."""
+    instruction, text = _split_prompt(prompt)
+    words, count = _limits(instruction)
+    candidates = _candidates(text) or [_names_in_code(text) or " ".join(text.split()) or NOTHING_TO_SUMMARISE]
+    answer = _most_central(candidates, words, count)
+    _notice_once()
+    return answer
+
+
+def _notice_once() -> None:
+    global _noticed
+    with _notice_lock:
+        if not _noticed:
+            # Not a warning: its text would carry the caller's file and line into every saved notebook.
+            print(NOTICE, file=sys.stderr)
+            _noticed = True
+
+
+_INSTRUCTION = re.compile(r"\s*(?:([^:\n]{1,200}):(?:\s|$)|([^\n]{0,100}(?i:summar)[^\n]{0,100})\n\s*\n)")
+_NUMBERS = {
+    "one": 1,
+    "two": 2,
+    "three": 3,
+    "four": 4,
+    "five": 5,
+    "six": 6,
+    "seven": 7,
+    "eight": 8,
+    "nine": 9,
+    "ten": 10,
+}
+_LIMIT = re.compile(rf"(?i)\b(\d{{1,6}}|{'|'.join(_NUMBERS)})[\s-]+(word|sentence)")
+
+
+def _split_prompt(prompt: str) -> tuple[str, str]:
+    """Take the instruction off the text: a first line up to a colon, or one that says "summar" before an empty line."""
+    match = _INSTRUCTION.match(prompt)
+    return (match[match.lastindex or 0], prompt[match.end() :]) if match else ("", prompt)
+
+
+def _limits(instruction: str) -> tuple[int, int]:
+    """How many words and sentences an instruction asks for: two sentences where it says nothing, 50 words for each."""
+    asked = {unit.lower(): _NUMBERS.get(number.lower()) or int(number) for number, unit in _LIMIT.findall(instruction)}
+    sentences = max(1, asked.get("sentence", asked.get("word", 2)))
+    return max(1, asked.get("word", 50 * sentences)), sentences
+
+
+def _most_central(candidates: list[str], words: int, count: int) -> str:
+    try:
+        import numpy as np
+        from sklearn.feature_extraction.text import TfidfVectorizer
+    except ImportError as exc:
+        raise ImportError(
+            'The offline summary needs scikit-learn: pip install "llmflow_nb[offline]". '
+            'For a model instead: pip install "llmflow_nb[openai]" and set OPENAI_API_KEY or OPENAI_BASE_URL.'
+        ) from exc
+    # A text that is cut into chunks has half sentences at both ends.
+    candidates = [candidate for candidate in candidates if _WHOLE.match(candidate)] or candidates
+    try:
+        matrix = TfidfVectorizer(stop_words="english", sublinear_tf=True).fit_transform(candidates)
+    except ValueError:  # no word is left once the stop words are gone
+        return _cut(candidates[0], words)
+    # Rounded, so that the last bits, which differ between machines, decide nothing.
+    scores = np.round(matrix @ np.asarray(matrix.sum(axis=0)).ravel(), 9)
+    related = scores > 1  # to itself each has a likeness of 1
+    if related.any():
+        related[0] = True  # texts tend to begin with what they are about
+        scores[0] *= 1.5
+
+    order = [index for index in np.argsort(-scores, kind="stable") if related[index] or not related.any()]
+    taken: list[int] = []
+    for index in order:
+        if len(taken) == count or scores[index] < scores[order[0]] / 4:
+            break
+        size = _size(candidates[index])
+        if size <= words and not (taken and (matrix[taken] @ matrix[index].T).max() > 0.75):
+            taken.append(index)
+            words -= size
+    return " ".join(candidates[index] for index in sorted(taken)) or _cut(candidates[order[0]], words)
+
+
+def _size(sentence: str) -> int:
+    """The number of words; what has no spaces counts as a word for every 30 characters."""
+    return max(len(sentence.split()), len(sentence) // 30)
+
+
+def _cut(sentence: str, words: int) -> str:
+    return (
+        sentence if _size(sentence) <= words else " ".join(sentence.split()[:words])[: 30 * words].rstrip(".,;:") + "…"
+    )
+
+
+# --- sentences in prose and in code ----------------------------------------------------------------------------------
+
+_WHOLE = re.compile(r"""["'`(\[]*[^\W\d_a-z].*[.!?…。]["'`)\]]*$""")
+_SENTENCE_END = re.compile(
+    r"""(?<=[.!?…])(?<!e\.g\.)(?<!i\.e\.)(?<!\b[A-Z]\.)["')\]]*\s+(?=["'`(\[]*[^\W\d_a-z])  # next: no small letter
+    |(?<=[。\uff01\uff1f])""",
+    re.VERBOSE,
+)
+_CODE_LINE = re.compile(
+    r"""^[ \t]*(?:(?:async[ ]+)?def[ ]|class[ ]+\w+.*:$|import[ ]|from[ ]+\S+[ ]+import[ ]|@\w|return\b|raise[ ]
+    |(?:if|elif|else|for|while|with|try|except)\b.*:$|[\w.\[\]]+(?::[ ]*[\w\[\], |]+)?[ ][-+|]?=[ ]|[\w.]+\(.*\)$
+    |'[^'\n]*'[:,]|"[^"\n]*"[:,]|0x)""",
+    re.VERBOSE | re.MULTILINE,
+)
+_FENCED = re.compile(r"(?ms)^[ \t]*(```|~~~).*?^[ \t]*\1")  # a block of code in Markdown
+_COMMENT_LINE = re.compile(r"\s*#+!?\s*(.*)$")
+_LIST_ITEM = re.compile(r"\s*(?:[-*+•]|\d+[.)]|>)\s+")
+_SYNTAX = re.compile(r"[={}<>\\|]|\bself\b|--|\.\.\.|\w\(\w")
+_ASIDE = re.compile(r"(?i)copyright|licen[sc]e|all rights|\bauthor|warrant|this software|\b(?:xxx|todo|fixme)\b|\?$")
+
+
+def _candidates(text: str) -> list[str]:
+    """The sentences that can stand in a summary, each once."""
+    text = _FENCED.sub("", text) or text
+    if not _is_code(text, 0.06):
+        found = list(dict.fromkeys(_sentences(text.splitlines())))
+        return [sentence for sentence in found if _reads_as_prose(sentence)] or found
+    docstrings: list[str] = []
+    comments: list[str] = []
+    # Whether a part stands inside or outside of a docstring is judged by its look: a chunk may begin in either.
+    for part in re.split(r'"""|\'\'\'', text):
+        lines = part.splitlines()
+        if _is_code(part, 0.25):
+            # A line that is no comment separates those around it.
+            comments += _sentences([comment[1] if (comment := _COMMENT_LINE.match(line)) else "" for line in lines])
+        else:
+            docstrings += _sentences(lines)
+    return _worth_telling(docstrings) or _worth_telling(comments)
+
+
+def _is_code(text: str, share: float) -> bool:
+    lines = sum(1 for line in text.splitlines() if line.strip() and not _COMMENT_LINE.match(line))
+    return len(_CODE_LINE.findall(text)) > share * lines
+
+
+def _worth_telling(sentences: list[str]) -> list[str]:
+    kept = (s for s in sentences if len(s.split()) > 2 and _reads_as_prose(s) and not _ASIDE.search(s))
+    return list(dict.fromkeys(kept))
+
+
+def _sentences(lines: list[str]) -> Iterator[str]:
+    paragraph: list[str] = []
+    for line in [*lines, ""]:
+        item = _LIST_ITEM.match(line)
+        if item or not line.strip():
+            yield from _split_sentences(" ".join(paragraph))
+            paragraph = []
+        paragraph.append(line[item.end() :] if item else line.lstrip("# \t"))
+
+
+def _split_sentences(paragraph: str) -> Iterator[str]:
+    for sentence in _SENTENCE_END.split(" ".join(paragraph.split())):
+        if any(character.isalnum() for character in sentence):
+            yield sentence
+
+
+def _reads_as_prose(sentence: str) -> bool:
+    """Tell a sentence from a table, a signature, an example or a line of code beside it."""
+    letters = sum(character.isalpha() or character == " " for character in sentence)
+    return letters > 0.85 * len(sentence) and not _SYNTAX.search(sentence)
+
+
+def _names_in_code(text: str) -> str:
+    """What code without a word of prose has to say for itself."""
+    names = list(dict.fromkeys(re.findall(r"(?m)^[ \t]*(?:class|def|async[ ]+def)[ ]+(\w+)", text)))
+    public = [name for name in names if not name.startswith("_")] or names
+    if public:
+        return f"Code that defines {', '.join(public[:8])}."
+    return "Code or data with no sentence of prose." if _is_code(text, 0.06) else ""

@@ -1,0 +1,116 @@
+"""Laws of going on: a run that fails or is interrupted anywhere, and is gone on with, does what it would have done."""
+
+import os
+import warnings
+from dataclasses import replace
+
+import pytest
+from hypothesis import assume, given, note, settings
+from hypothesis import strategies as st
+
+from llmflow_nb import FlowError
+from tests.properties.flows import Boom, World, build, flows
+from tests.properties.test_laws import by_walk
+
+laws = settings(settings.get_profile(os.environ.get("LAWS", "laws")))
+
+
+class Tripping(World):
+    """A world in which some hooks fail before they have done anything, once each.
+
+    Attributes:
+        hooks: How many hooks have begun; trips: before which of them, with what.
+    """
+
+    def __init__(self, trips=()):
+        super().__init__()
+        self.hooks = 0
+        self.trips = dict(trips)
+
+    def trip(self, role, step):
+        with self.lock:
+            self.hooks += 1
+            kind = self.trips.pop(self.hooks, None)
+        if kind is not None:
+            raise (Boom if role in step.is_async else kind)(f"{role} of {step.name}")
+
+    def prep(self, step, visit, shared):
+        self.trip("prep", step)
+        return super().prep(step, visit, shared)
+
+    def exec(self, step, visit, item):
+        self.trip("exec", step)
+        return super().exec(step, visit, item)
+
+    def post(self, step, visit, shared, prep_res, exec_res):
+        self.trip("post", step)
+        return super().post(step, visit, shared, prep_res, exec_res)
+
+
+def reliable(step):
+    """The same flow with nothing in it that fails, and with items that can be read again."""
+    return replace(
+        step,
+        prep_fails=0,
+        post_fails=0,
+        failures=(0,),
+        max_retries=1,
+        fallback="",
+        source=step.source if step.source in ("list", "tuple", "none") else "list",
+        source_fails=None,
+        plain_elements=False,
+        on_error="raise",
+        limited=False,
+        strict=False,
+        steps=tuple(map(reliable, step.steps)),
+    )
+
+
+def run(step, world, width):
+    """Run a flow, and go on with it each time that it trips. Returns the node, what it ran on, and the action."""
+    node, shared = build(step, world, width), {"marker": "shared"}
+    statuses = []
+    while True:
+        try:
+            action = node.last_run.resume() if statuses else node.run(shared)
+        except (Boom, KeyboardInterrupt) as exc:
+            note(f"{exc!r} after {world.hooks} hooks")
+            statuses.append((node.last_run.status, "failed" if isinstance(exc, Boom) else "interrupted"))
+        else:
+            assert all(status == expected for status, expected in statuses)
+            return node, shared, action
+
+
+kinds = st.sampled_from([Boom, KeyboardInterrupt])
+
+
+@pytest.mark.parametrize("width", [1, 8])
+@laws
+@given(flows(agen=False).map(reliable), st.dictionaries(st.integers(1, 40), kinds, min_size=1, max_size=3))
+def test_going_on_does_what_is_left_and_nothing_else(width, step, trips):
+    """No hook runs twice, none is left out, and in the end all is as if nothing had happened."""
+    if width > 1:  # elsewhere than in the main thread, nothing is interrupted
+        trips = dict.fromkeys(trips, Boom)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        whole = Tripping()
+        try:
+            _, expected, action = run(step, whole, width)
+        except FlowError:
+            assume(False)
+        assume(min(trips) <= whole.hooks <= 200)
+        world = Tripping(trips)
+        node, shared, came_to = run(step, world, width)
+    record = node.last_run
+    assert (came_to, shared, record.status) == (action, expected, "ok")
+    if width == 1:
+        assert world.trace == whole.trace
+    # Beside others, a param set that was stopped as its ``exec`` was expanding it begins anew.
+    flows_of_sets = {inner.name for inner in step.walk() if inner.kind == "batch_flow"}
+    calls, expected_calls = (
+        by_walk([entry for entry in trace if entry[0] != "exec" or entry[1] not in flows_of_sets])
+        for trace in (world.trace, whole.trace)
+    )
+    assert calls == expected_calls
+    assert len(record.errors) == 0
+    assert all(set(batch.counts) <= {"ok"} for batch in record.batches)

@@ -1,0 +1,265 @@
+"""`Run.resume`: a run that failed, was interrupted or stopped goes on where it was. The laws: tests/properties."""
+
+import asyncio
+import threading
+from itertools import pairwise
+
+import pytest
+
+from llmflow_nb import BatchFlow, BatchNode, Flow, MaxStepsError, Node, RunStateError, StoppedError
+from tests.engine.helpers import PATIENCE
+
+
+class Step(Node):
+    """Notes its calls in ``shared``, and fails as long as ``shared`` says so."""
+
+    def exec(self, shared, _):
+        shared["calls"].append(self.name)
+        if self.name in shared["failing"]:
+            raise shared["error"]
+        return self.name
+
+    def post(self, shared, prep_res, exec_res):
+        shared["done"].append(exec_res)
+        return "done"
+
+
+class Items(BatchNode):
+    """The same, for each item."""
+
+    def prep(self, shared):
+        return shared["items"]() if callable(shared["items"]) else shared["items"]
+
+    def exec(self, shared, item):
+        shared["calls"].append(item)
+        if item in shared["failing"]:
+            raise shared["error"]
+        return item * 10
+
+    def post(self, shared, prep_res, exec_res):
+        shared["results"] = exec_res
+
+
+def fresh(*failing, error=None, items=(1, 2, 3, 4)):
+    return {"calls": [], "done": [], "failing": set(failing), "error": error or ValueError("no"), "items": items}
+
+
+def chain(*nodes):
+    for node, following in pairwise(nodes):
+        node.next(following, "done")
+    return Flow(nodes[0], name="F")
+
+
+def stopped(flow, shared, error=ValueError):
+    """Run a flow that stops with an error, and mend what it failed of."""
+    with pytest.raises(error):
+        flow.run(shared)
+    shared["failing"].clear()
+    return flow.last_run
+
+
+def test_it_goes_on_at_the_node_that_failed():
+    """What came before is not called again; what comes after is, and the last action is returned."""
+    shared = fresh("b")
+    run = stopped(chain(Step(name="a"), Step(name="b"), Step(name="c")), shared)
+    assert run.resume() == "done"
+    assert shared["calls"] == ["a", "b", "b", "c"]
+    assert shared["done"] == ["a", "b", "c"]
+    assert (run.status, run.action, run.error, len(run.errors)) == ("ok", "done", None, 0)
+    assert run.notes == [("F/b", "gone on with where it had failed")]
+    assert shared["error"].__notes__ == [
+        "in F > b; what was finished is in .last_run; .last_run.resume() goes on from there"
+    ]
+
+
+@pytest.mark.parametrize("width", [1, 2])
+def test_items_that_have_a_result_are_not_called_again(width):
+    """Only those that failed or were not begun; ``post`` gets all results in the order of the items."""
+    shared = fresh(3)
+    items = Items(max_concurrency=width)
+    items >> Step(name="after")
+    run = stopped(Flow(items), shared)
+    begun = shared["calls"][:]
+    run.resume()
+    assert sorted(shared["calls"][len(begun) :], key=str) == [*sorted({3, 4} - (set(begun) - {3})), "after"]
+    assert shared["results"] == [10, 20, 30, 40]
+    assert run.batch("Items").counts == {"ok": 4}
+
+
+def test_what_was_filled_in_by_a_retry_is_not_called_again():
+    """A row that was retried in the meantime has its result."""
+    shared = fresh(3)
+    run = stopped(Flow(Items(), name="F"), shared)
+    run.batch("Items").retry_failed()
+    run.resume()
+    assert shared["calls"] == [1, 2, 3, 3, 4]
+
+
+def test_after_an_interrupt():
+    """A call that was interrupted is made again; the interrupt says how."""
+    shared = fresh("b", error=KeyboardInterrupt())
+    run = stopped(chain(Step(name="a"), Step(name="b")), shared, KeyboardInterrupt)
+    assert run.status == "interrupted"
+    assert run.error.__notes__ == ["what was finished is in .last_run; .last_run.resume() goes on from there"]
+    assert run.resume() == "done"
+    assert shared["calls"] == ["a", "b", "b"]
+
+
+def test_after_a_run_in_the_background_was_stopped():
+    """`Submitted.stop` leaves a run that can be gone on with."""
+    began, end = threading.Event(), threading.Event()
+
+    class Waits(Step):
+        def exec(self, shared, _):
+            began.set()
+            if not end.wait(PATIENCE if shared["failing"] else 0):
+                return super().exec(shared, _)
+            return "late"
+
+    shared = fresh("wait")
+    handle = chain(Step(name="a"), Waits(name="b")).submit(shared)
+    assert began.wait(PATIENCE)
+    handle.stop()
+    end.set()
+    with pytest.raises(StoppedError):
+        asyncio.run(asyncio.wait_for(handle, PATIENCE))
+    shared["failing"].clear()
+    end.clear()
+    assert handle.run.resume() == "done"
+    assert shared["done"] == ["a", "b"]
+
+
+def test_hooks_that_are_async_and_a_run_that_was_awaited():
+    """However the run was begun, it is gone on with in the cell."""
+
+    class Asks(Items):
+        async def exec(self, shared, item):
+            await asyncio.sleep(0)
+            return super().exec(shared, item)
+
+    shared = fresh(3)
+    flow = Flow(Asks(), name="F")
+    with pytest.raises(ValueError, match="no"):
+        asyncio.run(flow.run_async(shared))
+    shared["failing"].clear()
+    flow.last_run.resume()
+    assert shared["calls"] == [1, 2, 3, 3, 4]
+
+
+def test_param_sets_that_came_through_are_not_walked_again():
+    """In a nested batch flow, and the one that failed goes on at its node."""
+
+    class Sets(BatchFlow):
+        def prep(self, shared):
+            return [{self.name: n} for n in range(3)]
+
+    class Numbered(Step):
+        def exec(self, shared, _):
+            shared["calls"].append((self.name, *self.params.values()))
+            if (self.name, *self.params.values()) in shared["failing"]:
+                raise shared["error"]
+
+        def post(self, shared, prep_res, exec_res):
+            return "done"
+
+    first, second = Numbered(name="a"), Numbered(name="b")
+    first - "done" >> second
+    shared = fresh(("b", 1, 1))
+    run = stopped(Sets(Sets(first, name="in"), name="out"), shared)
+    failed_after = shared["calls"][:]
+    run.resume()
+    assert shared["calls"][len(failed_after) - 1 :][:2] == [("b", 1, 1), ("b", 1, 1)]
+    walked = [(name, n, m) for n in range(3) for m in range(3) for name in "ab"]
+    assert list(dict.fromkeys(shared["calls"])) == walked
+    assert len(shared["calls"]) == len(walked) + 1
+    assert run.batch("out/in").counts == {"ok": 9}
+
+
+def test_a_node_that_was_run_alone():
+    """The object itself goes on, as it was the object itself that ran."""
+    shared = fresh(2)
+    node = Items()
+    with pytest.raises(ValueError, match="no"):
+        node.run(shared)
+    shared["failing"].clear()
+    node.last_run.resume()
+    assert shared["results"] == [10, 20, 30, 40]
+    assert shared["calls"] == [1, 2, 2, 3, 4]
+
+
+def test_a_batch_from_a_generator_begins_anew():
+    """The generator was closed as the run failed, so ``prep`` makes another."""
+    shared = fresh(3, items=lambda: iter_of([1, 2, 3]))
+    run = stopped(Flow(Items(), name="F"), shared)
+    run.resume()
+    assert shared["calls"] == [1, 2, 3, 1, 2, 3]
+    assert run.batch("Items").counts == {"ok": 3}
+
+
+def iter_of(items):
+    yield from items
+
+
+def test_it_may_fail_again():
+    """Then with what it failed of now, and it can be gone on with once more."""
+    shared = fresh("a", "b")
+    flow = chain(Step(name="a"), Step(name="b"))
+    with pytest.raises(ValueError, match="no"):
+        flow.run(shared)
+    shared["failing"].discard("a")
+    shared["error"] = LookupError("not here")
+    with pytest.raises(LookupError, match="not here"):
+        flow.last_run.resume()
+    assert (flow.last_run.status, repr(flow.last_run.error)) == ("failed", "LookupError('not here')")
+    assert flow.last_run.errors["error_type"].unique().tolist() == ["LookupError"]
+    shared["failing"].clear()
+    assert flow.last_run.resume() == "done"
+    assert shared["calls"] == ["a", "a", "b", "b"]
+
+
+def test_what_is_changed_in_between_counts():
+    """``shared``, a setting and an edge as they are when it goes on."""
+    shared = fresh("b")
+    second = Step(name="b")
+    run = stopped(chain(Step(name="a"), second), shared)
+    second - "done" >> Step(name="c")
+    shared["done"] = ["edited"]
+    run.resume()
+    assert shared["done"] == ["edited", "b", "c"]
+
+
+def test_a_run_that_came_to_its_end_has_nothing_to_go_on_with():
+    """It says so, and calls nothing."""
+    shared = fresh()
+    flow = chain(Step(name="a"))
+    flow.run(shared)
+    with pytest.raises(RunStateError, match="the run of F came to its end; there is nothing to go on with"):
+        flow.last_run.resume()
+    assert shared["calls"] == ["a"]
+
+
+def test_a_run_that_still_goes_is_refused():
+    """One driver at a time."""
+    refused = []
+
+    class Resumes(Node):
+        def exec(self, _):
+            try:
+                self.last_run.resume()
+            except RunStateError as exc:
+                refused.append(str(exc))
+
+    node = Resumes()
+    node.run({})
+    assert refused == ["the run of Resumes is still going; wait for it, or stop it, and then retry."]
+
+
+def test_an_endless_flow_cannot_be_gone_on_with():
+    """No hook was stopped there, so there is no place to go on at."""
+    step = Step(name="a")
+    step - "done" >> step
+    flow = Flow(step, name="F", max_steps=3)
+    with pytest.raises(MaxStepsError):
+        flow.run(fresh())
+    with pytest.raises(RunStateError, match="cannot be gone on with where it ended; run it again"):
+        flow.last_run.resume()
