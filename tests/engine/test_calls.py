@@ -14,8 +14,8 @@ from queue import SimpleQueue
 
 import pytest
 
-from llmflow_nb import BatchNode, CallTimeoutError, Flow, NestedLoopError, Node, SettingError
-from tests.engine.helpers import MODES, PATIENCE, SIDE_BY_SIDE, Items, Signal, Square, go, items_node, statuses
+from llmflow_nb import AllFailedError, BatchNode, CallTimeoutError, Flow, NestedLoopError, Node, SettingError
+from tests.engine.helpers import MODES, PATIENCE, SIDE_BY_SIDE, Items, Signal, Square, When, go, items_node, statuses
 
 # --- attempts --------------------------------------------------------------------------------------------------------
 
@@ -235,6 +235,58 @@ def test_wait_holds_the_next_attempt_back():
     row = next(iter(node.last_run.batch(node)))
     assert row.attempts == 1
     assert isinstance(row.error, ValueError)
+
+
+class Busy(Exception):
+    """As an endpoint's client raises it: it says how many seconds to leave the endpoint alone."""
+
+    def __init__(self, retry_after):
+        super().__init__("busy")
+        self.retry_after = retry_after
+
+
+def test_retry_after_of_the_error_holds_the_next_attempt_back():
+    """Where the error asks for more seconds than ``wait`` has, the item waits for so many; the others go on."""
+    attempts = []
+
+    class Waiting(Items):
+        async def exec(self, item):
+            attempts.append(item)
+            if item == 0:
+                raise Busy(100)
+            if item == 3:
+                all_begun.set()
+
+    async def main():
+        run = asyncio.ensure_future(node.run_async({"items": [0, 1, 2, 3]}))
+        await asyncio.wait_for(all_begun.wait(), PATIENCE)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        run.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await run
+
+    all_begun = asyncio.Event()
+    node = Waiting(max_retries=2, wait=0, max_concurrency=2)
+    asyncio.run(main())
+    assert attempts == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "attempts"), [(0, 3), (-1, 3), ("soon", 3), (None, 3), (3600, 1), (float("inf"), 1)]
+)
+@pytest.mark.parametrize("mode", MODES)
+def test_how_many_attempts_an_error_with_retry_after_gets(mode, retry_after, attempts):
+    """What is no number, or less than ``wait``, changes nothing; an hour is not waited for, and fails at once."""
+
+    def work(node, item):
+        raise Busy(retry_after)
+
+    node = items_node(mode, work, max_retries=3, on_error="keep")
+    with pytest.raises(AllFailedError):
+        go(mode, node, {"items": [0]})
+    (row,) = node.last_run.batch(node)
+    assert row.attempts == attempts
 
 
 @pytest.mark.parametrize("setting", ["wait", "timeout"])
@@ -458,6 +510,24 @@ def test_late_result_goes_nowhere():
     assert [type(error) for error in flow.last_run.batch(batch).exceptions] == [CallTimeoutError]
 
 
+@pytest.mark.parametrize("mode", ["tasks", "awaited"])
+def test_timeout_that_is_answered_with_a_result(mode):
+    """A task that answers its cancellation with a result stays a row that took too long."""
+
+    async def answer(item):
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            return "late"
+
+    node = items_node(mode, lambda node, item: answer(item) if item else item, timeout=0.05, on_error="keep")
+    shared = {"items": [0, 1]}
+    go(mode, node, shared)
+    assert shared["results"] == [0, None]
+    assert statuses(node) == ["ok", "failed"]
+    assert type(node.last_run.batch(node)[1].error) is CallTimeoutError
+
+
 @pytest.mark.parametrize("in_time", [True, False], ids=["run going", "run over"])
 def test_late_coroutine_is_closed(in_time):
     """A coroutine that an abandoned call returns in the end is neither run nor left un-awaited."""
@@ -652,6 +722,71 @@ def test_executor_refuses(mode, takes):
     assert node.last_run.status == "failed"
 
 
+class Cancelling(Executor):
+    """Takes calls and cancels them, as one does that was told to shut down."""
+
+    def submit(self, fn, /, *args, **kwargs):
+        future = Future()
+        future.cancel()
+        return future
+
+
+@pytest.mark.parametrize("mode", ["threads", "awaited threads"])
+def test_executor_cancels(mode):
+    """A call that its executor cancelled before it began is a failed row that says so, and ends the run."""
+    node = items_node(mode, lambda node, item: item, max_concurrency=1)
+    with pytest.raises(asyncio.CancelledError, match="the executor cancelled the call before it began"):
+        go(mode, node, {"items": [0, 1]}, executor=Cancelling())
+    assert statuses(node) == ["failed", "pending"]
+    assert "was it shut down" in str(node.last_run.batch(node)[0].error)
+
+
+class NoMoreThreads:
+    """A subscriber that leaves no room for further threads once the attempt at an item has started."""
+
+    def __init__(self, position):
+        self.position = position
+
+    def handle(self, event):
+        if (event.kind, event.position) == ("attempt_started", self.position):
+            try:
+                threading.stack_size(1 << 46)
+            except ValueError:
+                pytest.skip("this system refuses a stack of that size before a thread is asked for")
+
+
+@pytest.fixture
+def stack_size():
+    before = threading.stack_size()
+    yield
+    threading.stack_size(before)
+
+
+@pytest.mark.usefixtures("stack_size")
+@pytest.mark.parametrize("mode", ["threads", "awaited threads"])
+def test_no_further_thread(mode):
+    """A call for which the system has no thread left fails and is never made; one that has its thread is kept."""
+    started = []
+    failed = When("call_finished", "failed")
+
+    def work(node, item):
+        started.append(item)
+        failed.signal.wait()
+        return item * 10
+
+    node = items_node(mode, work, max_concurrency=2)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        go(mode, node, {"items": [7, 8, 9]}, subscribers=[NoMoreThreads(1), failed])
+    for thread in threading.enumerate():
+        if thread.name.startswith("llmflow_nb-call"):
+            thread.join(PATIENCE)
+
+    assert started == [7]
+    assert statuses(node) == ["ok", "failed", "pending"]
+    assert node.last_run.batch(node).results == [70, None, None]
+    assert node.last_run.abandoned == 0
+
+
 def test_executor_is_none():
     """Something that cannot be submitted to is refused before anything runs."""
     with pytest.raises(SettingError, match=r"has no submit\(\)"):
@@ -676,6 +811,29 @@ def test_plain_exec_that_returns_a_coroutine(mode):
     shared = {"items": [1, 2, 3]}
     go(mode, Plain(max_concurrency=1 if mode == "inline" else 4), shared)
     assert shared["results"] == [2, 3, 4]
+
+
+@pytest.mark.parametrize("driver", ["run", "awaited"])
+def test_plain_exec_of_a_node_that_returns_a_coroutine(driver):
+    """So it is where there are no items."""
+
+    async def ask(question):
+        await asyncio.sleep(0)
+        return f"not {question}"
+
+    class Plain(Node):
+        def prep(self, shared):
+            return shared["question"]
+
+        def exec(self, question):
+            return ask(question)
+
+        def post(self, shared, prep_res, exec_res):
+            shared["answer"] = exec_res
+
+    shared = {"question": "why"}
+    go(driver, Flow(Plain()), shared)
+    assert shared["answer"] == "not why"
 
 
 @pytest.mark.parametrize("mode", ["tasks", "awaited"])

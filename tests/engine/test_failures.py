@@ -6,8 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from llmflow_nb import AllFailedError, BatchFlow, BatchNode, Flow, HookReturnError, Node
+from llmflow_nb import AllFailedError, BatchFlow, BatchNode, Flow, FlowWarning, HookReturnError, Node
 from tests.engine.helpers import MODES, PATIENCE, SIDE_BY_SIDE, Items, Signal, When, go, items_node, statuses
+
+GO_ON = "; .last_run.resume() goes on from there"
 
 # --- on_error="raise": items -----------------------------------------------------------------------------------------
 
@@ -103,6 +105,28 @@ def test_grace_is_over(mode):
 
 
 @pytest.mark.parametrize("mode", ["threads", "awaited threads"])
+def test_calls_that_an_executor_makes(mode):
+    """Calls that an executor is making when another one fails finish as well, and their results are kept."""
+    begun = Signal()
+    failed = When("call_finished", "failed")
+
+    def work(node, item):
+        if item == 0:
+            begun.wait()
+            raise LookupError("no such item")
+        begun.set()
+        failed.signal.wait()
+        return item * 10
+
+    node = items_node(mode, work, max_concurrency=2)
+    with ThreadPoolExecutor(2) as pool, pytest.raises(LookupError, match="no such item"):
+        go(mode, node, {"items": range(4)}, subscribers=[failed], executor=pool)
+
+    assert statuses(node) == ["failed", "ok", "pending", "pending"]
+    assert node.last_run.batch(node).results == [None, 10, None, None]
+
+
+@pytest.mark.parametrize("mode", ["threads", "awaited threads"])
 def test_calls_queued_in_an_executor(mode):
     """Calls that an executor has taken and not begun when another one fails are not begun any more."""
     started = []
@@ -148,7 +172,7 @@ def test_two_failures_in_flight(mode):
     assert caught.type is LookupError
     place = ["first", "second"].index(caught.value.args[0])
     (note,) = caught.value.__notes__
-    assert note == f"in Map, item {place + 1} of 2 (row {place}); what was finished is in .last_run"
+    assert note == f"in Map, item {place + 1} of 2 (row {place}); what was finished is in .last_run{GO_ON}"
     assert {i: error.args[0] for i, error in node.last_run.batch(node).exceptions.items()} == {0: "first", 1: "second"}
 
 
@@ -198,9 +222,10 @@ def test_async_generator_that_raises(mode):
     assert statuses(node) == ["ok"]
 
 
+@pytest.mark.parametrize("keep_items", [True, False])
 @pytest.mark.parametrize("mode", ["tasks", "awaited"])
-def test_item_that_comes_after_the_failure(mode):
-    """An item that an async iterable yields after a call has failed is not executed any more."""
+def test_item_that_comes_after_the_failure(mode, keep_items):
+    """An item that an async iterable yields after a call has failed is not executed any more, and has a row."""
     started = []
     failed = asyncio.Event()
 
@@ -216,10 +241,77 @@ def test_item_that_comes_after_the_failure(mode):
         failed.set()
         raise LookupError(item)
 
-    node = items_node(mode, work)
+    node = items_node(mode, work, keep_items=keep_items)
     with pytest.raises(LookupError):
         go(mode, node, {"items": items()})
     assert started == [0]
+    assert [(row.item, row.status) for row in node.last_run.batch(node)] == [(0, "failed"), (1, "pending")]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_generator_that_raises_when_it_is_closed(mode):
+    """What a generator raises in its clean-up, after a call has failed, is a warning; the failure goes up."""
+
+    def items():
+        try:
+            yield from range(100)
+        finally:
+            raise OSError("disk gone")
+
+    def work(node, item):
+        raise LookupError("no such item")
+
+    node = items_node(mode, work, name="Map")
+    with (
+        pytest.warns(FlowWarning, match=r"^Map: the generator of its items raised OSError\('disk gone'\) when it was"),
+        pytest.raises(LookupError, match="no such item"),
+    ):
+        go(mode, node, {"items": items()})
+
+
+@pytest.mark.parametrize("mode", ["tasks", "awaited"])
+def test_exec_that_is_cancelled_from_within(mode):
+    """An ``exec`` whose own task or future was cancelled by somebody else has failed: a row, where those are kept."""
+
+    async def ask(item):
+        answer = asyncio.get_running_loop().create_future()
+        answer.cancel() if item == 1 else answer.set_result(item * 10)
+        return await answer
+
+    shared = {"items": [0, 1, 2]}
+    node = items_node(mode, lambda node, item: ask(item), on_error="keep")
+    go(mode, node, shared)
+    assert shared["results"] == [0, None, 20]
+    assert statuses(node) == ["ok", "failed", "ok"]
+    assert type(node.last_run.batch(node)[1].error) is asyncio.CancelledError
+
+
+@pytest.mark.parametrize("mode", ["tasks", "awaited"])
+@pytest.mark.parametrize("hook", ["prep", "post"])
+def test_hook_that_is_cancelled_from_within(hook, mode):
+    """A ``prep`` or ``post`` whose own task or future was cancelled by somebody else ends the run."""
+    after = []
+
+    async def cancelled(self, *args):
+        answer = asyncio.get_running_loop().create_future()
+        answer.cancel()
+        await answer
+
+    class After(Node):
+        def prep(self, shared):
+            after.append("prep")
+
+    node = type("Waits", (Node,), {hook: cancelled})()
+    node >> After()
+    flow = Flow(node)
+    with pytest.raises(asyncio.CancelledError):
+        go(mode, flow, {})
+    assert after == []
+    assert flow.last_run.status == "interrupted"
+    assert [(visit.node, visit.status) for visit in flow.last_run.visits] == [
+        ("Waits", "cancelled"),
+        ("Flow", "cancelled"),
+    ]
 
 
 @pytest.mark.parametrize("keep_items", [True, False])
@@ -700,7 +792,7 @@ def test_failing_hook_of_a_flow(hook):
     walked = [("Outer/Inner/Leaf", "ok")] if hook == "post" else []
     rows = [(visit.path, visit.status) for visit in flow.last_run.visits]
     assert rows == [*walked, ("Outer/Inner", "failed"), ("Outer", "failed")]
-    assert caught.value.__notes__ == ["in Outer > Inner; what was finished is in .last_run"]
+    assert caught.value.__notes__ == [f"in Outer > Inner; what was finished is in .last_run{GO_ON}"]
 
 
 def test_error_of_an_earlier_run_gets_no_second_note():
