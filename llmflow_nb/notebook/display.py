@@ -12,7 +12,7 @@ from ..graph.render import DrawingError
 from ..graph.text import shown
 from ..runs.run import Run
 from ..stepper.stepper import Stepper
-from .html import MAX_HTML, Summary, is_static, is_svg_only, to_html, to_text
+from .html import MAX_HTML, Summary, is_static, is_svg_only, notes_html, to_html, to_text
 from .lines import bundle_of
 from .picture import description, image
 from .progress import has_kernel, publish
@@ -65,7 +65,7 @@ def model_bundle(model: GraphModel, most: int = 2_000) -> dict[str, str]:
     if closed and len(model.nodes) > 1:
         notes.append(f"{closed} inner flow{'s' * (closed != 1)} left closed; flow.graph() opens all")
         outline += f"\n({notes[-1]})"
-    html = image(svg, description(model)) + "".join(f"<div>{escape(note)}</div>" for note in notes)
+    html = image(svg, description(model)) + notes_html(notes)
     if is_svg_only():
         return {"image/svg+xml": svg, "text/plain": outline}
     if len(html) + len(svg) > MAX_HTML:  # once is enough for a notebook that is saved
@@ -83,7 +83,7 @@ def run_bundle(run: Run) -> dict[str, str]:
     made = summary_bundle(of_run(run))
     picture, why_none = picture_of(run)
     if why_none:
-        html = f"{made['text/html']}\n<div>({escape(why_none)})</div>"
+        html = f"{made['text/html']}\n{notes_html([f'({why_none})'])}"
         return {"text/html": html, "text/plain": f"{made['text/plain']}\n({why_none})"}
     if len(picture) + len(made["text/html"]) > MAX_HTML:
         return made

@@ -4,15 +4,17 @@ The one place where values become markup. Whatever enters is escaped here; what 
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from importlib import resources
 
-__all__ = ["MAX_HTML", "Summary", "Table", "is_static", "is_svg_only", "to_html", "to_text"]
+__all__ = ["MAX_HTML", "NO_MATHS", "Summary", "Table", "is_static", "is_svg_only", "notes_html", "to_html", "to_text"]
 
 MAX_HTML = 200_000
 """Characters of a display."""
+NO_MATHS = "mathjax_ignore tex2jax_ignore"
+"""The classes by which MathJax 3 and 2 leave a text alone: "$5 now and $7 later" is no formula."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ def to_html(summary: Summary) -> str:
     facts = " · ".join(escape(fact) for fact in summary.facts)
     parts = [
         f"<style>{style_sheet()}</style>",
-        '<div class="llmflow-nb">',
+        f'<div class="llmflow-nb {NO_MATHS}">',
         f"<div><strong>{escape(summary.title)}</strong> {state(summary.state)} {facts}</div>",
         *(f'<div class="llmflow-nb-note">{escape(note)}</div>' for note in summary.notes),
     ]
@@ -99,6 +101,12 @@ def _table_html(table: Table) -> str:
     return (
         f'<table class="llmflow-nb-table">{title}<thead><tr>{heads}</tr></thead><tbody>\n{rows}\n</tbody></table>{more}'
     )
+
+
+def notes_html(notes: Iterable[str]) -> str:
+    """Return notes as HTML, a line for each; nothing where there are none."""
+    lines = "".join(f"<div>{escape(note)}</div>\n" for note in notes)
+    return f'<div class="{NO_MATHS}">\n{lines}</div>' if lines else ""
 
 
 def to_text(summary: Summary) -> str:

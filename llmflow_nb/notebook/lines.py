@@ -8,7 +8,7 @@ from time import monotonic, perf_counter
 from ..engine.batch import PENDING, Batch
 from ..graph.text import shown
 from ..runs.run import Run
-from .html import is_static, state, style_sheet
+from .html import NO_MATHS, is_static, state, style_sheet
 from .summary import duration
 
 __all__ = ["Line", "LineReader", "bundle", "bundle_of", "one_line"]
@@ -201,7 +201,7 @@ def _html(run: Run, lines: list[Line], going: bool) -> str:
         rows.append(f'<div style="padding-left: {1 + line.depth}em">{_bar(line)} {name} {facts}</div>')
     if len(lines) > MOST_LINES:
         rows.append(f"<div>and {len(lines) - MOST_LINES} more</div>")
-    return f'<style>{style_sheet()}</style>\n<div class="llmflow-nb">\n' + "\n".join(rows) + "\n</div>"
+    return f'<style>{style_sheet()}</style>\n<div class="llmflow-nb {NO_MATHS}">\n' + "\n".join(rows) + "\n</div>"
 
 
 def _bar(line: Line) -> str:

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from html import escape
 from typing import Any
 
 from ..graph.marks import Mark, Marks, MarkState
@@ -11,7 +10,7 @@ from ..graph.model import GraphCluster, GraphExit, GraphModel, graph_of
 from ..graph.render import DrawingError
 from ..runs.batch import BatchResult
 from ..runs.run import Run, Visit
-from .html import is_static
+from .html import is_static, notes_html
 from .picture import description, image
 from .summary import duration
 from .values import ValueTexts, class_name
@@ -73,7 +72,7 @@ def picture_of(run: Run) -> tuple[str, str]:
     """Return the graph of a run in the colours of what happened, as an HTML image, and why there is none."""
     try:
         model = graph_of_run(run, max_nodes=MAX_NODES)
-        notes = "".join(f"<div>{escape(note)}</div>\n" for note in model.look.marks.notes) if model.look.marks else ""
+        notes = notes_html(model.look.marks.notes if model.look.marks else ())
         return f"{image(model.svg(), description(model))}\n{notes}", ""
     except DrawingError as exc:
         return "", str(exc)

@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import widths
@@ -82,6 +83,37 @@ def test_a_handle_goes_on_after_its_cell(visitor):
         expect(output).to_contain_text("slow stopped")
     assert first.inner_text() == second.inner_text()
     expect(notebook.output(3)).to_have_text("True")
+
+
+MATHS = """
+    from llmflow_nb import BatchNode, Flow
+
+
+    class Ask(BatchNode):
+        def prep(self, shared):
+            return ["pay $5 now and $7 later", r"\\(x^2\\) and $$y$$"]
+
+        def exec(self, item):
+            return r"$\\frac{1}{2}$"
+
+
+    flow = Flow(Ask(), name="costs $1 or $2")
+    flow.run({}, progress=True)
+"""
+
+
+@pytest.mark.parametrize("app", ["lab", "notebook"])
+def test_dollars_are_dollars(visitor, app):
+    """What a model says is never typeset as a formula: not in a batch, in a run, nor in progress."""
+    cells = ["flow.last_run.batch('Ask')", "flow.last_run", r"from IPython.display import HTML; HTML('made of $a^2$')"]
+    notebook = visitor.open(f"maths-{app}.ipynb", MATHS, *cells, app=app)
+    notebook.run_all()
+    notebook.output(3).locator("mjx-container").wait_for()  # so by now all has been typeset that will be
+    for i in range(3):
+        expect(notebook.output(i).locator("mjx-container")).to_have_count(0)
+    assert "pay $5 now and $7 later" in notebook.output(1).inner_text()
+    assert r"$\frac{1}{2}$" in notebook.output(1).inner_text()
+    assert "costs $1 or $2" in notebook.output(0).inner_text()
 
 
 def test_notebook_7_shows_the_same(visitor):
