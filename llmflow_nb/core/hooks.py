@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .errors import SignatureError
+from .errors import SignatureError, warn
 
 SHARED_NAMES = frozenset({"shared", "shared_storage", "shared_store", "store", "state"})
 ROLES = ("prep", "exec", "fallback", "post")
@@ -207,6 +207,11 @@ def _takes_shared(cls: type, name: str, count: int, args: tuple[str, ...], diale
         if decided is None and shape is not None and not shape.star:
             raise SignatureError(f"{base.__qualname__}.{name}{shape.text} cannot be called; {_advice(name, args)}.")
         if decided is not None:
+            if decided and base is cls and shape is not None and not _means_shared(shape.first):
+                warn(
+                    f"{base.__qualname__}.{name}{shape.text} is given shared as {shape.first!r}. If that is meant, "
+                    f"call it shared; if not, what prep returned is one argument: {_advice(name, args)}."
+                )
             return decided
     if nearest is None or dialect.unclear_takes_shared is not None:  # a default of the library, which takes anything
         return bool(dialect.unclear_takes_shared)
@@ -229,6 +234,11 @@ def _decide(shape: _Shape | None, count: int) -> bool | None:
             return True
         return None if shape.star and shape.total < count else False
     return with_shared if plain or with_shared else None
+
+
+def _means_shared(name: str | None) -> bool:
+    """Whether a first parameter has a name that says so, or one that says that it is not used."""
+    return name is None or name in SHARED_NAMES or name == "s" or name.startswith("_")
 
 
 def _advice(name: str, args: tuple[str, ...]) -> str:

@@ -2,11 +2,12 @@
 
 import asyncio
 import functools
+import warnings
 from unittest.mock import Mock
 
 import pytest
 
-from llmflow_nb import BatchFlow, BatchNode, Flow, FlowError, Node, SignatureError
+from llmflow_nb import BatchFlow, BatchNode, Flow, FlowError, FlowWarning, Node, SignatureError
 from llmflow_nb import pocketflow as names
 
 SHARED = {"who": "shared"}
@@ -50,11 +51,12 @@ def test_both_signatures_of_exec():
 
 
 def test_names_of_parameters_do_not_matter():
-    """Two required parameters take ``shared`` first, whatever they are called."""
+    """Two required parameters take ``shared`` first, whatever they are called; one that means something else is told."""
+    with pytest.warns(FlowWarning, match="is given shared as 'a'"):
 
-    class A(Told):
-        def exec(self, a, b):
-            return a is SHARED, b
+        class A(Told):
+            def exec(self, a, b):
+                return a is SHARED, b
 
     assert told(A()) == (True, "prep")
 
@@ -70,7 +72,7 @@ def test_names_of_parameters_do_not_matter():
         (lambda self, prep_res, *rest: (prep_res, *rest), ("prep",)),
         (lambda self, prep_res, *, depth=3: (prep_res, depth), ("prep", 3)),
         (lambda self, prep_res, **options: (prep_res, options), ("prep", {})),
-        (lambda self, a, b, c=3: (a is SHARED, b, c), (True, "prep", 3)),
+        (lambda self, s, b, c=3: (s is SHARED, b, c), (True, "prep", 3)),
     ],
     ids=[
         "shared, x=None",
@@ -81,7 +83,7 @@ def test_names_of_parameters_do_not_matter():
         "prep_res, *rest",
         "keyword only",
         "**options",
-        "a, b, c=3",
+        "s, b, c=3",
     ],
 )
 def test_optional_parameters(exec_, expected):
@@ -275,6 +277,31 @@ def test_super_of_the_fallback_raises_the_error(parameters):
         A().run(SHARED)
 
 
+def test_super_of_the_fallback_by_its_old_name():
+    """So does ``super().process_after_fail(...)``."""
+
+    class A(Fails):
+        def process_after_fail(self, shared, prep_res, exc):
+            return super().process_after_fail(shared, prep_res, exc)
+
+    with pytest.raises(ValueError, match=r"^no"):
+        A().run(SHARED)
+
+
+def test_super_of_the_fallback_of_pocketflow():
+    """So does that of PocketFlow's async classes, awaited."""
+
+    class A(names.AsyncNode):
+        async def exec_async(self, prep_res):
+            raise ValueError("no")
+
+        async def exec_fallback_async(self, prep_res, exc):
+            return await super().exec_fallback_async(prep_res, exc)
+
+    with pytest.raises(ValueError, match=r"^no"):
+        A().run(SHARED)
+
+
 def test_super_of_exec_takes_both_styles():
     """``super().exec(...)`` of the library's own ``exec`` gives None in both styles."""
 
@@ -346,6 +373,14 @@ def test_fallback_set_on_the_object():
     assert told(node) == "mine"
 
 
+def test_both_names_of_the_fallback_set_on_the_object():
+    """Of the two names of the fallback, set on one object, ``exec_fallback`` is called."""
+    node = Fails()
+    node.process_after_fail = lambda prep_res, exc: "old"
+    node.exec_fallback = lambda prep_res, exc: "new"
+    assert told(node) == "new"
+
+
 def test_async_exec_set_on_the_object():
     """A coroutine function set on the object is awaited."""
 
@@ -385,6 +420,11 @@ def test_wrong_hook_on_the_class_is_refused_when_it_is_used():
 
 
 # ---- kinds of methods ------------------------------------------------------------------------------------------------
+
+
+def test_builtin_without_a_signature():
+    """A builtin of which Python cannot tell the signature is called with what ``prep`` returned."""
+    assert told(type("A", (Told,), {"exec": max})()) == "r"
 
 
 def test_staticmethod_and_classmethod():
@@ -566,3 +606,15 @@ def test_nearest_of_an_async_hook_and_its_plain_namesake():
             return "plain again"
 
     assert [told(cls()) for cls in (Plain, Async, PlainAgain)] == ["plain", "async", "plain again"]
+
+
+@pytest.mark.parametrize("name", ["exec", "exec_fallback", "process_after_fail"])
+def test_a_first_parameter_that_does_not_mean_shared(name):
+    """Who unpacks what prep returned would hand all of shared to the model; a warning says so as the class is made."""
+    more = "" if name == "exec" else ", exc"
+    with pytest.warns(FlowWarning, match=rf"^Ask.{name}\(self, question, text{more}\) is given shared as 'question'"):
+        exec(f"class Ask(Node):\n def {name}(self, question, text{more}): pass", {"Node": Node, "__name__": "cell"})
+    for first in ("shared", "store", "s", "_", "_shared"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            exec(f"class Ask(Node):\n def {name}(self, {first}, text{more}): pass", {"Node": Node, "__name__": "cell"})
