@@ -95,7 +95,7 @@ class Recorded:
         __tracebackhide__ = True
         if again is not None:
             again.refuse_going()
-            rebind(node)
+        rebind(node)  # a cell with a class of its nodes may have been run since they were made
         _check(node, executor)
         self.record = Run(node, shared) if again is None else again
         for edge in overwritten_edges(node) if again is None else ():

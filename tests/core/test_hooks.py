@@ -51,7 +51,7 @@ def test_both_signatures_of_exec():
 
 
 def test_names_of_parameters_do_not_matter():
-    """Two required parameters take ``shared`` first, whatever they are called; one that means something else is told."""
+    """Two required parameters take ``shared`` first; under a name that means something else, a warning tells."""
     with pytest.warns(FlowWarning, match="is given shared as 'a'"):
 
         class A(Told):

@@ -428,16 +428,22 @@ def test_what_a_closure_holds_is_code(cells):
     """A hook that was made with another value is another one."""
 
     def with_end(end):
-        def exec(self, text):
-            return text + end
+        text = f"""
+            def make(end):
+                def exec(self, text):
+                    return text + end
+                return type("Ends", (Base,), {{"exec": exec, "__module__": __name__, "__qualname__": "Ends"}})
 
-        return type("Ends", (Asks,), {"exec": exec, "__module__": "cells_of_a_test", "__qualname__": "Ends"})
+            Ends = make({end!r})
+        """
+        cells.run(textwrap.dedent(text))
 
-    cells.module.Ends = with_end("!")
+    cells.module.Base = Asks
+    with_end("!")
     stepper = once(cells.module.Ends())
-    cells.module.Ends = with_end("!")
+    with_end("!")
     assert again(stepper) == REPLAYED
-    cells.module.Ends = with_end("?")
+    with_end("?")
     assert again(stepper) == MADE
     assert stepper.shared["answer"] == "a?"
 
