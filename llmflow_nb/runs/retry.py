@@ -45,6 +45,7 @@ def retry(
         raise RunStateError(f"rows of {run.name} are being called again already; wait for that to end.")
     before = [(batch, batch.plan, batch.exhausted) for batch, _ in chosen]
     were = {(n, row): batch.odd.get(row) for n, (batch, rows) in enumerate(chosen) for row in rows}
+    had_none = {(n, row) for n, (batch, _) in enumerate(chosen) for row in without_result(batch)}
     ready: list[tuple[Batch, list[int]]] = []
     unwatch = watch(run) if watch is not None else None
     try:
@@ -65,7 +66,7 @@ def retry(
         for (n, row), was in were.items():
             now = chosen[n][0].odd.get(row)
             has_result = row < len(chosen[n][0].results) and (now is None or now.status in HAS_RESULT)
-            if has_result and (n, row) in called and now is not was:
+            if has_result and (n, row) in called and (now is not was or (n, row) in had_none):
                 through += 1
                 if was is not None and was.status == "failed" and was.error is not None:
                     run.mended[id(was.error)] = was.error

@@ -959,6 +959,17 @@ def test_in_a_running_event_loop():
 # --- notes -----------------------------------------------------------------------------------------------------------
 
 
+def test_rows_that_were_never_begun_come_through_too():
+    """After a batch that stopped at its first failure, a retry of what was pending counts what it brought."""
+    node = with_model(Ask(), model := Model(1))
+    with pytest.raises(LookupError):
+        node.run({"items": [0, 1, 2, 3]})
+    model.failing.clear()
+    result = node.last_run.batch(node)
+    result.retry(result.df[result.df["status"] == "pending"])
+    assert [note.partition(";")[0] for _, note in result.run.notes] == ["2 rows called again, 2 came through"]
+
+
 def test_notes_say_what_was_done():
     """Each retry leaves a note, in the record and where the batch and the run are shown."""
     node = with_model(Ask(on_error="keep"), model := Model(1, 2))
