@@ -92,12 +92,10 @@ class BaseNode(Doors):
         edge = f"{self!r} >>" if action == "default" else f"{self!r} - {action!r} >>"
         check_node(node, f"{edge} needs a node or a flow as its target")
         known = self.successors.get(action)
-        if known is not None:
+        if known is not None and known is not node:
             now = f"another {label(node)}" if label(known) == label(node) else label(node)
-            again = "" if known is node else f": was {label(known)}, is {now}"
-            text = f"Overwriting successor for action '{action}' of {label(self)}{again}"
-            if again:
-                self.__dict__["overwritten"] = (*self.__dict__.get("overwritten", ()), text)
+            text = f"Overwriting successor for action '{action}' of {label(self)}: was {label(known)}, is {now}"
+            self.__dict__["overwritten"] = (*self.__dict__.get("overwritten", ()), text)
             warn(text)
         self.successors[action] = node
         return node
@@ -110,10 +108,14 @@ class BaseNode(Doors):
         """``a >> b``: follow this edge on the action "default"."""
         return self.next(node)
 
+    def __rrshift__(self, other: object) -> None:
+        """``A >> b``: refuse what has no edges, such as a class where ``()`` was forgotten."""
+        check_node(other, f">> {self!r} needs a node or a flow before it")
+
     def __sub__(self, action: str) -> "Edge":
         """``a - "retry" >> b``: follow this edge on the action "retry"."""
         if not isinstance(action, str):
-            raise WiringTypeError(f"Action must be a string, not {type(action).__name__}.")
+            raise WiringTypeError(f"Action must be a string, not {a_type(action)}: {self!r} - {action!r}")
         return Edge(self, action)
 
     def __repr__(self) -> str:

@@ -189,13 +189,20 @@ def test_overwriting_warns_at_the_line(wire):
 
 
 def test_wiring_the_same_edge_again():
-    """Running a wiring cell again, on the same nodes, changes nothing; it may warn."""
+    """Running a wiring cell again, on the same nodes, changes nothing, and there is nothing to say of it."""
     a, b = Say("a"), Say("b")
     a >> b
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        warnings.simplefilter("error")
         a >> b
     assert a.successors == {"default": b}
+
+
+@pytest.mark.parametrize(("what", "found"), [(Say, r"the class Say; add \(\)"), (None, "a NoneType"), ([], "a list")])
+def test_what_is_no_node_before_an_edge(what, found):
+    """Where ``()`` was forgotten on the left, the error says so."""
+    with pytest.raises(WiringTypeError, match=rf"^>> <Say 'b'> needs a node or a flow before it, not {found}"):
+        what >> Say("b")
 
 
 # ---- actions without an edge -----------------------------------------------------------------------------------------
