@@ -101,7 +101,8 @@ def _endless(frame: Frame) -> Exception:
                 cycle = " > ".join(label(n) for n in (*way[id(node)], origin))
                 return MaxStepsError(
                     f"{frame.owner.path} made {frame.steps - 1} visits and is still going round {cycle}. If that is "
-                    "meant, give the flow a larger max_steps (None for no limit)."
+                    "meant, give the flow a larger max_steps (None for no limit). If a node counts its visits, let it "
+                    "count in shared: every visit has a copy of the node."
                 )
             if id(target) not in way:
                 way[id(target)] = [*way[id(node)], target]

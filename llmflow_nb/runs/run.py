@@ -303,6 +303,10 @@ class Run(RunDoors):
             return BatchResult(self, *found.popitem())
         if found:
             raise RowError(f"several batches fit {which!r}; give the path of one: {list(found)}")
+        if any(which in (visit.node, visit.path) for visit in self.visits):
+            raise RowError(
+                f"{which!r} is no batch, so it has no rows; its visits are in .steps, and batches are {list(by_path)}"
+            )
         hint = did_you_mean(which, [*by_path, *(path.rpartition("/")[2] for path in by_path)])
         raise RowError(f"no batch {which!r}{hint}; this run has {list(by_path)}")
 

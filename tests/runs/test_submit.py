@@ -488,6 +488,32 @@ def test_awaited_hook_is_cancelled(hook):
     assert [visit.status for visit in handle.run.visits] == ["cancelled", "cancelled"]
 
 
+def test_a_second_stop_while_a_hook_cleans_up():
+    """A hook that is cancelled has a moment to clean up, also where the stop is asked for again meanwhile."""
+    begun, done = Signal(), []
+
+    class Cleaning(Node):
+        async def prep(self, shared):
+            begun.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                again = asyncio.ensure_future(outcome(handle))
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+                again.cancel()  # whoever awaits it is cancelled, which asks for a stop
+                await asyncio.wait([again])
+                for _ in range(1000):  # rounds of the loop in which the run could end
+                    await asyncio.sleep(0)
+                done.append("cleaned up too late" if handle.done else "cleaned up")
+
+    handle = Flow(Cleaning()).submit({})
+    begun.wait()
+    assert handle.stop()
+    assert done == ["cleaned up"]
+    assert handle.run.status == "stopped"
+
+
 def test_next_item_that_is_awaited():
     """Stopping cancels the wait for the next item of an async generator; what came of earlier items is kept."""
     begun, closed = Signal(), Signal()
