@@ -200,6 +200,15 @@ def iter_of(items):
     yield from items
 
 
+def test_a_generator_of_a_node_that_was_run_alone():
+    """So it is without a flow around the node."""
+    shared = fresh(3, items=lambda: iter_of([1, 2, 3]))
+    run = stopped(Items(), shared)
+    run.resume()
+    assert shared["calls"] == [1, 2, 3, 1, 2, 3]
+    assert shared["results"] == [10, 20, 30]
+
+
 def test_it_may_fail_again():
     """Then with what it failed of now, and it can be gone on with once more."""
     shared = fresh("a", "b")
@@ -263,3 +272,17 @@ def test_an_endless_flow_cannot_be_gone_on_with():
         flow.run(fresh())
     with pytest.raises(RunStateError, match="cannot be gone on with where it ended; run it again"):
         flow.last_run.resume()
+
+
+def test_param_sets_from_a_generator_cannot_be_gone_on_with():
+    """The generator was closed as the run failed, so nothing tells which sets were left."""
+
+    class Sets(BatchFlow):
+        def prep(self, shared):
+            return ({"n": n} for n in range(3))
+
+    shared = fresh("a")
+    run = stopped(Sets(Step(name="a"), name="F"), shared)
+    with pytest.raises(RunStateError, match="the run of F cannot be gone on with where it ended; run it again"):
+        run.resume()
+    assert shared["calls"] == ["a"]

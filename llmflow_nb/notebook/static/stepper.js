@@ -239,9 +239,11 @@ function render({ model, el }) {
     if (editing) return;
     table.replaceChildren();
     const head = make("tr");
-    for (const title of ["key", "now", "before", "change"]) head.append(make("th", "", title, { scope: "col" }));
+    const held = model.get("held"), hasBefore = held.some((row) => row.before); // else its column takes room for nothing
+    const titles = hasBefore ? ["key", "now", "before", "change"] : ["key", "now", "change"];
+    for (const title of titles) head.append(make("th", "", title, { scope: "col" }));
     table.append(head);
-    for (const row of model.get("held")) {
+    for (const row of held) {
       const line = make("tr", row.how || "same", undefined, { "data-key": row.key });
       const name = make("th", "", row.key, { scope: "row" });
       if (row.how) name.append(make("span", "how", " " + row.how));
@@ -267,7 +269,7 @@ function render({ model, el }) {
         remove.onclick = () => ask({ do: "delete", key: row.name });
         does.append(remove);
       }
-      line.append(name, now, before, does);
+      line.append(name, now, ...(hasBefore ? [before] : []), does);
       table.append(line);
     }
     filter();
