@@ -26,6 +26,7 @@ help: ## list the targets
 
 # Checked and made absolute, because the notebook runs in its own folder.
 DOCS ?= $(LLMFLOW_NB_DOCS)
+override DOCS := $(patsubst ~/%,$(HOME)/%,$(DOCS))
 DOCS_ENV = $(if $(DOCS),LLMFLOW_NB_DOCS="$$(realpath "$(DOCS)")")
 # As root, in a container for example, Jupyter wants to be told that this is meant.
 ROOT_FLAG = $(if $(filter 0,$(shell id -u)),--allow-root)
@@ -37,7 +38,7 @@ quickstart: .venv build ## run the first notebook; DOCS=path: on your own texts;
 		--ExecutePreprocessor.kernel_name=python3 --ExecutePreprocessor.store_widget_state=False \
 		--HTMLExporter.require_js_url= --HTMLExporter.mathjax_url= --HTMLExporter.jquery_url= \
 		--KernelManager.transport_encryption=auto --output-dir build notebooks/quickstart.ipynb \
-		2>build/quickstart.log || { grep -v '^ *$$' build/quickstart.log | tail -n 1; \
+		2>build/quickstart.log || { grep -v '^ *$$' build/quickstart.log | tail -n 1 | sed 's/\x1b\[[0-9;]*m//g'; \
 			echo "The notebook stopped with that; all it said is in build/quickstart.log"; exit 1; }
 	@$(BIN)/python -c "import pandas as pd; \
 		print(pd.read_csv('build/quickstart.csv').head(10).to_string(index=False, max_colwidth=60))"

@@ -4,6 +4,7 @@ What ``post`` may return is read off its bytecode, since a class in a notebook m
 returns, and whether it returns anything else. Where it does, nothing is said of what it can or cannot return.
 """
 
+import difflib
 import dis
 import inspect
 from collections.abc import Iterator, Sequence
@@ -14,14 +15,22 @@ from types import CodeType, FunctionType, MethodType
 from typing import Any, Literal, NamedTuple
 
 from .errors import SignatureError, closest, did_you_mean
-from .hooks import hooks_of, is_library_class
+from .hooks import ROLES, hooks_of, is_library_class
 from .node import BaseNode, kind_of, label
 from .walk import names_within, reachable
 
 __all__ = ["Actions", "Problem", "ProblemKind", "check", "exits_around"]
 
 ProblemKind = Literal[
-    "no_edge", "unused_edge", "unreachable", "no_start", "endless", "contains_itself", "two_places", "overwritten"
+    "no_edge",
+    "unused_edge",
+    "unreachable",
+    "no_start",
+    "endless",
+    "contains_itself",
+    "two_places",
+    "overwritten",
+    "misspelt",
 ]
 
 
@@ -34,6 +43,7 @@ class Problem:
             edge that ``post`` never names. "unreachable": a node that only such edges lead to. "no_start": a flow
             without a start node. "endless": a loop with no way out. "contains_itself": a flow that is a step of itself.
             "two_places": one node object at several places. "overwritten": an edge that was wired again, elsewhere.
+            "misspelt": a method that has nearly the name of a hook.
         path: The node, from the outermost flow down, joined by "/".
         text: What is wrong and what to do, in a sentence.
         action: The action that it is about; None where it is about none.
@@ -323,6 +333,8 @@ def _check_steps(
             can_end.add(id(step))
         for text in step.__dict__.get("overwritten", ()):
             found.append(Problem("overwritten", path, text))
+        for text in _misspelt(step):
+            found.append(Problem("misspelt", path, text))
         is_reached = id(step) in reached
         lost = [action for action in untold if action not in edges and action not in exits] if edges else []
         what = "may end with" if _hands_on(step) else "may return"
@@ -342,6 +354,26 @@ def _check_steps(
             found.append(Problem("unreachable", prefix + names[id(step)], text))
     found += _endless(todo, possible, can_end, prefix, names)
     return inner
+
+
+def _misspelt(node: BaseNode) -> Iterator[str]:
+    """A text for each method that has nearly the name of a hook which the class has not."""
+    dialect, own = type(node)._dialect, _own(node)
+    known = set(dialect.names())
+    missing = {name for role in ROLES if role not in own for name in getattr(dialect, role)}
+    for cls in type(node).__mro__:
+        if is_library_class(cls) or not hasattr(cls, "_kind"):
+            continue
+        for name, value in vars(cls).items():
+            if not isinstance(value, FunctionType) or name.startswith("_") or hasattr(BaseNode, name) or name in known:
+                continue
+            hook = name.removesuffix("_async")
+            if hook not in missing:
+                hook = next(iter(difflib.get_close_matches(name.lower(), missing, n=1, cutoff=0.75)), "")
+            if hook:
+                is_async = name == f"{hook}_async"
+                how = f"write async def {hook}" if is_async else f"did you mean {hook}?"
+                yield f"nothing calls its method {name}; {how}"
 
 
 def _endless(
