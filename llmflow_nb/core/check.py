@@ -216,12 +216,10 @@ def _returned(code: CodeType) -> Iterator[tuple[bool, Any]]:
     for i, step in enumerate(steps):
         if step.opname in ("RETURN_CONST", "RETURN_VALUE") and i not in ordinary:
             yield False, None
-        elif step.opname == "RETURN_CONST":
-            yield True, step.argval
-        elif step.opname == "RETURN_VALUE":
-            todo, seen = list(before(i)), {i}
+        elif step.opname in ("RETURN_CONST", "RETURN_VALUE"):
+            todo, seen = [i] if step.opname == "RETURN_CONST" else list(before(i)), {i}
             for j in todo:  # grows as it is read
-                if steps[j].opname == "LOAD_CONST":
+                if steps[j].opname in ("LOAD_CONST", "RETURN_CONST"):
                     yield True, steps[j].argval
                 elif steps[j].opname in _PASSES:
                     todo += [k for k in before(j) if k not in seen]

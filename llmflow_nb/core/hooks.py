@@ -113,7 +113,7 @@ def read_hooks(cls: type) -> Hooks:
             whether it wants ``shared``, or one class defines two methods for the same role.
     """
     dialect: Dialect = cls._dialect  # type: ignore[attr-defined]
-    names = {role: _nearest(cls, role, getattr(dialect, role)) for role in ROLES}
+    names = {role: _nearest(cls, getattr(dialect, role)) for role in ROLES}
     own = frozenset(role for role in ROLES if not is_library_class(_owner(cls, names[role])))
     _check_count(cls, names["prep"], "prep", 1, "prep(self, shared)")
     _check_count(cls, names["post"], "post", 3, "post(self, shared, prep_res, exec_res)")
@@ -132,18 +132,15 @@ def _methods(cls: type) -> tuple[object, ...]:
     return tuple(getattr(cls, name, None) for name in cls._dialect.names())  # type: ignore[attr-defined]
 
 
-def _nearest(cls: type, role: str, names: tuple[str, ...]) -> str:
+def _nearest(cls: type, names: tuple[str, ...]) -> str:
     """The name whose definition is nearest in the method resolution order; the preferred one within a class."""
-    for base in cls.__mro__:
-        here = [name for name in names if name in base.__dict__]
-        if {"exec_fallback", "process_after_fail"} <= set(here) and not is_library_class(base):
-            raise SignatureError(
-                f"{base.__qualname__} defines both exec_fallback and process_after_fail, which are the same hook; "
-                "keep one."
-            )
-        if here:
-            return here[0]
-    raise AssertionError(f"{cls!r} has no {role}")  # the base class defines every role
+    base = next(base for base in cls.__mro__ if not base.__dict__.keys().isdisjoint(names))  # the library has them all
+    here = [name for name in names if name in base.__dict__]
+    if {"exec_fallback", "process_after_fail"} <= set(here) and not is_library_class(base):
+        raise SignatureError(
+            f"{base.__qualname__} defines both exec_fallback and process_after_fail, which are the same hook; keep one."
+        )
+    return here[0]
 
 
 def _owner(cls: type, name: str) -> type:

@@ -231,7 +231,8 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                     need = call_expansion(position, frame)
                     if need:
                         return need
-                elif frame.work is not None:  # EXPANDED
+                else:  # EXPANDED
+                    assert frame.work is not None
                     frame.exec_res, frame.work = frame.work.results[0], None
                 if expand(position, setup, frame, frame.exec_res):
                     return END

@@ -25,14 +25,7 @@ HAS_RESULT = ("ok", "fallback")
 """The statuses of items that have a result."""
 
 
-class _Pending:
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "<pending>"
-
-
-PENDING: Any = _Pending()
+PENDING: Any = object()
 """In the column of results: not there yet. A value of its own, since None may be a real result."""
 
 
@@ -192,14 +185,16 @@ class Batch:
                 status, value, error, failed_at = before.status, self.results[position], before.error, before.failed_at
         if self.items is None and status not in HAS_RESULT:
             self.dropped[position] = item
+        outcome = None if status == "ok" and attempts == 1 else Outcome(status, attempts, error, failed_at)
+        # From here on nothing is called, and so no interrupt comes between: a row is entered as a whole.
         if self.results[position] is PENDING:
             self.open -= 1
         self.results[position] = value
         self.seconds[position] = seconds
-        if status != "ok" or attempts != 1:
-            self.odd[position] = Outcome(status, attempts, error, failed_at)
-        else:
-            self.odd.pop(position, None)  # "cancelled", of a result that came in late
+        if outcome is not None:
+            self.odd[position] = outcome
+        elif position in self.odd:
+            del self.odd[position]  # "cancelled", of a result that came in late
 
     @property
     def rows(self) -> int:
@@ -352,7 +347,7 @@ class Batch:
         if self.is_whole:
             assert twin.items is not None
             if len(self.returned) != returned:  # by a hook that ran since
-                twin.returned = twin.items[:]
+                twin.returned = self.returned[:returned]
             left = itertools.islice(twin.items, twin.taken, None)
             twin.source = itertools.chain(left, _added_since(twin.items, twin.returned))
         elif source is not None:

@@ -49,10 +49,8 @@ class Mark:
                     batch = again[id(mark.batch)] = mark.again()
                     setattr(frame, name, batch)
         for below, frame in itertools.pairwise(frames):
-            if frame.implicit:
-                frame.flow = below.flow
-            elif below.visit is not None:  # the copy whose hooks serve the walk is the one that its visit belongs to
-                frame.flow = below.visit
+            # The copy whose hooks serve the walk is the one that its visit belongs to.
+            frame.flow = below.flow if frame.implicit else below.visit
         for batch in again.values():
             if batch.within is not None:
                 batch.within = again.get(id(batch.within[0]), batch.within[0]), batch.within[1]

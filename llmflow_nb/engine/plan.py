@@ -214,7 +214,7 @@ class Setup:
         from_start: bool | None = None,
         stop: Stop | None = None,
         answers: "Answers | None" = None,
-        report: Callable[[Subscriber, Exception], None] | None = None,
+        report: Callable[[Subscriber, Exception], object] = lambda subscriber, error: None,
     ) -> None:
         self.recorder = recorder
         self.subscribers = list(subscribers)
@@ -235,5 +235,4 @@ class Setup:
                 subscriber.handle(event)
             except Exception as exc:
                 self.subscribers.remove(subscriber)
-                if self.report is not None:
-                    self.report(subscriber, exc)
+                self.report(subscriber, exc)

@@ -89,8 +89,6 @@ def keep(sets: Batch, place: int, position: Position, frames: list[Frame] | None
 
 def cancel(position: Position, setup: Setup) -> None:
     """Close a position that is not gone on with: its open visits and param sets are recorded as cancelled."""
-    if position.awaiting is not None:
-        position.awaiting.close()
     if position.frames[-1].visit is not None or len(position.frames) > 1:
         _unwind(position, setup, CancelledError())
 

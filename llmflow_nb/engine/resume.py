@@ -197,8 +197,7 @@ def _reopen(sets: Batch) -> None:
     place = sets.taken - 1
     before = sets.odd.get(place)
     del sets.results[place:], sets.seconds[place:]
-    if sets.actions is not None:
-        del sets.actions[place:]
+    del sets.actions[place:]  # type: ignore[union-attr]
     sets.odd[place] = Outcome("ok", (before.attempts if before else 1) + 1)
 
 

@@ -539,16 +539,17 @@ class Scheduler:
         self._flying[flight] = None  # so that `stop` closes it, should an interrupt come
         token = ATTEMPT.set(call.attempts - 1) if call.attempts > 1 else None
         try:
-            value, error = getattr(call.target, name)(*args), None
-        except Exception as exc:
-            value, error = None, exc
+            try:
+                value, error = getattr(call.target, name)(*args), None
+            except Exception as exc:
+                value, error = None, exc
+            if value.__class__ is CoroutineType:
+                self._await_attempt(flight, value)
+            else:
+                self.arrived.append((flight, value, error))  # at once: it is paid for
         finally:
             if token is not None:
                 ATTEMPT.reset(token)
-        if value.__class__ is CoroutineType:
-            self._await_attempt(flight, value)
-        else:
-            self.arrived.append((flight, value, error))
 
     def _await_attempt(self, flight: Flight, coroutine: Any) -> None:
         """Go on with an attempt that turned out to be a coroutine."""
@@ -693,10 +694,6 @@ class Scheduler:
             self._close_call(call)
 
     def _close_call(self, call: Call) -> None:
-        batch, place = call.batch, call.place
-        if batch.results[place] is not PENDING and place not in batch.earlier:
-            self._open.pop(call)  # an interrupt came just as its outcome had been entered
-            return
         self._enter(call, "cancelled", None, call.error)
 
     def _later(self, seconds: float, action: Callable[[], None]) -> None:

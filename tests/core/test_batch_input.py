@@ -4,6 +4,7 @@ import array
 import asyncio
 import collections
 import io
+import sys
 import threading
 
 import numpy as np
@@ -111,6 +112,15 @@ def test_data_frame_with_odd_columns():
     """Column names need not be identifiers, nor strings; types of the columns are kept in the dicts."""
     frame = pd.DataFrame({"my text": ["a"], 0: [1.5], "class": [True]})
     assert results(frame) == [{"my text": "a", 0: 1.5, "class": True}]
+
+
+def test_data_frame_with_two_columns_of_one_name():
+    """A DataFrame of which one column would hide another in the dicts is refused, and the column is named."""
+    frame = pd.DataFrame([[1, 2, 3]], columns=["n", "text", "n"])
+    with pytest.raises(
+        HookReturnError, match=r"^Batch\.prep .* returned a DataFrame with two columns named 'n'; rename one of them\."
+    ):
+        results(frame)
 
 
 def test_wide_data_frame():
@@ -363,6 +373,29 @@ def test_one_pass():
     assert node.prep_res is once
 
 
+def test_list_that_grows():
+    """What a hook appends to the very list that ``prep`` returned is an item too, as in a for loop."""
+    pages = [1]
+
+    def work(page):
+        if page < 3:
+            pages.append(page + 1)
+        return page * 10
+
+    node = Batch(pages, work)
+    node.run({})
+    assert node.exec_res == [10, 20, 30]
+    assert node.prep_res is pages
+    assert [item.item for item in node.last_run.batch(node)] == [1, 2, 3]
+
+
+def test_without_pandas(monkeypatch):
+    """A batch runs where nobody has imported pandas, and does not import it."""
+    monkeypatch.delitem(sys.modules, "pandas")
+    assert results([1, 2]) == [1, 2]
+    assert "pandas" not in sys.modules
+
+
 # ---- errors of the iterable ------------------------------------------------------------------------------------------
 
 
@@ -457,3 +490,10 @@ def test_items_not_kept_but_results_are():
     assert node.exec_res == [0, 1, 2]
     record = node.last_run.batch(node)
     assert [(item.item, item.result) for item in record] == [(None, 0), (None, 1), (None, 2)]
+
+
+def test_items_not_kept_say_so():
+    """What stands in for the items in ``post`` says what it is when it is printed."""
+    node = Batch(lambda: (n for n in range(3)), keep_items=False)
+    node.run({})
+    assert repr(node.prep_res) == "<items not kept>"

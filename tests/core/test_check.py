@@ -39,9 +39,7 @@ def test_problems_say_themselves_in_a_list():
     judge = Judge()
     judge - "aprove" >> node("Publish")
     problems = Flow(judge, name="F").check()
-    assert repr(problems) == (
-        "[<F/Judge: may return 'reject', and has no edge for it: there the flow ends.>]"
-    )
+    assert repr(problems) == "[<F/Judge: may return 'reject', and has no edge for it: there the flow ends.>]"
 
 
 def test_an_edge_that_is_never_taken():
@@ -232,7 +230,12 @@ def test_a_step_that_is_also_within_a_flow_beside_it():
     first - "right" >> Flow(last, name="Inner")
     middle = Flow(first, name="Middle")
     middle - "done" >> node("End")
-    assert kinds(Flow(middle, name="Outer")) == [("two_places", "Outer/Middle/Last", None)]
+    middle - "left" >> node("Nowhere")
+    assert kinds(Flow(middle, name="Outer")) == [
+        ("unused_edge", "Outer/Middle", "left"),
+        ("unreachable", "Outer/Nowhere", None),
+        ("two_places", "Outer/Middle/Last", None),
+    ]
 
 
 def test_an_edge_that_was_wired_over():
@@ -383,3 +386,35 @@ def test_what_is_never_reached_has_no_problems_of_its_own():
         ("unreachable", "Inner/Never"),
     ]
     assert [path for _, path, _ in kinds(Flow(inner, name="F"))] == ["F/Inner/First", "F/Inner/Dead", "F/Inner/Never"]
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("excec", "did you mean exec?"),
+        ("exe", "did you mean exec?"),
+        ("Post", "did you mean post?"),
+        ("fallback", "did you mean exec_fallback?"),
+        ("exec_async", "write async def exec"),
+    ],
+)
+def test_a_method_with_nearly_the_name_of_a_hook(name, hint):
+    """Nobody calls it, and the hook that was meant is not there."""
+    step = type("Ask", (Node,), {name: lambda self, *args: None})()
+    (problem,) = Flow(step, name="F").check()
+    assert (problem.kind, problem.path) == ("misspelt", "F/Ask")
+    assert problem.text == f"nothing calls its method {name}; {hint}"
+
+
+@pytest.mark.parametrize("name", ["prepare", "execute", "post_process", "ask", "_exe", "retry", "postpone"])
+def test_methods_of_ones_own_are_no_misspelt_hooks(name):
+    """Helpers may have any name; and where the hook is there, what resembles it is one of them."""
+    helper = {name: lambda self: None}
+    assert Flow(type("Ask", (Node,), helper)()).check() == []
+    hooks = {
+        "prep": lambda self, shared: None,
+        "exec": lambda self, item: None,
+        "exec_fallback": lambda self, item, exc: None,
+        "post": lambda self, shared, prep_res, exec_res: None,
+    }
+    assert Flow(type("Ask", (Node,), {**hooks, **helper, "excec": lambda self: None})()).check() == []

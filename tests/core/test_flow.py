@@ -268,6 +268,16 @@ def test_max_steps_names_the_cycle():
     assert len([visit for visit in flow.last_run.visits if visit.node != "Flow"]) == 10
 
 
+def test_max_steps_names_the_shortest_cycle():
+    """Of several ways round through the node that was to be visited, the shortest is named."""
+    draft, review, polish = Say("draft"), Say("review"), Say("polish")
+    draft >> review >> polish >> draft
+    draft - "in a hurry" >> polish
+    review - "no" >> polish
+    with pytest.raises(MaxStepsError, match=r"^Flow made 3 visits and is still going round draft > polish > draft\. "):
+        Flow(start=draft, max_steps=3).run([])
+
+
 def test_max_steps_of_a_long_line():
     """A line that is longer than ``max_steps`` is stopped too, without a cycle to name."""
     nodes = [Say(str(i)) for i in range(5)]

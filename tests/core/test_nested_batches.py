@@ -84,6 +84,10 @@ def dicts(self, directory):
     return [{"file": file} for file in FILES[directory]]
 
 
+def returned_un_awaited(self, directory):
+    return awaited(self, directory)
+
+
 async def awaited(self, directory):
     await asyncio.sleep(0)
     return FILES[directory]
@@ -95,7 +99,7 @@ async def awaited_with_shared(self, shared, directory):
     return FILES[directory]
 
 
-WAYS = [listed, with_shared, generator, tupled, mapped, dicts, awaited, awaited_with_shared]
+WAYS = [listed, with_shared, generator, tupled, mapped, dicts, returned_un_awaited, awaited, awaited_with_shared]
 
 
 @pytest.mark.parametrize("way", ["run", "run_async"])
@@ -285,9 +289,10 @@ def test_exec_returns_an_iterable_and_start_is_no_batch_flow():
 
 @pytest.mark.parametrize("start", [None, Inner(start=See())], ids=["node", "batch flow"])
 @pytest.mark.parametrize("empty", [[], (), iter(())], ids=["list", "tuple", "iterator"])
-def test_exec_returns_nothing_to_do(start, empty):
+@pytest.mark.parametrize("max_concurrency", [1, 2])
+def test_exec_returns_nothing_to_do(start, empty, max_concurrency):
     """An empty iterable: no walk for that element, and an empty list as its result."""
-    shared = walked([{"n": 1}], lambda element: empty, start=start)
+    shared = walked([{"n": 1}], lambda element: empty, start=start, max_concurrency=max_concurrency)
     assert shared["leaves"] == []
     assert shared["outer"] == [[[]]]
 
@@ -473,3 +478,22 @@ def test_all_fail_inside_one_element():
     rows = list(outer.last_run.batch(outer))
     assert [row.status for row in rows] == ["failed", "ok"]
     assert isinstance(rows[0].error, AllFailedError)
+
+
+@pytest.mark.parametrize("max_concurrency", [1, 2])
+def test_last_of_the_elements_that_exec_returned_fails(max_concurrency):
+    """A walk that fails as the last one of those that ``exec`` asked for is a row without a result; the rest counts."""
+
+    class Fails(Leaf):
+        def exec(self, prep_res):
+            if self.params["file"] == "b":
+                raise ValueError("b")
+            return self.params["file"]
+
+    outer = type("Directories", (Outer,), {"exec": dicts})(
+        start=Fails(), on_error="keep", max_concurrency=max_concurrency
+    )
+    shared = run(outer)
+    assert sorted(shared["leaves"]) == ["a", "c"]
+    assert shared["outer"] == [[["a", None], ["c"]]]
+    assert sorted(row.status for row in outer.last_run.batch("Directories.exec")) == ["failed", "ok", "ok"]

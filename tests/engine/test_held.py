@@ -2,9 +2,12 @@
 
 import asyncio
 import copy
+import gc
+import itertools
 import pickle
+import sys
 import threading
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 
 import pytest
 
@@ -607,6 +610,176 @@ def test_results_that_come_while_a_cancelled_run_cleans_up():
     assert node.last_run.status == "interrupted"
 
 
+@pytest.mark.parametrize("hook", ["prep", "post"])
+def test_a_cancelled_run_cancels_the_hook_that_it_awaits(hook):
+    """Where the task that awaits ``run_async()`` is cancelled, the hook has cleaned up, and nothing follows it."""
+    done = []
+
+    async def waits(self, shared, *args):
+        done.append("begun")
+        shared.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            done.append("cleaned up")
+
+    class After(Node):
+        def prep(self, shared):
+            done.append("after")
+
+    node = type("Waits", (Node,), {hook: waits})()
+    node >> After()
+    flow = Flow(node)
+
+    async def main():
+        begun = asyncio.Event()
+        run = asyncio.ensure_future(flow.run_async(begun))
+        await begun.wait()
+        run.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await run
+
+    asyncio.run(main())
+    assert done == ["begun", "cleaned up"]
+    assert flow.last_run.status == "interrupted"
+    assert [visit.status for visit in flow.last_run.visits] == ["cancelled", "cancelled"]
+
+
+class LateFuture(Future):
+    """Is done a while before it tells so."""
+
+    def __init__(self):
+        super().__init__()
+        self.told_whom, self.done_by_now, self.tell = Signal(), Signal(), Signal()
+        super().add_done_callback(self._hold_back)  # the first one, so that the others come after it
+
+    def add_done_callback(self, fn):
+        super().add_done_callback(fn)
+        self.told_whom.set()
+
+    def _hold_back(self, _):
+        self.done_by_now.set()
+        self.tell.wait()
+
+
+class TellsLate(Executor):
+    """Makes one call, in a thread of its own, when there is somebody to tell of it; and tells late."""
+
+    def __init__(self):
+        self.future = LateFuture()
+
+    def submit(self, fn, /, *args):
+        self.thread = threading.Thread(target=self._call, args=(fn, args))
+        self.thread.start()
+        return self.future
+
+    def _call(self, fn, args):
+        self.future.told_whom.wait()
+        try:
+            result = fn(*args)
+        except LookupError as exc:
+            self.future.set_exception(exc)
+        else:
+            self.future.set_result(result)
+
+
+@pytest.mark.parametrize(("item", "status", "result"), [(1, "ok", 10), (0, "failed", None)], ids=["result", "error"])
+def test_what_is_done_when_a_run_is_stopped_counts(item, status, result):
+    """What an executor has finished, and has not told of yet when the run is stopped, is in its row: it is paid for."""
+
+    def work(node, item):
+        if not item:
+            raise LookupError("no such item")
+        return item * 10
+
+    executor, limiter = TellsLate(), Limiter(1)
+    node = items_node("threads", work, max_concurrency=1, limiter=limiter)
+    handle = node.submit({"items": [item, 2]}, executor=executor)
+    executor.future.done_by_now.wait()
+    assert handle.stop()
+    executor.future.tell.set()
+    executor.thread.join(PATIENCE)
+    assert [(row.status, row.result) for row in handle.run.batch(node)] == [(status, result), ("pending", None)]
+    assert handle.run.abandoned == 0
+    assert is_free(limiter)
+
+
+class AllAtOnce(Executor):
+    """Makes no call until it has a number of them, then one after the other, where the last one was handed over."""
+
+    def __init__(self, number):
+        self.number, self.calls = number, []
+
+    def submit(self, fn, /, *args):
+        self.calls.append((Future(), fn, args))
+        if len(self.calls) == self.number:
+            for future, fn, args in self.calls:
+                try:
+                    future.set_result(fn(*args))
+                except BaseException as exc:
+                    future.set_exception(exc)
+        return self.calls[-1][0]
+
+
+@pytest.mark.parametrize("mode", ["threads", "awaited threads"])
+def test_a_coroutine_that_comes_with_an_exit_is_not_awaited(mode):
+    """A plain ``exec`` that returns a coroutine as another call ends the program is cancelled, and no warning comes."""
+    asked = []
+
+    async def ask(item):
+        asked.append(item)
+
+    class Plain(Items):
+        def exec(self, item):
+            if item == 0:
+                raise SystemExit(3)
+            return ask(item)
+
+    limiter = Limiter(2)
+    node = Plain(max_concurrency=2, limiter=limiter)
+    with pytest.raises(SystemExit):
+        go(mode, node, {"items": [0, 1, 2]}, executor=AllAtOnce(2))
+    gc.collect()  # which would complain
+    assert asked == []
+    assert statuses(node) == ["cancelled", "cancelled", "pending"]
+    assert is_free(limiter)
+
+
+def test_a_wait_that_is_over_when_another_call_has_failed():
+    """A call that is to be tried again as another one fails for good is not: its row is cancelled, with one attempt."""
+    started = []
+
+    class Notes:
+        def handle(self, event):
+            if event.kind == "attempt_started":
+                started.append((event.value, event.attempt))
+
+    async def work(node, item):
+        if (item, node.cur_retry) == ("fails", 0):
+            raise LookupError(item)
+        if item != "last":
+            waiting.append(item)
+            if len(waiting) == 2:
+                both_wait.set()
+            await go_on.wait()
+            raise LookupError(item)
+        await both_wait.wait()
+        go_on.set()
+
+    waiting, both_wait, go_on = [], asyncio.Event(), asyncio.Event()
+    node = items_node("awaited", work, max_retries=2, wait=lambda attempt: 1e-9)
+    with pytest.raises(LookupError, match="fails"):
+        go("awaited", node, {"items": ["waits", "fails", "last"]}, subscribers=[Notes()])
+
+    assert waiting == ["waits", "fails"]
+    assert [(row.status, row.attempts) for row in node.last_run.batch(node)] == [
+        ("cancelled", 1),
+        ("failed", 2),
+        ("ok", 1),
+    ]
+    assert sorted(started) == [("fails", 1), ("fails", 2), ("last", 1), ("waits", 1)]
+
+
 def flaky(node, item):
     """One item needs a second attempt, so that there are events of a failed one."""
     if item == 1 and node.cur_retry == 0:
@@ -639,6 +812,88 @@ def test_an_interrupt_at_any_event(mode):
                 assert row.status in came_back | {"cancelled", "pending"}, f"at event {n}"
                 assert row.item == item, f"at event {n}"
                 assert row.result == (item * 10 if row.status == "ok" else None), f"at event {n}"
+
+
+class InterruptAfterCall:
+    """A profile function that raises ``KeyboardInterrupt``, once: when the n-th builtin that the engine calls returns.
+
+    There Python looks for signals too, so an interrupt by the keyboard comes at the same places.
+    """
+
+    def __init__(self, n):
+        self.n, self.returned = n, 0
+
+    def __call__(self, frame, event, function):
+        if event == "c_return" and any(self.is_of_engine(caller) for caller in (frame, frame.f_back)):
+            self.returned += 1
+            if self.returned == self.n:
+                raise KeyboardInterrupt
+
+    def is_of_engine(self, frame):
+        return frame is not None and frame.f_globals["__name__"].startswith("llmflow_nb.engine.")
+
+
+class Direct(Executor):
+    """Makes each call at once, where it is handed over."""
+
+    def submit(self, fn, /, *args):
+        future = Future()
+        try:
+            future.set_result(fn(*args))
+        except LookupError as exc:
+            future.set_exception(exc)
+        return future
+
+
+@pytest.mark.parametrize(
+    ("executor", "items", "end"),
+    [
+        (None, [5, 6, 1, 7], ["ok", "ok", "failed", "pending"]),
+        (Direct(), [1, 5, 6, 7], ["failed", "ok", "cancelled", "pending"]),
+    ],
+    ids=["on the spot", "executor"],
+)
+def test_an_interrupt_between_any_two_steps(executor, items, end):
+    """Wherever in the engine an interrupt comes, what was answered is in its row, and the limiter is free."""
+    limiter = Limiter(1)
+
+    def work(node, item):
+        if item == 1 or (item == 6 and node.cur_retry == 0):
+            raise LookupError("no such item")
+        answered.append(item)
+        return item * 10
+
+    def is_interrupted(node, n):
+        sys.setprofile(InterruptAfterCall(n))
+        try:
+            node.run({"items": items}, executor=executor, progress=False)
+        except KeyboardInterrupt:
+            return True
+        except LookupError:
+            return False
+        finally:
+            sys.setprofile(None)
+
+    for n in itertools.count(1):
+        answered = []
+        width = 1 if executor is None else 3
+        node = items_node("inline", work, limiter=limiter, max_concurrency=width, max_retries=2)
+        if not is_interrupted(node, n):
+            break
+        assert is_free(limiter), f"after call {n}"
+        if node.last_run is None:  # it came before there was a record
+            assert answered == []
+            continue
+        assert node.last_run.status == "interrupted", f"after call {n}"
+        rows = [row for batch in node.last_run.batches for row in batch]
+        assert len(rows) == 4 * len(node.last_run.batches), f"after call {n}"
+        assert [row.item for row in rows if row.status == "ok"] == answered, f"after call {n}"
+        for row in rows:
+            may_be = {"cancelled", "pending"} | ({"failed"} if row.item == 1 else {"ok"})
+            assert row.status in may_be, f"after call {n}"
+            assert row.result == (row.item * 10 if row.status == "ok" else None), f"after call {n}"
+    assert n > 100
+    assert statuses(node) == end
 
 
 @pytest.mark.parametrize("driver", DRIVERS)

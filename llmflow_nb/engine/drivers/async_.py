@@ -99,9 +99,8 @@ async def _outcome(coroutine: Any) -> tuple[Any, BaseException | None]:
 
 
 async def _wait(backend: _OnLoop, seconds: float | None) -> None:
-    if not backend.arrived:
-        alarm = None if seconds is None else backend.loop.call_later(seconds, backend.wake.set)
-        await backend.wake.wait()
-        if alarm is not None:
-            alarm.cancel()
+    alarm = None if seconds is None else backend.loop.call_later(seconds, backend.wake.set)
+    await backend.wake.wait()
+    if alarm is not None:
+        alarm.cancel()
     backend.wake.clear()
