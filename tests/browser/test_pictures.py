@@ -18,9 +18,10 @@ def notebook(visitor):
     cells = re.findall(r"^```python\n(.*?)^```$", README.read_text(encoding="utf-8"), flags=re.M | re.S)
     flow = next(cell for cell in cells if "\nflow  #" in cell)
     batch = next(cell for cell in cells if cell.endswith("\nlabels\n"))
-    stepper = next(line for cell in cells for line in cell.splitlines() if line.startswith("stepper = "))
+    lines = [line for cell in cells for line in cell.splitlines()]
+    text, stepper = (next(line for line in lines if line.startswith(f"{name} = ")) for name in ("text", "stepper"))
     notebook = visitor.open(
-        "pictures.ipynb", flow, f"{stepper}\nstepper.over(); stepper.into(); stepper.into()\nstepper", batch
+        "pictures.ipynb", flow, f"{text}\n{stepper}\nstepper.over(); stepper.into(); stepper.into()\nstepper", batch
     )
     notebook.page.set_viewport_size({"width": 1100, "height": 1600})
     notebook.run_all()
