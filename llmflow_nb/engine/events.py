@@ -65,11 +65,12 @@ class Recorder(Protocol):
         visit: Takes the `VISIT_FIELDS` of a finished visit as one tuple. Bound to ``list.extend`` of one flat list: an
             object per visit would cost twice as much, most of it in the garbage collector.
         abandoned: Blocking calls that ran into their timeout, or outlived the run, and could not be stopped.
-        limited: The calls that wait for a limiter, each with the clock when it began to.
+        limited: The calls that wait for a limiter, each with the clock when it began to, and the clock when it will be
+            let, where that is known.
     """
 
     abandoned: int
-    limited: dict[Any, float]
+    limited: dict[Any, tuple[float, float | None]]
 
     visit: Callable[[Iterable[Any]], None]
 

@@ -457,7 +457,9 @@ class Scheduler:
                 limiter.request(ticket)
             seconds = limiter.seconds_left(ticket)
             if seconds is None or seconds > 0:
-                self.setup.recorder.limited.setdefault(ticket, clock())
+                limited, now = self.setup.recorder.limited, clock()
+                since, _ = limited.get(ticket, (now, None))
+                limited[ticket] = since, None if seconds is None else now + seconds
                 if seconds is not None:
                     self._later(seconds, lambda: self._ask_again(call))
                 return

@@ -31,6 +31,7 @@ class Line:
         done: How many have come to an end of their own; failed: how many of them failed.
         cancelled: How many were stopped; running: how many are under way.
         per_second: How many ended in a second, lately; None where that cannot be told.
+        is_held: Whether a limiter lets no call begin for some time, so that the rate so far says nothing.
     """
 
     path: str
@@ -43,11 +44,12 @@ class Line:
     cancelled: int
     running: int
     per_second: float | None
+    is_held: bool
 
     @property
     def seconds_left(self) -> float | None:
         """How long the rest will take at that rate; None where that cannot be told."""
-        if self.total is None or not self.per_second or self.done >= self.total:
+        if self.total is None or not self.per_second or self.done >= self.total or self.is_held:
             return None
         return (self.total - self.done) / self.per_second
 
@@ -127,6 +129,7 @@ class LineReader:
             cancelled,
             running,
             self._rate(path, done),
+            any(until is not None for _, until in list(self.run.limited.values())),
         )
 
     def _rate(self, path: str, done: int) -> float | None:
@@ -158,8 +161,7 @@ def _head(run: Run, going: bool) -> list[str]:
     if going and run.where():
         facts.append(f"at {shown(run.where())}")
     if going and run.limited and not is_static():
-        waits = list(run.limited.values())
-        facts.append(f"waiting for the limiter: {duration(perf_counter() - min(waits))}" if waits else "")
+        facts.append(_waiting(run))
     if going and run.seconds is not None:  # rows are called again: what follows is of the run before
         return facts
     if run.visit_count:
@@ -167,6 +169,16 @@ def _head(run: Run, going: bool) -> list[str]:
     if not is_static():
         facts.append(duration(run.seconds_so_far))
     return [fact for fact in facts if fact]
+
+
+def _waiting(run: Run) -> str:
+    """How long calls have waited for their limiter, and when the next will be let; "" where none waits any more."""
+    waits, now = list(run.limited.values()), perf_counter()
+    if not waits:
+        return ""
+    until = [until for _, until in waits if until is not None]
+    following = f", next call in {duration(max(0.0, min(until) - now))}" if until else ""
+    return f"waiting for the limiter: {duration(now - min(since for since, _ in waits))}{following}"
 
 
 def one_line(run: Run, lines: list[Line], *, going: bool, short: bool = False) -> str:

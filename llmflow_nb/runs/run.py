@@ -80,7 +80,8 @@ class Run(RunDoors):
         started: When it began, in seconds since the epoch.
         seconds: How long it took; None while it is running.
         abandoned: Blocking calls that could not be stopped and were left to end by themselves.
-        limited: The calls that wait for a limiter now, each with the clock when it began to.
+        limited: The calls that wait for a limiter now, each with the clock when it began to, and the clock when it will
+            be let; None where that is not known.
         retrying: Held while rows are called again.
         mended: The errors of what was done again, and came through, or failed with another one; by ``id``.
         notes: What was done with the record since: rows that were called again. Pairs of a path and a text.
@@ -104,7 +105,7 @@ class Run(RunDoors):
         self.seconds: float | None = None
         self._began = perf_counter()
         self.abandoned = 0
-        self.limited: dict[Any, float] = {}
+        self.limited: dict[Any, tuple[float, float | None]] = {}
         self.notes: list[tuple[str, str]] = []
         self.mended: dict[int, BaseException] = {}
         self.left: Position | None = None

@@ -589,6 +589,17 @@ def test_a_wait_for_the_limiter_is_said():
     assert "limiter" not in line(node.last_run)
 
 
+def test_when_the_limiter_lets_the_next_call_is_said():
+    """Where so many calls a minute are used up, the rate of those before tells nothing of the time that is left."""
+    handle = Calls(limiter=Limiter(per_minute=2)).submit({"items": [1, 2, 3]})
+    while not handle.run.limited and not handle.wait(0.01):
+        pass
+    told = line(handle.run)
+    handle.stop()
+    assert re.search(r"waiting for the limiter: \d+ ms, next call in (1 min 00 s|5\d\.\d s)", told)
+    assert " left" not in told
+
+
 def test_attempts_that_are_repeated_count_once():
     """An item that is tried again is one item, done when it came through."""
     node = Square(max_retries=2)
