@@ -4,6 +4,7 @@ A call is made of *attempts*, and its state lives here and not on the node, so t
 other's attempts. Where an attempt runs, and who waits for it, is the affair of the scheduler and its driver.
 """
 
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import SettingError
@@ -95,8 +96,8 @@ class Call:
             raise SettingError(
                 f"{self.plan.path}: wait({self.attempts}) returned {seconds!r}; it must return seconds, 0 or more."
             ) from error
-        asked = getattr(error, "retry_after", None)
-        if not isinstance(asked, int | float) or not asked > seconds:
+        asked = _asked_for(error)
+        if not asked > seconds:
             return seconds
         return asked if asked <= MOST_ASKED else None
 
@@ -112,6 +113,15 @@ class Call:
             of = "" if self.batch.total is None else f" of {self.batch.total}"
             parts += f", item {self.place + 1}{of} (row {self.place})"
         return f"{parts}, attempt {self.attempts} of {self.max_retries}" if self.max_retries > 1 else parts
+
+
+def _asked_for(error: Exception) -> float:
+    """The seconds in an error's ``retry_after``; 0 where there are none. The name may stand for something else."""
+    try:
+        asked = getattr(error, "retry_after", None)
+    except Exception:  # of a property of theirs, which must not take the place of the error itself
+        return 0.0
+    return float(asked) if isinstance(asked, Real) and not isinstance(asked, bool) else 0.0
 
 
 def invoke(target: Any, name: str, args: tuple[Any, ...], attempt: int) -> Any:

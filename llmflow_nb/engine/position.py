@@ -162,7 +162,8 @@ class Position:
         error: What the driver has to raise here: the exception that the awaited or called code ended with.
         paused_at: Clock when `advance` stopped at a boundary; else None.
         failed_at: After a failure: the path of the node that it came from.
-        held: After a failure or an interrupt: the frames as they were then; seen: what ``shared`` held.
+        held: After a failure or an interrupt: the frames as they were then; seen: what ``shared`` held; left: what the
+            hooks of the visit on top had set on the node's copy.
         action: After the end: the last action.
         result: After the end: the result of the last node.
     """
@@ -175,6 +176,7 @@ class Position:
         "frames",
         "held",
         "inline",
+        "left",
         "paused_at",
         "result",
         "seen",
@@ -193,6 +195,7 @@ class Position:
         self.failed_at: str | None = None
         self.held: list[Frame] | None = None
         self.seen: dict[Any, Any] | None = None
+        self.left: dict[str, Any] = {}
         self.action: Any = None
         self.result: Any = None
 

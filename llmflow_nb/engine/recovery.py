@@ -76,6 +76,11 @@ def _held(position: Position) -> list[Frame]:
     """The frames as they are, for a run or a param set that is to be gone on with."""
     position.held = [frame.same() for frame in position.frames]
     position.seen = dict(position.shared) if isinstance(position.shared, dict) else None
+    top = position.frames[-1]
+    if top.visit is not None:
+        of_node = vars(top.node)
+        position.left = {name: value for name, value in vars(top.visit).items() if of_node.get(name, top) is not value}
+        position.left.pop("params", None)
     return position.held
 
 
@@ -83,7 +88,7 @@ def keep(sets: Batch, place: int, position: Position, frames: list[Frame] | None
     """Leave with the param sets where one of them was when it failed, or was stopped."""
     if frames is not None and len(sets.kept) < MOST_KEPT:
         there = Position(position.shared, frames)
-        there.seen = position.seen
+        there.seen, there.left = position.seen, position.left
         sets.kept[place] = there
 
 

@@ -5,6 +5,7 @@ are made anew, since classes and settings may have been changed since, and the v
 that did not end. What was paid for stays: an ``exec`` that had answered is not called again.
 """
 
+from collections.abc import Iterator
 from time import perf_counter as clock
 from typing import Any
 
@@ -13,7 +14,16 @@ from .plan import Plan, Setup
 from .position import ARRIVE, ARRIVED, EXEC, POST, WORKING, Frame, Position
 from .walks import branch
 
-__all__ = ["at_item", "at_set", "at_work", "gone_on", "plan_anew", "where_it_ended", "without_result"]
+__all__ = [
+    "at_item",
+    "at_set",
+    "at_work",
+    "errors_within",
+    "gone_on",
+    "plan_anew",
+    "where_it_ended",
+    "without_result",
+]
 
 
 def without_result(batch: Batch) -> list[int]:
@@ -75,7 +85,7 @@ def gone_on(kept: Position, setup: Setup, shared: Any) -> Position | None:
         _plan_anew(frame, setup)
         if below is not None:
             frame.flow = below.flow if frame.implicit else below.visit
-    _take_up(frames, setup)
+    _take_up(frames, kept.left, setup)
     return Position(shared, frames, inline=False)
 
 
@@ -88,12 +98,24 @@ def where_it_ended(ended: Position, setup: Setup) -> Position | None:
         return None
     position = Position(ended.shared, frames)
     plan_anew(position, setup)
-    _take_up(frames, setup)
+    _take_up(frames, ended.left, setup)
     return position
 
 
-def _take_up(frames: list[Frame], setup: Setup) -> None:
-    """Make frames ready to be advanced: param sets that ended are under way again, the top visit is set back."""
+def errors_within(frames: list[Frame]) -> Iterator[BaseException]:
+    """Go through the errors of the calls, and of the param sets walked side by side, that are made again from here."""
+    for frame in frames:
+        if frame.work is not None:
+            yield from (outcome.error for outcome in frame.work.odd.values() if outcome.error is not None)
+            for kept in frame.work.kept.values():
+                yield from errors_within(kept.frames)
+
+
+def _take_up(frames: list[Frame], left: dict[str, Any], setup: Setup) -> None:
+    """Make frames ready to be advanced: param sets that ended are under way again, the top visit is set back.
+
+    ``left``: what its hooks had set on it, where it is not made anew.
+    """
     for frame in frames:
         frame.set_started = clock()
         if frame.sets is not None:
@@ -103,6 +125,8 @@ def _take_up(frames: list[Frame], setup: Setup) -> None:
     top = frames[-1]
     old = top.work
     _set_back(top)
+    if top.visit is not None and top.visit is not top.node and top.phase != ARRIVE:
+        top.visit.__dict__.update(left)
     if old is not None and not old.is_single and top.work is not old:
         setup.recorder.superseded(lambda batch: batch is old)
 

@@ -14,6 +14,7 @@ from ..core.errors import RowError, RunStateError, did_you_mean
 from ..core.node import BaseNode, label
 from ..engine.batch import Batch
 from ..engine.events import VISIT_FIELDS
+from ..engine.resume import errors_within
 from .batch import BatchResult
 
 if TYPE_CHECKING:
@@ -188,8 +189,8 @@ class Run(RunDoors):
 
     def goes_on(self) -> None:
         """Open the record again (for whoever goes on with the run)."""
-        if self.error is not None:
-            self.mended[id(self.error)] = self.error
+        frames = (self.left and self.left.held) or []
+        self.mended.update({id(error): error for error in (self.error, *errors_within(frames)) if error is not None})
         how = {"failed": "failed", "interrupted": "been interrupted", "stopped": "been stopped"}[self.status]
         self.notes.append(((self.left and self.left.failed_at) or self.name, f"gone on with where it had {how}"))
         self._began = perf_counter() - (self.seconds or 0.0)

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..core.edited import rebind
 from ..core.errors import RunStateError, SettingError, StoppedError, warn
-from ..core.node import ATTEMPT, BaseNode
+from ..core.node import ATTEMPT, BaseNode, label
 from ..core.walk import check_flows, overwritten_edges
 from ..engine.drivers.async_ import drive_async
 from ..engine.drivers.sync import drive
@@ -95,11 +95,12 @@ class Recorded:
         __tracebackhide__ = True
         if again is not None:
             again.refuse_going()
-        rebind(node)  # a cell with a class of its nodes may have been run since they were made
+        edited = rebind(node)  # a cell with a class of its nodes may have been run since they were made
         _check(node, executor)
         self.record = Run(node, shared) if again is None else again
         for edge in overwritten_edges(node) if again is None else ():
             self.record.problem(edge)
+        self.record.notes += [(label(step), "its class was defined again; this run has the new one") for step in edited]
         self.setup = Setup(
             self.record,
             subscribers=subscribers,
@@ -146,7 +147,8 @@ class Recorded:
             )
         else:
             status = "failed" if isinstance(error, Exception) else "interrupted"
-        if self.position.held is not None and isinstance(error, Exception | KeyboardInterrupt):
+        held = self.position.held
+        if held and held[-1].visit is not None and isinstance(error, Exception | KeyboardInterrupt):
             _say_how_to_go_on(error)
         action = self.position.action if error is None else None
         self.record.ended(status, self.record.seconds_so_far, action, error)

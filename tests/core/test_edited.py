@@ -1,11 +1,12 @@
 """Classes whose cell is run again: the nodes that were made of them follow, however they are run."""
 
 import asyncio
+import functools
 import textwrap
 
 import pytest
 
-from llmflow_nb import Flow
+from llmflow_nb import Flow, FlowWarning
 from tests.stepper.helpers import Cells
 
 CELL = """
@@ -88,3 +89,51 @@ def test_classes_of_one_name_in_one_cell_stay_apart(cells):
     shared = []
     Flow(nodes["first"]).run(shared)
     assert shared == ["small", "large"]
+
+
+def test_a_hook_in_a_decorator(cells):
+    """The code that counts is the user's, not that of what is around it."""
+    text = cell().replace("    def exec", "    @traced\n    def exec")
+
+    def traced(function):
+        @functools.wraps(function)
+        def around(*args):
+            return function(*args)
+
+        return around
+
+    cells.module.traced = traced
+    flow, shared = Flow(cells.run(text).Ask()), []
+    flow.run(shared)
+    cells.run(text.replace("self.model", "'edited'"))
+    flow.run(shared)
+    assert shared == ["small", "edited"]
+
+
+def test_classes_without_methods_stay_apart(cells):
+    """Of these nothing tells an edit from another class."""
+    loop = (
+        "nodes = []\nfor size in ('small', 'large'):\n    class Sized(Ask): model = size\n    nodes.append(Sized())\n"
+    )
+    nodes = cells.run(cell() + loop).nodes
+    nodes[0] >> nodes[1]
+    shared = []
+    Flow(nodes[0]).run(shared)
+    assert shared == ["small", "large"]
+
+
+def test_a_class_that_became_another_kind_of_node(cells):
+    """An object cannot follow that; a warning says so, and the run goes on with what the flow has."""
+    flow, shared = Flow(cells.run(cell()).Ask()), []
+    cells.run(cell(answer="'edited'").replace("Node", "BatchNode"))
+    with pytest.warns(FlowWarning, match="^Ask was defined again as another kind of node"):
+        flow.run(shared)
+    assert shared == ["small"]
+
+
+def test_the_record_says_that_a_class_was_edited(cells):
+    """Which node of the flow it is."""
+    flow = Flow(cells.run(cell()).Ask())
+    cells.run(cell(answer="'edited'"))
+    flow.run([])
+    assert flow.last_run.notes == [("Ask", "its class was defined again; this run has the new one")]

@@ -272,6 +272,24 @@ def test_retry_after_of_the_error_holds_the_next_attempt_back():
     assert attempts == [0, 1, 2, 3]
 
 
+def test_a_retry_after_that_raises():
+    """A name that an exception uses for something else takes nothing away from it."""
+
+    class Odd(Exception):
+        @property
+        def retry_after(self):
+            raise KeyError("headers")
+
+    class Asks(Node):
+        def exec(self, _):
+            raise Odd("busy")
+
+    node = Asks(max_retries=2)
+    with pytest.raises(Odd, match="busy"):
+        node.run({})
+    assert node.last_run.calls == 2
+
+
 @pytest.mark.parametrize(
     ("retry_after", "attempts"), [(0, 3), (-1, 3), ("soon", 3), (None, 3), (3600, 1), (float("inf"), 1)]
 )

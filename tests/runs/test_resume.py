@@ -286,3 +286,53 @@ def test_param_sets_from_a_generator_cannot_be_gone_on_with():
     with pytest.raises(RunStateError, match="the run of F cannot be gone on with where it ended; run it again"):
         run.resume()
     assert shared["calls"] == ["a"]
+
+
+def test_what_hooks_had_set_on_the_node_is_there():
+    """What ``prep`` put in the place of a value from ``__init__`` is what ``exec`` finds."""
+
+    class Prepared(Step):
+        def __init__(self):
+            super().__init__(name="b")
+            self.prompt = "none yet"
+
+        def prep(self, shared):
+            self.prompt = "prepared"
+
+        def post(self, shared, prep_res, exec_res):
+            shared["done"].append(self.prompt)
+
+    shared = fresh("b")
+    stopped(chain(Step(name="a"), Prepared()), shared).resume()
+    assert shared["done"] == ["a", "prepared"]
+
+
+def test_two_failures_side_by_side_are_both_done_again():
+    """What failed beside the error that ended the run is no error any more either."""
+    begun = threading.Barrier(2, timeout=PATIENCE)
+
+    class Sets(BatchFlow):
+        def prep(self, shared):
+            return [{"n": 0}, {"n": 1}]
+
+    class Fails(Node):
+        def exec(self, shared, _):
+            if shared["failing"]:
+                begun.wait()
+                raise ValueError(self.params["n"])
+            return self.params["n"]
+
+    shared = fresh(0, 1)
+    run = stopped(Flow(Sets(Fails(), name="sets", max_concurrency=2), name="F"), shared)
+    run.resume()
+    assert run.batch("sets").results == [0, 1]
+    assert len(run.errors) == 0
+
+
+def test_no_word_of_going_on_where_that_cannot_be_done():
+    """An error between two visits has no place to go on at."""
+    step = Step(name="a")
+    step - "done" >> step
+    with pytest.raises(MaxStepsError) as caught:
+        Flow(step, name="F", max_steps=3).run(fresh())
+    assert "resume" not in "".join(getattr(caught.value, "__notes__", []))
