@@ -88,8 +88,9 @@ class RunDoors(Drawn):
 
         With ``shared`` and the nodes as they are now: mend what was wrong, and run its cell, before. The hook that did
         not end is run again. What was paid for is not: an ``exec`` that had answered, items of a batch that have a
-        result, and param sets that came through. All of it goes into this record. Only a batch whose items came from
-        a generator begins anew, since that was closed.
+        result, and param sets that came through. Items that failed in the batch that was under way are called again.
+        All of it goes into this record. Only a batch whose items came from a generator, or from another iterator that
+        an error or an interrupt came out of, begins anew.
 
         Args:
             executor: As for `Flow.run`.

@@ -322,12 +322,14 @@ def _go_on_with_items(position: Position, frame: Frame, mask: int) -> str:
     """Go on with the calls of a visit. Empty: all are done, and ``exec_res`` is there."""
     work = frame.work
     assert work is not None
-    if work.again:
-        return SETS if frame.plan.kind == "batch_flow" else CALLS
     if frame.plan.kind == "batch_flow":
+        if work.again or not work.exhausted:  # of a walk that is gone on with
+            return SETS
         work.refuse_all_failed("param sets")
         take_sets(frame, work)
         return ""
+    if work.again:
+        return CALLS
     if not work.exhausted and not (work.is_single and work.taken):
         if work.is_async or mask & AFTER_ITEM or not (frame.plan.inline and position.inline):
             return CALLS
@@ -358,6 +360,7 @@ def _make_calls(frame: Frame, work: Batch, shared: Any) -> None:
     keep = work.items.append if work.items is not None and not work.is_whole else None
     add_result, add_seconds = work.results.append, work.seconds.append
     results, whole = work.results, work.is_whole
+    in_exec = False
     started = clock()
     try:
         for item in work.source:
@@ -371,6 +374,7 @@ def _make_calls(frame: Frame, work: Batch, shared: Any) -> None:
                 work.begun = (item, None, exc, started)
                 return
             except BaseException as exc:
+                in_exec = True
                 work.odd[len(results)] = Outcome("cancelled", 1, exc)
                 if work.items is None:
                     work.dropped[len(results)] = item
@@ -385,8 +389,8 @@ def _make_calls(frame: Frame, work: Batch, shared: Any) -> None:
             add_seconds(ended - started)
             started = ended
         work.exhausted = True
-    except Exception:  # of the input: those of exec were caught
-        work.broken = True
+    except BaseException:
+        work.broken = not in_exec  # else it is of the input, and an interrupt may have taken an item along
         raise
     finally:
         work.taken = len(results)

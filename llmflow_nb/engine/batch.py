@@ -297,6 +297,10 @@ class Batch:
             except Exception as exc:
                 warn(f"{self.plan.path}: the generator of its items raised {exc!r} when it was closed")
 
+    def errors(self) -> list[BaseException]:
+        """Return the exceptions of what did not come through at once."""
+        return [outcome.error for outcome in self.odd.values() if outcome.error is not None]
+
     def refuse_all_failed(self, what: str) -> None:
         """Raise if there were ``what`` and not one of them came through.
 

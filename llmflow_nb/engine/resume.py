@@ -106,9 +106,11 @@ def errors_within(frames: list[Frame]) -> Iterator[BaseException]:
     """Go through the errors of the calls, and of the param sets walked side by side, that are made again from here."""
     for frame in frames:
         if frame.work is not None:
-            yield from (outcome.error for outcome in frame.work.odd.values() if outcome.error is not None)
+            yield from frame.work.errors()
             for kept in frame.work.kept.values():
                 yield from errors_within(kept.frames)
+    if frames and frames[-1].visit is None and frames[-1].sets is not None:  # they have all failed, see `_take_down`
+        yield from frames[-1].sets.errors()
 
 
 def _take_up(frames: list[Frame], left: dict[str, Any], setup: Setup) -> None:

@@ -317,6 +317,9 @@ class Scheduler:
                 except Exception as exc:
                     self._source_failed(strand, exc)
                     break
+                except BaseException:  # an interrupt: who knows what it took along
+                    batch.broken = True
+                    raise
                 else:
                     self._begin(strand, element)
         self._hungry.pop(strand, None)

@@ -140,7 +140,7 @@ def next_set(position: Position, setup: Setup, now: float) -> bool:
     assert sets is not None
     try:
         element = next(sets.source, _NO_MORE)
-    except Exception:
+    except BaseException:  # also of an interrupt, which may have taken an element along
         sets.broken = True
         raise
     if element is _NO_MORE:  # not by StopIteration: what comes next is no part of handling an exception

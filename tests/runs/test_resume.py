@@ -336,3 +336,51 @@ def test_no_word_of_going_on_where_that_cannot_be_done():
     with pytest.raises(MaxStepsError) as caught:
         Flow(step, name="F", max_steps=3).run(fresh())
     assert "resume" not in "".join(getattr(caught.value, "__notes__", []))
+
+
+class Readable:
+    """Items that can be read again and again, and whose reading fails once."""
+
+    def __init__(self, error):
+        self.error, self.failing = error, True
+
+    def __iter__(self):
+        for n in range(4):
+            if n == 2 and self.failing:
+                self.failing = False
+                raise self.error
+            yield n
+
+
+@pytest.mark.parametrize("error", [OSError("disk"), KeyboardInterrupt()], ids=["error", "interrupt"])
+@pytest.mark.parametrize("width", [1, 2])
+@pytest.mark.parametrize("kind", ["items", "param sets"])
+@pytest.mark.parametrize("is_iterator", [False, True])
+def test_an_input_that_could_not_be_read(error, width, kind, is_iterator):
+    """What was left to read is read, and nothing is left out; an iterator, which cannot be read again, begins anew."""
+    source = Readable(error)
+
+    class Sets(BatchFlow):
+        item_key = "n"
+
+        def prep(self, shared):
+            return map(int, source) if is_iterator else source
+
+    class Numbers(Node):
+        def exec(self, shared, _):
+            shared["calls"].append(self.params["n"])
+            return self.params["n"]
+
+    class Read(Items):
+        def prep(self, shared):
+            return map(int, source) if is_iterator else source
+
+    inner = Sets(Numbers(), max_concurrency=width) if kind == "param sets" else Read(max_concurrency=width)
+    shared = fresh()
+    run = stopped(Flow(inner, name="F"), shared, type(error))
+    begun = shared["calls"][:]
+    run.resume()
+    left = [0, 1, 2, 3] if is_iterator else [n for n in range(4) if n not in begun]
+    assert sorted(shared["calls"][len(begun) :]) == left
+    assert run.batch(inner).counts == {"ok": 4}
+    assert len(run.errors) == 0
