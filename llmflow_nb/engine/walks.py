@@ -176,12 +176,12 @@ def settle_set(
     assert sets is not None
     place = sets.taken - 1
     before = sets.odd.get(place)  # of one that is walked again
+    frame.set_open = False  # first, or an interrupt in between would have the set entered twice
     if before is not None or status != "ok":
         sets.odd[place] = Outcome(status, before.attempts if before else 1, error, failed_at)
     sets.results.append(value)
     sets.seconds.append(clock() - frame.set_started)
     sets.actions.append(action)  # type: ignore[union-attr]
-    frame.set_open = False
     if setup.subscribers:
         setup.tell(Event("param_set_finished", frame.owner.path, frame.base_params, place, 0, status, value, error))
 
@@ -198,10 +198,10 @@ def walk_ended(position: Position, setup: Setup, value: Any, action: Any, now: f
         if setup.subscribers:
             settle_set(setup, frame, "ok", value, action)
         else:  # the same without its call: a flow of cheap nodes over many params spends its time here
+            frame.set_open = False
             sets.results.append(value)
             sets.seconds.append(now - frame.set_started)
             sets.actions.append(action)  # type: ignore[union-attr]
-            frame.set_open = False
         return next_set(position, setup, now)
     if len(frames) == 1:
         position.result, position.action = value, action
