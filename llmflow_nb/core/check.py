@@ -355,23 +355,28 @@ def _check_steps(
 
 
 def _misspelt(node: BaseNode) -> Iterator[str]:
-    """A text for each method that has nearly the name of a hook which the class has not."""
-    dialect, own = type(node)._dialect, _own(node)
-    known = set(dialect.names())
-    missing = {name for role in ROLES if role not in own for name in getattr(dialect, role)}
-    for cls in type(node).__mro__:
-        if is_library_class(cls) or not hasattr(cls, "_kind"):
+    """A text for each method that has nearly the name of a hook which the class has not, and that it does not call."""
+    own = _own(node)
+    missing = [getattr(type(node)._dialect, role)[0] for role in ROLES if role not in own]
+    classes = [cls for cls in type(node).__mro__ if hasattr(cls, "_kind") and not is_library_class(cls)]
+    methods = {name: value for cls in classes for name, value in vars(cls).items() if isinstance(value, FunctionType)}
+    called = {name for method in methods.values() for name in method.__code__.co_names}
+    for name in methods:
+        if name.startswith("_") or name in called or hasattr(BaseNode, name) or name in type(node)._dialect.names():
             continue
-        for name, value in vars(cls).items():
-            if not isinstance(value, FunctionType) or name.startswith("_") or hasattr(BaseNode, name) or name in known:
-                continue
-            hook = name.removesuffix("_async")
-            if hook not in missing:
-                hook = next(iter(difflib.get_close_matches(name.lower(), missing, n=1, cutoff=0.75)), "")
-            if hook:
-                is_async = name == f"{hook}_async"
-                how = f"write async def {hook}" if is_async else f"did you mean {hook}?"
-                yield f"nothing calls its method {name}; {how}"
+        for hook in missing:
+            if name == f"{hook}_async":
+                yield f"nothing calls its method {name}; write async def {hook}"
+            elif _is_near(name, hook):
+                yield f"nothing calls its method {name}; did you mean {hook}?"
+
+
+def _is_near(name: str, hook: str) -> bool:
+    """Whether a name is a hook's with one slip, and not a word of its own."""
+    if name == "fallback":
+        return hook == "exec_fallback"
+    same_start = name[:1].lower() == hook[:1]
+    return same_start and difflib.SequenceMatcher(None, name.lower(), hook).ratio() > 0.84
 
 
 def _endless(

@@ -47,6 +47,7 @@ from .position import (
     WORKING,
     Frame,
     Position,
+    set_by_hooks,
 )
 from .recovery import LOST, recover
 from .walks import call_expansion, enter, expand, next_set, take_sets, walk_ended
@@ -298,7 +299,7 @@ def _begin_exec(position: Position, setup: Setup, frame: Frame, mask: int) -> st
     if plan.kind == "batch_flow":
         sets = open_items(plan, frame.visit.params, items, f"{what} (a BatchFlow)", keep=True)
         sets.actions = []
-        sets.visit = frame.visit
+        sets.visit, sets.left = frame.visit, set_by_hooks(frame)
         sets.within = position.within()
         setup.recorder.batch_opened(sets)
         if sets.is_async or (plan.limit != 1 and setup.concurrent):
@@ -312,7 +313,7 @@ def _begin_exec(position: Position, setup: Setup, frame: Frame, mask: int) -> st
         return _PUSHED
     frame.items_told = 0
     frame.work = open_items(plan, frame.params, items, f"{what} (a BatchNode)", keep=plan.keep)
-    frame.work.visit = frame.visit
+    frame.work.visit, frame.work.left = frame.visit, set_by_hooks(frame)
     frame.work.within = position.within()
     setup.recorder.batch_opened(frame.work)
     return _go_on_with_items(position, frame, mask)

@@ -48,7 +48,7 @@ class Batch:
         source: The iterator that items are read from; is_async: whether it has to be awaited.
         plan: The node (or `BatchFlow`) whose items these are; path: of that node, with ".exec" for the elements that
             the ``exec`` of a batch flow returned.
-        params: The params of that visit; visit: the copy of the node that served it.
+        params: The params of that visit; visit: the copy of the node that served it; left: what ``prep`` had set on it.
         items: The items in order: all of them where ``prep`` returned a list, else those read so far; None where they
             are not kept.
         dropped: Where items are not kept: those that have no result, by position.
@@ -88,6 +88,7 @@ class Batch:
         "is_whole",
         "items",
         "kept",
+        "left",
         "odd",
         "one_pass",
         "open",
@@ -110,6 +111,7 @@ class Batch:
         self.path = plan.path
         self.params = params
         self.visit: Any = None
+        self.left: dict[str, Any] = {}
         self.within: tuple[Batch, int] | None = None
         self.is_async = hasattr(type(source), "__aiter__")
         self.source: Any = aiter(source) if self.is_async else iter(source)

@@ -150,6 +150,16 @@ class Frame:
         return twin
 
 
+def set_by_hooks(frame: Frame) -> dict[str, Any]:
+    """Return what the hooks of the visit on a frame have set on the node's copy so far."""
+    of_node = vars(frame.node)
+    return {
+        name: value
+        for name, value in vars(frame.visit).items()
+        if name not in ("params", "items") and of_node.get(name, frame) is not value
+    }
+
+
 class Position:
     """The place of a run, or of one branch of it.
 

@@ -7,10 +7,10 @@ from time import perf_counter as clock
 from .batch import Batch, params_text
 from .events import Event
 from .plan import Setup
-from .position import END, Frame, Position
+from .position import END, Frame, Position, set_by_hooks
 from .walks import next_set, settle_set
 
-__all__ = ["FINISHED", "LOST", "cancel", "keep", "note_where", "recover"]
+__all__ = ["FINISHED", "LOST", "cancel", "forget", "keep", "note_where", "recover"]
 
 LOST, KEPT = "lost", "kept"
 FINISHED = "what was finished is in .last_run"
@@ -78,9 +78,7 @@ def _held(position: Position) -> list[Frame]:
     position.seen = dict(position.shared) if isinstance(position.shared, dict) else None
     top = position.frames[-1]
     if top.visit is not None:
-        of_node = vars(top.node)
-        position.left = {name: value for name, value in vars(top.visit).items() if of_node.get(name, top) is not value}
-        position.left.pop("params", None)
+        position.left = set_by_hooks(top)
     return position.held
 
 
@@ -90,6 +88,11 @@ def keep(sets: Batch, place: int, position: Position, frames: list[Frame] | None
         there = Position(position.shared, frames)
         there.seen, there.left = position.seen, position.left
         sets.kept[place] = there
+
+
+def forget(position: Position) -> None:
+    """Let go of where a branch ended: its exception, which is kept, leads to it, and it to all that ``shared`` held."""
+    position.held, position.seen, position.left = None, None, {}
 
 
 def cancel(position: Position, setup: Setup) -> None:

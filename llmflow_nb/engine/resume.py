@@ -52,7 +52,9 @@ def at_work(node: Any, batch: Batch, rows: list[int], shared: Any, setup: Setup)
     frame = Frame(None, None, batch.params, node)
     frame.plan = Plan(node, old.name, old.path, setup)
     frame.children = {id(node): frame.plan}
-    frame.visit = _visit_again(frame.plan, batch.visit, batch.params)
+    before = vars(old.node)
+    left = {name: value for name, value in batch.left.items() if vars(node).get(name) is before.get(name)}
+    frame.visit = _visit_again(frame.plan, batch.visit, batch.params, left)  # a setting for this one time wins
     frame.work = batch
     frame.prep_res = batch.returned
     frame.phase = WORKING
@@ -120,6 +122,9 @@ def _take_up(frames: list[Frame], left: dict[str, Any], setup: Setup) -> None:
     """
     for frame in frames:
         frame.set_started = clock()
+        if frame.owner is not None:  # whose limit may be another one now
+            frame.max_steps = float("inf") if frame.owner.max_steps is None else frame.owner.max_steps
+            frame.check_at = frame.steps
         if frame.sets is not None:
             _reopen(frame.sets)
             frame.sets.read_on()
@@ -139,7 +144,7 @@ def at_item(batch: Batch, item: Any, shared: Any, setup: Setup) -> Position:
     frame = Frame(None, None, batch.params, old.node)
     frame.plan = Plan(old.node, old.name, old.path, setup)
     frame.children = {id(old.node): frame.plan}
-    frame.visit = _visit_again(frame.plan, batch.visit, batch.params)
+    frame.visit = _visit_again(frame.plan, batch.visit, batch.params, batch.left)
     frame.prep_res = [item]
     frame.phase = EXEC
     frame.steps = 1
@@ -162,7 +167,7 @@ def at_set(batch: Batch, place: int, kept: Position | None, shared: Any, setup: 
         return there
     old = batch.plan
     plan = Plan(old.node, old.name, old.path, setup)
-    visit = _visit_again(plan, batch.visit, batch.params)
+    visit = _visit_again(plan, batch.visit, batch.params, batch.left)
     frame = Frame(None, None, batch.params, old.node)
     frame.plan, frame.visit = plan, visit
     frame.work = batch
@@ -250,9 +255,13 @@ def _set_back(frame: Frame) -> None:
     frame.visit = frame.node if frame.owner is None else _visit_again(plan, frame.visit, frame.params)
 
 
-def _visit_again(plan: Plan, old: Any, params: Any) -> Any:
-    """The node as it is now, with what its hooks had left on the copy that served the visit before."""
+def _visit_again(plan: Plan, old: Any, params: Any, left: dict[str, Any] | None = None) -> Any:
+    """The node as it is now, with what its hooks had left on the copy that served the visit before.
+
+    ``left``: what they had set by a certain time, which wins over what the node has.
+    """
     visit = plan.clone(params)
     for name, value in (vars(old) if old is not None else {}).items():
         visit.__dict__.setdefault(name, value)
+    visit.__dict__.update(left or {})
     return visit

@@ -30,7 +30,7 @@ from .flight import Flight, Loop
 from .limiter import Limiter, Ticket
 from .plan import Setup
 from .position import EXPANDED, Position
-from .recovery import cancel, keep, note_where
+from .recovery import cancel, forget, keep, note_where
 from .resume import gone_on
 from .threads import DaemonThreads
 from .walks import branch
@@ -186,6 +186,7 @@ class Scheduler:
             cancel(strand.position, self.setup)
             if strand.parent is not None:
                 keep(strand.parent.batch, strand.place, strand.position, strand.position.held)
+                forget(strand.position)
                 self._settle_set(strand.parent.batch, strand.place, "cancelled", value, clock() - strand.started)
         self._strands.clear()
 
@@ -258,6 +259,7 @@ class Scheduler:
         batch = parent.batch
         if status != "ok":
             keep(batch, strand.place, strand.position, strand.position.held)
+            forget(strand.position)
         failed_at = strand.position.failed_at if error is not None else None
         assert batch.actions is not None
         batch.actions[strand.place] = strand.position.action

@@ -100,7 +100,8 @@ class Recorded:
         self.record = Run(node, shared) if again is None else again
         for edge in overwritten_edges(node) if again is None else ():
             self.record.problem(edge)
-        self.record.notes += [(label(step), "its class was defined again; this run has the new one") for step in edited]
+        for step in edited:
+            warn(f"{label(step)}: its class was defined again, and this run has the new one.")
         self.setup = Setup(
             self.record,
             subscribers=subscribers,
@@ -148,7 +149,8 @@ class Recorded:
         else:
             status = "failed" if isinstance(error, Exception) else "interrupted"
         held = self.position.held
-        if held and held[-1].visit is not None and isinstance(error, Exception | KeyboardInterrupt):
+        has_place = held and (held[-1].visit is not None or held[-1].sets is not None)
+        if has_place and isinstance(error, Exception | KeyboardInterrupt):
             _say_how_to_go_on(error)
         action = self.position.action if error is None else None
         self.record.ended(status, self.record.seconds_so_far, action, error)
@@ -177,6 +179,8 @@ def _where_it_ended(record: Run, setup: Setup) -> Position:
         RunStateError: It ended well, or nothing is kept of where it ended, or that cannot be taken up.
     """
     __tracebackhide__ = True
+    if record.retrying.locked():
+        raise RunStateError(f"rows of {record.name} are being called again; wait for that to end.")
     if record.status == "ok":
         raise RunStateError(f"the run of {record.name} came to its end; there is nothing to go on with.")
     position = where_it_ended(record.left, setup) if record.left is not None else None

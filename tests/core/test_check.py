@@ -406,7 +406,9 @@ def test_a_method_with_nearly_the_name_of_a_hook(name, hint):
     assert problem.text == f"nothing calls its method {name}; {hint}"
 
 
-@pytest.mark.parametrize("name", ["prepare", "execute", "post_process", "ask", "_exe", "retry", "postpone"])
+@pytest.mark.parametrize(
+    "name", ["prepare", "execute", "post_process", "ask", "_exe", "retry", "cost", "host", "process_a_file"]
+)
 def test_methods_of_ones_own_are_no_misspelt_hooks(name):
     """Helpers may have any name; and where the hook is there, what resembles it is one of them."""
     helper = {name: lambda self: None}
@@ -418,3 +420,16 @@ def test_methods_of_ones_own_are_no_misspelt_hooks(name):
         "post": lambda self, shared, prep_res, exec_res: None,
     }
     assert Flow(type("Ask", (Node,), {**hooks, **helper, "excec": lambda self: None})()).check() == []
+
+
+def test_a_method_that_another_one_calls_is_no_misspelt_hook():
+    """Whatever it is called: somebody calls it."""
+
+    class Ask(Node):
+        def exec(self, item):
+            return self.posts(item)
+
+        def posts(self, item):
+            return item
+
+    assert Flow(Ask()).check() == []

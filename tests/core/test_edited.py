@@ -9,6 +9,8 @@ import pytest
 from llmflow_nb import Flow, FlowWarning
 from tests.stepper.helpers import Cells
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*its class was defined again:llmflow_nb.FlowWarning")
+
 CELL = """
     from llmflow_nb import Node
 
@@ -111,15 +113,42 @@ def test_a_hook_in_a_decorator(cells):
 
 
 def test_classes_without_methods_stay_apart(cells):
-    """Of these nothing tells an edit from another class."""
+    """Of these nothing tells an edit from another class; where they differ, a warning says which one is run."""
     loop = (
         "nodes = []\nfor size in ('small', 'large'):\n    class Sized(Ask): model = size\n    nodes.append(Sized())\n"
     )
     nodes = cells.run(cell() + loop).nodes
     nodes[0] >> nodes[1]
     shared = []
-    Flow(nodes[0]).run(shared)
+    with pytest.warns(FlowWarning, match="^Sized was defined again, and has no methods to tell an edit by"):
+        Flow(nodes[0]).run(shared)
     assert shared == ["small", "large"]
+
+
+def test_a_class_without_methods_whose_base_was_edited(cells):
+    """It follows, since its cell was run again after that of its base."""
+    cells.run(cell())
+    flow, shared = Flow(cells.run("class Small(Ask):\n    limit = 3").Small()), []
+    flow.run(shared)
+    cells.run(cell(answer="'edited'"))
+    cells.run("class Small(Ask):\n    limit = 3")
+    flow.run(shared)
+    assert shared == ["small", "edited"]
+
+
+def test_a_class_attribute_that_answers_to_every_name(cells):
+    """Such as a proxy of a server: nothing is asked of it."""
+
+    class Proxy:
+        def __getattr__(self, name):
+            return self
+
+    cells.module.PROXY = Proxy()
+    flow, shared = Flow(cells.run(cell() + "    server = PROXY\n").Ask()), []
+    flow.run(shared)
+    cells.run(cell("edited") + "    server = PROXY\n")
+    flow.run(shared)
+    assert shared == ["small", "edited"]
 
 
 def test_a_class_that_became_another_kind_of_node(cells):
@@ -131,9 +160,9 @@ def test_a_class_that_became_another_kind_of_node(cells):
     assert shared == ["small"]
 
 
-def test_the_record_says_that_a_class_was_edited(cells):
-    """Which node of the flow it is."""
+def test_a_run_says_that_a_class_was_edited(cells):
+    """Which node it is: two classes of one name may stand in two cells by mistake."""
     flow = Flow(cells.run(cell()).Ask())
     cells.run(cell(answer="'edited'"))
-    flow.run([])
-    assert flow.last_run.notes == [("Ask", "its class was defined again; this run has the new one")]
+    with pytest.warns(FlowWarning, match="^Ask: its class was defined again, and this run has the new one"):
+        flow.run([])

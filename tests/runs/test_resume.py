@@ -384,3 +384,32 @@ def test_an_input_that_could_not_be_read(error, width, kind, is_iterator):
     assert sorted(shared["calls"][len(begun) :]) == left
     assert run.batch(inner).counts == {"ok": 4}
     assert len(run.errors) == 0
+
+
+def test_a_larger_max_steps_counts():
+    """What the flow may make is read when it goes on."""
+
+    class Counts(Node):
+        def post(self, shared, prep_res, exec_res):
+            shared["n"] += 1
+            if shared["n"] == 3 and shared.pop("failing", None):
+                raise ValueError("no")
+            return "again" if shared["n"] < 10 else "end"
+
+    node = Counts()
+    node - "again" >> node
+    node - "end" >> Node()
+    flow, shared = Flow(node, name="F", max_steps=5), {"n": 0, "failing": True}
+    with pytest.raises(ValueError, match="no"):
+        flow.run(shared)
+    flow.max_steps = 100
+    flow.last_run.resume()
+    assert shared["n"] == 10
+
+
+def test_while_rows_are_called_again():
+    """One at a time, or a row would be called twice."""
+    shared = fresh(2)
+    run = stopped(Flow(Items(), name="F"), shared)
+    with run.retrying, pytest.raises(RunStateError, match="rows of F are being called again"):
+        run.resume()

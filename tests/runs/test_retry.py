@@ -1,10 +1,12 @@
 """Calling rows again: which are called, what they keep, and where a param set goes on."""
 
 import asyncio
+import gc
 import itertools
 import sys
 import threading
 import types
+import weakref
 
 import pandas as pd
 import pytest
@@ -1717,3 +1719,60 @@ def test_notes_of_param_sets():
     assert result.run.notes == [("S", note)]
     assert f"! {note}" in text(result)
     assert note not in text(result.run.batch(node))
+
+
+def test_what_prep_had_set_on_the_node_is_there():
+    """Also where ``__init__`` had set something else; but not where the retry asks for another value."""
+
+    class Prepared(BatchNode):
+        def __init__(self, **settings):
+            super().__init__(**settings)
+            self.source, self.model = None, "small"
+
+        def prep(self, shared):
+            self.source = "prepared"
+            return [1, 2]
+
+        def exec(self, shared, item):
+            if item in shared["failing"]:
+                raise ValueError(item)
+            return self.source, self.model, item
+
+    node, shared = Prepared(on_error="keep"), {"failing": [2]}
+    flow = Flow(node, name="F")
+    flow.run(shared)
+    shared["failing"].clear()
+    result = flow.last_run.batch(node)
+    result.retry_failed()
+    assert result.results == [("prepared", "small", 1), ("prepared", "small", 2)]
+    result.retry([0], model="large", source="given")
+    assert result.results[0] == ("given", "large", 1)
+
+
+def test_param_sets_that_failed_side_by_side_are_let_go_of():
+    """Of those beyond the number that is kept, nothing holds what ``shared`` was."""
+
+    class Document:
+        pass
+
+    class Load(Node):
+        def post(self, shared, prep_res, exec_res):
+            shared["document"] = document = Document()
+            documents.append(weakref.ref(document))
+
+    class Fails(Node):
+        def exec(self, _):
+            raise ValueError("no")
+
+    class Many(BatchFlow):
+        def prep(self, shared):
+            return [{"n": n} for n in range(3_000)]
+
+    documents = []
+    load = Load()
+    load >> Fails()
+    flow = Many(load, on_error="keep", max_concurrency=4)
+    with pytest.raises(AllFailedError):
+        flow.run({})
+    gc.collect()
+    assert sum(document() is not None for document in documents) <= 1_100
