@@ -166,3 +166,23 @@ def test_a_run_says_that_a_class_was_edited(cells):
     cells.run(cell(answer="'edited'"))
     with pytest.warns(FlowWarning, match="^Ask: its class was defined again, and this run has the new one"):
         flow.run([])
+
+
+def test_an_edit_of_a_static_method(cells):
+    """A helper counts as the hooks do."""
+    helper = "    @staticmethod\n    def helper():\n        return 'small'\n\n"
+    text = cell(answer="self.helper()").replace("    def exec", f"{helper}    def exec")
+    flow, shared = Flow(cells.run(text).Ask()), []
+    flow.run(shared)
+    cells.run(text.replace("return 'small'", "return 'edited'"))
+    flow.run(shared)
+    assert shared == ["small", "edited"]
+
+
+def test_a_class_without_methods_that_is_the_same_again(cells):
+    """Its cell was run again as it was, and there is nothing to warn of."""
+    cells.run(cell())
+    flow, shared = Flow(cells.run("class Small(Ask):\n    limit = 3").Small()), []
+    cells.run("class Small(Ask):\n    limit = 3")
+    flow.run(shared)
+    assert shared == ["small"]
