@@ -14,7 +14,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from time import monotonic
+from threading import Timer
 from urllib.parse import urlsplit
 
 import nbformat
@@ -117,14 +117,17 @@ class Server:
                     process.wait()
 
     def _wait(self, process: subprocess.Popen) -> None:
-        until = monotonic() + 2 * PATIENCE
-        while monotonic() < until:
-            with suppress(OSError):
-                urllib.request.urlopen(f"{self.address}/api?token={self.token}", timeout=1).close()
-                return
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(0.1)
-                break
+        deadline = Timer(2 * PATIENCE, process.kill)
+        deadline.start()
+        try:
+            while process.poll() is None:
+                with suppress(OSError):
+                    urllib.request.urlopen(f"{self.address}/api?token={self.token}", timeout=1).close()
+                    return
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(0.1)
+        finally:
+            deadline.cancel()
         pytest.fail(f"Jupyter did not start:\n{self.log.read_text()}")
 
     def write(self, name: str, cells: list[str]) -> None:

@@ -1,15 +1,18 @@
 """Progress in a real front end: what is drawn over, where, and what stays in the saved notebook."""
 
 import json
+import os
 
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import widths
+from tests.browser.conftest import ERRORS, widths
 
 SLOW = """
-    import time
+    import os
     from llmflow_nb import BatchNode, Flow
+
+    gate = os.open("gate", os.O_RDONLY)
 
 
     class Slow(BatchNode):
@@ -17,7 +20,7 @@ SLOW = """
             return range(shared["items"])
 
         def exec(self, item):
-            time.sleep(0.1)
+            os.read(gate, 1)
             return item
 
 
@@ -35,17 +38,54 @@ WATCH = """i => {
 CHANGED = "([element, before]) => element.innerText !== before"
 
 
+class Gate:
+    """Lets items of ``SLOW`` through, so many at a time; all of them once it is closed."""
+
+    def __init__(self, path):
+        os.mkfifo(path)
+        self.path, self.file = path, os.open(path, os.O_RDWR)
+
+    def let(self, items):
+        os.write(self.file, b"." * items)
+
+    def close(self):
+        if self.file is not None:
+            os.close(self.file)
+            self.path.unlink()
+            self.file = None
+
+
+@pytest.fixture
+def gate(server):
+    gate = Gate(server.root / "gate")
+    yield gate
+    gate.close()
+
+
+def follow(notebook, i, gate):
+    """Run cell ``i``, whose run shows itself in one output, and let its items through as that is seen to change."""
+    notebook.run()
+    expect(notebook.output(i)).to_contain_text("running")
+    for _ in range(2):
+        gate.let(4)
+        changes(notebook.output(i))
+    gate.close()
+    notebook.wait(i)
+
+
 def changes(output):
     """Wait until an output shows something else than now."""
     element = output.element_handle()
     output.page.wait_for_function(CHANGED, arg=[element, output.inner_text()])
 
 
-def test_progress_is_drawn_over_in_place(server, visitor):
+def test_progress_is_drawn_over_in_place(server, visitor, gate):
     """A run of more than a second shows how far it is in one output, which ends as, and is saved as, the last state."""
     notebook = visitor.open("progress.ipynb", SLOW, "flow.run({'items': 16})")
     notebook.page.evaluate(WATCH, 1)
-    notebook.run_all()
+    notebook.run()
+    follow(notebook, 1, gate)
+    assert notebook.page.evaluate(ERRORS) == []
     expect(notebook.output(1)).to_have_count(1)
     expect(notebook.output(1)).to_contain_text("16/16 items")
     expect(notebook.output(1)).to_contain_text("slow ok")
@@ -59,7 +99,7 @@ def test_progress_is_drawn_over_in_place(server, visitor):
     assert "16/16 items" in "".join(output["data"]["text/html"])
 
 
-def test_a_handle_goes_on_after_its_cell(visitor):
+def test_a_handle_goes_on_after_its_cell(visitor, gate):
     """What `submit` returns is drawn over when its cell has ended, in every cell that shows it, until it is stopped."""
     notebook = visitor.open(
         "submit.ipynb", SLOW, "handle = flow.submit({'items': 10_000})\nhandle", "handle", "handle.stop()"
@@ -69,12 +109,14 @@ def test_a_handle_goes_on_after_its_cell(visitor):
     notebook.run()
     notebook.wait(1)
     expect(first).to_contain_text("running")
+    gate.let(4)
     changes(first)
 
     notebook.run()
     notebook.wait(2)
-    changes(second)
-    changes(first)
+    for output in (second, first):
+        gate.let(4)
+        changes(output)
 
     notebook.run()
     notebook.wait(3)
@@ -116,13 +158,17 @@ def test_dollars_are_dollars(visitor, app):
     assert "costs $1 or $2" in notebook.output(0).inner_text()
 
 
-def test_notebook_7_shows_the_same(visitor):
+def test_notebook_7_shows_the_same(visitor, gate):
     """In Notebook 7 too a flow and its run are pictures, and progress is drawn over in one output."""
     notebook = visitor.open(
         "classic.ipynb", SLOW + "    flow\n", "flow.run({'items': 16})", "flow.last_run", app="notebook"
     )
     notebook.page.evaluate(WATCH, 1)
-    notebook.run_all()
+    notebook.run()
+    follow(notebook, 1, gate)
+    notebook.run()
+    notebook.wait(2)
+    assert notebook.page.evaluate(ERRORS) == []
     for i in (0, 2):
         (width,) = widths(notebook.output(i).locator("img"))
         assert width > 0
