@@ -128,7 +128,7 @@ class Frame:
         self.attempts = 1
         self.t_start = self.t_prepared = self.t_executed = 0.0
         self.steps = 0
-        self.max_steps: float = float("inf") if owner is None or owner.max_steps is None else owner.max_steps
+        self.max_steps = most_steps(owner)
         self.check_at = min(CHECK_EVERY, self.max_steps)
         self.work: Batch | None = None
         self.items_told = 0
@@ -148,6 +148,11 @@ class Frame:
         for name in self.__slots__:
             setattr(twin, name, getattr(self, name))
         return twin
+
+
+def most_steps(owner: Plan | None) -> float:
+    """Return how many visits one walk through a flow may make."""
+    return float("inf") if owner is None or owner.max_steps is None else owner.max_steps
 
 
 def set_by_hooks(frame: Frame) -> dict[str, Any]:

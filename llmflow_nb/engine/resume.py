@@ -11,7 +11,7 @@ from typing import Any
 
 from .batch import HAS_RESULT, PENDING, Batch, Outcome
 from .plan import Plan, Setup
-from .position import ARRIVE, ARRIVED, EXEC, POST, WORKING, Frame, Position
+from .position import ARRIVE, ARRIVED, EXEC, POST, WORKING, Frame, Position, most_steps
 from .walks import branch
 
 __all__ = [
@@ -122,9 +122,8 @@ def _take_up(frames: list[Frame], left: dict[str, Any], setup: Setup) -> None:
     """
     for frame in frames:
         frame.set_started = clock()
-        if frame.owner is not None:  # whose limit may be another one now
-            frame.max_steps = float("inf") if frame.owner.max_steps is None else frame.owner.max_steps
-            frame.check_at = frame.steps
+        frame.max_steps = most_steps(frame.owner)  # which may be another one now
+        frame.check_at = min(frame.steps, frame.max_steps)
         if frame.sets is not None:
             _reopen(frame.sets)
             frame.sets.read_on()

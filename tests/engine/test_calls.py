@@ -205,38 +205,6 @@ def test_wait_function_returns_nonsense(mode, nonsense):
         go(mode, node, {"items": [0]})
 
 
-def test_wait_holds_the_next_attempt_back():
-    """While a call waits for its next attempt, nothing of it runs; the other items go on."""
-    attempts = []
-
-    class Waiting(Items):
-        async def exec(self, item):
-            attempts.append(item)
-            if item == 0:
-                raise ValueError(item)
-            if item == 3:
-                all_begun.set()
-
-    async def main():
-        run = asyncio.ensure_future(node.run_async({"items": [0, 1, 2, 3]}))
-        await asyncio.wait_for(all_begun.wait(), PATIENCE)
-        for _ in range(20):
-            await asyncio.sleep(0)
-        run.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await run
-
-    all_begun = asyncio.Event()
-    node = Waiting(max_retries=2, wait=3600, max_concurrency=2)
-    asyncio.run(main())
-
-    assert attempts == [0, 1, 2, 3]
-    assert statuses(node) == ["cancelled", "ok", "ok", "ok"]
-    row = next(iter(node.last_run.batch(node)))
-    assert row.attempts == 1
-    assert isinstance(row.error, ValueError)
-
-
 class Busy(Exception):
     """As an endpoint's client raises it: it says how many seconds to leave the endpoint alone."""
 
@@ -245,15 +213,19 @@ class Busy(Exception):
         self.retry_after = retry_after
 
 
-def test_retry_after_of_the_error_holds_the_next_attempt_back():
-    """Where the error asks for more seconds than ``wait`` has, the item waits for so many; the others go on."""
+@pytest.mark.parametrize(("error", "wait"), [(ValueError(0), 3600), (Busy(100), 0)], ids=["wait", "retry_after"])
+def test_wait_holds_the_next_attempt_back(error, wait):
+    """While a call waits for its next attempt, nothing of it runs; the other items go on.
+
+    It waits as ``wait`` says, or where the error asks for more seconds in ``retry_after``, for so many.
+    """
     attempts = []
 
     class Waiting(Items):
         async def exec(self, item):
             attempts.append(item)
             if item == 0:
-                raise Busy(100)
+                raise error
             if item == 3:
                 all_begun.set()
 
@@ -267,9 +239,14 @@ def test_retry_after_of_the_error_holds_the_next_attempt_back():
             await run
 
     all_begun = asyncio.Event()
-    node = Waiting(max_retries=2, wait=0, max_concurrency=2)
+    node = Waiting(max_retries=2, wait=wait, max_concurrency=2)
     asyncio.run(main())
+
     assert attempts == [0, 1, 2, 3]
+    assert statuses(node) == ["cancelled", "ok", "ok", "ok"]
+    row = next(iter(node.last_run.batch(node)))
+    assert row.attempts == 1
+    assert row.error is error
 
 
 def test_a_retry_after_that_raises():
