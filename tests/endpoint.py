@@ -1,6 +1,7 @@
 """A real server that speaks the chat-completions protocol on this machine, and does to a caller what servers do."""
 
 import json
+import signal
 import socket
 import sys
 import threading
@@ -10,7 +11,20 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-__all__ = ["Answer", "Endpoint", "choice", "completion", "error", "hang", "redirect", "serving", "unused_url"]
+import pytest
+
+__all__ = [
+    "Answer",
+    "Endpoint",
+    "choice",
+    "completion",
+    "error",
+    "hang",
+    "interrupting",
+    "redirect",
+    "serving",
+    "unused_url",
+]
 
 PATIENCE = 20  # seconds after which a test that waits for something gives up
 
@@ -57,6 +71,19 @@ def redirect(location: str, status: int = 307) -> Answer:
 def hang() -> Answer:
     """No answer, till the endpoint is closed."""
     return Answer(held=True)
+
+
+def interrupting() -> Callable[[str], Answer]:
+    """What an endpoint does that interrupts the thread which calls this, as the keyboard would, and then hangs."""
+    if not hasattr(signal, "pthread_kill"):
+        pytest.skip("only POSIX can interrupt a thread that waits for a socket")
+    caller = threading.get_ident()
+
+    def interrupt(prompt: str) -> Answer:
+        signal.pthread_kill(caller, signal.SIGINT)
+        return hang()
+
+    return interrupt
 
 
 class Endpoint(ThreadingHTTPServer):

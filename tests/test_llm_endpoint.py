@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import signal
 import socket
 import threading
 import traceback
@@ -25,6 +24,7 @@ from tests.endpoint import (
     completion,
     error,
     hang,
+    interrupting,
     redirect,
     serving,
     unused_url,
@@ -389,15 +389,7 @@ def test_answer_with_a_bad_byte(endpoint: Endpoint) -> None:
 
 def test_interrupt(endpoint: Endpoint) -> None:
     """An interrupt in the middle of a call comes out as it is, with nothing of the SDK in its traceback."""
-    if not hasattr(signal, "pthread_kill"):
-        pytest.skip("only POSIX can interrupt a thread that waits for a socket")
-    caller = threading.get_ident()
-
-    def interrupt(prompt: str) -> Answer:
-        signal.pthread_kill(caller, signal.SIGINT)
-        return hang()
-
-    endpoint.answer = interrupt
+    endpoint.answer = interrupting()
     with pytest.raises(KeyboardInterrupt) as caught:
         call_llm("Hello")
     files = {os.path.basename(frame.filename) for frame in traceback.extract_tb(caught.value.__traceback__)}

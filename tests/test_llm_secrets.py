@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import signal
-import threading
 import traceback
 import warnings
 from base64 import b64encode
@@ -16,7 +14,7 @@ import pytest
 
 from llmflow_nb import BatchNode, Flow, Node
 from llmflow_nb.llm import call_llm
-from tests.endpoint import Answer, Endpoint, completion, error, hang, redirect, serving, unused_url
+from tests.endpoint import Answer, Endpoint, completion, error, hang, interrupting, redirect, serving, unused_url
 
 openai = pytest.importorskip("openai", reason="the model needs the extra llmflow_nb[openai]")
 
@@ -283,15 +281,7 @@ def test_timeout(endpoint: Endpoint) -> None:
 
 def test_interrupt(endpoint: Endpoint) -> None:
     """Nor does an interrupt, in a view of the traceback with variables."""
-    if not hasattr(signal, "pthread_kill"):
-        pytest.skip("only POSIX can interrupt a thread that waits for a socket")
-    caller = threading.get_ident()
-
-    def interrupt(prompt: str) -> Answer:
-        signal.pthread_kill(caller, signal.SIGINT)
-        return hang()
-
-    endpoint.answer = interrupt
+    endpoint.answer = interrupting()
     exc = error_of("Hello")
     assert isinstance(exc, KeyboardInterrupt)
     assert_nowhere(views(exc))
