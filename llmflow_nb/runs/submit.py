@@ -22,6 +22,8 @@ __all__ = ["STOP_WITHIN", "Submitted", "submit"]
 
 STOP_WITHIN = 1.0
 """Seconds that `Submitted.stop` waits for the run to end."""
+CANCELLED_WITHIN = 0.6
+"""Seconds that a cancelled ``await`` waits for the run to end: an interrupt has to return within a second."""
 
 
 class Submitted(ShownLive):
@@ -93,9 +95,12 @@ class Submitted(ShownLive):
         return self._ended.wait(STOP_WITHIN)
 
     def __await__(self) -> Generator[Any, None, Any]:
-        """Wait without blocking the event loop, and return the last action. Cancelling the wait stops the run.
+        """Wait without blocking the event loop, and return the last action.
+
+        Cancelling the wait stops the run, and so does an interrupt of the cell that awaits it.
 
         Raises:
+            asyncio.CancelledError: The wait was cancelled, or the cell interrupted.
             StoppedError: The run was stopped.
             Exception: What the run failed with.
         """
@@ -103,16 +108,25 @@ class Submitted(ShownLive):
 
     async def _outcome(self) -> Any:
         loop = asyncio.get_running_loop()
-        ended = asyncio.Event()
+        ended = loop.create_future()
+
+        def set_ended() -> None:
+            if not ended.done():
+                ended.set_result(None)
+
         with self._lock:
             if self._ended.is_set():
-                ended.set()
+                set_ended()
             else:
-                self._callbacks.append(lambda: loop.call_soon_threadsafe(ended.set))
+                self._callbacks.append(lambda: loop.call_soon_threadsafe(set_ended))
         try:
-            await ended.wait()
-        except asyncio.CancelledError:
+            while not ended.done():
+                # A kernel's interrupt handler only adds a callback to the loop, which a sleeping loop does not notice.
+                await asyncio.wait([ended], timeout=LONGEST_WAIT)
+        except BaseException as exc:
             self._stop.request()
+            if not isinstance(exc, GeneratorExit):  # a coroutine that is being closed cannot wait
+                await asyncio.wait([ended], timeout=CANCELLED_WITHIN)
             raise
         if self.run.error is not None:
             raise self.run.error

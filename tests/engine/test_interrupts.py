@@ -133,6 +133,26 @@ def test_batch(kernel, node, call, blocking, ends_with):
     assert int(kernel.run("node.last_run.abandoned")) in ((blocking - 1, blocking) if in_threads else (0,))
 
 
+@pytest.mark.parametrize(
+    ("node", "call"),
+    [
+        ("Blocking(max_concurrency=4)", "await job"),
+        ("Awaiting(max_concurrency=4)", "await job"),
+        ("Awaiting(max_concurrency=4)", "await asyncio.gather(job, asyncio.sleep(60))"),
+    ],
+)
+def test_awaited_job(kernel, node, call):
+    """An interrupt of a cell that awaits a submitted run stops the run, and the cell ends after it."""
+    kernel.run(f"scene = Scene(4); node = {node}")
+    assert kernel.interrupt(f"job = node.submit({{}}, progress=False); {call}") == "CancelledError"
+
+    assert kernel.run("job.done, job.run.status") == "(True, 'stopped')"
+    assert kernel.run("rows(node)") == repr(FOUR_BLOCK)
+    assert kernel.run("node.last_run.batch(node).results[:4]") == "[0, 10, 20, None]"
+    assert kernel.run("scene.settle()") == str(list(range(7)))
+    assert kernel.run("rows(node)") == repr(FOUR_BLOCK)
+
+
 def test_run_again(kernel):
     """A batch that was interrupted can be run again, with the limiter that it was interrupted in."""
     kernel.run("scene = Scene(1); node = Blocking(limiter=Limiter(1))")

@@ -30,7 +30,7 @@ async def outcome(handle):
 
 
 def ask_to_stop(handle):
-    """Ask a run to stop and do not wait for it: whoever awaits it is cancelled."""
+    """Cancel whoever awaits a run, which asks it to stop and waits less than a second for its end."""
 
     async def main():
         waiting = asyncio.ensure_future(outcome(handle))
@@ -501,8 +501,7 @@ def test_a_second_stop_while_a_hook_cleans_up():
                 again = asyncio.ensure_future(outcome(handle))
                 await asyncio.sleep(0)
                 await asyncio.sleep(0)
-                again.cancel()  # whoever awaits it is cancelled, which asks for a stop
-                await asyncio.wait([again])
+                again.cancel()  # which asks for a stop, and waits for the end of the run
                 for _ in range(1000):  # rounds of the loop in which the run could end
                     await asyncio.sleep(0)
                 done.append("cleaned up too late" if handle.done else "cleaned up")
