@@ -1,6 +1,6 @@
 # Everything runs in .venv, which each target makes when it is missing. `make help` lists the targets.
 
-# PYTHON makes .venv where uv is not installed; uv finds a fitting Python itself.
+# PYTHON makes .venv where uv is not installed; an installed uv finds a fitting Python itself.
 PYTHON ?= python3
 BIN := .venv/bin
 BUILD := $(CURDIR)/build
@@ -133,24 +133,37 @@ build: # for everything that is made on the way
 
 .venv: .venv/stamp ## make .venv from requirements.lock
 
-# With uv or with pip: the same lock, the same result. All that is needed is in the lock, so pip is not to look for
-# more: it would take up a newer version of something that is asked for with an extra, and then miss its hash. The
-# package itself is installed editable, without build isolation: its build back end is in the lock too.
+# uv installs the lock in seconds, pip in minutes. Where uv is missing, pip first installs the uv of the lock into .venv.
+# uv does not read the configuration of pip, so it is told which index pip uses.
+define install_with_uv
+	uv=$$(command -v uv) && "$$uv" venv --quiet --allow-existing .venv || { \
+		uv=$(BIN)/uv && $(PYTHON) -c '$(OLD_PYTHON)' 2>/dev/null && $(PYTHON) -m venv .venv && \
+		sed -n '/^uv==/,/[^\\]$$/p' requirements.lock | $(PIP_INSTALL) --require-hashes -r /dev/stdin; } && \
+	index=$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(PYTHON) -m pip config get global.index-url 2>/dev/null || true)}} && \
+	{ test -z "$$index" || export UV_DEFAULT_INDEX="$$index"; } && \
+	"$$uv" pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock && \
+	"$$uv" pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+endef
+
+# The lock is complete, so pip must not look for more: it would find a newer version of a package that is named with an
+# extra, and miss its hash.
+PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
+OLD_PYTHON = import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")
+define install_with_pip
+	$(PYTHON) -c '$(OLD_PYTHON)' && \
+	echo 'uv did not install requirements.lock; pip does now, which takes minutes.' && \
+	$(PYTHON) -m venv --clear .venv && \
+	$(PIP_INSTALL) --require-hashes -r requirements.lock && \
+	$(PIP_INSTALL) --no-build-isolation -e .
+endef
+
+# The package itself is installed editable, with the build back end that is in the lock.
 .venv/stamp: requirements.lock pyproject.toml
-	@if command -v uv >/dev/null; then set -ex; \
-		uv venv --quiet --allow-existing .venv; \
-		uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock; \
-		uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .; \
-	else set -ex; \
-		$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'; \
-		$(PYTHON) -m venv .venv; \
-		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock; \
-		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .; \
-	fi
+	@{ $(install_with_uv); } || { $(install_with_pip); }
 	@touch $@
 
-lock: ## write requirements.lock anew from pyproject.toml (needs uv)
-	uv pip compile pyproject.toml --extra dev --universal --upgrade --generate-hashes \
+lock: .venv ## write requirements.lock again from pyproject.toml, with the newest of everything
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --upgrade --generate-hashes \
 		--no-header --no-annotate --quiet -o requirements.lock
 
 system-deps: ## install the programs that pip cannot (Debian, as root)

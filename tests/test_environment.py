@@ -1,8 +1,10 @@
-"""environment.yml offers conda users what pyproject.toml offers pip users."""
+"""environment.yml and requirements.lock install what pyproject.toml asks for."""
 
+import re
 import tomllib
 from pathlib import Path
 
+import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -16,6 +18,7 @@ CONDA_NAMES = {"graphviz": "python-graphviz"}
 CONDA_ONLY = {"python", "pip", "graphviz"}
 
 CONDA = [Requirement(line) for line in ENVIRONMENT["dependencies"] if isinstance(line, str)]
+PINS = dict(re.findall(r"^([a-z0-9-]+)==([^ ]+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE))
 (PIP,) = [section["pip"] for section in ENVIRONMENT["dependencies"] if isinstance(section, dict)]
 
 
@@ -53,3 +56,20 @@ def test_package_is_editable():
 def test_dot_program():
     """The `dot` program is part of the environment."""
     assert "graphviz" in {requirement.name for requirement in CONDA}
+
+
+@pytest.mark.parametrize("extra", ["", *PROJECT["optional-dependencies"]])
+def test_lock(extra):
+    """requirements.lock pins a fitting version of every requirement, of each extra too."""
+    lines = PROJECT["optional-dependencies"][extra] if extra else PROJECT["dependencies"]
+    requirements = [each for each in map(Requirement, lines) if each.name != PROJECT["name"]]
+
+    unfit = [str(each) for each in requirements if PINS[canonicalize_name(each.name)] not in each.specifier]
+
+    assert not unfit
+
+
+def test_lock_holds_hashes_of_uv():
+    """The Makefile takes uv's pin and hashes out of the lock, so that pip can install uv before all else."""
+    lock = (ROOT / "requirements.lock").read_text()
+    assert re.search(r"^uv==\S+ \\\n( +--hash=sha256:\w+( \\)?\n)+", lock, re.MULTILINE)
