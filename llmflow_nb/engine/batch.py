@@ -6,14 +6,14 @@ it runs.
 """
 
 import itertools
-import sys
 from array import array
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
-from types import GeneratorType
+from types import CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from ..core.errors import AllFailedError, HookReturnError, ItemsNotKeptError, a_type, said, warn
+from ..core.errors import AllFailedError, HookReturnError, ItemsNotKeptError, said, warn
+from .items import added_since, index_of, is_iterator, iterate, length
 
 if TYPE_CHECKING:
     from .plan import Plan
@@ -243,7 +243,7 @@ class Batch:
     def read_on(self) -> None:
         """Be ready to read what is left. The iterator may have been closed, so it is made anew where that can be."""
         if not self.one_pass and not self.is_async and (self.broken or not self.exhausted):
-            self.source = itertools.islice(_iterator(self.returned, self.path), self.taken, None)
+            self.source = itertools.islice(iterate(self.returned, self.path), self.taken, None)
             self.exhausted = self.broken = False
 
     def call_again(self, positions: list[int]) -> None:
@@ -355,11 +355,11 @@ class Batch:
             if len(self.returned) != returned:  # by a hook that ran since
                 twin.returned = self.returned[:returned]
             left = itertools.islice(twin.items, twin.taken, None)
-            twin.source = itertools.chain(left, _added_since(twin.items, twin.returned))
+            twin.source = itertools.chain(left, added_since(twin.items, twin.returned))
         elif source is not None:
             twin.source = source
         elif not (self.is_async or self.is_single or twin.exhausted):
-            twin.source = itertools.islice(_iterator(self.returned, self.path), twin.taken, None)
+            twin.source = itertools.islice(iterate(self.returned, self.path), twin.taken, None)
         return twin
 
 
@@ -421,96 +421,42 @@ def open_items(plan: "Plan", params: Any, returned: Any, what: str, *, keep: boo
     """Make a batch of what ``prep`` returned.
 
     Raises:
-        HookReturnError: It is no iterable, or one that is hardly meant as one (a string, a dict); says what to write.
+        HookReturnError: It is not iterable, or it is one value (a string, a dict, a record); says what to write.
     """
     __tracebackhide__ = True
-    batch = Batch(plan, params, _iterator(returned, what), keep=keep)
-    if _pandas_type(returned):
-        batch.index = returned.index
-    batch.one_pass = batch.is_async or iter_is_self(returned)
+    batch = Batch(plan, params, iterate(returned, what), keep=keep)
+    batch.index = index_of(returned)
+    batch.one_pass = batch.is_async or is_iterator(returned)
     batch.is_none = returned is None
     if not batch.one_pass:
         batch.returned = returned
-    batch.total = 0 if batch.is_none else _length(returned)
-    if keep and returned.__class__ in (
-        list,
-        tuple,
-    ):  # all of it at once is cheaper, and shows the items that are yet to come
+    batch.total = 0 if batch.is_none else length(returned)
+    if returned.__class__ in (list, tuple) and returned and plan.kind == "batch_node":
+        _refuse_coroutines_with_retries(returned, plan.node, what)
+    if keep and returned.__class__ in (list, tuple):
+        # All of it at once is cheaper, and shows the items that are yet to come.
         batch.items = list(returned)
         batch.is_whole = True
-        batch.source = itertools.chain(batch.items, _added_since(batch.items, returned))
+        batch.source = itertools.chain(batch.items, added_since(batch.items, returned))
     return batch
 
 
-def _added_since(items: list[Any], returned: Sequence[Any]) -> Iterator[Any]:
-    """What a hook appends to the very list that ``prep`` returned is an item too, as it is in a for loop."""
-    while len(items) < len(returned):
-        items.append(returned[len(items)])
-        yield items[-1]
-
-
-def _length(items: Any) -> int | None:
-    """How many items there are, as far as their container can be trusted to say."""
-    try:
-        return len(items)
-    except Exception:  # no length, or one that fails: a progress bar around a generator
-        return None
-
-
-def _pandas_type(value: Any) -> str:
-    """Return the name of a pandas class with an index; an empty string for anything else."""
-    pandas = sys.modules.get("pandas")  # whoever has a DataFrame has imported it
-    if pandas is None:
-        return ""
-    return "DataFrame" if isinstance(value, pandas.DataFrame) else "Series" if isinstance(value, pandas.Series) else ""
-
-
-def _iterator(returned: Any, what: str) -> Any:
-    """The iterator over the items, from the first one.
+def _refuse_coroutines_with_retries(items: Sequence[Any], node: Any, what: str) -> None:
+    """Refuse coroutines as items where a call may be retried: only its first attempt could await one.
 
     Raises:
-        HookReturnError: As `open_items`.
+        HookReturnError: Says what to return instead.
     """
     __tracebackhide__ = True
-    if returned is None:
-        return iter(())
-    if _pandas_type(returned) == "DataFrame":
-        return _rows(returned, what)
-    if not _pandas_type(returned):
-        _check_iterable(returned, what)
-    try:
-        return aiter(returned) if hasattr(type(returned), "__aiter__") else iter(returned)
-    except TypeError as exc:
-        raise HookReturnError(f"{what} needs an iterable, and the {type(returned).__name__} is none: {exc}") from exc
-
-
-def _rows(frame: Any, what: str) -> Iterator[dict[Any, Any]]:
-    columns = list(frame.columns)
-    twice = [name for name, n in Counter(columns).items() if n > 1]
-    if twice:
-        raise HookReturnError(f"{what} returned a DataFrame with two columns named {twice[0]!r}; rename one of them.")
-    return (dict(zip(columns, row, strict=True)) for row in frame.itertuples(index=False, name=None))
-
-
-def _check_iterable(returned: Any, what: str) -> None:
-    __tracebackhide__ = True
-    found = a_type(returned)
-    if isinstance(returned, str | bytes | bytearray):
-        raise HookReturnError(f"{what} returned {found}. For one item return [text], for its parts list(text).")
-    if isinstance(returned, Mapping):
-        raise HookReturnError(
-            f"{what} returned {found}. For one item return [mapping], for its keys list(mapping), for pairs "
-            "list(mapping.items())."
-        )
-    if returned is None or hasattr(type(returned), "__iter__") or hasattr(type(returned), "__aiter__"):
+    if items[0].__class__ is not CoroutineType or node.max_retries == 1:
         return
-    if not hasattr(type(returned), "__getitem__"):
-        raise HookReturnError(f"{what} returned {found}, which cannot be iterated. For one item return [value].")
-
-
-def iter_is_self(value: Any) -> bool:
-    """Whether a value is an iterator, which can be read only once."""
-    return hasattr(type(value), "__next__")
+    for item in items:
+        if isinstance(item, CoroutineType):
+            item.close()
+    raise HookReturnError(
+        f"{what} returned coroutines, which can be awaited only once, so max_retries={node.max_retries} has no effect. "
+        "Return what they were called with, and call and await in exec."
+    )
 
 
 class DroppedItems:

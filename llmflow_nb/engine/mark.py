@@ -9,7 +9,8 @@ import copy
 import itertools
 from typing import Any
 
-from .batch import Batch, iter_is_self, split
+from .batch import Batch, split
+from .items import is_iterator
 from .position import EXEC, PREPPED, Frame, Position
 
 __all__ = ["Mark"]
@@ -71,7 +72,7 @@ def _held(frame: Frame) -> Frame:
 def _reads_once(frame: Frame) -> bool:
     """Whether what ``prep`` returned is still to be read, and can be read only once."""
     is_batch = frame.phase in (PREPPED, EXEC) and frame.plan.kind in ("batch_node", "batch_flow")
-    return is_batch and iter_is_self(frame.prep_res)
+    return is_batch and is_iterator(frame.prep_res)
 
 
 def _attributes(frame: Frame) -> Any:

@@ -8,8 +8,9 @@ from typing import Any
 from ..core.errors import HookReturnError, a_type
 from ..core.node import kind_of
 from ..core.params import Params
-from .batch import Batch, Outcome, iter_is_self, open_items
+from .batch import Batch, Outcome, open_items
 from .events import Event
+from .items import is_iterator
 from .plan import Plan, Setup
 from .position import ARRIVE, CALLS, CHECK_SETS_EVERY, EXECED, EXPAND, EXPANDED, Frame, Position
 
@@ -93,7 +94,7 @@ def expand(position: Position, setup: Setup, frame: Frame, given: Any) -> bool:
             f"{frame.owner.path}.exec returned {a_type(given)}; the exec of a BatchFlow returns None, a dict "
             "of params, or an iterable of elements for the inner batch ([value] for one)."
         )
-    elements = list(given) if iter_is_self(given) else given
+    elements = list(given) if is_iterator(given) else given
     if kind_of(frame.start) == "batch_flow":
         frame.params = _merge(frame, frame.element)
         frame.handed = elements
