@@ -115,6 +115,7 @@ class StepperView(anywidget.AnyWidget):
             "replayed": place.replayed,
             "number": now.number,
             "note": shown(place.note, 300) if place.note else "",
+            "failed": place.failed,
             "error": "" if place.error is None else f"{class_name(place.error)}: {texts.of_error(place.error)}",
             "output": now.output[-MOST_OUTPUT:],
             "prep": texts.of(pending.prep_res, LONG) if place.phase not in ("before prep", "at the end") else "",
@@ -319,7 +320,7 @@ def _places(stepper: Stepper, texts: ValueTexts) -> list[dict[str, Any]]:
                 + f"  {place.phase}",
                 "how": ", ".join(how),
                 "edited": shown(moment.edited, SHORT) if moment.edited else "",
-                "failed": "" if place.error is None else class_name(place.error),
+                "failed": "" if place.error is None else f"{place.failed}: {class_name(place.error)}",
                 "changed": ", ".join(shown(_name(change.key), 30) for change in keys[:4]) or "no change",
             }
         )

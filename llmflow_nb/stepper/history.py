@@ -164,7 +164,7 @@ class History:
             which += "" if place.item is None else f", item {place.item}"
             words = [f"{moment.number}: {place.path}", f"visit {place.visit}{which}", place.phase]
             words += [moment.edited] if moment.edited else []
-            words += [f"failed: {type(place.error).__name__}"] if place.error is not None else []
+            words += [f"{place.failed}: {type(place.error).__name__}"] if place.error is not None else []
             words += ["mocked"] if moment.counts.mocked else []
             words += ["(let go of)"] if moment.mark is None else []
             lines.append(f"{'->' if moment is self.now else '  '} {'  ' * depth}{'  '.join(words)}")

@@ -8,7 +8,7 @@ from ..core.errors import said
 from ..engine.batch import Batch, params_text
 from ..engine.position import EXEC, LEAVE, POST, PREP, WORKING, Position
 
-__all__ = ["PHASES", "Place", "place_of"]
+__all__ = ["PHASES", "Place", "item_that_failed", "place_of"]
 
 PHASES = {PREP: "before prep", EXEC: "after prep", WORKING: "after exec", POST: "after exec", LEAVE: "after post"}
 
@@ -29,6 +29,7 @@ class Place:
         depth: How many flows it is within.
         action: After post, and at the end: the action.
         error: What the next step raised when it was tried; None if it was not, or went well.
+        failed_item: The item whose call raised that error, from 1; None if it was no call for an item.
         called: Calls of ``exec`` that were made so far; replayed: that were answered by the result of an earlier one.
         note: What else there is to say.
     """
@@ -44,6 +45,7 @@ class Place:
     depth: int = 0
     action: Any = None
     error: BaseException | None = None
+    failed_item: int | None = None
     called: int = 0
     replayed: int = 0
     note: str = ""
@@ -52,6 +54,13 @@ class Place:
     def is_end(self) -> bool:
         """Whether the run has ended."""
         return self.phase == "at the end"
+
+    @property
+    def failed(self) -> str:
+        """What failed: "failed", or "failed at item 8" of a batch; "" if nothing did."""
+        if self.error is None:
+            return ""
+        return "failed" if self.failed_item is None else f"failed at item {self.failed_item}"
 
     def __str__(self) -> str:
         """Return it all in a line."""
@@ -65,7 +74,7 @@ class Place:
             phase += f", action {self.action!r}"
         parts = [self.path, ", ".join(which), phase, f"called {self.called}, replayed {self.replayed}"]
         if self.error is not None:
-            parts.append(f"failed: {type(self.error).__name__}: {str(self.error)[:80]}")
+            parts.append(f"{self.failed}: {type(self.error).__name__}: {str(self.error)[:80]}")
         if self.note:
             parts.append(self.note)
         return "  ".join(parts)
@@ -98,6 +107,14 @@ def place_of(position: Position, *, is_end: bool) -> Place:
         action=frame.action if frame.phase == LEAVE else None,
         note="" if work is None else _of_item(work),
     )
+
+
+def item_that_failed(position: Position, error: BaseException) -> int | None:
+    """Return the number, from 1, of the batch node's item whose call raised this error; None if there is none."""
+    frame = (position.held or position.frames)[-1]  # a failure closes the frames, and keeps them as `held`
+    if frame.work is None or frame.plan.kind != "batch_node":
+        return None
+    return next((place + 1 for place, outcome in frame.work.odd.items() if outcome.error is error), None)
 
 
 def _of_item(work: Batch) -> str:

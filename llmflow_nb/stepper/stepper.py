@@ -23,6 +23,7 @@ from ..engine.drivers.sync import drive
 from ..engine.mark import Mark
 from ..engine.plan import Setup
 from ..engine.position import EXEC, LEAVE, POST, WORKING, Position
+from ..engine.recovery import FINISHED
 from ..engine.resume import plan_anew
 from ..engine.stop import Stop, Stopped
 from ..runs.rewind import RunMark
@@ -32,7 +33,7 @@ from .breakpoints import Breakpoints
 from .code import Fingerprints
 from .history import Counts, History, Moment
 from .output import Captured, short_traceback
-from .place import Place, place_of
+from .place import Place, item_that_failed, place_of
 from .replay import Replay, check_mock
 from .settings import Settings
 from .snapshots import Snapshots, changes, names
@@ -74,7 +75,7 @@ class Stepper(ShownWithWidget):
 
     Attributes:
         shared: The very object that was given.
-        record: The `Run` so far, which is also ``node.last_run``.
+        record: The `Run` of this stepper so far. It never replaces ``node.last_run``.
         breakpoints: Where `run` stops; they stay until they are removed.
         notes: What else there is to say, each once.
         echoes: Whether what the hooks print is printed too; a widget shows it instead.
@@ -97,8 +98,7 @@ class Stepper(ShownWithWidget):
             node: A flow, or a node.
             shared: What the hooks read and write, usually a dict.
             budget: About how many bytes may be kept to go back to. Beyond, the oldest places are let go of.
-            start: Makes the position to begin at, for who opens a stepper in the middle of a flow; what is stepped
-                then is not ``node.last_run``.
+            start: Makes the position to begin at, for who opens a stepper in the middle of a flow.
 
         Raises:
             WiringError: The flow has no start, or contains itself.
@@ -132,8 +132,6 @@ class Stepper(ShownWithWidget):
         self._code, self._prints = 0, self._code_now()
         self._settings = Settings()
         self.record.where = self._where
-        if start is None:
-            node.__dict__["last_run"] = self.record
         self._begin()
         self._settle()
 
@@ -634,8 +632,10 @@ class Stepper(ShownWithWidget):
     def _failed(self, error: Exception, output: str) -> None:
         """Be where the failing step began, with ``shared`` as it was then, and say what it failed with."""
         last = self._history.now
+        failed_item = item_that_failed(self._position, error)
         self._undo()
-        place = replace(last.place, error=error, note="")
+        _name_the_record(error)
+        place = replace(last.place, error=error, failed_item=failed_item, note="")
         moment = replace_moment(last, len(self._history.moments), place, output)
         moment.counts = self._counted()
         self._history.add(moment)
@@ -758,6 +758,13 @@ class _Busy:
         self._stepper._settle()
         for listener in self._stepper.listeners:
             listener()
+
+
+def _name_the_record(error: BaseException) -> None:
+    """Have the engine's note on an error name the stepper's record instead of ``last_run``."""
+    notes = getattr(error, "__notes__", None)
+    if isinstance(notes, list):
+        notes[:] = [str(note).replace(FINISHED, "completed results are in stepper.record") for note in notes]
 
 
 def replace_moment(moment: Moment, number: int, place: Place, output: str) -> Moment:

@@ -144,7 +144,7 @@ def test_a_failure_is_mended_and_gone_on_from(opened):
             def exec(self, texts):
                 return len(texts)
         """,
-        "shared = stepper.shared; print(sorted(shared), stepper.called, flow.last_run.action)",
+        "shared = stepper.shared; print(sorted(shared), stepper.called, stepper.record.action)",
     )
     widget.click("run")
     assert "failed: ValueError: two is too much" in widget.place()

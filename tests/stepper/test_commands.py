@@ -235,7 +235,7 @@ def test_run_comes_to_the_end():
     place = stepper.run()
     assert (at(place), place.is_end, place.action) == (("flow", END), True, None)
     assert stepper.record.status == "ok"
-    assert flow.last_run is stepper.record
+    assert flow.last_run is None
     for command in ("into", "over", "out", "run"):
         assert getattr(stepper, command)() == place
     assert stepper.shared == {"n": 2}
@@ -958,6 +958,57 @@ def test_any_command_tries_again_after_a_failure(command):
     bad.broken = False
     walk(stepper, command)
     assert (stepper.shared, first.calls, stepper.error) == ({"n": 2}, [0], None)
+
+
+@pytest.mark.parametrize("way", ["run", "over", "into"])
+def test_a_failure_within_a_batch_names_the_item_that_failed(way, capsys):
+    """The place, the tree and the error's note name the item whose call failed, not the one that was done before."""
+
+    class Fails(Tens):
+        def exec(self, item):
+            if item == 8:
+                raise LookupError("no answer")
+            return super().exec(item)
+
+    stepper = Flow(Fails(name="tens"), name="flow").stepper({"items": range(1, 13)})
+    stepper.to_item(7 if way == "into" else 3)
+    place = getattr(stepper, way)()
+    assert place.failed_item == 8
+    assert "failed at item 8: LookupError: no answer" in str(place)
+    assert "failed at item 8: LookupError" in stepper.tree.splitlines()[-1]
+    [note] = stepper.error.__notes__
+    assert note == "in flow > tens, item 8 of 12 (row 7); completed results are in stepper.record"
+
+
+def test_a_failure_before_the_calls_of_a_batch_names_no_item():
+    """Where prep fails there is no item."""
+
+    class Fails(Tens):
+        def prep(self, shared):
+            raise LookupError("no items")
+
+    place = Flow(Fails(name="tens")).stepper({}).run()
+    assert place.failed_item is None
+    assert "  failed: LookupError: no items" in str(place)
+
+
+@pytest.mark.parametrize("command", ["into", "run"])
+def test_a_stepper_leaves_the_record_of_a_failed_run(command):
+    """Opening a stepper, and stepping, touches neither ``last_run`` nor what it holds, so ``resume`` still works."""
+    first, bad = Adds("first"), Breaks("bad")
+    first >> bad
+    flow, shared = Flow(first, name="flow"), {"n": 0}
+    with pytest.raises(LookupError):
+        flow.run(shared)
+    record, rows = flow.last_run, len(flow.last_run.steps)
+    stepper = flow.stepper(dict(shared))
+    getattr(stepper, command)()
+    assert flow.last_run is record
+    assert record is not stepper.record
+    assert (record.status, len(record.steps)) == ("failed", rows)
+    bad.broken = False
+    record.resume()
+    assert (record.status, shared) == ("ok", {"n": 2})
 
 
 def test_history_shows_the_failure():

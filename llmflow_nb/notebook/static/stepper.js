@@ -177,7 +177,7 @@ function render({ model, el }) {
     if (now.action) place.append(", action " + now.action);
     place.append(make("span", "next", now.phase === "at the end" ? "" : "  next: " + now.next));
     if (now.note) place.append(make("div", "note", now.note));
-    if (now.error) place.append(make("div", "error", "failed: " + now.error + ". Mend it, run its cell, and press rerun."));
+    if (now.error) place.append(make("div", "error", now.failed + ": " + now.error + ". Mend it, run its cell, and press rerun."));
     counts.textContent = "called " + now.called + ", replayed " + now.replayed;
     counts.title = "Calls of exec that were made, and that were answered by the result of an earlier one. Going back does not undo what a node did outside of shared.";
     const place_id = now.number + now.phase;
@@ -316,7 +316,7 @@ function render({ model, el }) {
       go.disabled = row.gone;
       go.onclick = () => ask({ do: "goto", number: row.number });
       item.style.marginLeft = Math.min(row.depth, 8) + "em";
-      item.append(go, make("span", "how", [row.how, row.edited, row.failed && "failed: " + row.failed, row.changed, row.gone && "let go of"].filter(Boolean).join(" · ")));
+      item.append(go, make("span", "how", [row.how, row.edited, row.failed, row.changed, row.gone && "let go of"].filter(Boolean).join(" · ")));
       list.append(item);
       if (row.here) list.scrollTop = item.offsetTop - list.offsetTop - list.clientHeight / 2;
     }
