@@ -244,7 +244,7 @@ class Doors(Drawn):
 
         Its commands are ``into``, ``over``, ``out``, ``run``, ``to_item``, ``back``, ``goto``, ``rerun``, ``set``,
         ``delete``, ``force``, ``mock``, ``as_test`` and ``stop``; ``help(Stepper)`` tells of each. What was paid for is
-        known to this one stepper: another one calls anew. What happens is in ``stepper.record``; ``last_run`` stays as it is.
+        known to this one stepper: another one calls anew. Its record is ``stepper.record``; ``last_run`` stays as is.
 
         Args:
             shared: As for `run`.

@@ -1,9 +1,9 @@
-"""Classes that are edited in a running notebook: an object keeps its old class after its cell is run again."""
+"""Classes that are edited in a running notebook: a node keeps its old class after its cell is run again."""
 
 import sys
-from types import CodeType, FunctionType
 from typing import Any
 
+from .definitions import any_superseded, definition_of
 from .errors import SignatureError, warn
 from .hooks import is_library_class
 from .node import BaseNode, kind_of
@@ -13,67 +13,33 @@ __all__ = ["current_class", "rebind"]
 
 
 def current_class(cls: type[BaseNode]) -> type[BaseNode]:
-    """Return the class that now stands under this class's name in its module; itself where there is none.
+    """Return the new version of a class; the class itself if there is none, or if that is not certain.
 
-    A class made inside a function cannot be found by name, and one that only happens to have the same name is none.
+    The new version has the same module and the same qualified name, stands under that name now, and was defined by a
+    later run of a cell or a later load of the module. See `core/definitions.py`.
     """
+    definition = definition_of(cls)
+    if definition is None or not definition.is_superseded or not definition.has_only(cls):
+        return cls
     found: Any = sys.modules.get(cls.__module__)
     for part in cls.__qualname__.split("."):
         found = getattr(found, "__dict__", {}).get(part)  # not by getattr: a module may have one that does something
-    is_node_class = isinstance(found, type) and hasattr(found, "_kind") and not is_library_class(found)
-    return found if is_node_class and found is not cls and _is_edited(cls, found) else cls
-
-
-def _is_edited(cls: type, found: type) -> bool:
-    """Whether a class comes from another run of the cell or file that another one comes from, edited or not.
-
-    Told by the first method that both have with code of its own. A loop makes several classes of the very same code;
-    and two places of one cell or file make two classes. A class without methods is told by its bases.
-    """
-    for name, value in vars(cls).items():
-        old, new = _code(value), _code(vars(found).get(name))
-        if old is not None and new is not None and old is not new:
-            return old.co_filename != new.co_filename or old.co_firstlineno == new.co_firstlineno
-    if _files(cls):
-        return _files(cls).isdisjoint(_files(found))
-    before, now = ([(base.__module__, base.__qualname__) for base in each.__bases__] for each in (cls, found))
-    if _files(found) or before != now:
-        return False
-    if cls.__bases__ != found.__bases__:  # the cell of one of them was run again
-        return True
-    if _attributes(cls) != _attributes(found):  # an edit, or the next one of a loop
-        warn(
-            f"{cls.__qualname__} was defined again, and has no methods to tell an edit by; the flow keeps the class "
-            "that its node was made with. Make the node anew to have the new one."
-        )
-    return False
-
-
-def _code(method: Any) -> CodeType | None:
-    """The code of a method as it was written, without what decorators put around it."""
-    if isinstance(method, staticmethod | classmethod):
-        method = method.__func__
-    while isinstance(method, FunctionType) and "__wrapped__" in vars(method):
-        method = vars(method)["__wrapped__"]
-    return method.__code__ if isinstance(method, FunctionType) else None
-
-
-def _attributes(cls: type) -> dict[str, Any]:
-    plain = str | int | float | None
-    return {name: value for name, value in vars(cls).items() if name[:1] != "_" and isinstance(value, plain)}
-
-
-def _files(cls: type) -> set[str]:
-    """Where the methods of a class are written; a cell has a name of its own, made from its text."""
-    return {code.co_filename for value in vars(cls).values() if (code := _code(value)) is not None}
+    if not isinstance(found, type) or not hasattr(found, "_kind") or is_library_class(found):
+        return cls
+    later = definition_of(found)
+    has_same_name = (found.__module__, found.__qualname__) == (cls.__module__, cls.__qualname__)
+    is_new = later is not None and later.number > definition.number and later.has_only(found)
+    return found if has_same_name and is_new else cls
 
 
 def rebind(root: BaseNode) -> list[BaseNode]:
-    """Give a node, and every node within it, its class as it is now. Return those whose class had been edited.
+    """Give a node, and every node within it, the new version of its class. Return the nodes whose class changed.
 
     Raises:
         SignatureError: The new class has another layout (``__slots__``), so the object cannot become one of it.
     """
+    if not any_superseded():
+        return []
     changed = []
     for node in within(root):
         cls = current_class(type(node))

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any, NoReturn, Self, TypeVar
 
+from .definitions import Definition, define
 from .doors import Doors
 from .errors import SettingError, WiringTypeError, a_type, warn
 from .hooks import Dialect, Hooks, read_hooks
@@ -24,6 +25,7 @@ class BaseNode(Doors):
     _kind = "node"
     _dialect = Dialect()
     _hooks: Hooks
+    _definition: Definition | None = None
 
     name: str | None = None
     grace: float = 5.0
@@ -49,6 +51,7 @@ class BaseNode(Doors):
         """
         super().__init_subclass__(**kwargs)
         cls._hooks = read_hooks(cls)
+        cls._definition = define(cls)
 
     def prep(self, shared: Any) -> Any:
         """Read what ``exec`` needs from ``shared``. Runs in the caller's thread. Default: None."""

@@ -3,9 +3,7 @@
 import asyncio
 import gc
 import itertools
-import sys
 import threading
-import types
 import weakref
 
 import pandas as pd
@@ -23,6 +21,7 @@ from llmflow_nb import (
     SettingError,
     SignatureError,
 )
+from tests.stepper.helpers import Cells
 
 PATIENCE = 10  # seconds after which a test that waits for something gives up
 
@@ -705,16 +704,14 @@ class Sets(BatchFlow):
 @pytest.fixture
 def cell():
     """A notebook's namespace, and a function that runs the cell with the classes, as it is or edited."""
-    module = types.ModuleType("a_notebook_of_a_test")
-    sys.modules[module.__name__] = module
+    cells = Cells("a_notebook_of_a_test")
 
     def run(**changes):
         parts = {"slots": "", "failing": "()", "version": "old", **changes}
-        exec(EDITED.format(**parts), module.__dict__)
-        return module
+        return cells.run(EDITED.format(**parts))
 
-    yield run
-    del sys.modules[module.__name__]
+    with cells:
+        yield run
 
 
 @pytest.mark.parametrize("width", [1, 2])

@@ -3,6 +3,7 @@
 import sys
 import types
 from typing import Any
+from zlib import crc32
 
 from llmflow_nb import Node
 
@@ -51,14 +52,14 @@ def counts(stepper: Any) -> tuple[int, int]:
 
 
 class Cells:
-    """A notebook: cells run one after the other in a module that can be found by name."""
+    """A notebook: cells run one after the other in a module that can be found by name, from files as a kernel has."""
 
     def __init__(self, name: str) -> None:
         self.module = types.ModuleType(name)
         sys.modules[name] = self.module
 
     def run(self, text: str) -> Any:
-        exec(compile(text, f"<cell {len(text)}>", "exec"), self.module.__dict__)
+        exec(compile(text, f"/tmp/ipykernel_1/{crc32(text.encode())}.py", "exec"), self.module.__dict__)
         return self.module
 
     def __enter__(self) -> "Cells":
