@@ -100,7 +100,7 @@ class Actions:
         for step in self.on_the_way(steps[0]) if steps else ():
             found = self._found.get(id(step), _UNKNOWN)  # not there: it is this flow, or one around it
             edges = step.successors
-            actions |= dict.fromkeys(action for action in found.actions if action not in edges)
+            actions |= dict.fromkeys(action for action in found.actions if edges.get(action) is None)
             silent |= dict.fromkeys(() if edges else found.silent)
             is_all &= found.is_all
         return Returned(tuple(actions), is_all, tuple(silent))
@@ -110,12 +110,12 @@ class Actions:
         found, seen = [start], {id(start)}
         for step in found:  # grows as it is read
             for target in self.possible(step, leads_on).values():
-                if id(target) not in seen:
+                if target is not None and id(target) not in seen:
                     seen.add(id(target))
                     found.append(target)
         return found
 
-    def possible(self, step: BaseNode, leads_on: AbstractSet[str] = frozenset()) -> dict[str, BaseNode]:
+    def possible(self, step: BaseNode, leads_on: AbstractSet[str] = frozenset()) -> dict[str, BaseNode | None]:
         """Return the edges of a step that may be taken; also one that was probably meant by an action without one.
 
         Args:
@@ -326,8 +326,8 @@ def _check_steps(
         edges = step.successors
         actions, is_all, untold = returned.of(step)
         named = returned.possible(step, exits)
-        possible[id(step)] = list(named.values())
-        if not is_all or not edges or any(action not in edges for action in actions):
+        possible[id(step)] = [target for target in named.values() if target is not None]
+        if not is_all or not edges or any(edges.get(action) is None for action in actions):
             can_end.add(id(step))
         for text in step.__dict__.get("overwritten", ()):
             found.append(Problem("overwritten", path, text))
@@ -341,7 +341,7 @@ def _check_steps(
             text = f"{what} {action!r}, and has no edge for it{hint}: there the flow ends."
             found.append(Problem("no_edge", path, text, action))
         for action in edges:
-            if action not in named and is_reached:
+            if action not in named and is_reached and edges[action] is not None:
                 returns = ", ".join(map(repr, actions))
                 does = f"{'ends with' if _hands_on(step) else 'post returns'} {returns}" if returns else "it never ends"
                 text = f"the edge {action!r} is never taken: {does}. node.successors.pop({action!r}) takes it back."

@@ -11,7 +11,7 @@ from .hooks import Dialect, Hooks, read_hooks
 
 __all__ = ["BaseNode", "BatchNode", "Node"]
 
-N = TypeVar("N", bound="BaseNode")
+N = TypeVar("N", bound="BaseNode | None")
 
 # The attempt that the running call is at, from 0. A context variable, so that calls that run side by side on one node
 # do not count each other's attempts.
@@ -35,7 +35,8 @@ class BaseNode(Doors):
     """
 
     params: Mapping[str, Any]
-    successors: dict[str, "BaseNode"]
+    successors: dict[str, "BaseNode | None"]
+    """The target of each action. None: the flow ends there on purpose."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Give the node its edges and params here, so that a subclass may forget ``super().__init__()``."""
@@ -87,17 +88,23 @@ class BaseNode(Doors):
     def next(self, node: N, action: str = "default") -> N:
         """Add the edge that is followed when ``post`` returns ``action``, and return its target.
 
+        Args:
+            node: The node or flow that comes next. None: the flow ends here, and is meant to.
+            action: The action that chooses this edge.
+
         Raises:
-            WiringTypeError: ``node`` is no node, or ``action`` is no non-empty string.
+            WiringTypeError: ``node`` is neither a node nor None, or ``action`` is no non-empty string.
         """
         if not isinstance(action, str) or not action:
             raise WiringTypeError(f"Action must be a string that is not empty, not {action!r}.")
         edge = f"{self!r} >>" if action == "default" else f"{self!r} - {action!r} >>"
-        check_node(node, f"{edge} needs a node or a flow as its target")
-        known = self.successors.get(action)
-        if known is not None and known is not node:
-            now = f"another {label(node)}" if label(known) == label(node) else label(node)
-            text = f"Overwriting successor for action '{action}' of {label(self)}: was {label(known)}, is {now}"
+        if node is not None:
+            check_node(node, f"{edge} needs a node or a flow (or None for the end) as its target")
+        known = self.successors.get(action, node)
+        if known is not node:
+            was, now = (label(target) if target is not None else "the end" for target in (known, node))
+            now = f"another {now}" if was == now else now
+            text = f"Overwriting successor for action '{action}' of {label(self)}: was {was}, is {now}"
             self.__dict__["overwritten"] = (*self.__dict__.get("overwritten", ()), text)
             warn(text)
         self.successors[action] = node
@@ -108,7 +115,7 @@ class BaseNode(Doors):
         return self.next(node, action)
 
     def __rshift__(self, node: N) -> N:
-        """``a >> b``: follow this edge on the action "default"."""
+        """``a >> b``: follow this edge on the action "default". ``a >> None``: end there."""
         return self.next(node)
 
     def __rrshift__(self, other: object) -> None:
@@ -116,7 +123,7 @@ class BaseNode(Doors):
         check_node(other, f">> {self!r} needs a node or a flow before it")
 
     def __sub__(self, action: str) -> "Edge":
-        """``a - "retry" >> b``: follow this edge on the action "retry"."""
+        """``a - "retry" >> b``: follow this edge on the action "retry". ``a - "stop" >> None``: end there."""
         if not isinstance(action, str):
             raise WiringTypeError(f"Action must be a string, not {a_type(action)}: {self!r} - {action!r}")
         return Edge(self, action)

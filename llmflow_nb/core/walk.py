@@ -19,7 +19,7 @@ def reachable(start: BaseNode | None) -> list[BaseNode]:
     seen = {id(start)}
     for node in found:  # grows as it is read
         for action, target in node.successors.items():
-            if id(target) not in seen:
+            if target is not None and id(target) not in seen:
                 if getattr(type(target), "_kind", None) is None:
                     raise WiringError(
                         f"the edge {action!r} of {label(node)} leads to {a_type(target)}, which is no node."

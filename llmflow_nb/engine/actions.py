@@ -41,13 +41,15 @@ def _is_hashable(value: Any) -> bool:
 def lost_action(setup: Setup, frames: list[Frame], action: Any, known: list[str]) -> None:
     """Warn that there is no edge for an action, in the words of PocketFlow.
 
-    Not where the flow is left by that action on purpose: a flow further out has an edge for it. And once, in the
-    innermost flow, where the action passes through several.
+    Not where the flow is left by that action on purpose: its edge leads to None, or a flow further out has an edge for
+    it. And once, in the innermost flow, where the action passes through several.
 
     Raises:
         LostActionError: The flow is strict.
     """
     __tracebackhide__ = True
+    if (action or "default") in known:
+        return
     frame = frames[-1]
     is_told = frame.told and frame.plan.hands_on and not frame.plan.any_action
     frame.told = True
@@ -104,7 +106,7 @@ def _endless(frame: Frame) -> Exception:
                     "meant, give the flow a larger max_steps (None for no limit). If a node counts its visits, let it "
                     "count in shared: every visit has a copy of the node."
                 )
-            if id(target) not in way:
+            if target is not None and id(target) not in way:
                 way[id(target)] = [*way[id(node)], target]
                 todo.append(target)
     return MaxStepsError(

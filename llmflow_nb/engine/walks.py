@@ -210,8 +210,9 @@ def walk_ended(position: Position, setup: Setup, value: Any, action: Any, now: f
     frames.pop()
     below = frames[-1]
     below.exec_res, below.result, below.phase = action, value, EXECED
-    # Of a step with edges it was said; of a flow without any, if it was said within.
-    below.told = bool(frame.node.successors) or (frame.told and frame.plan.hands_on)
+    # Of a step with edges it was said, unless the edge leads to None; of a flow without any, if it was said within.
+    edges = frame.node.successors
+    below.told = (action or "default") not in edges if edges else frame.told and frame.plan.hands_on
     return False
 
 

@@ -331,6 +331,8 @@ class _Builder:
         back = _back_edges(start)
         for step in steps:
             for action, target in step.successors.items():
+                if target is None:
+                    continue
                 is_back = (id(step), id(target)) in back
                 self.edges.append(GraphEdge(ids[id(step)], ids[id(target)], str(action), is_back))
         return list(ids.values())
@@ -342,6 +344,7 @@ class _Builder:
         for step, id in zip(steps, ids, strict=True):
             found, edges = self.returned.of(step), step.successors
             if edges:
+                exits += [GraphExit(id, str(name)) for name, target in edges.items() if target is None]
                 exits += [GraphExit(id, name, name in leads_on) for name in found.actions if name not in edges]
             else:
                 exits += [GraphExit(id, name) for name in found.actions or (None,)]
@@ -428,7 +431,7 @@ def _back_edges(start: BaseNode) -> set[tuple[int, int]]:
     back: set[tuple[int, int]] = set()
     done: set[int] = set()
     on_way = {id(start)}
-    stack = [(start, iter(start.successors.values()))]
+    stack = [(start, _targets(start))]
     while stack:
         node, rest = stack[-1]
         target = next(rest, None)
@@ -440,5 +443,9 @@ def _back_edges(start: BaseNode) -> set[tuple[int, int]]:
             back.add((id(node), id(target)))
         elif id(target) not in done:
             on_way.add(id(target))
-            stack.append((target, iter(target.successors.values())))
+            stack.append((target, _targets(target)))
     return back
+
+
+def _targets(node: BaseNode) -> Iterator[BaseNode]:
+    return iter([target for target in node.successors.values() if target is not None])
