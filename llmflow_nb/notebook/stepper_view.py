@@ -1,12 +1,13 @@
 """The widget of a stepper: shows where it is, and asks it to go on.
 
-All state is the stepper's. The graph is sent once; after each command the small things that have changed are. A command
-runs in a thread of its own, so that the kernel can answer meanwhile, one at a time; what the front end shows is text.
+All state is the stepper's. The graph is sent once; after each command the small things that have changed are. Commands
+run one after the other in a thread, so that the kernel can answer meanwhile; what the front end shows is text.
 """
 
 import json
 import re
 import threading
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +26,7 @@ from ..graph.text import shown
 from ..stepper.history import Moment
 from ..stepper.snapshots import Version, changes
 from ..stepper.stepper import Stepper
+from .interrupts import on_interrupt
 from .progress import has_kernel, publish
 from .run_graph import MAX_NODES, marked
 from .values import ValueTexts, class_name
@@ -34,6 +36,8 @@ __all__ = ["StepperView", "view_of"]
 STATIC = Path(__file__).parent / "static"
 LONG, SHORT = 2_000, 120
 """Characters of a value that is unfolded, and of one that is not."""
+LONGEST_QUEUE = 100
+"""Commands that wait for the one in progress; further ones are dropped."""
 MOST_PLACES, MOST_KEYS, MOST_OUTPUT = 300, 300, 10_000
 
 
@@ -59,11 +63,13 @@ class StepperView(anywidget.AnyWidget):
         super().__init__()
         self._stepper = stepper
         self._model = graph_of(stepper.record.node, max_nodes=MAX_NODES)
-        self._answers = 0
         self.still_id = ""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._queue: deque[dict[str, Any]] = deque()
+        self._is_working = False
+        self._answers, self._message = 0, ""
         stepper.listeners.append(self.refresh)
-        self.told = {"busy": False, "answers": 0, "message": ""}
+        self._tell()
         self._draw()
         self.refresh()
         self.on_msg(self._asked)
@@ -134,31 +140,64 @@ class StepperView(anywidget.AnyWidget):
         if not isinstance(content, dict):
             return
         do = content.get("do")
-        self._answers += 1
-        if do == "pause":
-            self._stepper.pause()
-        if do in ("hello", "pause"):
-            self.told = {**self.told, "answers": self._answers}
-        elif self._lock.acquire(blocking=False):
-            self.told = {"busy": True, "answers": self._answers, "message": ""}
-            threading.Thread(target=self._do, args=(content,), name="llmflow_nb-step", daemon=True).start()
+        with self._lock:
+            self._answers += 1
+            if do == "pause":
+                self._pause()
+            elif do != "hello" and len(self._queue) < LONGEST_QUEUE:
+                self._queue.append(content)
+                if not self._is_working:
+                    threading.Thread(target=self._work, name="llmflow_nb-step", daemon=True).start()
+                    self._is_working = True
+                    self._message = ""
+            self._tell()
 
-    def _do(self, content: dict[str, Any]) -> None:
-        """Run one command, in a thread of its own."""
+    def _pause(self) -> None:
+        """End the command in progress at the next boundary, and discard those that wait for it."""
+        with self._lock:
+            self._queue.clear()
+            self._stepper.pause()
+            if self._is_working:
+                self._message = "stopping …"
+            self._tell()
+
+    def _tell(self) -> None:
+        self.told = {"busy": self._is_working, "answers": self._answers, "message": self._message}
+
+    def _work(self) -> None:
+        """Run the commands in the order in which they were asked for, in a thread of its own."""
         message = ""
+        with on_interrupt(self._pause):
+            while (content := self._next_command(message)) is not None:
+                message = self._do(content)
+                self.refresh()
+                if message or self._stepper.error is not None:
+                    with self._lock:
+                        self._queue.clear()  # the rest was meant for another place
+        self._draw_still()
+
+    def _next_command(self, message: str) -> dict[str, Any] | None:
+        """Return the next command; None, having sent what the last one said, if there is none."""
+        with self._lock:
+            if self._queue:
+                return self._queue.popleft()
+            self._is_working = False
+            self._message = message
+            self._tell()
+            return None
+
+    def _do(self, content: dict[str, Any]) -> str:
+        """Run one command, and return what it was refused with."""
         self._stepper.echoes = False  # the widget shows it; what is typed in a cell prints there
         try:
             _command(self._stepper, content)
         except KeyError as exc:
-            message = f"{content.get('do')!r:.40} was asked for without {exc}"
+            return f"{content.get('do')!r:.40} was asked for without {exc}"
         except BaseException as exc:  # of whatever the command came upon: the widget is to say it, and to go on
-            message = f"{class_name(exc)}: {shown(said(exc) or '', 600)}"
+            return f"{class_name(exc)}: {shown(said(exc) or '', 600)}"
         finally:
             self._stepper.echoes = True
-            self._lock.release()
-            self.refresh()
-            self.told = {"busy": False, "answers": self._answers, "message": message}
-            self._draw_still()
+        return ""
 
     def _draw_still(self) -> None:
         """Draw the picture anew that a saved notebook shows."""

@@ -3,10 +3,11 @@
 import os
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from queue import Empty
+from time import monotonic
 
 import pytest
 from jupyter_client import KernelManager
@@ -50,6 +51,22 @@ class Kernel:
         _, complaints = self._read(cell)
         assert complaints == ""
         return reply["ename"]
+
+    def press(self, widget: str, **content) -> None:
+        """Send a widget, known by its model id, what its front end sends for a button."""
+        data = {"method": "custom", "content": content}
+        message = self.client.session.msg("comm_msg", {"comm_id": widget, "data": data})
+        self.client.shell_channel.send(message)
+
+    def wait_for_widget(self, widget: str, is_so: Callable[[dict], bool], seconds: float = PATIENCE) -> None:
+        """Wait until a widget sends a state of which this is true."""
+        until = monotonic() + seconds
+        while True:
+            message = self.client.get_iopub_msg(timeout=max(0, until - monotonic()))
+            content = message["content"]
+            is_its = message["msg_type"] == "comm_msg" and content["comm_id"] == widget
+            if is_its and is_so(content["data"].get("state", {})):
+                return
 
     def _execute(self, code: str) -> str:
         return self.client.execute(textwrap.dedent(code), stop_on_error=False)

@@ -1,6 +1,7 @@
 """The widget of a stepper without a browser: what it shows, what it is asked, and what it makes of nonsense."""
 
 import threading
+from itertools import pairwise
 
 import pytest
 
@@ -150,6 +151,45 @@ def test_what_is_no_command_is_left_alone(stepper):
         view._asked(view, content, [])
     ask(view, do="__class__")
     assert view.place["number"] == 0
+
+
+def test_commands_are_queued():
+    """Six commands that are asked for at once are six steps, in that order."""
+    nodes = [Node(name=f"N{i}") for i in range(9)]
+    for node, following in pairwise(nodes):
+        node >> following
+    stepper = Flow(nodes[0], name="F").stepper({})
+    view = view_of(stepper)
+    ended = threading.Event()
+    view.observe(lambda change: change["new"]["busy"] or ended.set(), "told")
+    for _ in range(6):
+        view._asked(view, {"do": "over"}, [])
+    while not stepper.place.path.endswith("N6"):
+        assert ended.wait(20)
+        ended.clear()
+    assert len(stepper.line()) == 7
+
+
+def test_commands_after_a_failure_are_discarded():
+    """What was asked for before a step failed is not tried on the failed node."""
+    calls, gate = [], threading.Event()
+
+    class Failing(Node):
+        def exec(self, _):
+            calls.append(1)
+            gate.wait(20)
+            raise ValueError("no")
+
+    view = view_of(Flow(Failing(), name="F").stepper({}))
+    ended = threading.Event()
+    view.observe(lambda change: change["new"]["busy"] or ended.set(), "told")
+    view._asked(view, {"do": "over"}, [])
+    view._asked(view, {"do": "over"}, [])
+    ended.clear()
+    gate.set()
+    assert ended.wait(20)
+    assert calls == [1]
+    assert "ValueError" in view.place["error"]
 
 
 def test_hostile_names_and_values_are_texts():

@@ -45,7 +45,6 @@ function render({ model, el }) {
   let asked = 0, timer = null;
   const busy = () => Boolean(model.get("told").busy);
   function ask(content) {
-    if (busy() && content.do !== "pause" && content.do !== "hello") return;
     asked = (model.get("told").answers || 0) + 1;
     clearTimeout(timer);
     timer = setTimeout(() => {
@@ -333,7 +332,7 @@ function render({ model, el }) {
   function showTold() {
     const told = model.get("told");
     root.dataset.answers = told.answers || 0;
-    tell(told.busy ? "running …" : told.message || "");
+    tell(told.message || (told.busy ? "running …" : ""));
     enable();
   }
 
