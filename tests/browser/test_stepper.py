@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from playwright.sync_api import expect
 
 FLOW = """
     from llmflow_nb import BatchNode, Flow, Node
@@ -237,6 +238,30 @@ SLOW = """
     stepper = Flow(Wait(), name="Slow").stepper({})
     stepper
 """
+
+
+def test_quick_taps_are_steps(opened):
+    """Six taps of a key, quicker than the steps, are six steps, also with the focus on a button."""
+    _, widget = opened("step_taps.ipynb", FLOW)
+    widget.click("into")
+    for _ in range(6):
+        widget.page.keyboard.press("ArrowRight")
+    expect(widget.root.locator(".llmflow-step-places li")).to_have_count(8)
+    widget.idle()
+    assert widget.place().startswith("Story/inner/Upper, visit 1, item 2 of 3 after exec")
+
+
+def test_the_interrupt_button_stops_a_step(opened):
+    """JupyterLab's own interrupt ends a step of the widget, and no call follows it."""
+    notebook, widget = opened("step_interrupt.ipynb", SLOW, "go_on.release(); print('let one through')")
+    widget.button("run").click()
+    expect(widget.root).to_have_attribute("aria-busy", "true")
+    notebook.page.evaluate("() => { window.jupyterapp.commands.execute('notebook:interrupt-kernel') }")
+    expect(widget.root.locator(".llmflow-step-message")).to_have_text("stopping …")
+    run_cell(notebook, 1)
+    widget.idle()
+    assert widget.place().startswith("Slow/Wait, visit 1 before prep")
+    assert widget.counts() in {f"called {calls}, replayed 0" for calls in (1, 2, 3, 4)}
 
 
 def test_stop_in_the_middle_of_a_batch(opened):

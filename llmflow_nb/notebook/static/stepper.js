@@ -65,7 +65,7 @@ function render({ model, el }) {
   for (const [what, label, key, sign, title] of COMMANDS) {
     const button = make("button", what, undefined, { type: "button", title: title, "aria-keyshortcuts": key });
     button.append(label + " ", make("kbd", "", sign));
-    button.onclick = () => ask({ do: what });
+    button.onclick = () => button.getAttribute("aria-disabled") !== "true" && ask({ do: what });
     buttons[what] = button;
     bar.append(button);
   }
@@ -77,7 +77,7 @@ function render({ model, el }) {
     if (!found) return;
     event.preventDefault();
     event.stopPropagation();
-    ask({ do: found[0] });
+    if (!event.repeat || !busy()) ask({ do: found[0] }); // taps wait for the step in progress; a held key does not
   });
 
   // ---- the graph --------------------------------------------------------------------------------------------------
@@ -325,8 +325,10 @@ function render({ model, el }) {
   function enable() {
     const now = model.get("place"), is_busy = busy(), ended = now.phase === "at the end";
     root.setAttribute("aria-busy", is_busy ? "true" : "false");
-    for (const [what, button] of Object.entries(buttons))
-      button.disabled = what === "pause" ? !is_busy : is_busy || (what === "back" && now.number === 0) || (ended && !["back", "rerun"].includes(what));
+    for (const [what, button] of Object.entries(buttons)) {
+      const disabled = what === "pause" ? !is_busy : is_busy || (what === "back" && now.number === 0) || (ended && !["back", "rerun"].includes(what));
+      button.setAttribute("aria-disabled", disabled); // not `disabled`, by which it would lose the focus, and the keys typed meanwhile
+    }
     for (const button of side.querySelectorAll("button")) if (!button.closest("li")) button.disabled = is_busy;
   }
   function showTold() {
