@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple
 from .errors import SignatureError, closest, did_you_mean
 from .hooks import ROLES, hooks_of, is_library_class
 from .node import BaseNode, kind_of, label
+from .text import message, quoted, shown
 from .walk import names_within, reachable
 
 __all__ = ["Actions", "Problem", "ProblemKind", "check", "exits_around"]
@@ -56,7 +57,7 @@ class Problem:
 
     def __str__(self) -> str:
         """Return where and what, as one line."""
-        return f"{self.path}: {self.text}"
+        return message(f"{shown(self.path, 320)}: {self.text}")
 
     def __repr__(self) -> str:
         """The same, so that a list of them can be read."""
@@ -338,13 +339,14 @@ def _check_steps(
         what = "may end with" if _hands_on(step) else "may return"
         for action in lost if is_reached else ():
             hint = did_you_mean(action, edges)
-            text = f"{what} {action!r}, and has no edge for it{hint}: there the flow ends."
+            text = f"{what} {quoted(action)}, and has no edge for it{hint}: there the flow ends."
             found.append(Problem("no_edge", path, text, action))
         for action in edges:
             if action not in named and is_reached and edges[action] is not None:
-                returns = ", ".join(map(repr, actions))
+                returns = ", ".join(map(quoted, actions))
                 does = f"{'ends with' if _hands_on(step) else 'post returns'} {returns}" if returns else "it never ends"
-                text = f"the edge {action!r} is never taken: {does}. node.successors.pop({action!r}) takes it back."
+                edge = quoted(action)
+                text = f"the edge {edge} is never taken: {does}. node.successors.pop({edge}) takes it back."
                 found.append(Problem("unused_edge", path, text, action))
     for step in steps:
         if id(step) not in reached:

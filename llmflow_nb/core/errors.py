@@ -26,6 +26,8 @@ import sys
 import warnings
 from collections.abc import Iterable
 
+from .text import class_name, message, quoted, shown, text_of
+
 __all__ = [
     "AllFailedError",
     "CallTimeoutError",
@@ -49,6 +51,10 @@ __all__ = [
 
 class FlowError(Exception):
     """Base class of all errors that llmflow_nb raises itself."""
+
+    def __init__(self, *args: object) -> None:
+        """Make the message fit to be shown: it may quote names, actions and values of any size and content."""
+        super().__init__(*(message(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class SignatureError(FlowError, TypeError):
@@ -132,34 +138,26 @@ class FlowWarning(UserWarning):
 
 def a_type(value: object) -> str:
     """Return the type of a value with its article: "a list", "an int"."""
-    name = type(value).__name__
+    name = shown(class_name(value))
     return f"{'an' if name[:1] in 'aeiouAEIOU' else 'a'} {name}"
-
-
-def said(error: BaseException) -> str:
-    """Return what an exception says of itself, whatever its class does about that."""
-    try:
-        return str(error)
-    except Exception as exc:
-        return f"<{type(error).__name__} without a text: {type(exc).__name__}>"
 
 
 def did_you_mean(word: object, known: Iterable[str]) -> str:
     """Return ``" (did you mean 'approve'?)"`` when a known word is close, else an empty string."""
     close = closest(word, known)
-    return "" if close is None else f" (did you mean {close!r}?)"
+    return "" if close is None else f" (did you mean {quoted(close)}?)"
 
 
 def closest(word: object, known: Iterable[str]) -> str | None:
     """Return the known word that was probably meant; None where none is close."""
-    close = difflib.get_close_matches(str(word)[:100], [str(k)[:100] for k in known], n=1)
+    close = difflib.get_close_matches(text_of(word)[:100], [text_of(k)[:100] for k in known], n=1)
     return close[0] if close else None
 
 
-def warn(message: str) -> None:
+def warn(text: str) -> None:
     """Warn at the line of the caller's own code: the first frame outside this package."""
     level, frame = 2, sys._getframe(1)
     package = __name__.partition(".")[0]
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:
         frame, level = frame.f_back, level + 1
-    warnings.warn(message, FlowWarning, stacklevel=level)
+    warnings.warn(message(text), FlowWarning, stacklevel=level)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .errors import SignatureError, warn
+from .text import quoted
 
 SHARED_NAMES = frozenset({"shared", "shared_storage", "shared_store", "store", "state"})
 ROLES = ("prep", "exec", "fallback", "post")
@@ -206,8 +207,8 @@ def _takes_shared(cls: type, name: str, count: int, args: tuple[str, ...], diale
         if decided is not None:
             if decided and base is cls and shape is not None and not _means_shared(shape.first):
                 warn(
-                    f"{base.__qualname__}.{name}{shape.text} is given shared as {shape.first!r}. If that is meant, "
-                    f"call it shared; if not, what prep returned is one argument: {_advice(name, args)}."
+                    f"{base.__qualname__}.{name}{shape.text} is given shared as {quoted(shape.first)}. If that is "
+                    f"meant, call it shared; if not, what prep returned is one argument: {_advice(name, args)}."
                 )
             return decided
     if nearest is None or dialect.unclear_takes_shared is not None:  # a default of the library, which takes anything

@@ -8,6 +8,7 @@ from .definitions import Definition, define
 from .doors import Doors
 from .errors import SettingError, WiringTypeError, a_type, warn
 from .hooks import Dialect, Hooks, read_hooks
+from .text import class_name, quoted, shown
 
 __all__ = ["BaseNode", "BatchNode", "Node"]
 
@@ -96,15 +97,15 @@ class BaseNode(Doors):
             WiringTypeError: ``node`` is neither a node nor None, or ``action`` is no non-empty string.
         """
         if not isinstance(action, str) or not action:
-            raise WiringTypeError(f"Action must be a string that is not empty, not {action!r}.")
-        edge = f"{self!r} >>" if action == "default" else f"{self!r} - {action!r} >>"
+            raise WiringTypeError(f"Action must be a string that is not empty, not {quoted(action)}.")
+        edge = f"{self!r} >>" if action == "default" else f"{self!r} - {quoted(action)} >>"
         if node is not None:
             check_node(node, f"{edge} needs a node or a flow (or None for the end) as its target")
         known = self.successors.get(action, node)
         if known is not node:
-            was, now = (label(target) if target is not None else "the end" for target in (known, node))
+            was, now = (shown(label(target)) if target is not None else "the end" for target in (known, node))
             now = f"another {now}" if was == now else now
-            text = f"Overwriting successor for action '{action}' of {label(self)}: was {was}, is {now}"
+            text = f"Overwriting successor for action '{shown(action)}' of {shown(label(self))}: was {was}, is {now}"
             self.__dict__["overwritten"] = (*self.__dict__.get("overwritten", ()), text)
             warn(text)
         self.successors[action] = node
@@ -125,12 +126,12 @@ class BaseNode(Doors):
     def __sub__(self, action: str) -> "Edge":
         """``a - "retry" >> b``: follow this edge on the action "retry". ``a - "stop" >> None``: end there."""
         if not isinstance(action, str):
-            raise WiringTypeError(f"Action must be a string, not {a_type(action)}: {self!r} - {action!r}")
+            raise WiringTypeError(f"Action must be a string, not {a_type(action)}: {self!r} - {quoted(action)}")
         return Edge(self, action)
 
     def __repr__(self) -> str:
         """Return the class, and the name where there is one."""
-        return f"<{type(self).__name__}{f' {self.name!r}' if isinstance(self.name, str) else ''}>"
+        return f"<{shown(class_name(self))}{f' {quoted(self.name)}' if isinstance(self.name, str) else ''}>"
 
 
 class Edge:
@@ -143,7 +144,7 @@ class Edge:
         self.action = action
 
     def __repr__(self) -> str:
-        return f"<{self.source!r} - {self.action!r}, no edge yet: write >> target after it>"
+        return f"<{self.source!r} - {quoted(self.action)}, no edge yet: write >> target after it>"
 
     def __rshift__(self, node: N) -> N:
         return self.source.next(node, self.action)
@@ -305,7 +306,7 @@ def check_setting(node: BaseNode, setting: str, value: Any) -> None:
     """
     makes_sense, may_be = _SETTINGS[setting]
     if not makes_sense(value):
-        _refuse(f"{type(node).__name__}({setting}={value!r}): {setting} must be {may_be}.")
+        _refuse(f"{class_name(node)}({setting}={quoted(value)}): {setting} must be {may_be}.")
 
 
 def _refuse(message: str) -> NoReturn:

@@ -5,6 +5,7 @@ import itertools
 from .errors import WiringError, a_type
 from .hooks import hooks_of
 from .node import BaseNode, kind_of, label
+from .text import quoted, shown
 
 __all__ = ["check_flows", "names_within", "overwritten_edges", "reachable", "within"]
 
@@ -22,7 +23,8 @@ def reachable(start: BaseNode | None) -> list[BaseNode]:
             if target is not None and id(target) not in seen:
                 if getattr(type(target), "_kind", None) is None:
                     raise WiringError(
-                        f"the edge {action!r} of {label(node)} leads to {a_type(target)}, which is no node."
+                        f"the edge {quoted(action)} of {shown(label(node))} leads to {a_type(target)}, "
+                        "which is no node."
                     )
                 seen.add(id(target))
                 found.append(target)

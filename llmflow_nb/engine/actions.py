@@ -6,6 +6,7 @@ from typing import Any
 
 from ..core.errors import HookReturnError, LostActionError, MaxStepsError, a_type, did_you_mean, warn
 from ..core.node import label
+from ..core.text import quoted, shown
 from .plan import Plan, Setup
 from .position import CHECK_EVERY, Frame
 
@@ -56,8 +57,9 @@ def lost_action(setup: Setup, frames: list[Frame], action: Any, known: list[str]
     if is_told or _leads_on(frames, action):
         return
     setup.recorder.lost_action(frame.plan.path, action, known)
-    hint = did_you_mean(action, known) if action else f" ({frame.plan.hooks.post} returned {action!r})"
-    text = f"Flow ends: '{_cut(action)}' not found in {known}{hint}, at {frame.plan.path}"
+    hint = did_you_mean(action, known) if action else f" ({frame.plan.hooks.post} returned {quoted(action)})"
+    found = f"'{shown(action)}' not found in {quoted(known, 1_000, elements=30)}"
+    text = f"Flow ends: {found}{hint}, at {shown(frame.plan.path, 320)}"
     if frame.owner.strict:
         raise LostActionError(text, action, known)
     warn(text)
@@ -73,11 +75,6 @@ def _leads_on(frames: list[Frame], action: Any) -> bool:
         if (action or "default") in below.node.successors:
             return True
     return False
-
-
-def _cut(action: Any) -> str:
-    text = str(action)
-    return text if len(text) <= 80 else text[:79] + "…"
 
 
 def check_steps(frame: Frame, setup: Setup) -> None:
@@ -100,7 +97,7 @@ def _endless(frame: Frame) -> Exception:
     for node in todo:
         for target in node.successors.values():
             if target is origin:
-                cycle = " > ".join(label(n) for n in (*way[id(node)], origin))
+                cycle = " > ".join(shown(label(n)) for n in (*way[id(node)], origin))
                 return MaxStepsError(
                     f"{frame.owner.path} made {frame.steps - 1} visits and is still going round {cycle}. If that is "
                     "meant, give the flow a larger max_steps (None for no limit). If a node counts its visits, let it "

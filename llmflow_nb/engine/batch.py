@@ -8,18 +8,19 @@ it runs.
 import itertools
 from array import array
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from types import CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from ..core.errors import AllFailedError, HookReturnError, ItemsNotKeptError, said, warn
+from ..core.errors import AllFailedError, HookReturnError, ItemsNotKeptError, warn
+from ..core.text import error_text, quoted, shown
 from .items import added_since, index_of, is_iterator, iterate, length
 
 if TYPE_CHECKING:
     from .plan import Plan
     from .position import Position
 
-__all__ = ["HAS_RESULT", "PENDING", "Batch", "Outcome", "open_items", "params_text", "split"]
+__all__ = ["HAS_RESULT", "PENDING", "Batch", "Outcome", "open_items", "split"]
 
 HAS_RESULT = ("ok", "fallback")
 """The statuses of items that have a result."""
@@ -297,7 +298,7 @@ class Batch:
             try:
                 self.source.close()
             except Exception as exc:
-                warn(f"{self.plan.path}: the generator of its items raised {exc!r} when it was closed")
+                warn(f"{self.plan.path}: the generator of its items raised {quoted(exc, 200)} when it was closed")
 
     def errors(self) -> list[BaseException]:
         """Return the exceptions of what did not come through at once."""
@@ -313,8 +314,8 @@ class Batch:
         if self.odd and self.all_failed:
             first = next(outcome.error for outcome in self.odd.values())
             assert first is not None
-            why = f"{type(first).__name__}: {said(first)[:200]}"
-            raise AllFailedError(f"{self.plan.path}: all {self.taken} {what} failed, the first with {why}") from first
+            where, why = shown(self.plan.path, 320), error_text(first)
+            raise AllFailedError(f"{where}: all {self.taken} {what} failed, the first with {why}") from first
 
     # ---- going back, see `mark` --------------------------------------------------------------------------------------
 
@@ -477,10 +478,3 @@ class DroppedItems:
         )
 
     __iter__ = __len__ = __getitem__ = __contains__ = __bool__ = __reversed__ = _dropped
-
-
-def params_text(params: Mapping[str, Any]) -> str:
-    """Return params as one says them of an error: which file, which threshold. Plain values only, and not many."""
-    plain = [(key, value) for key, value in params.items() if isinstance(value, str | int | float)]
-    some = [f"{key}={value[:40]!r}" if isinstance(value, str) else f"{key}={value}" for key, value in plain[:4]]
-    return f", with {', '.join(some)}" if some else ""

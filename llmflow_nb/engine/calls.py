@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.errors import SettingError
 from ..core.node import ATTEMPT
-from .batch import Batch, params_text
+from ..core.text import params_text, quoted
+from .batch import Batch
 from .plan import Plan
 
 if TYPE_CHECKING:
@@ -94,7 +95,8 @@ class Call:
             raise exc from error
         if not isinstance(seconds, int | float) or not seconds >= 0:
             raise SettingError(
-                f"{self.plan.path}: wait({self.attempts}) returned {seconds!r}; it must return seconds, 0 or more."
+                f"{self.plan.path}: wait({self.attempts}) returned {quoted(seconds)}; it must return "
+                "seconds, 0 or more."
             ) from error
         asked = _asked_for(error)
         if not asked > seconds:

@@ -7,6 +7,8 @@ A *subscriber* is a user's or a display's object that is handed an `Event` for e
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
+from ..core.text import described
+
 if TYPE_CHECKING:
     from .batch import Batch
 
@@ -49,6 +51,10 @@ class Event(NamedTuple):
     status: str = ""
     value: Any = None
     error: BaseException | None = None
+
+    def __repr__(self) -> str:
+        """Return the fields, each cut to a line, with secrets masked."""
+        return described("Event", zip(self._fields, self, strict=True))
 
 
 class Subscriber(Protocol):

@@ -14,6 +14,7 @@ from types import FunctionType
 from typing import Any
 
 from ..core.errors import HookReturnError, a_type
+from ..core.text import quoted
 
 __all__ = ["added_since", "index_of", "is_iterator", "iterate", "length"]
 
@@ -110,7 +111,9 @@ def _rows_of_frame(frame: Any, what: str) -> Iterator[dict[Any, Any]]:
     names = list(frame.columns)
     twice = [name for name, n in Counter(names).items() if n > 1]
     if twice:
-        raise HookReturnError(f"{what} returned a DataFrame with two columns named {twice[0]!r}; rename one of them.")
+        raise HookReturnError(
+            f"{what} returned a DataFrame with two columns named {quoted(twice[0])}; rename one of them."
+        )
     return chain.from_iterable(_dicts(names, frame.iloc[at : at + CHUNK]) for at in _starts(frame))
 
 

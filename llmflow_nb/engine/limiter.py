@@ -12,6 +12,7 @@ from typing import Any
 
 from ..core.errors import SettingError
 from ..core.node import is_whole
+from ..core.text import quoted
 
 __all__ = ["Limiter", "Ticket"]
 
@@ -57,7 +58,7 @@ class Limiter:
         """Check the bounds."""
         for name, bound in (("max_concurrency", max_concurrency), ("per_minute", per_minute)):
             if bound is not None and (not is_whole(bound) or bound < 1):
-                raise SettingError(f"Limiter({name}={bound!r}): {name} must be 1 or more, or None for no bound.")
+                raise SettingError(f"Limiter({name}={quoted(bound)}): {name} must be 1 or more, or None for no bound.")
         if max_concurrency is None and per_minute is None:
             raise SettingError("Limiter() bounds nothing; give max_concurrency=, per_minute= or both.")
         self.max_concurrency = max_concurrency

@@ -4,7 +4,8 @@ from asyncio import CancelledError
 from contextlib import suppress
 from time import perf_counter as clock
 
-from .batch import Batch, params_text
+from ..core.text import message, params_text, shown
+from .batch import Batch
 from .events import Event
 from .plan import Setup
 from .position import END, Frame, Position, set_by_hooks
@@ -121,4 +122,4 @@ def note_where(setup: Setup, error: BaseException, path: str, detail: str = "") 
     if id(error) not in setup.noted and isinstance(error, Exception):
         setup.noted[id(error)] = error
         with suppress(Exception):  # not every exception lets itself be written on, and it must come out as it is
-            error.add_note(f"in {path.replace('/', ' > ')}{detail}; {FINISHED}")
+            error.add_note(message(f"in {shown(path, 320).replace('/', ' > ')}{detail}; {FINISHED}"))

@@ -8,6 +8,7 @@ from typing import Any
 from ..core.errors import HookReturnError, a_type
 from ..core.node import kind_of
 from ..core.params import Params
+from ..core.text import class_name, quoted
 from .batch import Batch, Outcome, open_items
 from .events import Event
 from .items import is_iterator
@@ -73,8 +74,8 @@ def _merge(frame: Frame, element: Any) -> Params:
         key = "item"
     if key in frame.base_params:
         raise HookReturnError(
-            f"{owner.path}: params already hold {key!r}, so the {type(element).__name__} would replace it. Give this "
-            f'BatchFlow a key of its own: item_key="..."'
+            f"{owner.path}: params already hold {quoted(key)}, so the {class_name(element)} would replace it. "
+            f'Give this BatchFlow a key of its own: item_key="..."'
         )
     return Params({**frame.base_params, key: element})
 

@@ -14,10 +14,10 @@ else is of a grey that can be read on white and on black.
 
 from collections.abc import Iterator, Sequence
 
+from ..core.text import shown
 from .marks import STATE_WORDS, Mark
 from .model import GraphCluster, GraphEdge, GraphExit, GraphModel, GraphNode
 from .svg import FONT
-from .text import shown
 
 __all__ = ["dot_of"]
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..core.errors import SettingError, a_type
+from ..core.text import quoted
 from .marks import Marks
 
 if TYPE_CHECKING:
@@ -52,10 +53,10 @@ def checked_style(id: str, found: Mapping[str, str] | None) -> dict[str, str]:
     """
     known = "color, fillcolor and fontcolor (as '#rrggbb') and penwidth (a number below 10)"
     if found is not None and not isinstance(found, Mapping):
-        raise SettingError(f"style({id!r}) returned {a_type(found)}; it may return None, or a dict with {known}.")
+        raise SettingError(f"style({quoted(id)}) returned {a_type(found)}; it may return None, or a dict with {known}.")
     style = {str(key): str(value) for key, value in (found or {}).items()}
     for key, value in style.items():
         pattern = _VALUES.get(key)
         if pattern is None or not pattern.fullmatch(value):
-            raise SettingError(f"style({id!r}) returned {key}={value[:40]!r}; it may return {known}.")
+            raise SettingError(f"style({quoted(id)}) returned {key}={quoted(value, 40)}; it may return {known}.")
     return style

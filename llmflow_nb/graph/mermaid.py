@@ -6,9 +6,9 @@ either becomes a character code.
 
 import re
 
+from ..core.text import shown
 from .marks import STATE_WORDS
 from .model import GraphCluster, GraphModel, GraphNode
-from .text import shown
 
 __all__ = ["mermaid_of"]
 

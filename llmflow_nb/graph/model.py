@@ -17,9 +17,9 @@ from ..core.doors import Shown
 from ..core.errors import SettingError, SignatureError
 from ..core.hooks import hooks_of
 from ..core.node import BaseNode, is_whole, kind_of, label
+from ..core.text import quoted, shown
 from ..core.walk import names_within, reachable
 from .look import Look, Style, checked_style
-from .text import shown
 
 __all__ = ["GraphCluster", "GraphEdge", "GraphExit", "GraphModel", "GraphNode", "Note", "graph_of"]
 
@@ -263,11 +263,11 @@ def graph_of(
     """
     if depth is not None and (not is_whole(depth) or depth < 0):
         raise SettingError(
-            f"graph(depth={depth!r}): depth must be 0 (the flow itself, closed) or more, or None for all."
+            f"graph(depth={quoted(depth)}): depth must be 0 (the flow itself, closed) or more, or None for all."
         )
     if direction not in (None, "LR", "TB"):
         raise SettingError(
-            f"graph(direction={direction!r}): it must be 'LR' (left to right), 'TB' (top to bottom), or None."
+            f"graph(direction={quoted(direction)}): it must be 'LR' (left to right), 'TB' (top to bottom), or None."
         )
     model = _Builder(max_nodes, depth).build(node)
     colours = {} if style is None else {step.id: checked_style(step.id, style(step)) for step in model.nodes}

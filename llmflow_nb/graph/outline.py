@@ -1,8 +1,8 @@
 """The graph as indented text: what is shown where nothing can be drawn, and what a screen reader reads."""
 
+from ..core.text import LABEL_LENGTH, quoted, shown
 from .marks import STATE_WORDS, Mark, Marks
 from .model import FLOWS, PLAIN_CLASS, GraphCluster, GraphEdge, GraphExit, GraphModel, GraphNode
-from .text import LABEL_LENGTH, shown
 
 __all__ = ["outline_of", "problems_of"]
 
@@ -76,7 +76,7 @@ def _line(node: GraphNode, cluster: GraphCluster | None, names: dict[str, str]) 
 
 
 def _edge(edge: GraphEdge, names: dict[str, str]) -> str:
-    way = "then" if edge.action == "default" else f"on {shown(edge.action)!r}"
+    way = "then" if edge.action == "default" else f"on {quoted(edge.action)}"
     if edge.is_back:
         way += " again" if edge.source == edge.target else " back to"
     elif edge.action != "default":
@@ -87,4 +87,4 @@ def _edge(edge: GraphEdge, names: dict[str, str]) -> str:
 def _exit(exit: GraphExit) -> str:
     if exit.action in (None, "default"):
         return "then the end" if exit.is_meant else "then, with no edge for it, the end"
-    return f"on {shown(exit.action)!r}{'' if exit.is_meant else ', with no edge for it,'} the end"
+    return f"on {quoted(exit.action)}{'' if exit.is_meant else ', with no edge for it,'} the end"

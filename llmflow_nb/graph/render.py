@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import Any
 
 from ..core.errors import FlowError, SettingError
+from ..core.text import quoted
 
 __all__ = ["SECONDS", "Drawing", "DrawingError", "draw", "draw_file"]
 
@@ -62,9 +63,9 @@ def draw(dot: str, backend: str | None = None, seconds: float = SECONDS) -> Draw
     if backend is None:
         backend = os.environ.get("LLMFLOW_NB_GRAPHVIZ", "").strip().lower() or "auto"
         if backend not in _BACKENDS:  # of the environment, which a display has to live with
-            return Drawing(None, f"{asked} is {backend[:20]!r}; it may be {_KNOWN}")
+            return Drawing(None, f"{asked} is {quoted(backend, 20)}; it may be {_KNOWN}")
     elif backend not in _BACKENDS:
-        raise SettingError(f"svg(backend={backend!r}): it may be {_KNOWN}.")
+        raise SettingError(f"svg(backend={quoted(backend)}): it may be {_KNOWN}.")
     reasons = []
     for render in _BACKENDS[backend]:
         if (render, dot, seconds) in _TOO_SLOW:

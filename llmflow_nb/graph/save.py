@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..core.errors import SettingError
+from ..core.text import quoted
 from .model import GraphModel
 from .render import draw_file
 
@@ -25,5 +26,5 @@ def save(model: GraphModel, path: Path) -> Path:
         path.write_bytes(draw_file(model.dot(), suffix.removeprefix(".")))
     else:
         known = ", ".join((*texts, ".png", ".pdf"))
-        raise SettingError(f"save({path.name!r}): the name must end in one of {known}.")
+        raise SettingError(f"save({quoted(path.name)}): the name must end in one of {known}.")
     return path

@@ -11,9 +11,9 @@ from functools import lru_cache
 from html import escape
 from xml.etree import ElementTree
 
+from ..core.text import shown
 from .model import GraphModel, GraphNode
 from .render import DrawingError, draw
-from .text import shown
 
 __all__ = ["clean", "svg_of"]
 

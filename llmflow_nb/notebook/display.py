@@ -6,10 +6,10 @@ from typing import Any
 
 from ..core.errors import FlowError
 from ..core.node import BaseNode
+from ..core.text import class_name, shown
 from ..graph.model import GraphModel, graph_of
 from ..graph.outline import problems_of
 from ..graph.render import DrawingError
-from ..graph.text import shown
 from ..runs.run import Run
 from ..stepper.stepper import Stepper
 from .html import MAX_HTML, Summary, is_static, is_svg_only, notes_html, to_html, to_text
@@ -32,9 +32,9 @@ def mimebundle(thing: Any) -> dict[str, Any]:
     try:
         return _BUNDLES[type(thing)._shown_as](thing)
     except FlowError as exc:  # whose words are for the user
-        return {"text/plain": f"<{shown(type(thing).__name__)}: {shown(str(exc), 400)}>"}
+        return {"text/plain": f"<{shown(class_name(thing))}: {shown(exc, 400)}>"}
     except Exception as exc:
-        return {"text/plain": f"<{shown(type(thing).__name__)}: it cannot be shown ({type(exc).__name__})>"}
+        return {"text/plain": f"<{shown(class_name(thing))}: it cannot be shown ({shown(class_name(exc))})>"}
 
 
 def graph_bundle(node: BaseNode) -> dict[str, str]:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from html import escape
 from time import monotonic, perf_counter
 
+from ..core.text import shown
 from ..engine.batch import PENDING, Batch
-from ..graph.text import shown
 from ..runs.run import Run
 from .html import NO_MATHS, is_static, state, style_sheet
 from .summary import duration

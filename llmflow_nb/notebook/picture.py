@@ -3,8 +3,8 @@
 import base64
 from html import escape
 
+from ..core.text import shown
 from ..graph.model import FLOWS, GraphModel
-from ..graph.text import shown
 
 BAD = ("failed", "partly")
 

@@ -15,7 +15,8 @@ from typing import Any, Literal, Protocol
 from uuid import uuid4
 from weakref import WeakKeyDictionary
 
-from ..core.errors import SettingError, said, warn
+from ..core.errors import SettingError, warn
+from ..core.text import error_text, quoted
 from ..runs.run import Run, Watch
 from .html import is_static
 from .lines import Line, LineReader, bundle, bundle_of, one_line
@@ -56,7 +57,7 @@ def watcher(progress: Progress) -> Watch | None:
         return lambda run: _Followed(run, view, 0.0 if asked else FIRST, always=asked).end
     if callable(progress):
         return lambda run: _Followed(run, _Bars(progress), 0.0, always=True).end
-    raise SettingError(f"progress={progress!r}: it must be True, False, 'auto', or a callable such as tqdm.")
+    raise SettingError(f"progress={quoted(progress)}: it must be True, False, 'auto', or a callable such as tqdm.")
 
 
 def has_kernel() -> bool:
@@ -225,7 +226,7 @@ class _Followed:
         except KeyboardInterrupt:
             raise
         except BaseException as exc:  # the user's bar, or a front end that is gone: the run goes on
-            self._give_up(f"{type(exc).__name__}: {said(exc)[:200]}")
+            self._give_up(error_text(exc))
         finally:
             self._lock.release()
 

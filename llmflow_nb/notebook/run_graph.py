@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from ..core.text import class_name, shown
 from ..graph.marks import Mark, Marks, MarkState
 from ..graph.model import GraphCluster, GraphExit, GraphModel, graph_of
 from ..graph.render import DrawingError
@@ -13,7 +14,7 @@ from ..runs.run import Run, Visit
 from .html import is_static, notes_html
 from .picture import description, image
 from .summary import duration
-from .values import ValueTexts, class_name
+from .values import ValueTexts
 
 __all__ = ["MAX_NODES", "graph_of_run", "marked", "picture_of"]
 
@@ -64,7 +65,7 @@ def _notes(run: Run, model: GraphModel, visits: list[Visit]) -> Iterator[str]:
     closed = tuple(f"{cluster.id}/" for cluster in model.clusters if cluster.is_closed)
     gone = {path for path in gone if not path.startswith(closed)}
     if gone:
-        some = ", ".join(sorted(gone)[:3]) + (", ..." if len(gone) > 3 else "")
+        some = ", ".join(shown(path) for path in sorted(gone)[:3]) + (", ..." if len(gone) > 3 else "")
         yield f"the flow has changed since: what was visited and is not in it any more is {some}"
 
 
@@ -77,7 +78,7 @@ def picture_of(run: Run) -> tuple[str, str]:
     except DrawingError as exc:
         return "", str(exc)
     except Exception as exc:  # the words beside it say the same as the picture
-        return "", f"the graph cannot be drawn: {type(exc).__name__}"
+        return "", f"the graph cannot be drawn: {class_name(exc)}"
 
 
 def _nodes(
@@ -113,7 +114,7 @@ def _nodes(
             if seen.error is not None and id(seen.error) not in told:
                 told.add(id(seen.error))
                 text = texts.of_error(seen.error, 40)
-                notes.append(f"{class_name(seen.error)}{': ' if text else ''}{text}")
+                notes.append(f"{shown(class_name(seen.error))}{': ' if text else ''}{text}")
             marks[node.id] = Mark(state, tuple(notes))
     return marks
 

@@ -17,19 +17,18 @@ from uuid import uuid4
 import anywidget
 import traitlets
 
-from ..core.errors import said
 from ..core.hooks import hooks_of
+from ..core.text import MASK, class_name, error_text, is_secret, quoted, shown
 from ..graph.model import GraphModel, graph_of
 from ..graph.outline import outline_of
 from ..graph.render import DrawingError
-from ..graph.text import shown
 from ..stepper.history import Moment
 from ..stepper.snapshots import Version, changes
 from ..stepper.stepper import Stepper
 from .interrupts import on_interrupt
 from .progress import has_kernel, publish
 from .run_graph import MAX_NODES, marked
-from .values import ValueTexts, class_name
+from .values import ValueTexts
 
 __all__ = ["StepperView", "view_of"]
 
@@ -122,12 +121,12 @@ class StepperView(anywidget.AnyWidget):
             "number": now.number,
             "note": shown(place.note, 300) if place.note else "",
             "failed": place.failed,
-            "error": "" if place.error is None else f"{class_name(place.error)}: {texts.of_error(place.error)}",
-            "output": now.output[-MOST_OUTPUT:],
+            "error": "" if place.error is None else f"{shown(class_name(place.error))}: {texts.of_error(place.error)}",
+            "output": shown(now.output[-MOST_OUTPUT:], 2 * MOST_OUTPUT, keep_lines=True),
             "prep": texts.of(pending.prep_res, LONG) if place.phase not in ("before prep", "at the end") else "",
             "exec": texts.of(pending.exec_res, LONG) if place.phase in ("after exec", "after post") else "",
-            "action": "" if place.phase not in ("after post", "at the end") else repr(place.action),
-            "edges": [shown(str(action)) for action in pending.node.successors],
+            "action": "" if place.phase not in ("after post", "at the end") else quoted(place.action),
+            "edges": [shown(action) for action in pending.node.successors],
             "is_batch": type(pending.node)._kind == "batch_node",
             "breaks": [[found.number, str(found)] for found in self._stepper.breakpoints],
             "stops": _stops(self._model, self._stepper),
@@ -192,9 +191,9 @@ class StepperView(anywidget.AnyWidget):
         try:
             _command(self._stepper, content)
         except KeyError as exc:
-            return f"{content.get('do')!r:.40} was asked for without {exc}"
+            return f"{quoted(content.get('do'), 40)} was asked for without {shown(exc)}"
         except BaseException as exc:  # of whatever the command came upon: the widget is to say it, and to go on
-            return f"{class_name(exc)}: {shown(said(exc) or '', 600)}"
+            return error_text(exc, 600)
         finally:
             self._stepper.echoes = True
         return ""
@@ -314,28 +313,32 @@ def _keys(stepper: Stepper, now: Moment, texts: ValueTexts) -> list[dict[str, An
                 "key": shown(_name(key), SHORT),
                 "name": _name(key)[:1000],
                 "how": how,
-                "now": _text(version, texts),
-                "before": _text(old, texts) if how in ("changed", "gone") else "",
-                "json": _json(version),
+                "now": _text(key, version, texts),
+                "before": _text(key, old, texts) if how in ("changed", "gone") else "",
+                "json": _json(key, version),
                 "by_reference": ", ".join(sorted(version.by_reference)) if version is not None else "",
             }
         )
     return rows
 
 
-def _text(version: Version | None, texts: ValueTexts) -> str:
-    return "" if version is None else texts.of(version.kept, LONG)
+def _text(key: Any, version: Version | None, texts: ValueTexts) -> str:
+    return "" if version is None else MASK if is_secret(key) else texts.of(version.kept, LONG)
 
 
-def _json(version: Version | None) -> str:
-    """A value as JSON, to be edited; "" where it is none, or too long for that."""
-    if version is None or version.size > 100_000:
+def _json(key: Any, version: Version | None) -> str:
+    """A value as JSON, to be edited; "" if it is none, is too long for that, or holds a secret."""
+    if version is None or version.size > 100_000 or is_secret(key):
         return ""
     try:
         text = json.dumps(version.kept, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError, RecursionError):
         return ""
-    return text if len(text) <= LONG else ""
+    if len(text) > LONG:
+        return ""
+    secrets: list[str] = []
+    json.loads(text, object_pairs_hook=lambda pairs: secrets.extend(name for name, _ in pairs if is_secret(name)))
+    return "" if secrets else text
 
 
 def _places(stepper: Stepper, texts: ValueTexts) -> list[dict[str, Any]]:
@@ -359,7 +362,7 @@ def _places(stepper: Stepper, texts: ValueTexts) -> list[dict[str, Any]]:
                 + f"  {place.phase}",
                 "how": ", ".join(how),
                 "edited": shown(moment.edited, SHORT) if moment.edited else "",
-                "failed": "" if place.error is None else f"{place.failed}: {class_name(place.error)}",
+                "failed": "" if place.error is None else f"{place.failed}: {shown(class_name(place.error))}",
                 "changed": ", ".join(shown(_name(change.key), 30) for change in keys[:4]) or "no change",
             }
         )

@@ -5,12 +5,12 @@ from itertools import islice
 from operator import itemgetter
 from typing import Any
 
+from ..core.text import MASK, class_name, is_secret, shown
 from ..engine.batch import HAS_RESULT
-from ..graph.text import shown
 from ..runs.batch import BatchResult
 from ..runs.run import Run, Visit
 from .html import Summary, Table, is_static
-from .values import ValueTexts, class_name
+from .values import ValueTexts
 
 __all__ = ["duration", "of_batch", "of_run"]
 
@@ -150,7 +150,8 @@ def _rows_table(result: BatchResult, total: int, texts: ValueTexts) -> Table:
     for row in [*first, *islice(others, ROWS - len(first))]:
         item = result[row]
         params = ", ".join(
-            f"{texts.of(key, 20)}={texts.of(value, 30)}" for key, value in islice(item.params.items(), 2)
+            f"{texts.of(key, 20)}={MASK if is_secret(key) else texts.of(value, 30)}"
+            for key, value in islice(item.params.items(), 2)
         )
         rows.append(
             (

@@ -7,6 +7,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from ..core.doors import BatchDoors, watcher_for
+from ..core.text import described, quoted, shown
 from ..engine.batch import HAS_RESULT, PENDING, Batch
 from ..engine.resume import without_result
 
@@ -49,6 +50,10 @@ class Item(NamedTuple):
     error: BaseException | None
     action: Any
     failed_at: str | None
+
+    def __repr__(self) -> str:
+        """Return the fields, each cut to a line, with secrets masked."""
+        return described("Item", zip(self._fields, self, strict=True))
 
 
 class BatchResult(BatchDoors):
@@ -98,14 +103,16 @@ class BatchResult(BatchDoors):
         if isinstance(row, slice):
             return [_item(*at) for at in self._at(range(len(self))[row])]
         if not hasattr(row, "__index__"):
-            raise TypeError(f"rows are counted from 0, and {row!r} is no number; for labels and columns use .df.loc.")
+            raise TypeError(
+                f"rows are counted from 0, and {quoted(row)} is no number; for labels and columns use .df.loc."
+            )
         return _item(*self._at([row.__index__()])[0])
 
     def __repr__(self) -> str:
         """Count the items by status."""
         counts = ", ".join(f"{n} {status}" for status, n in self.counts.items())
         what = "param sets" if self.is_of_params else "items"
-        return f"<{self.path}: {len(self)} {what}, {counts or 'none'}>"
+        return f"<{shown(self.path, 320)}: {len(self)} {what}, {counts or 'none'}>"
 
     @property
     def is_of_params(self) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from ..core.errors import ExportError
+from ..core.text import quoted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,16 +47,16 @@ def _check(target: Path, overwrite: bool) -> None:
     """
     if not _NAME.fullmatch(target.name):
         raise ExportError(
-            f"{target.name[:100]!r} is no name for a file here: letters, digits, '.', '_' and '-', 100 at most."
+            f"{quoted(target.name, 100)} is no name for a file here: letters, digits, '.', '_' and '-', 100 at most."
         )
     if not target.parent.is_dir():
-        raise ExportError(f"there is no folder {str(target.parent)!r}; make it first.")
+        raise ExportError(f"there is no folder {quoted(str(target.parent), 300)}; make it first.")
     if target.is_symlink():
-        raise ExportError(f"{target.name!r} is a link, which is not followed; remove it, or choose another name.")
+        raise ExportError(f"{quoted(target.name)} is a link, which is not followed; remove it, or choose another name.")
     if target.exists() and not target.is_file():
-        raise ExportError(f"{target.name!r} is there already, and is no file; give another name.")
+        raise ExportError(f"{quoted(target.name)} is there already, and is no file; give another name.")
     if target.exists() and not overwrite:
-        raise ExportError(f"{target.name!r} is there already; give another name, or overwrite=True.")
+        raise ExportError(f"{quoted(target.name)} is there already; give another name, or overwrite=True.")
 
 
 def _plain(value: Any, escape_formulas: bool) -> Any:

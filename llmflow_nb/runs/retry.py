@@ -9,6 +9,7 @@ from ..core.edited import rebind
 from ..core.errors import AllFailedError, RowError, RunStateError, SettingError, did_you_mean
 from ..core.flow import BatchFlow
 from ..core.node import check_setting, label
+from ..core.text import quoted
 from ..engine.advance import AFTER_EXEC
 from ..engine.batch import HAS_RESULT, Batch
 from ..engine.drivers.sync import drive
@@ -163,7 +164,7 @@ def _with(node: Any, overrides: dict[str, Any]) -> Any:
         if not known or callable(getattr(type(node), name, None)):
             settings = [n for n in dir(node) if not n.startswith("_") and not callable(getattr(type(node), n, None))]
             hint = did_you_mean(name, [n for n in settings if n not in _NOT_SETTINGS])
-            raise SettingError(f"{label(node)} has no setting {name!r} to be used for a retry{hint}")
+            raise SettingError(f"{label(node)} has no setting {quoted(name)} to be used for a retry{hint}")
         if name in type(node)._dialect.settings:
             check_setting(node, name, value)
         twin.__dict__[name] = value

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..core.doors import RunDoors
 from ..core.errors import RowError, RunStateError, did_you_mean
 from ..core.node import BaseNode, label
+from ..core.text import described, message, quoted, shown
 from ..engine.batch import Batch
 from ..engine.events import VISIT_FIELDS
 from ..engine.resume import errors_within
@@ -64,6 +65,10 @@ class Visit(NamedTuple):
     exec_s: float
     post_s: float
     error: BaseException | None
+
+    def __repr__(self) -> str:
+        """Return the fields, each cut to a line, with secrets masked."""
+        return described("Visit", zip(self._fields, self, strict=True))
 
 
 class Run(RunDoors):
@@ -137,7 +142,7 @@ class Run(RunDoors):
     def lost_action(self, path: str, action: Any, known: list[str]) -> None:
         """Take an action for which there was no edge (for the engine)."""
         hint = did_you_mean(action, known) if action else ""
-        self.problem(f"{path}: {action!r} not found in {known}{hint}")
+        self.problem(f"{shown(path, 320)}: {quoted(action)} not found in {quoted(known, 400, elements=30)}{hint}")
 
     def make_room(self) -> None:
         """Drop the oldest visits and batches where there are too many (for the engine)."""
@@ -179,6 +184,7 @@ class Run(RunDoors):
 
     def problem(self, text: str) -> None:
         """Take something that ran but was probably not meant (for whoever notices it)."""
+        text = message(text)
         if text in self._problems or len(self._problems) < MOST_PROBLEMS:
             self._problems[text] += 1
 
@@ -304,13 +310,14 @@ class Run(RunDoors):
         if len(found) == 1:
             return BatchResult(self, *found.popitem())
         if found:
-            raise RowError(f"several batches fit {which!r}; give the path of one: {list(found)}")
+            raise RowError(f"several batches fit {quoted(which)}; give the path of one: {_paths(found)}")
         if any(which in (visit.node, visit.path) for visit in self.visits):
             raise RowError(
-                f"{which!r} is no batch, so it has no rows; its visits are in .steps, and batches are {list(by_path)}"
+                f"{quoted(which)} is no batch, so it has no rows; its visits are in .steps, and batches are "
+                f"{_paths(by_path)}"
             )
         hint = did_you_mean(which, [*by_path, *(path.rpartition("/")[2] for path in by_path)])
-        raise RowError(f"no batch {which!r}{hint}; this run has {list(by_path)}")
+        raise RowError(f"no batch {quoted(which)}{hint}; this run has {_paths(by_path)}")
 
     def _by_path(self) -> dict[str, list[tuple[int, Batch]]]:
         """The batches by path, in the order in which they began, each with the number of its visit on its walk."""
@@ -404,6 +411,10 @@ class _Passes:
     def so_far(self) -> Counter[tuple[Any, int]]:
         """Return how often, by walk."""
         return Counter({walk: n for walk, (_, n) in self._walks.items()})
+
+
+def _paths(paths: Iterable[str]) -> str:
+    return quoted(list(paths), 1_000, elements=20)
 
 
 def _walks(columns: list[Any]) -> list[tuple[str, int]]:

@@ -12,6 +12,7 @@ from typing import Any
 from ..core.edited import rebind
 from ..core.errors import RunStateError, SettingError, StoppedError, warn
 from ..core.node import ATTEMPT, BaseNode, label
+from ..core.text import class_name, quoted
 from ..core.walk import check_flows, overwritten_edges
 from ..engine.drivers.async_ import drive_async
 from ..engine.drivers.sync import drive
@@ -69,7 +70,7 @@ def resume(record: Run, *, executor: Executor | None, watch: Watch | None) -> An
 def _check(node: BaseNode, executor: Executor | None) -> None:
     """Refuse, before anything runs, what cannot run."""
     if executor is not None and not hasattr(executor, "submit"):
-        raise SettingError(f"executor={executor!r} has no submit(); pass a concurrent.futures.Executor.")
+        raise SettingError(f"executor={quoted(executor)} has no submit(); pass a concurrent.futures.Executor.")
     check_flows(node)
     if node.successors:
         warn("Node won't run successors. Use Flow.")
@@ -123,7 +124,7 @@ class Recorded:
         node.__dict__["last_run"] = self.record  # not by setattr, which the class may have closed
 
     def _report(self, subscriber: Subscriber, error: Exception) -> None:
-        text = f"subscriber {type(subscriber).__name__} raised {error!r} and is told no more"
+        text = f"subscriber {class_name(subscriber)} raised {quoted(error, 200)} and is told no more"
         self.record.problem(text)
         warn(text)
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from ..core.errors import RowError, said
+from ..core.errors import RowError
+from ..core.text import quoted, text_of
 from ..engine.batch import PENDING, Batch
 from .run import Visit
 
@@ -178,7 +179,7 @@ def _rows_by(keys: list[Any], wanted: list[Any], path: str, better: str) -> list
         found = rows.get(_hashable(key), [])
         if len(found) != 1:
             many = f"{len(found)} rows" if found else "no row"
-            raise RowError(f"{path} has {many} {key!r}; give labels that name one row each, or a part {better}.")
+            raise RowError(f"{path} has {many} {quoted(key)}; give labels that name one row each, or a part {better}.")
     return sorted({rows[key][0] for key in wanted})
 
 
@@ -318,7 +319,7 @@ def _errors(rows: Iterable[tuple[BaseException | None, str]]) -> tuple[list[str 
     texts: list[str | None] = []
     for error, where in rows:
         kinds.append(None if error is None else type(error).__name__)
-        texts.append(None if error is None else _and_where(said(error), where))
+        texts.append(None if error is None else _and_where(text_of(error), where))
     return kinds, texts
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from ..core.errors import SettingError, did_you_mean
 from ..core.node import BaseNode, is_whole, label
+from ..core.text import quoted
 from ..core.walk import within
 from .place import Place
 
@@ -40,7 +41,7 @@ class Breakpoint:
         node = "any node" if self.node is None else self.node if isinstance(self.node, str) else label(self.node)
         words = f"{self.number}: {self.when} {node}"
         words += "" if self.visit is None else f", visit {self.visit}"
-        words += "" if self.action is None else f", on {self.action!r}"
+        words += "" if self.action is None else f", on {quoted(self.action)}"
         return words + ("" if self.where is None else f", where {getattr(self.where, '__name__', 'it holds')}")
 
     __repr__ = __str__
@@ -98,18 +99,20 @@ class Breakpoints:
         if node is None and visit is None and action is None and where is None:
             raise SettingError("breakpoints.add(): say at which node, visit or action, or where=, to stop.")
         if where is not None and not callable(where):
-            raise SettingError(f"breakpoints.add(where={where!r}): it must be a function of shared.")
+            raise SettingError(f"breakpoints.add(where={quoted(where)}): it must be a function of shared.")
         if visit is not None and (not is_whole(visit) or visit < 1):
-            raise SettingError(f"breakpoints.add(visit={visit!r}): it must be 1 or more.")
+            raise SettingError(f"breakpoints.add(visit={quoted(visit)}): it must be 1 or more.")
         if when not in ("before", "after"):
-            raise SettingError(f"breakpoints.add(when={when!r}): it must be 'before' or 'after'.")
+            raise SettingError(f"breakpoints.add(when={quoted(when)}): it must be 'before' or 'after'.")
         steps = within(self._root)
         if isinstance(node, str):
             names = {label(step) for step in steps}
             if node.rpartition("/")[2].partition("#")[0] not in names and node not in names:
-                raise SettingError(f"breakpoints.add({node!r}): there is no such node{did_you_mean(node, names)}.")
+                raise SettingError(
+                    f"breakpoints.add({quoted(node)}): there is no such node{did_you_mean(node, names)}."
+                )
         elif node is not None and not any(step is node for step in steps):
-            raise SettingError(f"breakpoints.add({node!r}): this node is not within the flow.")
+            raise SettingError(f"breakpoints.add({quoted(node)}): this node is not within the flow.")
         found = Breakpoint(next(self._numbers), node, "after" if action is not None else when, visit, action, where)
         self._all[found.number] = found
         return found
@@ -122,7 +125,7 @@ class Breakpoints:
         """
         number = number.number if isinstance(number, Breakpoint) else number
         if self._all.pop(number, None) is None:
-            raise SettingError(f"breakpoints.remove({number}): there are {list(self._all)}.")
+            raise SettingError(f"breakpoints.remove({quoted(number)}): there are {list(self._all)}.")
 
     def clear(self) -> None:
         """Remove all."""

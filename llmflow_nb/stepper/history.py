@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..core.node import BaseNode
+from ..core.text import class_name, message, shown, text_of
 from ..engine.mark import Mark
 from ..engine.position import Position
 from ..runs.rewind import RunMark
@@ -162,12 +163,12 @@ class History:
             place = moment.place
             which = "" if place.param_set is None else f", param set {place.param_set}"
             which += "" if place.item is None else f", item {place.item}"
-            words = [f"{moment.number}: {place.path}", f"visit {place.visit}{which}", place.phase]
+            words = [f"{moment.number}: {shown(place.path, 320)}", f"visit {place.visit}{which}", place.phase]
             words += [moment.edited] if moment.edited else []
-            words += [f"{place.failed}: {type(place.error).__name__}"] if place.error is not None else []
+            words += [f"{place.failed}: {shown(class_name(place.error))}"] if place.error is not None else []
             words += ["mocked"] if moment.counts.mocked else []
             words += ["(let go of)"] if moment.mark is None else []
-            lines.append(f"{'->' if moment is self.now else '  '} {'  ' * depth}{'  '.join(words)}")
+            lines.append(f"{'->' if moment is self.now else '  '} {'  ' * depth}{message('  '.join(words))}")
         return "\n".join(lines)
 
     def rows(self) -> list[dict[str, Any]]:
@@ -205,5 +206,5 @@ def _row(start: Moment, later: list[Moment]) -> dict[str, Any]:
         "calls": ", ".join(calls),
         "changed": names(changes(start.snapshot, last.snapshot)) or "no change",
         "output": "".join(moment.output for moment in visit),
-        "error": f"{type(errors[-1]).__name__}: {errors[-1]}" if errors and status == "failed" else None,
+        "error": f"{class_name(errors[-1])}: {text_of(errors[-1])}" if errors and status == "failed" else None,
     }

@@ -9,6 +9,8 @@ from pathlib import PurePath
 from types import FrameType
 from typing import Any, TextIO
 
+from ..core.text import shown
+
 __all__ = ["Captured", "short_traceback"]
 
 MOST = 100_000
@@ -76,7 +78,8 @@ def short_traceback(error: BaseException) -> str:
         code = frame.f_code
         text = linecache.getline(code.co_filename, number).strip()
         lines.append(f"{code.co_qualname}, line {number} of {_module(frame)}: {text}")
-    return "\n".join([*lines, "".join(traceback.format_exception_only(error)).rstrip()])
+    text = "\n".join([*lines, "".join(traceback.format_exception_only(error)).rstrip()])
+    return shown(text, MOST, keep_lines=True)
 
 
 def _module(frame: FrameType) -> str:

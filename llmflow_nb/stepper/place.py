@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..core.errors import said
-from ..engine.batch import Batch, params_text
+from ..core.text import error_text, message, params_text, quoted, shown
+from ..engine.batch import Batch
 from ..engine.position import EXEC, LEAVE, POST, PREP, WORKING, Position
 
 __all__ = ["PHASES", "Place", "item_that_failed", "place_of"]
@@ -71,13 +71,13 @@ class Place:
             which.append(f"item {self.item}{_of(self.items)}")
         phase = self.phase
         if self.phase in ("after post", "at the end"):
-            phase += f", action {self.action!r}"
-        parts = [self.path, ", ".join(which), phase, f"called {self.called}, replayed {self.replayed}"]
+            phase += f", action {quoted(self.action)}"
+        parts = [shown(self.path, 320), ", ".join(which), phase, f"called {self.called}, replayed {self.replayed}"]
         if self.error is not None:
-            parts.append(f"{self.failed}: {type(self.error).__name__}: {str(self.error)[:80]}")
+            parts.append(f"{self.failed}: {error_text(self.error, 80)}")
         if self.note:
             parts.append(self.note)
-        return "  ".join(parts)
+        return message("  ".join(parts))
 
     __repr__ = __str__
 
@@ -124,4 +124,4 @@ def _of_item(work: Batch) -> str:
         return ""
     if outcome.error is None:
         return f"item {work.taken}: {outcome.status}"
-    return f"item {work.taken}: {outcome.status}, {type(outcome.error).__name__}: {said(outcome.error)[:200]}"
+    return f"item {work.taken}: {outcome.status}, {error_text(outcome.error)}"

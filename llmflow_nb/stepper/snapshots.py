@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any, NamedTuple
 
+from ..core.text import quoted, shown
 from .values import Copier, same
 
 __all__ = ["Change", "Snapshot", "Snapshots", "Version", "changes", "names"]
@@ -85,7 +86,7 @@ class Snapshots:
                 version = Version(self._next, value, self.shared)
                 if version.by_reference:
                     some = ", ".join(sorted(version.by_reference))
-                    self.not_restorable[key] = f"{key!r} cannot be copied ({some}): going back leaves it as it is"
+                    self.not_restorable[key] = f"{quoted(key)} cannot be copied ({some}): going back leaves it as it is"
             taken[key] = version
         self._latest = taken
         return taken
@@ -137,4 +138,4 @@ def changes(before: Snapshot, after: Snapshot) -> list[Change]:
 
 def names(found: list[Change]) -> str:
     """Return the keys that have changed, as one says them."""
-    return ", ".join(str(change.key) for change in found)
+    return ", ".join(shown(change.key, 40) for change in found[:20]) + (", ..." if len(found) > 20 else "")

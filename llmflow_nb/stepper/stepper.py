@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from ..core.doors import ShownWithWidget
 from ..core.edited import rebind
-from ..core.errors import HookReturnError, RunStateError, SettingError, a_type, did_you_mean, said
+from ..core.errors import HookReturnError, RunStateError, SettingError, a_type, did_you_mean
 from ..core.node import BaseNode, is_whole, label
+from ..core.text import error_text, quoted
 from ..core.walk import check_flows, overwritten_edges, within
 from ..engine.advance import AFTER_EXEC, AFTER_ITEM, AFTER_POST, AFTER_PREP, ALL, BEFORE_PREP, END
 from ..engine.drivers.sync import drive
@@ -106,7 +107,7 @@ class Stepper(ShownWithWidget):
         __tracebackhide__ = True
         check_flows(node)
         if isinstance(budget, bool) or not isinstance(budget, int | float) or not budget >= 0:
-            raise SettingError(f"stepper(budget={budget!r}): budget must be a number of bytes, 0 or more.")
+            raise SettingError(f"stepper(budget={quoted(budget)}): budget must be a number of bytes, 0 or more.")
         self.shared = shared
         self.record = Run(node, shared)
         self.breakpoints = Breakpoints(node)
@@ -277,7 +278,9 @@ class Stepper(ShownWithWidget):
             raise RunStateError(f"to_item: {here.path}, {here.phase}, has no items to go on to.")
         done = here.item or 0
         if not is_whole(item) or item <= done:
-            raise SettingError(f"to_item({item!r}): say how many are to be done, more than {done}; back() goes back.")
+            raise SettingError(
+                f"to_item({quoted(item)}): say how many are to be done, more than {done}; back() goes back."
+            )
 
         def is_there(moment: Moment) -> bool:
             place = moment.place
@@ -337,7 +340,7 @@ class Stepper(ShownWithWidget):
             ValueError: ``places`` is below 1.
         """
         if not is_whole(places) or places < 1:
-            raise SettingError(f"back({places!r}): say by how many places, 1 or more.")
+            raise SettingError(f"back({quoted(places)}): say by how many places, 1 or more.")
         moment = self._history.now
         for _ in range(places):
             moment = moment.parent or moment
@@ -369,7 +372,10 @@ class Stepper(ShownWithWidget):
             ValueError: There is no such key.
         """
         if key not in (self._snapshots.values or {}):
-            raise SettingError(f"delete({key!r}): shared has no such key; it has {list(self._snapshots.values or {})}.")
+            raise SettingError(
+                f"delete({quoted(key)}): shared has no such key; it has "
+                f"{quoted(list(self._snapshots.values or {}), 400, elements=20)}."
+            )
         return self._edit(lambda values: values.__delitem__(key))
 
     def force(self, action: str | None) -> Place:
@@ -380,7 +386,7 @@ class Stepper(ShownWithWidget):
         """
         __tracebackhide__ = True
         if action is not None and not isinstance(action, str):
-            raise HookReturnError(f"force({action!r}): an action is a string or None, not {a_type(action)}.")
+            raise HookReturnError(f"force({quoted(action)}): an action is a string or None, not {a_type(action)}.")
         here = self._history.now.place
         if here.is_end:
             raise RunStateError("force: the run has ended; go back to the node that is to choose another action.")
@@ -399,7 +405,7 @@ class Stepper(ShownWithWidget):
             edges = frame.node.successors
             lost = "" if not edges or (action or "default") in edges else ", for which there is no edge"
             hint = did_you_mean(action, edges) if lost else ""
-            self._note(BEFORE_PREP | AFTER_POST, edited=f"forced {action!r}{lost}{hint}")
+            self._note(BEFORE_PREP | AFTER_POST, edited=f"forced {quoted(action)}{lost}{hint}")
         return self.place
 
     def mock(self, result: Any) -> Place:
@@ -581,7 +587,7 @@ class Stepper(ShownWithWidget):
                 if found.stops_at(moment.place, moment.node, self.shared):
                     return True
             except Exception as exc:  # of the user's function: better to stop than to run past
-                self._news = f"breakpoint {found} raised {type(exc).__name__}: {said(exc)[:200]}"
+                self._news = f"breakpoint {found} raised {error_text(exc)}"
                 self._say(self._news)
                 return True
         return False
@@ -725,7 +731,9 @@ class Stepper(ShownWithWidget):
         except TypeError:
             place = -1
         if not 0 <= place < len(self._history.moments):
-            raise SettingError(f"there is no place {number!r}; the places are 0 to {len(self._history.moments) - 1}.")
+            raise SettingError(
+                f"there is no place {quoted(number)}; the places are 0 to {len(self._history.moments) - 1}."
+            )
         return self._history.moments[place]
 
 

@@ -37,10 +37,10 @@ HOSTILE = {
     "graph": None,
     "Ünïcödé 模型 🙂": None,
     "two\nlines\tand\r\nmore": "two lines and more",
-    "nul\x00 vt\x0b esc\x1b[31m": "nul vt esc[31m",
-    "\u202egnp.exe": "[U+202E]gnp.exe",
-    "non\ufffe lone\ud800": "non lone",
-    "\x00": "\ufffd",
+    "nul\x00 vt\x0b esc\x1b[31m": "nul\\x00 vt\\x0b esc\\x1b[31m",
+    "\u202egnp.exe": "\\u202egnp.exe",
+    "non\ufffe lone\ud800": "non\\ufffe lone\\ud800",
+    "\x00": "\\x00",
     "A" * 10_000_000: "A" * 79 + "…",
 }
 PLACES = ["node name", "class name", "docstring", "action", "flow name", "batch flow name", "flow class"]
@@ -63,7 +63,9 @@ def readable(place):
         if place.startswith("docstring"):  # its first line is shown
             yield (
                 text,
-                {"two\nlines\tand\r\nmore": "two", "nul\x00 vt\x0b esc\x1b[31m": "nul vt"}.get(text, expected or text),
+                {"two\nlines\tand\r\nmore": "two", "nul\x00 vt\x0b esc\x1b[31m": "nul\\x00 vt"}.get(
+                    text, expected or text
+                ),
             )
         elif "class" not in place or not set(text) & {"\x00", "\ud800"}:  # Python refuses to call a class that
             yield text, expected or text

@@ -86,10 +86,10 @@ def test_a_huge_number_is_its_size():
     assert ValueTexts().of([1 << 1_000_000]) == "[<int of 1000001 bits>]"
 
 
-def test_controls_are_taken_out():
-    """What a terminal or XML would choke on goes; what turns the reading direction is named."""
-    assert ValueTexts().of("a\x00\x1b[31m\u202eb\ud800") == "a[31m[U+202E]b"
-    assert ValueTexts().of(Plain("a\x00\x1b[31m\u202eb")) == "a[31m[U+202E]b"
+def test_controls_are_made_visible():
+    """What a terminal or XML would choke on, and what turns the reading direction, is written as an escape."""
+    assert ValueTexts().of("a\x00\x1b[31m\u202eb\ud800") == r"a\x00\x1b[31m\u202eb\ud800"
+    assert ValueTexts().of(Plain("a\x00\x1b[31m\u202eb")) == r"a\x00\x1b[31m\u202eb"
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit, GeneratorExit, RecursionError])

@@ -20,9 +20,9 @@ from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
 from llmflow_nb import BatchFlow, BatchNode, Flow, FlowError, Node
+from llmflow_nb.core.text import shown
 from llmflow_nb.graph.marks import Marks
 from llmflow_nb.graph.render import draw
-from llmflow_nb.graph.text import shown
 from tests.properties.flows import ACTIONS, Boom, Step, TooLong, World, build, flows
 
 slow = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]

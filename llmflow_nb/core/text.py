@@ -1,0 +1,282 @@
+r"""Make texts and values of users and models fit to be shown. Everything that the library shows passes through here.
+
+A node's name, an action, a param, an item or the text of an error may hold anything: escape sequences of a terminal,
+characters that turn the reading direction, a million letters, a password, or a ``__repr__`` that raises. What these
+functions return has a bounded length, no such character, and no value under the name of a secret. They never raise.
+Escaping for HTML, XML, DOT or Mermaid is not done here: each writer does it to what it gets from here.
+
+* `shown`: a text as one line, for labels and cells. `message`: a sentence of the library with foreign texts in it.
+* `quoted`: a value as Python writes it, for sentences and reprs. `literal`: the same, not yet fit to be shown.
+* `text_of`: ``str(value)`` as it is, for tables of data.
+"""
+
+import re
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+__all__ = [
+    "LABEL_LENGTH",
+    "MASK",
+    "characters",
+    "class_name",
+    "described",
+    "error_text",
+    "is_secret",
+    "literal",
+    "message",
+    "params_text",
+    "quoted",
+    "shown",
+    "text_of",
+]
+
+LABEL_LENGTH = 80
+MASK = "***"
+"""Stands for the value of a secret."""
+
+# What nothing is seen of, or what does something to a terminal or to the text beside it:
+_HIDDEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029"  # the controls C0 and C1 and line ends, but for "\t" and "\n"
+    "\ud800-\udfff\ufffe\uffff"  # what XML forbids (https://www.w3.org/TR/xml/#charsets), such as half characters
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # the controls of the reading direction
+    "\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u2060-\u2064\u206a-\u206f\u2800\u3164\ufeff\uffa0"
+    "\ufff9-\ufffb\U000e0000-\U000e007f]"  # joiners, which emoji and some scripts are written with, stay
+)
+# These change what stands beside them; alone, nothing is seen of them.
+_ONLY_BESIDE = re.compile("[\u200c\u200d\ufe00-\ufe0f\U000e0100-\U000e01ef\\s]*")
+_LINE_ENDS = re.compile("\r\n|[\t\n\r\x85\u2028\u2029]")
+
+
+def class_name(value: object) -> str:
+    """Return the name of a value's class, also if its metaclass would answer something else."""
+    return str(type.__dict__["__name__"].__get__(type(value)))
+
+
+def text_of(value: object) -> str:
+    """Return ``str(value)`` unchanged and whole; a text in its place if it raises. Of a str the characters."""
+    try:
+        text = value if issubclass(type(value), str) else str(value)
+        return str.__getitem__(text, slice(None))  # type: ignore[index]  # a plain str, whatever its class overrides
+    except Exception as exc:
+        if issubclass(type(value), int):
+            return f"<int of {int.bit_length(value)} bits>"  # type: ignore[arg-type]
+        return f"<{class_name(value)} without a text: {class_name(exc)}>"
+
+
+def shown(value: object, length: int = LABEL_LENGTH, *, keep_lines: bool = False) -> str:
+    r"""Return a text as one line of 1 to ``length`` characters; "\ufffd" if nothing of it can be seen.
+
+    Args:
+        value: A str, or anything else, of which `text_of` is shown.
+        length: Characters at most; a longer text ends in "…".
+        keep_lines: Whether line ends, tabs and runs of spaces stay.
+
+    >>> shown("two\nlines"), shown("\x1b[1ma\u202eb"), shown("abcdef", 4)
+    ('two lines', '\\x1b[1ma\\u202eb', 'abc…')
+    """
+    text = text_of(value)
+    is_long = len(text) > 4 * length
+    text = text[: 4 * length]  # before any work on it: it may be of any size
+    if keep_lines:
+        text = _visible(text.replace("\r\n", "\n"))
+    else:
+        text = " ".join(_visible(_LINE_ENDS.sub(" ", text)).split())
+        if _ONLY_BESIDE.fullmatch(text):
+            text = "\ufffd"
+    return text[: length - 1] + "…" if is_long or len(text) > length else text
+
+
+def message(text: str, length: int = 2_000) -> str:
+    """Return a sentence of the library, with foreign texts in it, as one line. Spaces stay as they are."""
+    text = text_of(text)
+    is_long = len(text) > length
+    text = _visible(_LINE_ENDS.sub(" ", text[:length]))
+    return text[: length - 1] + "…" if is_long or len(text) > length else text
+
+
+def _visible(text: str) -> str:
+    return _HIDDEN.sub(_escape, text)
+
+
+def _escape(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def error_text(error: BaseException, length: int = 200) -> str:
+    """Return the class of an exception and what it says, as one line."""
+    text = text_of(error)
+    return f"{shown(class_name(error))}: {shown(text, length)}" if text else shown(class_name(error))
+
+
+# ---- values ----------------------------------------------------------------------------------------------------------
+
+_DEPTH, _ELEMENTS = 3, 6
+_LARGE = 1000
+_MOST = 10_000
+"""Characters that are looked at of what a ``__repr__`` returned."""
+
+_BRACKETS = ((list, "[", "]"), (tuple, "(", ")"), (set, "{", "}"), (frozenset, "frozenset({", "})"), (dict, "{", "}"))
+_SIZED: tuple[Any, ...] = (list, tuple, dict, set, frozenset, deque, bytearray, memoryview)
+
+
+def quoted(value: object, length: int = LABEL_LENGTH, *, elements: int = _ELEMENTS) -> str:
+    r"""Return a value as Python writes it, as one line of about ``length`` characters.
+
+    >>> quoted("it's"), quoted({"api_key": "sk-1", "n": [1, 2]}), quoted("abcdef", 4)
+    ('"it\'s"', "{'api_key': ***, 'n': [1, 2]}", "'abc…'")
+    """
+    try:
+        if issubclass(type(value), str):
+            plain, text = text_of(value), characters(value)  # type: ignore[arg-type]
+            if text is plain or text == plain:
+                return _visible(repr(text if len(text) <= length else f"{text[: length - 1]}…"))
+        return message(literal(value, length, elements=elements), length)
+    except Exception:  # a class that lies about itself
+        return "<?>"
+
+
+def literal(
+    value: object, length: int, foreign: Callable[[Any], str] | None = None, *, elements: int = _ELEMENTS
+) -> str:
+    """Return a value as Python writes it, with secrets masked and large parts left out.
+
+    Args:
+        value: Numbers, strings and the usual containers are written here.
+        length: Characters that are of use; a string is cut there.
+        foreign: Called for a value of any other class. Default: its ``__repr__``, or what it raised.
+        elements: How many elements of a container are written.
+    """
+    return _Literal(length, foreign or _own_repr, elements).of(value, _DEPTH, ())
+
+
+class _Literal:
+    def __init__(self, length: int, foreign: Callable[[Any], str], elements: int) -> None:
+        self.length, self.foreign, self.elements = length, foreign, elements
+
+    def of(self, value: Any, depth: int, around: tuple[int, ...]) -> str:
+        cls = type(value)
+        if value is None or cls is bool or cls is float:
+            return repr(value)
+        if cls is str or cls is bytes:
+            return repr(value if len(value) <= self.length else value[: self.length] + ("…" if cls is str else b"..."))
+        if cls is int:
+            return str(value) if value.bit_length() < 400 else f"<int of {value.bit_length()} bits>"
+        for known, left, right in _BRACKETS:
+            # a dict of another class that prints as one, such as `Params`, may hold secrets too
+            if cls is known or (known is dict and _prints_as(cls, dict)):
+                if id(value) in around or depth == 0:
+                    return "..."
+                return self.container(value, known, (left, right), depth - 1, (*around, id(value)))
+        for known in _SIZED:
+            if issubclass(cls, known) and known.__len__(value) > _LARGE:  # its repr would hold up every thread
+                return f"<{class_name(value)} of {known.__len__(value):,}>"
+        if str(getattr(cls, "__module__", "")).partition(".")[0] in ("pandas", "numpy") and hasattr(cls, "shape"):
+            return f"<{class_name(value)} {' x '.join(map(str, value.shape))}>" if value.shape else repr(value)
+        return _masked(self.foreign(value)[:_MOST])
+
+    def container(self, value: Any, known: Any, brackets: tuple[str, str], depth: int, around: tuple[int, ...]) -> str:
+        if known is set and not value:
+            return "set()"
+        parts: list[str] = []
+        for n, element in enumerate(dict.items(value) if known is dict else known.__iter__(value)):
+            if n == self.elements or sum(map(len, parts)) > self.length:
+                parts.append(f"... {known.__len__(value)} in all")
+                break
+            if known is dict:
+                key, element = element
+                is_hidden = is_secret(key) and element is not None and type(element) is not bool
+                written = MASK if is_hidden else self.of(element, depth, around)
+                parts.append(f"{self.of(key, depth, around)}: {written}")
+            else:
+                parts.append(self.of(element, depth, around))
+        comma = "," if known is tuple and known.__len__(value) == 1 else ""
+        return f"{brackets[0]}{', '.join(parts)}{comma}{brackets[1]}"
+
+
+def _own_repr(value: Any) -> str:
+    try:
+        return text_of(repr(value))
+    except Exception as exc:
+        return f"<{class_name(value)}: its repr raised {class_name(exc)}>"
+
+
+def _prints_as(cls: type[Any], base: type[Any]) -> bool:
+    return cls.__repr__ is base.__repr__
+
+
+def characters(text: str) -> str:
+    """Return the characters of a str; its ``repr`` if its class hides them there, as classes for secrets do."""
+    cls, plain = type(text), text_of(text)
+    if _prints_as(cls, str):
+        return plain
+    try:
+        written = text_of(repr(text))
+    except Exception:
+        return plain
+    return plain if repr(plain[:40])[1:-1] in written else written
+
+
+def described(name: str, fields: Iterable[tuple[str, Any]]) -> str:
+    """Return the repr of a record: its name, and its fields with their values."""
+    return f"{name}({', '.join(f'{field}={quoted(value, 200)}' for field, value in fields)})"
+
+
+def params_text(params: Mapping[str, Any]) -> str:
+    """Return the first params that are plain values, to tell a call from another: ", with file='a.txt', top=3"."""
+    try:
+        plain = [(key, value) for key, value in params.items() if issubclass(type(value), str | int | float)]
+    except Exception:  # a mapping of the user's; this may be the note on an error, and must not take its place
+        return ""
+    some = [f"{shown(key, 40)}={MASK if is_secret(key) else quoted(value, 40)}" for key, value in plain[:4]]
+    return f", with {', '.join(some)}" if some else ""
+
+
+# ---- secrets ---------------------------------------------------------------------------------------------------------
+
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+# As whole words: "api_key", "OPENAI_API_KEY", "x-api-key", "clientSecret", "db_password2", but not "secretary".
+_SECRET = re.compile(
+    r"(?:^|_)(?:(?:api|access|private|secret|signing|encryption)_?keys?|secrets?|pass(?:word|wd|phrase|code)s?"
+    r"|credentials?)(?![a-z])"
+    # As the last word: "access_token", but not "max_tokens", "token_count", "tokenizer", "cookie_recipe".
+    r"|(?:^|_)(?:pwd|authorization|auth|bearer|cookies?|(?<!max_)(?<!min_)(?<!per_)(?<!eos_)(?<!bos_)(?<!pad_)(?<!unk_)"
+    r"(?<!sep_)(?<!cls_)(?<!mask_)(?<!stop_)(?<!end_)(?<!start_)(?<!first_)(?<!last_)(?<!next_)(?<!special_)token)\d*$"
+)
+
+
+def is_secret(name: object) -> bool:
+    """Whether a name is that of a secret, so that its value is not shown.
+
+    >>> [is_secret(name) for name in ("api_key", "accessToken", "Authorization", "max_tokens", "tokenizer", "key")]
+    [True, True, True, False, False, False]
+    """
+    if issubclass(type(name), bytes):
+        name = bytes.decode(name, "latin-1")  # type: ignore[arg-type]
+    if not issubclass(type(name), str):
+        return False
+    words = _CAMEL.sub("_", text_of(name)[:200])
+    return _SECRET.search(re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")) is not None
+
+
+# A field in what a ``__repr__`` returned: ``name='...'``, or ``'name': ...``.
+_FIELD = re.compile(r"""\b([A-Za-z_][\w.-]{0,60})['"]?\s*[=:]\s*""")
+_VALUE = re.compile(
+    r"""b?'(?:[^'\\]|\\.)*'?|b?"(?:[^"\\]|\\.)*"?|\[[^\]]*\]?|\{[^}]*\}?|\([^)]*\)?|"""
+    r"""(?:(?:Bearer|Basic|Token)\s+)?[^\s,(){}\[\]]+(?:\([^)]*\)?)?"""
+)
+
+
+def _masked(text: str) -> str:
+    """Return what a ``__repr__`` returned with the values of its secret fields masked."""
+    parts: list[str] = []
+    start = 0
+    for field in _FIELD.finditer(text):
+        if field.start() < start or not is_secret(field[1]):
+            continue
+        value = _VALUE.match(text, field.end())
+        if value is not None and value[0] not in ("None", "True", "False") and MASK not in value[0]:
+            parts += text[start : field.end()], MASK
+            start = value.end()
+    return "".join([*parts, text[start:]])
