@@ -16,7 +16,7 @@ from .html import MAX_HTML, Summary, is_static, is_svg_only, notes_html, to_html
 from .lines import bundle_of
 from .picture import description, image
 from .progress import has_kernel, publish
-from .run_graph import MAX_NODES, graph_of_run, picture_of
+from .run_graph import MAX_NODES, marked, picture_of
 from .summary import of_batch, of_run
 
 __all__ = ["mimebundle", "show_stepper"]
@@ -92,10 +92,11 @@ def run_bundle(run: Run) -> dict[str, str]:
 
 def stepper_bundle(stepper: Stepper) -> dict[str, Any]:
     """Return a picture of where a stepper is, and the same in words."""
-    model = graph_of_run(stepper.record, max_nodes=MAX_NODES)
-    words = f"{stepper.place}\n\n{model.outline()}"
+    model = marked(graph_of(stepper.root, max_nodes=MAX_NODES), stepper.record)
+    place = f"{shown(stepper.title)}\n{stepper.place}" if stepper.title else str(stepper.place)
+    words = f"{place}\n\n{model.outline()}"
     try:
-        html = f"<pre>{escape(str(stepper.place))}</pre>\n{image(model.svg(), description(model))}"
+        html = f"<pre>{escape(place)}</pre>\n{image(model.svg(), description(model))}"
     except DrawingError as exc:
         html = f"<pre>{escape(words)}\n({escape(str(exc))})</pre>"
     return {"text/html": f'<div class="llmflow-step-still">{html}</div>', "text/plain": words}

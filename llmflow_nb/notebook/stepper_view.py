@@ -61,7 +61,7 @@ class StepperView(anywidget.AnyWidget):
         """Show a stepper."""
         super().__init__()
         self._stepper = stepper
-        self._model = graph_of(stepper.record.node, max_nodes=MAX_NODES)
+        self._model = graph_of(stepper.root, max_nodes=MAX_NODES)
         self.still_id = ""
         self._lock = threading.RLock()
         self._queue: deque[dict[str, Any]] = deque()
@@ -107,6 +107,7 @@ class StepperView(anywidget.AnyWidget):
         own = hooks_of(pending.node).own
         batch = {} if place.item is None else {"item": place.item, "items": place.items}
         return batch | {
+            "title": shown(self._stepper.title) if self._stepper.title else "",
             "path": shown(place.path, 200),
             "id": place.path,
             "visit": place.visit,

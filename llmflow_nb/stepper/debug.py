@@ -37,4 +37,4 @@ def debug(result: BatchResult, row: Any) -> Stepper:
         again = None if kept is None else Mark(kept).position()[0]  # so that the record stays as it is
         return at_set(batch, place, again, shared, setup)
 
-    return Stepper(node, shared, start=start)
+    return Stepper(node, shared, start=start, root=run.node, title=f"row {row} of {result.path}")

@@ -66,7 +66,8 @@ class Place:
         """Return it all in a line."""
         which = [f"visit {self.visit}"]
         if self.param_set is not None:
-            which.append(f"param set {self.param_set}{_of(self.param_sets)}{params_text(self.params)}")
+            which.append(f"param set {self.param_set}{_of(self.param_sets)}")
+        which[-1] += params_text(self.params)
         if self.item is not None:
             which.append(f"item {self.item}{_of(self.items)}")
         phase = self.phase

@@ -76,6 +76,7 @@ class Stepper(ShownWithWidget):
 
     Attributes:
         shared: The very object that was given.
+        root: The flow whose graph is shown; title: what is stepped, if the place does not say it.
         record: The `Run` of this stepper so far. It never replaces ``node.last_run``.
         breakpoints: Where `run` stops; they stay until they are removed.
         notes: What else there is to say, each once.
@@ -92,6 +93,8 @@ class Stepper(ShownWithWidget):
         *,
         budget: int = 256 * MEGABYTE,
         start: Callable[[Setup], Position] | None = None,
+        root: BaseNode | None = None,
+        title: str = "",
     ) -> None:
         """Stop before the first hook.
 
@@ -109,6 +112,8 @@ class Stepper(ShownWithWidget):
         if isinstance(budget, bool) or not isinstance(budget, int | float) or not budget >= 0:
             raise SettingError(f"stepper(budget={quoted(budget)}): budget must be a number of bytes, 0 or more.")
         self.shared = shared
+        self.root = node if root is None else root
+        self.title = title
         self.record = Run(node, shared)
         self.breakpoints = Breakpoints(node)
         self.notes: list[str] = []

@@ -5,7 +5,8 @@ from itertools import pairwise
 
 import pytest
 
-from llmflow_nb import BatchNode, Flow, Node
+from llmflow_nb import BatchFlow, BatchNode, Flow, Node
+from llmflow_nb.notebook.display import mimebundle
 from llmflow_nb.notebook.stepper_view import view_of
 
 
@@ -151,6 +152,38 @@ def test_what_is_no_command_is_left_alone(stepper):
         view._asked(view, content, [])
     ask(view, do="__class__")
     assert view.place["number"] == 0
+
+
+class Divide(BatchNode):
+    def prep(self, shared):
+        return [1, 0, 2]
+
+    def exec(self, item):
+        return self.params["k"] / item
+
+
+class Each(BatchFlow):
+    def prep(self, shared):
+        return [{"k": 10}, {"k": 20}]
+
+
+@pytest.mark.parametrize(("batch", "row"), [("Divide", 4), ("each", 1)])
+def test_debugging_a_row_shows_where_it_is(batch, row):
+    """The graph is that of the flow, with the node marked; the row and its params are said."""
+    flow = Flow(Each(Flow(Divide(on_error="keep"), name="inner"), name="each"), name="F")
+    flow.run({})
+    stepper = flow.last_run.batch(batch).debug(row)
+    view = view_of(stepper)
+    assert set(view.nodes.values()) == {"F", "F/each", "F/each/inner", "F/each/inner/Divide"}
+    assert [path for path, mark in view.marks.items() if mark.get("here")] == ["F/each/inner/Divide"]
+    assert view.place["params"] == "{'k': 20}"
+    assert view.place["title"] == f"row {row} of {flow.last_run.batch(batch).path}"
+    assert "with k=20" in str(stepper.place)
+    ask(view, do="into")
+    assert view.marks["F/each/inner/Divide"]["here"]
+    still = mimebundle(stepper)
+    assert f"row {row} of" in still["text/plain"]
+    assert "the flow has changed" not in still["text/html"]
 
 
 def test_commands_are_queued():

@@ -170,7 +170,9 @@ function render({ model, el }) {
     const now = model.get("place");
     place.replaceChildren();
     const words = [now.path, "visit " + now.visit];
-    if (now.set) words.push("param set " + now.set + (now.params ? " " + now.params : ""));
+    if (now.title) words.unshift(now.title);
+    if (now.set) words.push("param set " + now.set);
+    if (now.params) words.push("params " + now.params);
     if (now.item !== undefined) words.push("item " + now.item + (now.items == null ? "" : " of " + now.items));
     place.append(make("strong", "", words.join(", ")), " " + now.phase);
     if (now.action) place.append(", action " + now.action);
