@@ -16,7 +16,7 @@ from .plan import Plan
 if TYPE_CHECKING:
     from .scheduler import Strand
 
-__all__ = ["Call", "invoke", "portable"]
+__all__ = ["Call", "add_context", "invoke", "portable"]
 
 MOST_ASKED = 120.0
 """Seconds of ``retry_after`` that are waited for."""
@@ -124,6 +124,32 @@ def _asked_for(error: Exception) -> float:
     except Exception:  # of a property of theirs, which must not take the place of the error itself
         return 0.0
     return float(asked) if isinstance(asked, Real) and not isinstance(asked, bool) else 0.0
+
+
+def add_context(error: BaseException, earlier: BaseException | None) -> None:
+    """Set the exception that was being handled when a fallback raised, as Python does it in an ``except`` block."""
+    if earlier is None:
+        return
+    behind = _chain(earlier)  # an exception must not become its own context
+    if behind.keys() & _chain(error).keys():
+        return
+    contexts = [error]
+    while (last := contexts[-1]).__context__ is not None:
+        if any(last.__context__ is exc for exc in contexts):
+            return
+        contexts.append(last.__context__)
+    BaseException.__setattr__(last, "__context__", earlier)  # the class may have closed its own
+
+
+def _chain(error: BaseException) -> dict[int, BaseException]:
+    """Return an exception and those that led to it, by ``id``."""
+    found: dict[int, BaseException] = {}
+    todo: list[BaseException | None] = [error]
+    for exc in todo:  # grows as it is read
+        if exc is not None and id(exc) not in found:
+            found[id(exc)] = exc
+            todo += exc.__cause__, exc.__context__
+    return found
 
 
 def invoke(target: Any, name: str, args: tuple[Any, ...], attempt: int) -> Any:

@@ -24,7 +24,7 @@ from ..core.errors import CallTimeoutError
 from ..core.node import ATTEMPT
 from .advance import AFTER_ITEM, AWAIT, BOUNDARY, CALLS, END, SETS, advance
 from .batch import PENDING, Batch, Outcome
-from .calls import Call, invoke, portable
+from .calls import Call, add_context, invoke, portable
 from .events import Event, EventKind
 from .flight import Flight, Loop
 from .limiter import Limiter, Ticket
@@ -633,6 +633,7 @@ class Scheduler:
 
     def _attempt_failed(self, call: Call, error: Exception) -> None:
         if call.in_fallback:
+            add_context(error, call.error)
             self._settle(call, "failed", None, error)
             return
         call.error = error
@@ -694,6 +695,8 @@ class Scheduler:
             self._enter(call, "fallback" if call.in_fallback else "ok", value, call.error)
         elif isinstance(error, Exception):
             self._tell_attempt(call, "failed", error=error)
+            if call.in_fallback:
+                add_context(error, call.error)
             over = call.in_fallback or (call.attempts >= call.max_retries and not call.has_fallback)
             self._enter(call, "failed" if over else "cancelled", None, error)
         else:
