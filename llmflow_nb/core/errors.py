@@ -12,6 +12,10 @@
     ├── AllFailedError            (RuntimeError)  on_error="keep", and every single one failed
     ├── ItemsNotKeptError         (RuntimeError)  post read items that keep_items=False had dropped
     ├── NestedLoopError           (RuntimeError)  run() where only ``await run_async()`` can work
+    ├── NestedLimiterError        (RuntimeError)  a call waits for a slot that it holds itself
+    ├── ExecutorError             (RuntimeError)  the executor cancelled or lost a call
+    ├── RemoteError               (RuntimeError)  exec raised, in another process, what cannot be rebuilt here
+    ├── SendError                 (TypeError)     a node, an item or a result cannot be sent between processes
     ├── RowError                  (KeyError)      a row, or a batch, that the record of a run does not have
     ├── RunStateError             (RuntimeError)  what can only be done with a run that has ended
     ├── StoppedError              (RuntimeError)  a submitted run was stopped
@@ -31,6 +35,7 @@ from .text import class_name, message, quoted, shown, text_of
 __all__ = [
     "AllFailedError",
     "CallTimeoutError",
+    "ExecutorError",
     "ExportError",
     "FlowError",
     "FlowWarning",
@@ -38,9 +43,12 @@ __all__ = [
     "ItemsNotKeptError",
     "LostActionError",
     "MaxStepsError",
+    "NestedLimiterError",
     "NestedLoopError",
+    "RemoteError",
     "RowError",
     "RunStateError",
+    "SendError",
     "SettingError",
     "SignatureError",
     "StoppedError",
@@ -110,6 +118,34 @@ class ItemsNotKeptError(FlowError, RuntimeError):
 
 class NestedLoopError(FlowError, RuntimeError):
     """``run()`` was called from inside an async hook, on the very event loop that it would wait for."""
+
+
+class NestedLimiterError(FlowError, RuntimeError):
+    """A run inside ``exec`` waits for a slot of a `Limiter` whose slots are all held by calls that wait like this."""
+
+
+class ExecutorError(FlowError, RuntimeError):
+    """The executor cancelled a call, or lost the connection to where it ran. Whether the call ran is unknown."""
+
+
+class RemoteError(FlowError, RuntimeError):
+    """``exec`` raised an exception in another process, and its class cannot be rebuilt in this one.
+
+    Attributes:
+        type_name: The class of the original exception, such as ``"my_sdk.ApiError"``.
+        retry_after: The ``retry_after`` of the original exception, where it had one: seconds.
+    """
+
+    retry_after: float | None = None
+
+    def __init__(self, message: str, type_name: str = "") -> None:
+        """Keep the name of the class beside the message."""
+        super().__init__(message)
+        self.type_name = type_name
+
+
+class SendError(FlowError, TypeError):
+    """A node, an item or a result cannot be sent to another process, or back. The text names the attribute."""
 
 
 class RowError(FlowError, KeyError):

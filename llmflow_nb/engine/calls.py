@@ -16,7 +16,7 @@ from .plan import Plan
 if TYPE_CHECKING:
     from .scheduler import Strand
 
-__all__ = ["Call", "add_context", "invoke", "portable"]
+__all__ = ["Call", "add_context", "invoke"]
 
 MOST_ASKED = 120.0
 """Seconds of ``retry_after`` that are waited for."""
@@ -153,18 +153,7 @@ def _chain(error: BaseException) -> dict[int, BaseException]:
 
 
 def invoke(target: Any, name: str, args: tuple[Any, ...], attempt: int) -> Any:
-    """Make one attempt. A plain function of plain arguments, so that it can be sent to another process."""
+    """Make one attempt, in whatever thread or process this is called."""
     __tracebackhide__ = True
     ATTEMPT.set(attempt)
     return getattr(target, name)(*args)
-
-
-def portable(target: Any) -> Any:
-    """Return a copy of a node to send elsewhere.
-
-    Without its edges, which would take the whole flow along, and without what only the engine here needs.
-    """
-    twin = object.__new__(type(target))
-    left_here = ("limiter", "wait", "last_run", "start_node")
-    twin.__dict__.update({k: v for k, v in target.__dict__.items() if k not in left_here}, successors={})
-    return twin

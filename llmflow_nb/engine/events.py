@@ -92,6 +92,9 @@ class Recorder(Protocol):
     def superseded(self, which: "Callable[[Batch], bool]") -> None:
         """Drop the batches of which this is true: their visits are made again, and open others."""
 
+    def problem(self, text: str) -> None:
+        """Take a text about something that ran but was probably not meant."""
+
     def lost_action(self, path: str, action: Any, known: list[str]) -> None:
         """Take an action for which there was no edge."""
 

@@ -7,7 +7,10 @@ from contextvars import Context
 from types import CoroutineType
 from typing import Any, Protocol
 
+from ..core.errors import ExecutorError
+from ..core.text import error_text
 from .calls import Call
+from .remote import Reply
 
 __all__ = ["CLEAN_UP", "Flight", "Loop", "outcome_of"]
 
@@ -39,16 +42,22 @@ class Flight:
 
     Attributes:
         live: False once its end is of no more interest: it timed out, or the run was stopped.
-        handle: The future or task, where there is one.
+        handle: The future or task, while it is in progress. A cluster keeps a result, and makes the call again if the
+            result gets lost, for as long as anybody refers to its future.
+        is_foreign: Whether it runs in the user's executor.
+        executor_failed: Whether its error is the executor's, not one of ``exec``.
+        shared_writes: What another process wrote to its copy of ``shared``.
     """
 
-    __slots__ = ("call", "handle", "live", "loop", "ticket")
+    __slots__ = ("call", "executor_failed", "handle", "is_foreign", "live", "loop", "shared_writes", "ticket")
 
     def __init__(self, call: Call, loop: Loop) -> None:
         self.call = call
         self.loop = loop
         self.live = True
         self.handle: Any = None
+        self.is_foreign = self.executor_failed = False
+        self.shared_writes: tuple[str, ...] = ()
         self.ticket = call.ticket
         call.ticket = None
 
@@ -80,11 +89,25 @@ class Flight:
 
     def future_done(self, future: "Future[Any]") -> None:
         """Come back with the outcome of a future."""
+        self.landed(*self.future_outcome(future))
+
+    def future_outcome(self, future: "Future[Any]") -> tuple[Any, BaseException | None]:
+        """Return the value of a future that is done, or its error. An executor's own error is an ``Exception``."""
         if future.cancelled():
-            self.landed(None, CancelledError("the executor cancelled the call before it began; was it shut down?"))
-        else:
-            error = future.exception()
-            self.landed(None if error is not None else future.result(), error)
+            self.executor_failed = True
+            return None, ExecutorError("the executor cancelled the call; was it shut down, or its connection lost?")
+        error = future.exception()
+        if error is not None:
+            self.executor_failed = self.is_foreign
+            if self.is_foreign and not isinstance(error, Exception):
+                error = ExecutorError(f"the executor lost the call: {error_text(error)}")
+            return None, error
+        value = future.result()
+        if value.__class__ is not Reply:
+            return value, None
+        self.shared_writes = value.shared_writes
+        reply: Reply = value
+        return reply.open(self.call.plan.path)
 
 
 def outcome_of(task: "Task[Any]") -> tuple[Any, BaseException | None]:

@@ -8,13 +8,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextvars import ContextVar, Token
 from typing import Any
 
-from ..core.errors import SettingError
+from ..core.errors import NestedLimiterError, SettingError
 from ..core.node import is_whole
 from ..core.text import quoted
 
-__all__ = ["Limiter", "Ticket"]
+__all__ = ["HELD", "Limiter", "Ticket", "hold"]
 
 WINDOW = 60.0
 
@@ -24,13 +25,28 @@ class Ticket:
 
     Args:
         wake: Called when it is worth asking again whether it is granted.
+        path: The node that asks, for error texts.
+
+    Attributes:
+        holders: The tickets of the same limiter that are held by the calls around this one.
     """
 
-    __slots__ = ("state", "wake")
+    __slots__ = ("holders", "path", "state", "wake")
 
-    def __init__(self, wake: Callable[[], None]) -> None:
+    def __init__(self, wake: Callable[[], None], path: str = "") -> None:
         self.wake = wake
+        self.path = path
+        self.holders: set[Ticket] = set()
         self.state = "waiting"  # then "granted", then "over"
+
+
+HELD: ContextVar[tuple[Ticket, ...]] = ContextVar("llmflow_nb_held_tickets", default=())
+"""The tickets of the attempt that runs in this context, and of the attempts around it."""
+
+
+def hold(ticket: Ticket) -> "Token[tuple[Ticket, ...]]":
+    """Note in this context that an attempt with this ticket runs in it."""
+    return HELD.set((*HELD.get(), ticket))
 
 
 class Limiter:
@@ -66,7 +82,7 @@ class Limiter:
         self._clock = clock
         self._lock = threading.Lock()
         self._queue: deque[Ticket] = deque()
-        self._running = 0
+        self._granted: set[Ticket] = set()
         self._starts: deque[float] = deque()
 
     def __repr__(self) -> str:
@@ -89,10 +105,29 @@ class Limiter:
         """Join the queue. The ticket's ``wake`` is called, from any thread, when it is worth asking again.
 
         The ticket is made by the caller, who can so take note of it first: an interrupt may come between any two lines.
+
+        Raises:
+            NestedLimiterError: The wait would never end, since every slot is held by a call that waits itself.
         """
         with self._lock:
+            ticket.holders = self._granted.intersection(HELD.get())
+            if ticket.holders:
+                self._check_nesting(ticket)
             self._queue.append(ticket)
         return ticket
+
+    def _check_nesting(self, ticket: Ticket) -> None:
+        """Refuse a ticket if nobody could ever give a slot back. While one holder does not wait, there is hope."""
+        if self.max_concurrency is None or len(self._granted) < self.max_concurrency:
+            return
+        waiting = ticket.holders.union(*(queued.holders for queued in self._queue))
+        if self._granted <= waiting:
+            outer = ", ".join(sorted({holder.path for holder in self._granted}))
+            raise NestedLimiterError(
+                f"{ticket.path} waits for a slot of {self!r}, and every slot is held by a call whose exec waits for "
+                f"such a run: {outer}. Give the inner node a Limiter of its own, or raise max_concurrency above "
+                "the number of calls that run a flow at once."
+            )
 
     def seconds_left(self, ticket: Ticket) -> float | None:
         """Return 0 once the ticket is granted, the seconds after which to ask again, or None to wait for ``wake``."""
@@ -101,7 +136,7 @@ class Limiter:
                 return 0.0
             if not self._queue or self._queue[0] is not ticket:
                 return None
-            if self.max_concurrency is not None and self._running >= self.max_concurrency:
+            if self.max_concurrency is not None and len(self._granted) >= self.max_concurrency:
                 return None
             if self.per_minute is not None:
                 now = self._clock()
@@ -111,7 +146,7 @@ class Limiter:
                     return max(self._starts[0] + WINDOW - now, 0.001)
                 self._starts.append(now)
             ticket.state = "granted"
-            self._running += 1
+            self._granted.add(ticket)
             self._queue.popleft()
             head = self._queue[0] if self._queue else None
         if head is not None:
@@ -122,7 +157,7 @@ class Limiter:
         """Free the ticket's slot, or leave the queue. Doing it twice does no harm."""
         with self._lock:
             if ticket.state == "granted":
-                self._running -= 1
+                self._granted.discard(ticket)
             elif ticket in self._queue:
                 self._queue.remove(ticket)
             ticket.state = "over"

@@ -14,23 +14,25 @@ import itertools
 from asyncio import CancelledError
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextvars import copy_context
+from concurrent.futures import Executor, Future
+from contextvars import Context, copy_context
+from pickle import PicklingError
 from time import perf_counter as clock
 from types import CoroutineType
 from typing import Any
 
-from ..core.errors import CallTimeoutError
+from ..core.errors import CallTimeoutError, ExecutorError, NestedLimiterError, SendError, warn
 from ..core.node import ATTEMPT
 from .advance import AFTER_ITEM, AWAIT, BOUNDARY, CALLS, END, SETS, advance
 from .batch import PENDING, Batch, Outcome
-from .calls import Call, add_context, invoke, portable
+from .calls import Call, add_context, invoke
 from .events import Event, EventKind
 from .flight import Flight, Loop
-from .limiter import Limiter, Ticket
+from .limiter import HELD, Limiter, Ticket, hold
 from .plan import Setup
 from .position import EXPANDED, Position
 from .recovery import cancel, forget, keep, note_where
+from .remote import dumps, explain_unsent, has_exact_cancel, send, workers_of
 from .resume import gone_on
 from .threads import DaemonThreads
 from .walks import branch
@@ -89,6 +91,11 @@ class Scheduler:
         self._pulls: deque[Strand] = deque()
         self._hungry: dict[Strand, None] = {}
         self._threads: DaemonThreads | None = None
+        self._workers = workers_of(setup.executor)
+        self._sent: set[Flight] = set()
+        self._unsent: dict[Call, None] = {}
+        self._executor_error: ExecutorError | None = None
+        self._warned_of_writes: set[str] = set()
         self._root = Strand(position)
         self._strands[self._root] = None
 
@@ -114,7 +121,9 @@ class Scheduler:
                 heapq.heappop(self._timers)[2]()
             if self._asked is not None:
                 return self._asked[1]
-            if self._hungry:
+            if self._unsent and len(self._sent) < self._workers:
+                self._send_next()
+            elif self._hungry:
                 self._feed(next(iter(self._hungry)))
             elif self._ready:
                 self._advance(self._ready.popleft())
@@ -168,8 +177,7 @@ class Scheduler:
             self._keep(*self.arrived.popleft())
         for flight in list(self._flying):
             if isinstance(flight.handle, Future) and flight.handle.done() and not flight.handle.cancelled():
-                error = flight.handle.exception()
-                self._keep(flight, None if error else flight.handle.result(), error)
+                self._keep(flight, *flight.future_outcome(flight.handle))
         for flight in list(self._flying):
             self._let_go(flight)
             self._tell_attempt(flight.call, "cancelled")
@@ -208,6 +216,7 @@ class Scheduler:
         """Take note that an attempt which was let go of has ended."""
         if flight is not None:
             self.leaving.pop(flight, None)
+            flight.handle = None
             flight.drop(value)
 
     def close(self) -> None:
@@ -410,8 +419,8 @@ class Scheduler:
         for call in [c for c in self._waiting if self._is_within(c.strand, strand)]:
             self._stop_waiting(call)
             self._settle(call, "cancelled", None, call.error)
-        if self.setup.executor is not None:
-            self._give_up(strand, lambda flight: isinstance(flight.handle, Future) and flight.handle.cancel())
+        if has_exact_cancel(self.setup.executor) and self._sent:
+            self._give_up(strand, lambda flight: flight.is_foreign and flight.handle.cancel())
         if any(self._is_within(flight.call.strand, strand) for flight in self._flying):
             self._later(self.setup.grace, lambda: self._give_up(strand, lambda flight: True))
 
@@ -456,10 +465,15 @@ class Scheduler:
         if limiter is not None:
             ticket = call.ticket
             if ticket is None:
-                call.ticket = ticket = Ticket(lambda: self.loop.post((None, call, None)))
+                call.ticket = ticket = Ticket(lambda: self.loop.post((None, call, None)), call.plan.path)
                 self._tickets[ticket] = limiter
                 self._waiting[call] = None
-                limiter.request(ticket)
+                try:
+                    limiter.request(ticket)
+                except NestedLimiterError as exc:
+                    self._stop_waiting(call)
+                    self._settle(call, "failed", None, exc)
+                    return
             seconds = limiter.seconds_left(ticket)
             if seconds is None or seconds > 0:
                 limited, now = self.setup.recorder.limited, clock()
@@ -482,6 +496,7 @@ class Scheduler:
 
     def _stop_waiting(self, call: Call) -> None:
         del self._waiting[call]
+        self._unsent.pop(call, None)
         if call.ticket is not None:
             call.plan.limiter.give_back(call.ticket)
             self.setup.recorder.limited.pop(call.ticket, None)
@@ -493,6 +508,10 @@ class Scheduler:
             self.setup.stop.check()
         name, args, is_async = call.hook(call.strand.position.shared)
         plan, executor = call.plan, self.setup.executor
+        if executor is not None and not is_async and len(self._sent) >= self._workers:
+            # A pool's queue would start it after a stop, and its timeout would count the time in the queue.
+            self._waiting[call] = self._unsent[call] = None
+            return
         if call.started is None:
             call.started = clock()
         call.attempts += not call.in_fallback
@@ -505,21 +524,61 @@ class Scheduler:
             return
         if executor is None:
             self._run_in_thread(flight, name, args)
-            return
+        else:
+            self._run_in_executor(executor, flight, name, args)
+
+    def _send_next(self) -> None:
+        """Launch the call that has waited longest for a worker of the user's pool."""
+        call = next(iter(self._unsent))
+        del self._unsent[call]
+        self._waiting.pop(call, None)
+        self._launch(call)
+
+    def _run_in_executor(self, executor: Executor, flight: Flight, name: str, args: tuple[Any, ...]) -> None:
+        call = flight.call
+        flight.is_foreign = True
         try:
-            if isinstance(executor, ThreadPoolExecutor):
-                future = executor.submit(copy_context().run, invoke, call.target, name, args, call.attempts - 1)
-            else:  # perhaps in another process, where neither context nor edges can go
-                future = executor.submit(invoke, portable(call.target), name, args, call.attempts - 1)
+            if self._executor_error is not None:
+                raise ExecutorError(f"not sent to the executor, which failed before: {self._executor_error}")
+            shared = call.strand.position.shared
+            # No local variable refers to the future: the frames of an error would keep it.
+            flight.handle = send(executor, self._context(flight), call.target, name, args, call.attempts - 1, shared)
         except Exception as exc:
             flight.free()
-            self._tell_attempt(call, "failed", error=exc)
-            self._settle(call, "failed", None, exc)
+            self._executor_failed(call, exc)
             return
-        flight.handle = future
         self._flying[flight] = None
-        future.add_done_callback(flight.future_done)
+        self._sent.add(flight)
+        flight.handle.add_done_callback(flight.future_done)
         self._set_alarm(flight)
+
+    def _executor_failed(self, call: Call, error: Exception) -> None:
+        """Fail a call for an error of the executor. Another attempt would meet the same error."""
+        if isinstance(error, ExecutorError) and self._executor_error is None:
+            self._executor_error = error  # a cluster that is gone answers every further call only after its timeout
+        if isinstance(error, TypeError | AttributeError | PicklingError) and not isinstance(error, SendError):
+            _, args, _ = call.hook(call.strand.position.shared)
+            error = explain_unsent(call.target, args, error, call.strand.position.shared, dumps)
+        self._tell_attempt(call, "failed", error=error)
+        self._settle(call, "failed", None, error)
+
+    def _report_shared_writes(self, flight: Flight) -> None:
+        path = flight.call.plan.path
+        if path not in self._warned_of_writes:
+            self._warned_of_writes.add(path)
+            text = (
+                f"{path}: exec wrote to shared[{flight.shared_writes[0]}] in another process, where shared is a copy: "
+                "the write is lost; return the value, and write it to shared in post."
+            )
+            self.setup.recorder.problem(text)
+            warn(text)
+
+    def _context(self, flight: Flight) -> Context:
+        """Return the context for an attempt: a copy of this one, that knows of the attempt's slot of a limiter."""
+        context = copy_context()
+        if flight.ticket is not None:
+            context.run(hold, flight.ticket)
+        return context
 
     def _run_in_thread(self, flight: Flight, name: str, args: tuple[Any, ...]) -> None:
         """Run an attempt in a thread of ours. The flight knows its future first, so that no interrupt parts them."""
@@ -530,7 +589,8 @@ class Scheduler:
         self._flying[flight] = None
         call = flight.call
         try:
-            self._threads.submit(future, copy_context().run, invoke, call.target, name, args, call.attempts - 1)
+            context = self._context(flight)
+            self._threads.submit(future, context.run, invoke, call.target, name, args, call.attempts - 1)
         except RuntimeError as exc:  # no further thread to be had
             self._flying.pop(flight)
             flight.live = False
@@ -545,6 +605,7 @@ class Scheduler:
         call = flight.call
         self._flying[flight] = None  # so that `stop` closes it, should an interrupt come
         token = ATTEMPT.set(call.attempts - 1) if call.attempts > 1 else None
+        held = None if flight.ticket is None else hold(flight.ticket)
         try:
             try:
                 value, error = getattr(call.target, name)(*args), None
@@ -557,12 +618,14 @@ class Scheduler:
         finally:
             if token is not None:
                 ATTEMPT.reset(token)
+            if held is not None:
+                HELD.reset(held)
 
     def _await_attempt(self, flight: Flight, coroutine: Any) -> None:
         """Go on with an attempt that turned out to be a coroutine."""
         context = None
-        if flight.call.attempts > 1:
-            context = copy_context()
+        if flight.call.attempts > 1 or flight.ticket is not None:
+            context = self._context(flight)
             context.run(ATTEMPT.set, flight.call.attempts - 1)
         self._flying[flight] = None
         try:
@@ -588,17 +651,29 @@ class Scheduler:
             self._attempt_failed(flight.call, CallTimeoutError(f"{plan.path}: exec took longer than {plan.timeout} s"))
 
     def _let_go(self, flight: Flight) -> None:
-        """Stop caring for an attempt. A task is cancelled; a thread cannot be, and is counted as abandoned."""
+        """Stop caring for an attempt. A task is cancelled; a thread cannot be, and is counted as abandoned.
+
+        Whether a call in the user's executor runs is only known for pools of the standard library. In other executors
+        it counts as abandoned. If it holds one of a bounded number of slots, it is not even cancelled: ``cancel()``
+        would report its end at once, while the call may go on, and the slot must not be given to another one.
+        """
         del self._flying[flight]
+        self._sent.discard(flight)
         flight.live = False
         if flight.is_task:
             self.leaving[flight] = None
             self.loop.cancel([flight])
         elif flight.handle is None or flight.handle.done():
             flight.free()  # it landed while it was live, or is not going to
-        elif not flight.handle.cancel():
-            self._abandoned.append(flight)
-            self.setup.recorder.abandoned += 1
+        else:
+            is_exact = not flight.is_foreign or has_exact_cancel(self.setup.executor)
+            may_cancel = is_exact or flight.ticket is None or flight.call.plan.limiter.max_concurrency is None
+            is_cancelled = may_cancel and flight.handle.cancel()
+            if not (is_cancelled and is_exact):
+                self._abandoned.append(flight)
+                self.setup.recorder.abandoned += 1
+        if not flight.is_task:
+            flight.handle = None
 
     def _take_up(self, flight: Flight | None, value: Any, error: BaseException | None) -> None:
         """Go on from an attempt that ended, or from a limiter that called."""
@@ -611,15 +686,23 @@ class Scheduler:
         call = flight.call
         if error is None and value.__class__ is CoroutineType:  # a plain function that returned one
             flight.handle = None
+            self._sent.discard(flight)
             self._await_attempt(flight, value)
             return
         self._flying.pop(flight, None)
+        self._sent.discard(flight)
+        flight.handle = None
         flight.free()
         self._tickets.pop(flight.ticket, None)
+        if flight.shared_writes:
+            self._report_shared_writes(flight)
         if error is None:
             self._tell_attempt(call, "ok", value)
             self._answered(call, value)
             self._settle(call, "fallback" if call.in_fallback else "ok", value, call.error)
+        elif flight.executor_failed and isinstance(error, Exception):
+            flight.live = False
+            self._executor_failed(call, error)
         elif isinstance(error, Exception):
             flight.live = False  # what follows may be the next attempt, in which an interrupt is another story
             self._attempt_failed(call, error)
@@ -683,6 +766,7 @@ class Scheduler:
             self._left(flight, value)
             return
         flight.free()
+        flight.handle = None
         self._flying.pop(flight, None)
         call = flight.call
         if value.__class__ is CoroutineType:

@@ -12,6 +12,7 @@ from ..engine.batch import HAS_RESULT, PENDING, Batch
 from ..engine.resume import without_result
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
     from pathlib import Path
 
     import pandas as pd
@@ -220,11 +221,17 @@ class BatchResult(BatchDoors):
     # ---- calling rows again ------------------------------------------------------------------------------------------
 
     def retry_failed(
-        self, *, post: bool = False, from_start: bool | None = None, progress: Any = "auto", **overrides: Any
+        self,
+        *,
+        post: bool = False,
+        from_start: bool | None = None,
+        executor: "Executor | None" = None,
+        progress: Any = "auto",
+        **overrides: Any,
     ) -> "BatchResult":
         """Call the rows that failed again, and nothing else. As `retry` otherwise."""
         failed = [row for row, item in enumerate(self) if item.status == "failed"]
-        return self._retry(failed, post=post, from_start=from_start, progress=progress, overrides=overrides)
+        return self._retry(failed, overrides, post, from_start, executor, progress)
 
     def retry(
         self,
@@ -232,6 +239,7 @@ class BatchResult(BatchDoors):
         *,
         post: bool = False,
         from_start: bool | None = None,
+        executor: "Executor | None" = None,
         progress: Any = "auto",
         **overrides: Any,
     ) -> "BatchResult":
@@ -254,6 +262,7 @@ class BatchResult(BatchDoors):
                 is not run while a row of the visit has no result.
             from_start: Of param sets: True walks them from their beginning, False goes on where they failed wherever
                 that place was kept, whatever ``shared`` holds. None: as said above.
+            executor: As for `Node.run`; that of the run is not used again by itself.
             progress: As for `Node.run`.
             **overrides: Settings, or other attributes of the node, to be used this time: ``max_retries=5``,
                 ``max_concurrency=8``, ``model="larger"``.
@@ -273,10 +282,16 @@ class BatchResult(BatchDoors):
             from .tables import rows_of
 
             chosen = rows_of(self.df, self.path, rows)
-        return self._retry(chosen, post=post, from_start=from_start, progress=progress, overrides=overrides)
+        return self._retry(chosen, overrides, post, from_start, executor, progress)
 
     def _retry(
-        self, rows: list[int], *, post: bool, from_start: bool | None, progress: Any, overrides: dict[str, Any]
+        self,
+        rows: list[int],
+        overrides: dict[str, Any],
+        post: bool,
+        from_start: bool | None,
+        executor: "Executor | None",
+        progress: Any,
     ) -> "BatchResult":
         from .retry import retry
 
@@ -288,7 +303,9 @@ class BatchResult(BatchDoors):
             chosen = [(batch, []) for _, batch in self._batches]
         watch = watcher_for(progress)
         try:
-            retry(self.run, self.path, chosen, overrides, post=post, from_start=from_start, watch=watch)
+            retry(
+                self.run, self.path, chosen, overrides, post=post, from_start=from_start, executor=executor, watch=watch
+            )
         finally:
             after = [_item(*where).attempts for where in at]
             self.called_again = [row for row, n, m in zip(rows, before, after, strict=True) if m > n]

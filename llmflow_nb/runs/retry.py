@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
 from contextlib import suppress
 from typing import Any
 
@@ -17,6 +18,7 @@ from ..engine.plan import Plan, Setup
 from ..engine.position import WORKING, Position
 from ..engine.resume import at_work, without_result
 from .run import Run, Watch
+from .start import check_executor
 
 __all__ = ["retry"]
 
@@ -32,6 +34,7 @@ def retry(
     *,
     post: bool,
     from_start: bool | None,
+    executor: Executor | None,
     watch: Watch | None,
 ) -> None:
     """Call some rows of one node again, and fill them in place. See `BatchResult.retry`."""
@@ -41,7 +44,8 @@ def retry(
     rebind(node)
     twin = _with(node, overrides)
     again = _Again(run)
-    setup = Setup(again, grace=node.grace, from_start=from_start)
+    check_executor(node, executor)
+    setup = Setup(again, grace=node.grace, from_start=from_start, executor=executor)
     if not run.retrying.acquire(blocking=False):
         raise RunStateError(f"rows of {run.name} are being called again already; wait for that to end.")
     before = [(batch, batch.plan, batch.exhausted) for batch, _ in chosen]
@@ -131,7 +135,7 @@ class _Again:
         self.limited = run.limited
         self.visit: Callable[[Iterable[Any]], None] = self._visit
         self.batch_opened, self.superseded = run.batch_opened, run.superseded
-        self.lost_action, self.make_room = run.lost_action, run.make_room
+        self.lost_action, self.make_room, self.problem = run.lost_action, run.make_room, run.problem
 
     @property
     def abandoned(self) -> int:

@@ -19,6 +19,8 @@ from ..engine.resume import errors_within
 from .batch import BatchResult
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     import pandas as pd
 
     from ..engine.position import Position
@@ -366,7 +368,9 @@ class Run(RunDoors):
 
         return errors_table(self.failures)
 
-    def retry_failed(self, *, from_start: bool | None = None, progress: Any = "auto") -> "Run":
+    def retry_failed(
+        self, *, from_start: bool | None = None, executor: "Executor | None" = None, progress: Any = "auto"
+    ) -> "Run":
         """Call every row that failed again, in all batches, and fill it in place. Returns this record.
 
         Where a failure ended a param set, it is the param set that goes on (`BatchResult.retry`), and with it the rows
@@ -386,7 +390,7 @@ class Run(RunDoors):
         for result, failed in chosen:  # what a row further out has called has come through by now, or failed anew
             rows = result.still_failed(failed)
             if rows:
-                result._retry(rows, post=False, from_start=from_start, progress=progress, overrides={})
+                result._retry(rows, {}, False, from_start, executor, progress)
         return self
 
 

@@ -13,18 +13,19 @@ from ..core.edited import rebind
 from ..core.errors import RunStateError, SettingError, StoppedError, warn
 from ..core.node import ATTEMPT, BaseNode, label
 from ..core.text import class_name, quoted
-from ..core.walk import check_flows, overwritten_edges
+from ..core.walk import check_flows, overwritten_edges, within
 from ..engine.drivers.async_ import drive_async
 from ..engine.drivers.sync import drive
 from ..engine.events import Event, Subscriber
 from ..engine.plan import Setup
 from ..engine.position import Position
 from ..engine.recovery import FINISHED
+from ..engine.remote import check_can_be_sent
 from ..engine.resume import where_it_ended
 from ..engine.stop import Stop, Stopped
 from .run import Run, Watch
 
-__all__ = ["Recorded", "resume", "run", "run_async"]
+__all__ = ["Recorded", "check_executor", "resume", "run", "run_async"]
 
 
 def run(
@@ -67,11 +68,22 @@ def resume(record: Run, *, executor: Executor | None, watch: Watch | None) -> An
     return run.position.action
 
 
-def _check(node: BaseNode, executor: Executor | None) -> None:
-    """Refuse, before anything runs, what cannot run."""
+def check_executor(node: BaseNode, executor: Executor | None) -> None:
+    """Refuse an executor that is none, and nodes that cannot be sent to it.
+
+    Raises:
+        SettingError: The executor has no ``submit``.
+        SendError: A node cannot be pickled.
+    """
     if executor is not None and not hasattr(executor, "submit"):
         raise SettingError(f"executor={quoted(executor)} has no submit(); pass a concurrent.futures.Executor.")
+    check_can_be_sent(within(node), executor)
+
+
+def _check(node: BaseNode, executor: Executor | None) -> None:
+    """Refuse, before anything runs, what cannot run."""
     check_flows(node)
+    check_executor(node, executor)
     if node.successors:
         warn("Node won't run successors. Use Flow.")
 
@@ -116,12 +128,20 @@ class Recorded:
             self.position = Position.at_start(node, shared, self.setup, inline=stop is None)
         else:
             self.position = _where_it_ended(again, self.setup)
-            again.goes_on()
+        self._goes_on = again is not None
+        self._is_published = False
         self.record.where = self.position.where
         self.name = self.position.path
         self.watch = watch
         self.unwatch: Callable[[], None] | None = None
-        node.__dict__["last_run"] = self.record  # not by setattr, which the class may have closed
+
+    def publish(self) -> None:
+        """Make the record the node's ``last_run``, once. From here on it says "running" until `__exit__`."""
+        if not self._is_published:
+            self._is_published = True
+            if self._goes_on:
+                self.record.goes_on()
+            self.record.node.__dict__["last_run"] = self.record  # not by setattr, which the class may have closed
 
     def _report(self, subscriber: Subscriber, error: Exception) -> None:
         text = f"subscriber {class_name(subscriber)} raised {quoted(error, 200)} and is told no more"
@@ -132,6 +152,7 @@ class Recorded:
         if self.watch is not None:
             self.unwatch = self.watch(self.record)
         self.token = ATTEMPT.set(0)  # a run inside a call that is tried again starts to count anew
+        self.publish()  # last: an interrupt before it leaves no record that says "running" for ever
         return self
 
     def tell_started(self) -> None:

@@ -14,6 +14,7 @@ from ..core.node import BaseNode
 from ..engine.drivers.loop import LONGEST_WAIT
 from ..engine.drivers.sync import drive
 from ..engine.events import Subscriber
+from ..engine.limiter import HELD
 from ..engine.stop import Stop
 from .run import Run, Watch
 from .start import Recorded
@@ -43,15 +44,27 @@ class Submitted(ShownLive):
         self._ended = threading.Event()
         self._lock = threading.Lock()
         self._callbacks: list[Callable[[], object]] = []
-        threading.Thread(
-            target=copy_context().run, args=(self._drive,), name=f"llmflow_nb-run-{self.run.name}", daemon=True
-        ).start()
+        self._has_driver = threading.Lock()
+        context = copy_context()
+        context.run(HELD.set, ())  # the call that submits this run need not wait for it
+        thread = threading.Thread(
+            target=context.run, args=(self._drive,), name=f"llmflow_nb-run-{self.run.name}", daemon=True
+        )
+        try:
+            recorded.publish()
+            thread.start()
+        except BaseException:  # nobody gets the handle; whether the thread has started is unknown after an interrupt
+            stop.request()
+            self._drive()
+            raise
 
     def __repr__(self) -> str:
         """Say how it goes, in a line."""
         return repr(self.run).replace("<Run", "<Submitted", 1)
 
     def _drive(self) -> None:
+        if not self._has_driver.acquire(blocking=False):
+            return
         try:
             with suppress(BaseException), self._recorded as recorded:  # the record has it, and whoever awaits is told
                 recorded.tell_started()
@@ -143,4 +156,8 @@ def submit(
 ) -> Submitted:
     """Run a node in the background. See `BaseNode.submit`."""
     stop = Stop()
-    return Submitted(Recorded(node, shared, executor, subscribers, watch, stop), stop)
+    try:
+        return Submitted(Recorded(node, shared, executor, subscribers, watch, stop), stop)
+    except BaseException:  # an interrupt: nobody gets the handle
+        stop.request()
+        raise

@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from llmflow_nb import BatchFlow, CallTimeoutError, Flow, Limiter, Node, SettingError
+from llmflow_nb import BatchFlow, CallTimeoutError, Flow, Limiter, NestedLimiterError, Node, SettingError
 from llmflow_nb.engine.limiter import Ticket
 from tests.engine.helpers import MODES, PATIENCE, SIDE_BY_SIDE, Items, Signal, When, go, items_node, statuses
 
@@ -522,3 +522,159 @@ def test_limiter_in_a_nested_run_of_its_own_holder():
     shared = {"items": [1, 2]}
     Flow(Flow(node)).run(shared)
     assert shared["results"] == [1, 2]
+
+
+# ---- a run inside a call ---------------------------------------------------------------------------------------------
+
+
+class Inner(Node):
+    def exec(self, prep_res):
+        return 1
+
+
+NESTED = (
+    r"Inner waits for a slot of Limiter\(max_concurrency=1, per_minute=None\), and every slot is held by a call whose "
+    r"exec waits for such a run: Outer\. Give the inner node a Limiter of its own"
+)
+
+
+def nested(way, limiter, **settings):
+    """A node whose exec runs another node, both with the same limiter."""
+    inner = Inner(limiter=limiter)
+
+    class Plain(Node):
+        def exec(self, prep_res):
+            inner.run({})
+            return inner.last_run.status
+
+    class Awaits(Node):
+        async def exec(self, prep_res):
+            if way == "gathered":
+                await asyncio.gather(inner.run_async({}))
+            elif way == "in a thread":
+                await asyncio.to_thread(inner.run, {})
+            else:
+                await inner.run_async({})
+            return inner.last_run.status
+
+    return (Plain if way in ("plain", "plain in a thread") else Awaits)(limiter=limiter, name="Outer", **settings)
+
+
+@pytest.mark.parametrize("way", ["plain", "plain in a thread", "awaited", "gathered", "in a thread"])
+@pytest.mark.parametrize("mode", ["inline", "awaited"])
+def test_nested_run_that_waits_for_its_own_slot(mode, way):
+    """A call that runs a node which needs the call's own slot fails at once; the text names both nodes."""
+    limiter = Limiter(1)
+    outer = nested(way, limiter, timeout=PATIENCE if way == "plain in a thread" else None)
+    with pytest.raises(NestedLimiterError, match=NESTED):
+        go(mode, outer, {})
+    assert is_free(limiter)
+
+
+@pytest.mark.parametrize("way", ["plain", "awaited"])
+def test_nested_run_with_a_slot_to_spare(way):
+    """With a slot to spare, a run inside a call takes it."""
+    limiter = Limiter(2)
+    outer = nested(way, limiter)
+    outer.run({})
+    assert is_free(limiter, 2)
+
+
+def test_nested_run_with_a_limit_per_minute_alone():
+    """A limiter without a bound of concurrency can be used inside its own calls: only time is waited for."""
+    nested("plain", Limiter(per_minute=10)).run({})
+
+
+def test_nested_run_with_a_limiter_of_its_own():
+    """The way out that the error names works."""
+    inner = Inner(limiter=Limiter(1))
+
+    class Outer(Node):
+        def exec(self, prep_res):
+            inner.run({})
+
+    Outer(limiter=Limiter(1)).run({})
+    assert inner.last_run.status == "ok"
+
+
+@pytest.mark.parametrize("mode", ["threads", "tasks"])
+def test_nested_runs_of_two_holders(mode):
+    """Two calls hold both slots. The first to run a flow waits; the second cannot be served and fails."""
+    limiter = Limiter(2)
+    both = Both(mode)
+    inner = [Inner(limiter=limiter, name=f"Inner{n}") for n in range(2)]
+
+    def work(node, item):
+        if mode == "threads":
+            both.wait()
+            inner[item].run({})
+            return inner[item].last_run.status
+        return later(item)
+
+    async def later(item):
+        await both.seen()
+        await inner[item].run_async({})
+        return inner[item].last_run.status
+
+    outer = items_node(mode, work, max_concurrency=2, limiter=limiter, on_error="keep")
+    outer.run({"items": [0, 1]})
+    assert sorted(statuses(outer)) == ["failed", "ok"]
+    assert is_free(limiter, 2)
+
+
+class Both:
+    """A barrier for two threads or two tasks."""
+
+    def __init__(self, mode):
+        self.wait = threading.Barrier(2, timeout=PATIENCE).wait
+        self.left, self.full = 2, asyncio.Event()
+
+    async def seen(self):
+        self.left -= 1
+        if not self.left:
+            self.full.set()
+        await self.full.wait()
+
+
+def test_nested_run_waits_for_a_holder_that_can_finish():
+    """While another holder works and waits for nothing, a run inside a call waits for it."""
+    limiter = Limiter(2)
+    waits = threading.Event()
+    queued = When("attempt_started")
+    inner = Inner(limiter=limiter)
+
+    class Queue:
+        """Lets the other holder finish once the inner call is known to wait."""
+
+        def handle(self, event):
+            if event.kind == "call_started":
+                waits.set()
+
+    def work(node, item):
+        if item == "works":
+            assert waits.wait(PATIENCE)
+            return "worked"
+        queued.signal.wait()
+        inner.run({}, subscribers=[Queue()])
+        return inner.last_run.status
+
+    outer = items_node("threads", work, max_concurrency=2, limiter=limiter)
+    shared = {"items": ["nests", "works"]}
+    outer.run(shared, subscribers=[queued])
+    assert shared["results"] == ["ok", "worked"]
+    assert is_free(limiter, 2)
+
+
+def test_submitted_run_inside_a_call_waits():
+    """A run that a call submits and does not wait for gets the call's slot after it."""
+    limiter = Limiter(1)
+    inner = Inner(limiter=limiter)
+    handles = []
+
+    class Outer(Node):
+        def exec(self, prep_res):
+            handles.append(inner.submit({}))
+
+    Outer(limiter=limiter).run({})
+    assert handles[0].wait(PATIENCE)
+    assert handles[0].run.status == "ok"

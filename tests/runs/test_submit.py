@@ -1,6 +1,8 @@
 """`submit`: runs in the background, and what they are followed, awaited and stopped by."""
 
 import asyncio
+import itertools
+import sys
 import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextvars import ContextVar
@@ -848,3 +850,46 @@ def test_one_flow_submitted_twice():
     assert flow.last_run is second.run is not first.run
     assert [each["results"] for each in shared] == [[10], [20]]
     assert [handle.run.batches[0].results for handle in (first, second)] == [[10], [20]]
+
+
+class InterruptAfterStep:
+    """A profile function that raises ``KeyboardInterrupt``, once: when the n-th builtin that `submit` calls returns."""
+
+    def __init__(self, n):
+        self.n, self.steps = n, 0
+
+    def __call__(self, frame, event, function):
+        is_ours = frame.f_globals["__name__"].startswith("llmflow_nb.")
+        if event == "c_return" and (is_ours or frame.f_code is threading.Thread.start.__code__):
+            self.steps += 1
+            if self.steps == self.n:
+                raise KeyboardInterrupt
+
+
+def test_an_interrupt_at_any_step_of_submit():
+    """Wherever an interrupt meets ``submit``, nothing goes on without a handle: there is no run, or it is stopped."""
+    release = threading.Event()
+    had_no_run = was_stopped = False
+    for n in itertools.count(1):
+        node = items_node("threads", lambda node, item: release.wait(PATIENCE))
+        handle, finished = None, When("run_finished")
+        sys.setprofile(InterruptAfterStep(n))
+        try:
+            handle = node.submit({"items": [n]}, progress=False, subscribers=[finished])
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.setprofile(None)
+        if handle is not None:
+            break
+        record = node.last_run
+        if record is None:
+            had_no_run = True
+        else:
+            was_stopped = True
+            finished.signal.wait()
+            assert record.status == "stopped", f"at step {n}"
+    assert handle.stop()
+    release.set()
+    assert had_no_run
+    assert was_stopped
