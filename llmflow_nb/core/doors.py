@@ -150,13 +150,12 @@ class ShownWithWidget(Shown):
 class ShownLive(Shown):
     """Show itself as the last line of a cell, and go on showing itself while ``run`` goes on."""
 
-    run: "Run"
-
     def _ipython_display_(self) -> None:
         """Show how far the run is, and keep it up to date wherever it is shown."""
         from ..notebook.progress import show_live
 
-        show_live(self.run)
+        submitted: Any = self
+        show_live(submitted.run)
 
 
 class Doors(Drawn):

@@ -29,6 +29,7 @@ import difflib
 import sys
 import warnings
 from collections.abc import Iterable
+from types import FrameType
 
 from .text import class_name, message, quoted, shown, text_of
 
@@ -191,9 +192,25 @@ def closest(word: object, known: Iterable[str]) -> str | None:
 
 
 def warn(text: str) -> None:
-    """Warn at the line of the caller's own code: the first frame outside this package."""
-    level, frame = 2, sys._getframe(1)
+    """Warn at the line of the caller's own code."""
+    warnings.warn(message(text), FlowWarning, stacklevel=1 + _levels_to_caller()[0])
+
+
+def line_of_caller() -> tuple[str, int]:
+    """Return the file and the line of the caller's own code, for a warning that comes later (`warn_at`)."""
+    _, frame = _levels_to_caller()
+    return frame.f_code.co_filename, frame.f_lineno
+
+
+def warn_at(line: tuple[str, int], text: str) -> None:
+    """Warn at a line that `line_of_caller` returned."""
+    warnings.warn_explicit(message(text), FlowWarning, *line)
+
+
+def _levels_to_caller() -> tuple[int, FrameType]:
+    """The first frame outside this package, and how many levels it is away from the function that asks."""
+    level, frame = 1, sys._getframe(2)
     package = __name__.partition(".")[0]
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:
         frame, level = frame.f_back, level + 1
-    warnings.warn(message(text), FlowWarning, stacklevel=level)
+    return level, frame

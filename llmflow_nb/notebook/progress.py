@@ -79,8 +79,8 @@ def _is_terminal() -> bool:
 class View(Protocol):
     """Draws how far a run is."""
 
-    def draw(self, run: Run, lines: list[Line], *, last: bool) -> None:
-        """Draw it, over what was drawn before. ``last``: the run has ended."""
+    def draw(self, run: Run, lines: list[Line], *, last: bool) -> bool:
+        """Draw it, over what was drawn before. ``last``: the run has ended. Return whether anything was drawn."""
 
 
 class _Notebook:
@@ -92,8 +92,9 @@ class _Notebook:
         self.with_graph = False
         self._picture, self._drawn_at = "", 0.0
 
-    def draw(self, run: Run, lines: list[Line], *, last: bool) -> None:
+    def draw(self, run: Run, lines: list[Line], *, last: bool) -> bool:
         self.publish(self.data(run, lines, last=last), update=self.shown)
+        return True
 
     def data(self, run: Run, lines: list[Line], *, last: bool) -> dict[str, str]:
         """Return what is shown: the lines, and for a handle the graph above them, drawn anew twice a second."""
@@ -118,9 +119,9 @@ class _Terminal:
         self._asked = asked
         self._width = 0
 
-    def draw(self, run: Run, lines: list[Line], *, last: bool) -> None:
+    def draw(self, run: Run, lines: list[Line], *, last: bool) -> bool:
         if not lines and not self._asked:
-            return
+            return False
         text = one_line(run, lines, going=not last)
         if _is_terminal():
             room = _columns() - 1
@@ -131,6 +132,7 @@ class _Terminal:
         elif last:
             sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
+        return True
 
 
 def _columns() -> int:
@@ -147,7 +149,7 @@ class _Bars:
         self._make = make
         self._bars: dict[str, tuple[Any, int]] = {}
 
-    def draw(self, run: Run, lines: list[Line], *, last: bool) -> None:
+    def draw(self, run: Run, lines: list[Line], *, last: bool) -> bool:
         for line in lines:
             bar, before = self._bars.get(line.path) or (self._make(total=line.total, desc=line.name), 0)
             if hasattr(bar, "total"):
@@ -157,6 +159,7 @@ class _Bars:
         if last:
             for bar, _ in self._bars.values():
                 bar.close()
+        return False  # a bar does not say how a run ended
 
 
 # ---- when it is drawn ------------------------------------------------------------------------------------------------
@@ -222,7 +225,8 @@ class _Followed:
                 return
             self._drawn = True
             self._ended = last
-            self.view.draw(self.run, self._reader.lines(), last=last)
+            is_drawn = self.view.draw(self.run, self._reader.lines(), last=last)
+            self.run.is_displayed |= last and is_drawn
         except KeyboardInterrupt:
             raise
         except BaseException as exc:  # the user's bar, or a front end that is gone: the run goes on

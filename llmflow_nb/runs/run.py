@@ -88,6 +88,7 @@ class Run(RunDoors):
         started: When it began, in seconds since the epoch.
         seconds: How long it took; None while it is running.
         abandoned: Blocking calls that could not be stopped and were left to end by themselves.
+        is_displayed: Whether the live display has shown how it ended.
         limited: The calls that wait for a limiter now, each with the clock when it began to, and the clock when it will
             be let; None where that is not known.
         retrying: Held while rows are called again.
@@ -113,6 +114,7 @@ class Run(RunDoors):
         self.seconds: float | None = None
         self._began = perf_counter()
         self.abandoned = 0
+        self.is_displayed = False
         self.limited: dict[Any, tuple[float, float | None]] = {}
         self.notes: list[tuple[str, str]] = []
         self.mended: dict[int, BaseException] = {}

@@ -10,7 +10,9 @@ from time import monotonic
 from typing import Any
 
 from ..core.doors import ShownLive
+from ..core.errors import line_of_caller, warn_at
 from ..core.node import BaseNode
+from ..core.text import error_text, shown
 from ..engine.drivers.loop import LONGEST_WAIT
 from ..engine.drivers.sync import drive
 from ..engine.events import Subscriber
@@ -30,16 +32,19 @@ CANCELLED_WITHIN = 0.6
 class Submitted(ShownLive):
     """A run that goes on in the background. As the last line of a cell it shows how far it is, and keeps showing it.
 
+    If the run fails, and nothing looks at it before this object is gone, a `FlowWarning` says so.
+
     Attributes:
         run: The record, from the start on.
     """
 
     _shown_as = "submitted"
+    _is_looked_at = True  # until somebody has the handle
 
     def __init__(self, recorded: Recorded, stop: Stop) -> None:
         """Start the thread."""
-        self.run: Run = recorded.record
         self._recorded = recorded
+        self._line = line_of_caller()
         self._stop = stop
         self._ended = threading.Event()
         self._lock = threading.Lock()
@@ -48,7 +53,7 @@ class Submitted(ShownLive):
         context = copy_context()
         context.run(HELD.set, ())  # the call that submits this run need not wait for it
         thread = threading.Thread(
-            target=context.run, args=(self._drive,), name=f"llmflow_nb-run-{self.run.name}", daemon=True
+            target=context.run, args=(self._drive,), name=f"llmflow_nb-run-{recorded.record.name}", daemon=True
         )
         try:
             recorded.publish()
@@ -57,6 +62,20 @@ class Submitted(ShownLive):
             stop.request()
             self._drive()
             raise
+        self._is_looked_at = False
+
+    def __del__(self) -> None:
+        """Report a failure that nobody has seen: not in the live display, not by awaiting, not in ``run``."""
+        run = self._recorded.record
+        if run.error is not None and run.status != "stopped" and not (self._is_looked_at or run.is_displayed):
+            what = f"The submitted run of {shown(run.name)} failed, and nothing has looked at it"
+            warn_at(self._line, f"{what}: {error_text(run.error)}. Await what submit() returns, or look at its .run.")
+
+    @property
+    def run(self) -> Run:
+        """The record, from the start on."""
+        self._is_looked_at = True
+        return self._recorded.record
 
     def __repr__(self) -> str:
         """Say how it goes, in a line."""

@@ -1,9 +1,12 @@
 """`submit`: runs in the background, and what they are followed, awaited and stopped by."""
 
 import asyncio
+import gc
+import inspect
 import itertools
 import sys
 import threading
+import warnings
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextvars import ContextVar
 from multiprocessing import get_context
@@ -893,3 +896,83 @@ def test_an_interrupt_at_any_step_of_submit():
     release.set()
     assert had_no_run
     assert was_stopped
+
+
+def failing(text="boom"):
+    def prep(shared):
+        raise ValueError(text)
+
+    node = Node(name="Ask")
+    node.prep = prep
+    return node
+
+
+def runs_are_over():
+    """Wait until no thread of a run holds its handle."""
+    for thread in threading.enumerate():
+        if thread.name.startswith("llmflow_nb-run") and thread.ident is not None:
+            thread.join(PATIENCE)
+
+
+def told_when_dropped(use):
+    """Submit a run that fails, do something with its handle, drop it, and return the warnings that come then."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        handle = failing().submit({})
+        handle.wait()
+        use(handle)
+        del handle
+        runs_are_over()
+        gc.collect()
+    return told
+
+
+def awaited(handle):
+    with pytest.raises(ValueError, match="boom"):
+        asyncio.run(outcome(handle))
+
+
+def test_a_failure_that_nothing_looks_at_is_told_once():
+    """The warning names the run and its error, and points at the line that called submit."""
+    (told,) = told_when_dropped(lambda handle: None)
+    assert told.category is FlowWarning
+    assert str(told.message) == (
+        "The submitted run of Ask failed, and nothing has looked at it: ValueError: boom. Await what submit() "
+        "returns, or look at its .run."
+    )
+    lines, first = inspect.getsourcelines(told_when_dropped)
+    assert "submit({})" in lines[told.lineno - first]
+
+
+@pytest.mark.parametrize("use", [awaited, lambda handle: handle.run.status, repr], ids=["await", "run", "repr"])
+def test_a_failure_that_was_looked_at_is_not_told_again(use):
+    """Who awaited the handle, or read its record, or printed it, knows."""
+    assert told_when_dropped(use) == []
+
+
+def test_a_failure_that_the_progress_showed_is_not_told_again(capsys):
+    """The last line of the live display says that the run failed."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        handle = failing().submit({}, progress=True)
+        handle.wait()
+        del handle
+        runs_are_over()
+        gc.collect()
+    assert "Ask failed" in capsys.readouterr().err
+    assert told == []
+
+
+def test_a_run_that_was_stopped_is_not_told_of():
+    """Who stops a run knows that it did not come to its end."""
+    signal = Signal()
+    node = Node(name="Ask")
+    node.exec = lambda prep_res: signal.wait()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        handle = node.submit({})
+        assert handle.stop()
+        signal.set()
+        del handle
+        gc.collect()
+    assert told == []
