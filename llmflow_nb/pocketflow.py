@@ -15,21 +15,25 @@ The behaviour is that of PocketFlow 0.0.3, with these differences, each of them 
 * When one of several parallel calls fails, the others are waited for a few seconds (``flow.grace``) and their results
   kept in ``flow.last_run``; there they go on in the background.
 * ``exec`` of a `BatchFlow` is called, as the first documentation of PocketFlow said; there it is ignored.
-
 * A plain ``exec_fallback`` of an async node is called; there the error is raised.
-* An async flow is no `AsyncNode`, and no flow is a `Node`: ask for `Flow` or `AsyncFlow`.
+* ``a - "stop" >> None`` ends the flow without a warning; there it ends with one.
 
-An override of ``get_next_node``, or of the private ``_exec``, ``_run`` or ``_orch`` (and their async twins), is refused
-when the class is created, since nothing would call it.
+``_run``, ``_exec``, ``_orch``, their async twins and ``get_next_node`` can be called, and overridden in a class body, a
+mixin, a patched class or on an object, as programs do to throttle, trace or save. An override is one step for the
+stepper, and what it runs at once is its own affair: ``grace`` and a stop do not reach into it.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from .core import flow as _flow
 from .core import node as _node
-from .core.errors import SignatureError
-from .core.hooks import Dialect
+from .core.errors import warn
+from .core.hooks import BASE_METHODS, EXEC, ITEM, RUN, Dialect, Layer, is_batch_base
+from .engine.actions import lost_text
+from .engine.override import called_in, finish, finish_async
+from .engine.plan import DRIVEN
 
 __all__ = [
     "AsyncBatchFlow",
@@ -46,32 +50,94 @@ __all__ = [
     "Node",
 ]
 
-_PLAIN = Dialect(unclear_takes_shared=False, any_action=True, settings=frozenset({"max_retries", "wait", "item_key"}))
+_N = TypeVar("_N", bound=_node.BaseNode | None)
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+_RUN = Layer(RUN, "_run", "_call_run")
+_EACH, _ALL = Layer(ITEM, "_exec", "_call_item"), Layer(EXEC, "_exec", "_call_exec")
+_WALK, _WALK_SET = Layer(EXEC, "_orch", "_call_orch"), Layer(EXEC, "_orch", "_call_orch_set")
+_PLAIN = Dialect(
+    unclear_takes_shared=False,
+    any_action=True,
+    settings=frozenset({"max_retries", "wait", "item_key"}),
+    layers={
+        "node": (_RUN, _ALL),
+        "batch_node": (_RUN, _ALL, _EACH),
+        "flow": (_RUN, _WALK),
+        "batch_flow": (_RUN, _WALK_SET),
+    },
+    router="get_next_node",
+)
+_RUN_ASYNC = Layer(RUN, "_run_async", "_call_run_async", is_async=True)
+_WALK_ASYNC = Layer(EXEC, "_orch_async", "_call_orch_async", is_async=True)
 _ASYNC = replace(
     _PLAIN,
     prep=("prep_async", "prep"),
     exec=("exec_async", "exec"),
     fallback=("exec_fallback_async", "exec_fallback", "process_after_fail"),
     post=("post_async", "post"),
+    layers={
+        "node": (_RUN_ASYNC, _ALL._replace(is_async=True)),
+        "batch_node": (_RUN_ASYNC, _ALL._replace(is_async=True), _EACH._replace(is_async=True)),
+        "flow": (_RUN_ASYNC, _WALK_ASYNC),
+        "batch_flow": (_RUN_ASYNC, _WALK_ASYNC._replace(called_by="_call_orch_set_async")),
+    },
 )
-_NOT_HERE = ("_exec", "_run", "_orch", "_run_async", "_orch_async", "get_next_node")
+
+
+def _base(method: _F) -> _F:
+    """Mark a method around the hooks that a program may override."""
+    BASE_METHODS.add(method)
+    return method
 
 
 class BaseNode(_node.BaseNode):
-    """PocketFlow's base class: hooks, params and edges."""
+    """PocketFlow's base class: hooks, params, edges, and the methods around the hooks.
+
+    ``_run`` is a whole visit, ``_exec`` its calls of ``exec`` with retries and fallback. An override that wraps
+    ``super()`` is called in every run, wherever it comes from; both can be called directly too.
+    """
 
     _library_class = True
     _dialect = _PLAIN
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Refuse overrides of methods that this engine has not."""
-        super().__init_subclass__(**kwargs)
-        for name in _NOT_HERE:
-            if name in cls.__dict__:
-                raise SignatureError(
-                    f"{cls.__qualname__}.{name} would never be called: llmflow_nb has no such method. Wrap a hook ("
-                    "prep, exec, post; what post returns chooses the next node), or pass a subscriber to run()."
-                )
+    def __sub__(self, action: str) -> "_ConditionalTransition":
+        """``a - "retry" >> b``: follow this edge on the action "retry". ``a - "stop" >> None``: end there."""
+        super().__sub__(action)
+        return _ConditionalTransition(self, action)
+
+    @_base
+    def _run(self, shared: Any) -> Any:
+        """Make one visit: ``prep``, ``exec``, ``post``. Return the action."""
+        __tracebackhide__ = True
+        return finish(self, RUN, shared)
+
+    @_base
+    def _exec(self, prep_res: Any) -> Any:
+        """Call ``exec``, with retries and fallback, and return its result."""
+        __tracebackhide__ = True
+        return finish(self, EXEC, prep_res=prep_res)
+
+    def _call_run(self, shared: Any, prep_res: Any) -> Any:
+        with called_in(self.__dict__[DRIVEN], shared):
+            return self._run(shared)
+
+    def _call_exec(self, shared: Any, prep_res: Any) -> Any:
+        with called_in(self.__dict__[DRIVEN], shared):
+            return self._exec(prep_res)
+
+    def _hand_back(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
+        return exec_res
+
+
+class _ConditionalTransition(_node.Edge):
+    """The left half of ``a - "action" >> b``, under PocketFlow's name for it."""
+
+    __slots__ = ()
+
+    @property
+    def src(self) -> _node.BaseNode:
+        return self.source
 
 
 class Node(BaseNode, _node.Node):
@@ -79,9 +145,15 @@ class Node(BaseNode, _node.Node):
 
     _library_class = True
 
-    def __init__(self, max_retries: int = 1, wait: float = 0) -> None:
-        """Keep the settings."""
-        _node.keep_settings(self, max_retries=max_retries, wait=wait)
+    def __init__(self, max_retries: int = 1, wait: float | None = 0) -> None:
+        """Keep the settings. ``wait=None`` waits no time."""
+        _node.keep_settings(self, max_retries=max_retries, wait=wait or 0)
+
+    @_base
+    def _exec(self, prep_res: Any) -> Any:
+        """Call ``exec`` once, with retries and fallback; of a batch node, for one item."""
+        __tracebackhide__ = True
+        return finish(self, ITEM if self._kind == "batch_node" else EXEC, prep_res=prep_res)
 
 
 class BatchNode(Node, _node.BatchNode):
@@ -89,6 +161,16 @@ class BatchNode(Node, _node.BatchNode):
 
     _library_class = True
     _kind = "batch_node"
+
+    @_base
+    def _exec(self, prep_res: Any) -> Any:
+        """Call ``exec`` for each item, each with retries and fallback, and return the list of results."""
+        __tracebackhide__ = True
+        return finish(self, EXEC, prep_res=prep_res)
+
+    def _call_item(self, shared: Any, item: Any) -> Any:
+        with called_in(self.__dict__[DRIVEN], shared):
+            return _behind_batch_class(self)._exec(item)
 
 
 class Flow(BaseNode, _flow.Flow):
@@ -103,12 +185,35 @@ class Flow(BaseNode, _flow.Flow):
         if start is not None:
             self.start(start)
 
+    @_base
+    def get_next_node(self, curr: Any, action: Any) -> Any:
+        """Return the node to which the edge for an action leads; None where there is none, with a warning."""
+        edges = curr.successors
+        target = edges.get(action or "default")
+        if target is None and edges and (action or "default") not in edges:
+            warn(lost_text(_node.label(curr), type(curr)._dialect.post[0], action, list(edges)))
+        return target
+
+    @_base
+    def _orch(self, shared: Any, params: Any = None) -> Any:
+        """Walk the nodes once, from the start, and return the last action."""
+        __tracebackhide__ = True
+        return finish(self, EXEC, shared, params=params)
+
+    def _call_orch(self, shared: Any, prep_res: Any) -> Any:
+        with called_in(self.__dict__[DRIVEN], shared):
+            return self._orch(shared)
+
 
 class BatchFlow(Flow, _flow.BatchFlow):
     """The flow once for each param set, one after the other."""
 
     _library_class = True
     _kind = "batch_flow"
+
+    def _call_orch_set(self, shared: Any, param_set: Any) -> Any:
+        with called_in(self.__dict__[DRIVEN], shared):
+            return self._orch(shared, {**self.params, **param_set})
 
 
 class AsyncNode(Node):
@@ -134,11 +239,48 @@ class AsyncNode(Node):
     async def post_async(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
         """Write to ``shared`` and return the action. Default: None."""
 
+    @_base
+    async def _run_async(self, shared: Any) -> Any:
+        """Make one visit: ``prep_async``, ``exec_async``, ``post_async``. Return the action."""
+        __tracebackhide__ = True
+        return await finish_async(self, RUN, shared)
+
+    @_base
+    async def _exec(self, prep_res: Any) -> Any:
+        """Call ``exec_async`` once, with retries and fallback; of a batch node, for one item."""
+        __tracebackhide__ = True
+        return await finish_async(self, ITEM if self._kind == "batch_node" else EXEC, prep_res=prep_res)
+
+    @_base
+    def _run(self, shared: Any) -> Any:
+        """Refuse, as PocketFlow does: ``run`` works here, and ``_run_async`` is the method of an async node."""
+        raise RuntimeError("Use run_async.")
+
+    async def _call_run_async(self, shared: Any, prep_res: Any) -> Any:
+        with called_in(self.__dict__[DRIVEN], shared):
+            return await self._run_async(shared)
+
+    async def _call_exec(self, shared: Any, prep_res: Any) -> Any:
+        with called_in(self.__dict__[DRIVEN], shared):
+            return await self._exec(prep_res)
+
+
+async def _call_item(self: Any, shared: Any, item: Any) -> Any:
+    with called_in(self.__dict__[DRIVEN], shared):
+        return await _behind_batch_class(self)._exec(item)
+
 
 class AsyncBatchNode(AsyncNode, BatchNode):
     """``exec_async`` for each item, one after the other."""
 
     _library_class = True
+    _call_item = _call_item
+
+    @_base
+    async def _exec(self, prep_res: Any) -> Any:
+        """Call ``exec_async`` for each item, each with retries and fallback, and return the list of results."""
+        __tracebackhide__ = True
+        return await finish_async(self, EXEC, prep_res=prep_res)
 
 
 class AsyncParallelBatchNode(AsyncNode, BatchNode):
@@ -146,26 +288,39 @@ class AsyncParallelBatchNode(AsyncNode, BatchNode):
 
     _library_class = True
     max_concurrency = None
+    _call_item = _call_item
+
+    @_base
+    async def _exec(self, prep_res: Any) -> Any:
+        """Call ``exec_async`` for all items at once, each with retries and fallback; return the list of results."""
+        __tracebackhide__ = True
+        return await finish_async(self, EXEC, prep_res=prep_res)
 
 
-class AsyncFlow(Flow):
+def _behind_batch_class(node: Any) -> Any:
+    """Return what ``super()`` is in the batch class of the library, whose ``_exec`` is for one item."""
+    return super(next(cls for cls in type(node).__mro__ if is_batch_base(cls)), node)
+
+
+class AsyncFlow(Flow, AsyncNode):
     """A flow with the hooks ``prep_async`` and ``post_async``."""
 
     _library_class = True
     _dialect = _ASYNC
 
-    async def prep_async(self, shared: Any) -> Any:
-        """Run before the walk. Default: None."""
-
-    async def exec_async(self, *args: Any) -> Any:
-        """Not called."""
-
-    async def exec_fallback_async(self, *args: Any) -> Any:
-        """Not called."""
-
     async def post_async(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
         """Run after the walk. Default: return its last action."""
         return exec_res
+
+    @_base
+    async def _orch_async(self, shared: Any, params: Any = None) -> Any:
+        """Walk the nodes once, from the start, and return the last action."""
+        __tracebackhide__ = True
+        return await finish_async(self, EXEC, shared, params=params)
+
+    async def _call_orch_async(self, shared: Any, prep_res: Any) -> Any:
+        with called_in(self.__dict__[DRIVEN], shared):
+            return await self._orch_async(shared)
 
 
 class AsyncBatchFlow(AsyncFlow, BatchFlow):
@@ -181,12 +336,18 @@ class AsyncBatchFlow(AsyncFlow, BatchFlow):
         """Combine the walks' results and return an action. Default: None."""
         return None
 
+    async def _call_orch_set_async(self, shared: Any, param_set: Any) -> Any:
+        with called_in(self.__dict__[DRIVEN], shared):
+            return await self._orch_async(shared, {**self.params, **param_set})
 
-class AsyncParallelBatchFlow(AsyncBatchFlow):
+
+class AsyncParallelBatchFlow(AsyncFlow, BatchFlow):
     """The flow for all param sets at once."""
 
     _library_class = True
     max_concurrency = None
+    prep_async, post_async = AsyncBatchFlow.prep_async, AsyncBatchFlow.post_async
+    _call_orch_set_async = AsyncBatchFlow._call_orch_set_async
 
 
 BatchAsyncFlow = AsyncBatchFlow

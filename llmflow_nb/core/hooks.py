@@ -11,15 +11,29 @@ the dialect says; if it says nothing, the class is refused.
 """
 
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 from .errors import SignatureError, warn
 from .text import quoted
 
 SHARED_NAMES = frozenset({"shared", "shared_storage", "shared_store", "store", "state"})
 ROLES = ("prep", "exec", "fallback", "post")
+RUN, EXEC, ITEM = 0, 1, 2
+"""The layers around the hooks: a whole visit; its exec (of a flow: its walk) with all items; one item of a batch."""
+
+BASE_METHODS: set[object] = set()
+"""The library's own methods of these layers."""
+
+
+class Layer(NamedTuple):
+    """A method around the hooks that a program may override: PocketFlow's ``_run``, ``_exec`` and ``_orch``."""
+
+    level: int
+    method: str
+    called_by: str
+    is_async: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +45,9 @@ class Dialect:
         any_action: Let ``post`` return any hashable value, as PocketFlow does, not only ``str`` and None.
         settings: The attributes of a node that the engine obeys. A class that came from elsewhere may use ``timeout``
             or ``limiter`` for something of its own.
+        layers: By kind of node, the methods around the hooks that a program may override, the outermost first: the
+            layer (`RUN`, `EXEC`, `ITEM`), the name of the method, and the name of the method that the engine calls.
+        router: The method of a flow that chooses the next node, where a program may override it; else "".
     """
 
     prep: tuple[str, ...] = ("prep",)
@@ -53,6 +70,8 @@ class Dialect:
             "item_key",
         }
     )
+    layers: Mapping[str, tuple["Layer", ...]] = field(default_factory=dict)
+    router: str = ""
 
     def names(self) -> tuple[str, ...]:
         """Every name that is a hook in this dialect."""
@@ -104,6 +123,44 @@ def hooks_of(node: Any) -> Hooks:
         cls._hooks = hooks
     set_here = [name for name in cls._dialect.names() if name in node.__dict__]
     return _set_on_object(node, hooks, set_here) if set_here else hooks
+
+
+def overridden(node: Any) -> list[Layer]:
+    """Return the layers of a node that a program overrides: in a class body, a mixin, a patched class or on the object.
+
+    Looked up each time, since a class may be patched at any moment. Free for the dialects that have no layers.
+    """
+    cls = type(node)
+    return [layer for layer in cls._dialect.layers.get(cls._kind, ()) if _is_overridden(node, layer)]
+
+
+def router_of(node: Any) -> Callable[[Any, Any], Any] | None:
+    """Return the method of a flow that chooses the next node, if a program overrides it."""
+    name = type(node)._dialect.router
+    if not name or (getattr(type(node), name, None) in BASE_METHODS and name not in node.__dict__):
+        return None
+    router: Callable[[Any, Any], Any] | None = getattr(node, name, None)
+    return router
+
+
+def _is_overridden(node: Any, layer: Layer) -> bool:
+    """Whether another method than the library's is found first.
+
+    Of the items of a batch it is looked for behind the library's batch class, whose method calls it by ``super()``.
+    """
+    name = layer.method
+    if layer.level != ITEM:
+        return name in node.__dict__ or getattr(type(node), name) not in BASE_METHODS
+    mro = type(node).__mro__
+    behind = mro[next(i for i, cls in enumerate(mro) if is_batch_base(cls)) :]
+    found = next(vars(cls)[name] for cls in behind if name in vars(cls) and not is_batch_base(cls))
+    return found not in BASE_METHODS
+
+
+def is_batch_base(cls: type) -> bool:
+    """Whether a class is a batch class of the library that has an ``_exec`` for all items."""
+    own = vars(cls)
+    return "_library_class" in own and "_exec" in own and getattr(cls, "_kind", "") == "batch_node"
 
 
 def read_hooks(cls: type) -> Hooks:
@@ -201,7 +258,7 @@ def _takes_shared(cls: type, name: str, count: int, args: tuple[str, ...], diale
             continue
         shape = _shape(base, name)
         nearest = nearest or shape
-        decided = _decide(shape, count)
+        decided = _decide(shape, count, dialect)
         if decided is None and shape is not None and not shape.star:
             raise SignatureError(f"{base.__qualname__}.{name}{shape.text} cannot be called; {_advice(name, args)}.")
         if decided is not None:
@@ -219,7 +276,7 @@ def _takes_shared(cls: type, name: str, count: int, args: tuple[str, ...], diale
     )
 
 
-def _decide(shape: _Shape | None, count: int) -> bool | None:
+def _decide(shape: _Shape | None, count: int, dialect: Dialect) -> bool | None:
     """False: ``count`` arguments. True: ``shared`` and ``count`` arguments. None: cannot be told, or called."""
     if shape is None:
         return None
@@ -229,7 +286,7 @@ def _decide(shape: _Shape | None, count: int) -> bool | None:
     with_shared = shape.required <= count + 1 <= shape.total or (shape.star and shape.required <= count + 1)
     if plain and with_shared:
         if shape.first in SHARED_NAMES:
-            return True
+            return dialect.unclear_takes_shared is not False
         return None if shape.star and shape.total < count else False
     return with_shared if plain or with_shared else None
 
@@ -257,7 +314,7 @@ def _set_on_object(node: Any, hooks: Hooks, names: list[str]) -> Hooks:
         changes[role] = name
         if role in ("exec", "fallback"):
             shape = _shape_of(method, drop=0)
-            decided = _decide(shape, 1 if role == "exec" else 2)
+            decided = _decide(shape, 1 if role == "exec" else 2, dialect)
             if decided is None and shape is not None and not shape.star:
                 args = ("prep_res",) if role == "exec" else ("prep_res", "exc")
                 raise SignatureError(

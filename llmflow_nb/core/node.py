@@ -186,7 +186,7 @@ class Node(BaseNode):
     limiter: Any = None
     volatile: bool = False
     cur_retry = _CurRetry()
-    """The attempt that the running call is at, 0 for the first; also readable in the fallback."""
+    """The attempt that the running call is at, 0 for the first. In the fallback and in ``post``: the last one."""
 
     def __init__(
         self,

@@ -5,12 +5,12 @@ from types import CoroutineType
 from typing import Any
 
 from ..core.errors import HookReturnError, LostActionError, MaxStepsError, a_type, did_you_mean, warn
-from ..core.node import label
+from ..core.node import check_node, label
 from ..core.text import quoted, shown
 from .plan import Plan, Setup
 from .position import CHECK_EVERY, Frame
 
-__all__ = ["check_action", "check_steps", "lost_action"]
+__all__ = ["check_action", "check_steps", "lost_action", "lost_text", "route"]
 
 
 def check_action(plan: Plan, action: Any) -> None:
@@ -57,12 +57,30 @@ def lost_action(setup: Setup, frames: list[Frame], action: Any, known: list[str]
     if is_told or _leads_on(frames, action):
         return
     setup.recorder.lost_action(frame.plan.path, action, known)
-    hint = did_you_mean(action, known) if action else f" ({frame.plan.hooks.post} returned {quoted(action)})"
-    found = f"'{shown(action)}' not found in {quoted(known, 1_000, elements=30)}"
-    text = f"Flow ends: {found}{hint}, at {shown(frame.plan.path, 320)}"
+    text = lost_text(frame.plan.path, frame.plan.hooks.post, action, known)
     if frame.owner.strict:
         raise LostActionError(text, action, known)
     warn(text)
+
+
+def lost_text(path: str, post: str, action: Any, known: list[str]) -> str:
+    """Say that there is no edge for an action, in the words of PocketFlow, with its place and a hint."""
+    hint = did_you_mean(action, known) if action else f" ({post} returned {quoted(action)})"
+    found = f"'{shown(action)}' not found in {quoted(known, 1_000, elements=30)}"
+    return f"Flow ends: {found}{hint}, at {shown(path, 320)}"
+
+
+def route(flow: Any, visit: Any, action: Any) -> Any:
+    """Return the node that a flow's own ``get_next_node`` chooses; None ends the walk.
+
+    Raises:
+        WiringTypeError: It returned something else.
+    """
+    target = flow.get_next_node(visit, action)
+    if not target:  # as PocketFlow asks
+        return None
+    check_node(target, f"{label(flow)}.get_next_node must return a node, a flow or None")
+    return target
 
 
 def _leads_on(frames: list[Frame], action: Any) -> bool:

@@ -18,10 +18,10 @@ from time import perf_counter as clock
 from types import CoroutineType
 from typing import Any
 
-from .actions import check_action, check_steps, lost_action
+from .actions import check_action, check_steps, lost_action, route
 from .batch import PENDING, Batch, Outcome, open_items
 from .events import Event
-from .plan import Setup
+from .plan import DRIVEN, Setup
 from .position import (
     AFTER_EXEC,
     AFTER_ITEM,
@@ -207,12 +207,15 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                     frame.visit = None
                     if frame.work is not None:
                         frame.work, frame.attempts, frame.status = None, 1, "ok"
+                        visit.__dict__.pop("cur_retry", None)  # the node that a run begins with stays
                     successors = node.successors
                     target = None
-                    if successors and frame.owner is not None:
+                    if successors and frame.follows:
                         target = successors.get(action or "default")
                         if target is None:
                             lost_action(setup, frames, action, list(successors))
+                    elif frame.owner is not None and frame.owner.has_router:
+                        target = route(frame.flow, visit, action)
                     if target is not None:
                         if plan.next.node is not target:  # mostly it is where this node led to before
                             plan.next = children.get(id(target)) or frame.owner.child(target, frame.start, setup)
@@ -339,15 +342,26 @@ def _go_on_with_items(position: Position, frame: Frame, mask: int) -> str:
             return CALLS
     if work.is_single:
         frame.exec_res = work.results[0]
-        frame.attempts = work.attempts
         if 0 in work.odd:
             frame.status = work.odd[0].status
+        _note_attempts(frame, work)
         return ""
     work.refuse_all_failed("items")
     frame.exec_res = work.results[:]  # the user's own, to sort or empty: these columns are the record
     frame.prep_res = work.for_post(frame.prep_res)
-    frame.attempts = work.attempts
+    _note_attempts(frame, work)
     return ""
+
+
+def _note_attempts(frame: Frame, work: Batch) -> None:
+    """Note how many attempts were made, also within an override; ``post`` finds the last one in ``cur_retry``."""
+    frame.attempts = work.attempts
+    if frame.plan.layer is not None:
+        driven = frame.visit.__dict__[DRIVEN]
+        frame.attempts, frame.status = driven.attempts or frame.attempts, driven.status
+    last = frame.attempts if work.is_single else work.odd[work.taken - 1].attempts if work.taken - 1 in work.odd else 1
+    if last > 1:
+        frame.visit.__dict__["cur_retry"] = last - 1
 
 
 def _make_calls(frame: Frame, work: Batch, shared: Any) -> None:

@@ -66,8 +66,8 @@ class Call:
 
     @property
     def max_retries(self) -> int:
-        """Attempts in all. The exec of a batch flow, which has no such setting, is tried once."""
-        return 1 if self.plan.is_flow else self.target.max_retries
+        """Attempts in all. The exec of a batch flow has no such setting; an override makes its own."""
+        return 1 if self.plan.is_flow or self.plan.layer is not None else self.target.max_retries
 
     def hook(self, shared: Any) -> tuple[str, tuple[Any, ...], bool]:
         """Return the method to call now, its arguments, and whether it is ``async def``."""

@@ -3,9 +3,10 @@
 import copy
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from ..core.hooks import hooks_of, is_library_class
+from ..core.hooks import EXEC, ITEM, RUN, Layer, hooks_of, is_library_class, overridden, router_of
 from ..core.node import BaseNode, check_setting, kind_of, label
 from ..core.walk import names_within, no_start
 from .events import Event, Recorder, Subscriber
@@ -37,6 +38,11 @@ class Plan:
         next: The plan of the step that this one led to last; at first its own.
         children: For a flow: the plans of its steps, by ``id`` of the node.
         names: For a flow: what its steps are called, by ``id`` of the node.
+        layer: The method of the user's, around the hooks, by which a visit is made here; None mostly. See `override`.
+        inner: The plans of the same node behind a layer, by that layer.
+        setup: Of a plan with a layer: that of the run.
+        within: The outermost layer that counts.
+        has_router: Whether it is a flow whose ``get_next_node`` is the user's.
     """
 
     __slots__ = (
@@ -50,12 +56,15 @@ class Plan:
         "hands_on",
         "has_post",
         "has_prep",
+        "has_router",
         "hooks",
         "inline",
+        "inner",
         "is_flow",
         "item_key",
         "keep",
         "kind",
+        "layer",
         "limit",
         "limiter",
         "max_steps",
@@ -66,11 +75,14 @@ class Plan:
         "on_error",
         "path",
         "plain_names",
+        "setup",
         "strict",
         "timeout",
+        "within",
     )
 
-    def __init__(self, node: BaseNode, name: str, path: str, setup: "Setup") -> None:
+    def __init__(self, node: BaseNode, name: str, path: str, setup: "Setup", within: int = RUN) -> None:
+        """Plan a node. ``within``: the outermost layer that counts; those further out are entered already."""
         self.node = node
         self.name = name
         self.path = path
@@ -119,9 +131,59 @@ class Plan:
         self.hands_on = self.kind == "flow" and "post" not in hooks.own
         self.has_prep = "prep" in hooks.own or self.is_flow
         self.has_post = "post" in hooks.own or self.is_flow
+        self.within = within
+        self.layer: Layer | None = None
+        self.inner: dict[int, Plan] = {}
+        self.setup: Setup | None = None
+        self.has_router = False
+        if dialect.layers:
+            self._take_layers(within, setup)
         self.next = self
         self.children: dict[int, Plan] = {}
         self.names: dict[int, str] | None = None
+
+    def _take_layers(self, within: int, setup: "Setup") -> None:
+        """Have the user's override of PocketFlow's ``_run``, ``_exec`` or ``_orch`` called in place of the exec."""
+        node, kind = self.node, self.kind
+        self.has_router = self.is_flow and router_of(node) is not None
+        layers = overridden(node)
+        if within > ITEM and kind == "batch_node":  # the base of the innermost layer calls one item
+            self.kind, self.limit = "node", 1
+        layer = next((layer for layer in layers if layer.level >= within), None)
+        if layer is None:
+            return
+        self.layer, self.setup, self.copies_plainly = layer, setup, False
+        self.hooks = replace(
+            self.hooks,
+            exec=layer.called_by,
+            exec_takes_shared=True,
+            exec_is_async=layer.is_async,
+            own=(self.hooks.own | {"exec"}) - {"fallback"},
+        )
+        self.plain_names, self.exec_takes_shared = False, True
+        self.direct = self.expands = self.is_flow = self.hands_on = False
+        if layer.level == RUN:
+            self.hooks = replace(self.hooks, post="_hand_back")
+            self.has_prep, self.has_post = False, True
+        if layer.level == RUN or (layer.level == EXEC and kind != "batch_flow"):
+            self.kind, self.limit = "node", 1
+        elif kind == "batch_flow":
+            self.kind = "batch_node"
+        self.inline = self.limit == 1 and not layer.is_async
+
+    def behind(self, level: int, setup: "Setup") -> "Plan":
+        """Return the plan of this node with this layer, and those further out, entered already."""
+        plan = self.inner.get(level)
+        if plan is None:
+            plan = self.inner[level] = Plan(self.node, self.name, self.path, setup, level + 1)
+        return plan
+
+    def serve(self, visit: Any) -> Any:
+        """Have an object serve a visit, and return it: it is told so where a method of the user's makes the visit."""
+        if self.layer is not None:
+            assert self.setup is not None
+            visit.__dict__[DRIVEN] = Driven(self, visit, self.setup)
+        return visit
 
     def child(self, node: BaseNode, start: BaseNode, setup: "Setup") -> "Plan":
         """Return the plan of a step of this flow, making it when it is first met."""
@@ -134,7 +196,7 @@ class Plan:
     def clone(self, params: Any) -> Any:
         """Return the copy of the node that serves one visit."""
         if not self.copies_plainly:
-            twin = copy.copy(self.node)
+            twin = self.serve(copy.copy(self.node))
             twin.__dict__["params"] = params  # not by setattr, which the class may have closed
             return twin
         twin = object.__new__(self.cls)
@@ -151,6 +213,34 @@ class Plan:
         if start is None:
             raise no_start(flow, self.path)
         return start
+
+
+class Driven:
+    """What a visit keeps, as its attribute `DRIVEN`, while it is made by a method that overrides one of PocketFlow's.
+
+    Attributes:
+        plan: Of the outermost layer.
+        visit: The copy of the node.
+        setup: Of the run.
+        shared: What the hooks read and write.
+        calls: How many calls of the user's method are in progress.
+        attempts: How many attempts of ``exec`` were made.
+        status: "ok", or "fallback" when a fallback answered.
+    """
+
+    __slots__ = ("attempts", "calls", "plan", "setup", "shared", "status", "visit")
+
+    def __init__(self, plan: Plan, visit: Any, setup: "Setup") -> None:
+        self.plan = plan
+        self.visit = visit
+        self.setup = setup
+        self.calls = 0
+        self.shared: Any = None
+        self.attempts = 0
+        self.status = "ok"
+
+
+DRIVEN = "_driven"
 
 
 def _copies_plainly(cls: type) -> bool:
@@ -201,6 +291,7 @@ class Setup:
         answers: Who may have the answer to a call, in place of ``exec``, and is told of every other; or None.
         from_start: Of param sets that are walked again: whether from their start. None: unless ``shared`` is as it was.
         begun_anew: How many of those began at their start because ``shared`` is not as it was.
+        untold: The path of the visit that is reported by the position around this one.
     """
 
     def __init__(
@@ -227,9 +318,12 @@ class Setup:
         self.answers = answers
         self.report = report
         self.noted: dict[int, BaseException] = {}
+        self.untold = ""
 
     def tell(self, event: Event) -> None:
         """Hand an event to every subscriber; one that raises is reported and told no more."""
+        if event.path == self.untold and event.kind in ("visit_started", "visit_finished"):
+            return
         for subscriber in self.subscribers[:]:
             try:
                 subscriber.handle(event)

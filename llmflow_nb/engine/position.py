@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.node import BaseNode, label
 from .batch import Batch
-from .plan import Plan, Setup
+from .plan import DRIVEN, Plan, Setup
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -73,6 +73,8 @@ class Frame:
         handed: What to hand to the start node as ``items``.
         part_of: In a branch: the param set that it walks, as its batch and its place there.
         implicit: Whether this walk is for elements that ``exec`` of the frame below returned.
+        follows: Whether the edges choose the next node: not at the bottom of a run, nor where a flow's own
+            ``get_next_node`` does.
     """
 
     __slots__ = (
@@ -84,6 +86,7 @@ class Frame:
         "element",
         "exec_res",
         "flow",
+        "follows",
         "handed",
         "implicit",
         "items_told",
@@ -140,6 +143,7 @@ class Frame:
         self.handed: Iterable[Any] | None = None
         self.part_of: tuple[Batch, int] | None = None
         self.implicit = False
+        self.follows = owner is not None and not owner.has_router
         self.children: dict[int, Plan] = {} if owner is None else owner.children
 
     def same(self) -> "Frame":
@@ -161,7 +165,7 @@ def set_by_hooks(frame: Frame) -> dict[str, Any]:
     return {
         name: value
         for name, value in vars(frame.visit).items()
-        if name not in ("params", "items") and of_node.get(name, frame) is not value
+        if name not in ("params", "items", DRIVEN) and of_node.get(name, frame) is not value
     }
 
 
@@ -219,7 +223,7 @@ class Position:
         """The position before the first prep of a run. The node itself serves the visit, not a copy."""
         frame = Frame(None, None, node.params, node)
         frame.plan = frame.children[id(node)] = Plan(node, label(node), label(node), setup)
-        frame.visit = node
+        frame.visit = frame.plan.serve(node)
         frame.phase = ARRIVED
         frame.steps = 1
         return cls(shared, [frame], inline=inline)

@@ -7,7 +7,7 @@ from time import perf_counter as clock
 from ..core.text import message, params_text, shown
 from .batch import Batch
 from .events import Event
-from .plan import Setup
+from .plan import DRIVEN, Setup
 from .position import END, Frame, Position, set_by_hooks
 from .walks import next_set, settle_set
 
@@ -104,10 +104,13 @@ def cancel(position: Position, setup: Setup) -> None:
 
 def _close_visit(setup: Setup, frame: Frame, status: str, error: BaseException) -> None:
     plan, now = frame.plan, clock()
-    if frame.work is not None and not plan.is_flow:
+    if plan.layer is not None:
+        attempts = frame.visit.__dict__[DRIVEN].attempts or 1
+    elif frame.work is not None and not plan.is_flow:
         attempts = frame.work.attempts
     else:  # none was made if prep did not end (its two readings are one then), or if what it gave was no batch
         attempts = int(not (plan.kind == "batch_node" or (plan.has_prep and frame.t_prepared == frame.t_start)))
+    frame.visit.__dict__.pop("cur_retry", None)
     prepared = frame.t_prepared if frame.t_prepared >= frame.t_start else now  # else a reading of an earlier visit
     executed = frame.t_executed if frame.t_executed >= prepared else now
     row = (plan, frame.visit.params, None, attempts, status, frame.t_start, prepared, executed, now)

@@ -25,6 +25,7 @@ from ..core.hooks import hooks_of
 from ..core.node import BaseNode, label
 from ..core.text import class_name, error_text, quoted, text_of
 from .calls import invoke
+from .plan import DRIVEN
 
 __all__ = ["Reply", "check_can_be_sent", "dumps", "explain_unsent", "has_exact_cancel", "send", "workers_of"]
 
@@ -81,7 +82,7 @@ def portable(target: Any) -> Any:
     Without its edges, which would take the whole flow along, and without what only the engine here needs.
     """
     twin = object.__new__(type(target))
-    left_here = ("limiter", "wait", "last_run", "start_node")
+    left_here = ("limiter", "wait", "last_run", "start_node", DRIVEN)
     twin.__dict__.update({k: v for k, v in target.__dict__.items() if k not in left_here}, successors={})
     return twin
 

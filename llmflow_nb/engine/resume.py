@@ -50,7 +50,7 @@ def at_work(node: Any, batch: Batch, rows: list[int], shared: Any, setup: Setup)
     """
     old = batch.plan
     frame = Frame(None, None, batch.params, node)
-    frame.plan = Plan(node, old.name, old.path, setup)
+    frame.plan = Plan(node, old.name, old.path, setup, old.within)
     frame.children = {id(node): frame.plan}
     before = vars(old.node)
     left = {name: value for name, value in batch.left.items() if vars(node).get(name) is before.get(name)}
@@ -141,7 +141,7 @@ def at_item(batch: Batch, item: Any, shared: Any, setup: Setup) -> Position:
     """Return a position in which the node of a batch stands before its exec, with one item and no others."""
     old = batch.plan
     frame = Frame(None, None, batch.params, old.node)
-    frame.plan = Plan(old.node, old.name, old.path, setup)
+    frame.plan = Plan(old.node, old.name, old.path, setup, old.within)
     frame.children = {id(old.node): frame.plan}
     frame.visit = _visit_again(frame.plan, batch.visit, batch.params, batch.left)
     frame.prep_res = [item]
@@ -165,7 +165,7 @@ def at_set(batch: Batch, place: int, kept: Position | None, shared: Any, setup: 
         there.inline = True
         return there
     old = batch.plan
-    plan = Plan(old.node, old.name, old.path, setup)
+    plan = Plan(old.node, old.name, old.path, setup, old.within)
     visit = _visit_again(plan, batch.visit, batch.params, batch.left)
     frame = Frame(None, None, batch.params, old.node)
     frame.plan, frame.visit = plan, visit
@@ -185,7 +185,7 @@ def plan_anew(position: Position, setup: Setup) -> None:
     for frame in position.frames:
         if below is None and frame.owner is None:
             old = frame.plan
-            frame.plan = Plan(frame.node, old.name, old.path, setup)
+            frame.plan = Plan(frame.node, old.name, old.path, setup, old.within)
             frame.children = {id(frame.node): frame.plan}
         elif below is None:
             _plan_anew(frame, setup)
@@ -216,7 +216,7 @@ def _same_values(then: dict[Any, Any], now: Any) -> bool:
 
 def _plan_anew(frame: Frame, setup: Setup) -> None:
     old = frame.owner
-    frame.owner = Plan(old.node, old.name, old.path, setup)
+    frame.owner = Plan(old.node, old.name, old.path, setup, old.within)
     frame.children = frame.owner.children
     if frame.visit is not None:
         frame.plan = frame.owner.child(frame.node, frame.start, setup)
@@ -251,7 +251,7 @@ def _set_back(frame: Frame) -> None:
         frame.steps -= 1
         return
     # The node that a run begins with serves its visit itself.
-    frame.visit = frame.node if frame.owner is None else _visit_again(plan, frame.visit, frame.params)
+    frame.visit = plan.serve(frame.node) if frame.owner is None else _visit_again(plan, frame.visit, frame.params)
 
 
 def _visit_again(plan: Plan, old: Any, params: Any, left: dict[str, Any] | None = None) -> Any:

@@ -454,8 +454,9 @@ class Scheduler:
 
     def _start(self, call: Call) -> None:
         """Begin the next attempt, as soon as the limiter lets it; or take an answer that is there already."""
-        if self.setup.answers is not None and not call.attempts and call.ticket is None and not call.in_fallback:
-            answer = self.setup.answers.find(call)
+        answers = self.setup.answers if call.plan.layer is None else None  # the calls within it are asked for each
+        if answers is not None and not call.attempts and call.ticket is None and not call.in_fallback:
+            answer = answers.find(call)
             if answer is not None:
                 call.attempts = answer.attempts
                 call.started = clock()
@@ -487,7 +488,7 @@ class Scheduler:
         self._launch(call)
 
     def _answered(self, call: Call, value: Any) -> None:
-        if self.setup.answers is not None and not call.in_fallback:
+        if self.setup.answers is not None and call.plan.layer is None and not call.in_fallback:
             self.setup.answers.keep(call, value)
 
     def _ask_again(self, call: Call) -> None:
@@ -507,7 +508,8 @@ class Scheduler:
         if self.setup.stop is not None:
             self.setup.stop.check()
         name, args, is_async = call.hook(call.strand.position.shared)
-        plan, executor = call.plan, self.setup.executor
+        plan = call.plan
+        executor = self.setup.executor if plan.layer is None else None  # the calls within it go there
         if executor is not None and not is_async and len(self._sent) >= self._workers:
             # A pool's queue would start it after a stop, and its timeout would count the time in the queue.
             self._waiting[call] = self._unsent[call] = None
@@ -515,7 +517,7 @@ class Scheduler:
         if call.started is None:
             call.started = clock()
         call.attempts += not call.in_fallback
-        if self.setup.answers is not None and not call.in_fallback:
+        if self.setup.answers is not None and call.plan.layer is None and not call.in_fallback:
             self.setup.answers.calling(call)
         self._tell_attempt(call, "started", value=call.item)
         flight = Flight(call, self.loop)

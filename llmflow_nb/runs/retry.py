@@ -1,7 +1,6 @@
 """Calls rows of a batch again, in the record of the run that they are from."""
 
 import copy
-from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from contextlib import suppress
 from typing import Any
@@ -14,7 +13,8 @@ from ..core.text import quoted
 from ..engine.advance import AFTER_EXEC
 from ..engine.batch import HAS_RESULT, Batch
 from ..engine.drivers.sync import drive
-from ..engine.plan import Plan, Setup
+from ..engine.hiding import Hiding
+from ..engine.plan import Setup
 from ..engine.position import WORKING, Position
 from ..engine.resume import at_work, without_result
 from .run import Run, Watch
@@ -43,7 +43,7 @@ def retry(
     _check_items(path, chosen)
     rebind(node)
     twin = _with(node, overrides)
-    again = _Again(run)
+    again = Hiding(run)
     check_executor(node, executor)
     setup = Setup(again, grace=node.grace, from_start=from_start, executor=executor)
     if not run.retrying.acquire(blocking=False):
@@ -82,7 +82,7 @@ def retry(
 
 
 def _visit_again(
-    run: Run, node: Any, chosen: list[tuple[Batch, list[int]]], setup: Setup, again: "_Again", *, post: bool
+    run: Run, node: Any, chosen: list[tuple[Batch, list[int]]], setup: Setup, again: Hiding, *, post: bool
 ) -> None:
     """Take some visits of a node up again, each at work on its rows, as the param sets of a walk around them.
 
@@ -124,35 +124,6 @@ def _visit_again(
 
 class _Visits(BatchFlow):
     """Stands for the walk around the visits whose rows are called again."""
-
-
-class _Again:
-    """A recorder that leaves out the visits which are only there to call rows again."""
-
-    def __init__(self, run: Run) -> None:
-        self.run = run
-        self.hidden: set[Plan] = set()
-        self.limited = run.limited
-        self.visit: Callable[[Iterable[Any]], None] = self._visit
-        self.batch_opened, self.superseded = run.batch_opened, run.superseded
-        self.lost_action, self.make_room, self.problem = run.lost_action, run.make_room, run.problem
-
-    @property
-    def abandoned(self) -> int:
-        return self.run.abandoned
-
-    @abandoned.setter
-    def abandoned(self, count: int) -> None:
-        self.run.abandoned = count
-
-    def _visit(self, row: Iterable[Any]) -> None:
-        plan, *_ = row = tuple(row)
-        if plan not in self.hidden:
-            self.run.visit(row)
-
-    def visit_failed(self, row: tuple[Any, ...], error: BaseException) -> None:
-        if row[0] not in self.hidden:
-            self.run.visit_failed(row, error)
 
 
 def _with(node: Any, overrides: dict[str, Any]) -> Any:

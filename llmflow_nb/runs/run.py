@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..core.doors import RunDoors
 from ..core.errors import RowError, RunStateError, did_you_mean
-from ..core.node import BaseNode, label
+from ..core.node import BaseNode, kind_of, label
 from ..core.text import described, message, quoted, shown
 from ..engine.batch import Batch
 from ..engine.events import VISIT_FIELDS
@@ -261,7 +261,7 @@ class Run(RunDoors):
             passes[walk] += 1
             seconds = finished - start, prepared - start, executed - prepared, finished - executed
             error = self._failures.get(first + step)
-            attempts *= plan.kind in ("node", "batch_node")
+            attempts *= kind_of(plan.node) in ("node", "batch_node")
             rows.append(
                 Visit(
                     first + step, plan.path, plan.name, passes[walk], params, action, status, attempts, *seconds, error
@@ -431,8 +431,8 @@ def _walks(columns: list[Any]) -> list[tuple[str, int]]:
 
 def _calls_of_plain_nodes(columns: list[Any]) -> int:
     plans, attempts = islice(columns, 0, None, WIDTH), islice(columns, 3, None, WIDTH)
-    return sum(n for plan, n in zip(plans, attempts, strict=False) if plan.kind == "node")
+    return sum(n for plan, n in zip(plans, attempts, strict=False) if kind_of(plan.node) == "node")
 
 
 def _calls_of_batch(batch: Batch) -> int:
-    return batch.attempts if batch.plan.kind == "batch_node" else 0
+    return batch.attempts if kind_of(batch.plan.node) == "batch_node" else 0

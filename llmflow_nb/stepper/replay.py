@@ -14,7 +14,9 @@ from .values import Copier, NoKeyError, key_of
 __all__ = ["Replay", "check_mock"]
 
 # What the engine and the library keep on a node; no result hangs on it.
-_NOT_INPUT = frozenset({"successors", "params", "last_run", "name", "start_node", "overwritten", "volatile", "wait"})
+_NOT_INPUT = frozenset(
+    {"successors", "params", "last_run", "name", "start_node", "overwritten", "volatile", "wait", "_driven"}
+)
 
 
 class _Paid(NamedTuple):
