@@ -268,7 +268,9 @@ def check_node(node: object, need: str) -> None:
     if getattr(type(node), "_kind", None) is not None:
         return
     found = f"the class {node.__name__}" if isinstance(node, type) else a_type(node)
-    raise WiringTypeError(f"{need}, not {found}{'; add ()' if hasattr(node, '_kind') else ''}.")
+    raise WiringTypeError(
+        f"{need}, not {found}{'; add ()' if isinstance(node, type) and hasattr(node, '_kind') else ''}."
+    )
 
 
 def label(node: BaseNode) -> str:

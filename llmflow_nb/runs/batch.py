@@ -103,7 +103,7 @@ class BatchResult(BatchDoors):
         """
         if isinstance(row, slice):
             return [_item(*at) for at in self._at(range(len(self))[row])]
-        if not hasattr(row, "__index__"):
+        if not hasattr(type(row), "__index__"):
             raise TypeError(
                 f"rows are counted from 0, and {quoted(row)} is no number; for labels and columns use .df.loc."
             )

@@ -75,7 +75,7 @@ def check_executor(node: BaseNode, executor: Executor | None) -> None:
         SettingError: The executor has no ``submit``.
         SendError: A node cannot be pickled.
     """
-    if executor is not None and not hasattr(executor, "submit"):
+    if executor is not None and not hasattr(type(executor), "submit"):
         raise SettingError(f"executor={quoted(executor)} has no submit(); pass a concurrent.futures.Executor.")
     check_can_be_sent(within(node), executor)
 

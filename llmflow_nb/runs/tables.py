@@ -1,9 +1,13 @@
 """The record as pandas objects. The one file that imports pandas, and only when a table is asked for."""
 
 import dataclasses
+import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
+from inspect import getattr_static
+from numbers import Integral
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ..core.errors import RowError
@@ -140,16 +144,30 @@ def rows_of(df: pd.DataFrame, path: str, chosen: Any) -> list[int]:
             raise RowError(f"{path}: a mask must be over .df, with a value for each of its {len(df)} rows.")
         return [row for row, is_chosen in enumerate(chosen.fillna(False)) if is_chosen]
     if isinstance(chosen, pd.DataFrame):
-        names = list(df.columns)
-        same = [name for name in names[: names.index("position") + 1] if name in chosen.columns]
-        return _rows_by(_keys(df, same), _keys(chosen, same), path, 'with its columns "visit" and "position"')
-    if isinstance(chosen, str | bytes) or not hasattr(chosen, "__iter__") or _is_label(df.index, chosen):
+        return _rows_of_part(df, chosen, path)
+    if isinstance(chosen, str | bytes) or not hasattr(type(chosen), "__iter__") or _is_label(df.index, chosen):
         chosen = [chosen]
     return _rows_by(list(df.index), list(chosen), path, "of .df itself, such as .df[mask]")
 
 
+def _rows_of_part(df: pd.DataFrame, part: pd.DataFrame, path: str) -> list[int]:
+    """The rows of a table that a part of it has: those with its labels and, where it has them, its positions.
+
+    Only where a label and a position name several rows, which visits with other params have, are the params compared:
+    values change as a part of a table is made (pandas 2.2 turns None to NaN).
+    """
+    names = list(df.columns)
+    params = [name for name in names[: names.index("visit")] if name in part.columns]
+    columns = [name for name in ("visit", "position") if name in part.columns]
+    keys = _keys(df, columns)
+    if len(set(keys)) < len(keys):
+        columns += params
+        keys = _keys(df, columns)
+    return _rows_by(keys, _keys(part, columns), path, 'with its columns "visit" and "position"')
+
+
 def _is_mask(chosen: Any) -> bool:
-    if not hasattr(chosen, "__len__") or isinstance(chosen, str | bytes) or not len(chosen):
+    if not hasattr(type(chosen), "__len__") or isinstance(chosen, str | bytes) or not len(chosen):
         return False
     return pd.api.types.infer_dtype(list(chosen), skipna=False) == "boolean"
 
@@ -159,14 +177,17 @@ def _is_label(index: pd.Index, value: Any) -> bool:
 
 
 def _keys(df: pd.DataFrame, columns: list[str]) -> list[Any]:
-    """What tells the rows of a table apart: the label, the params, the visit, the position."""
-    return list(zip(df.index, *(df[name].map(_hashable) for name in columns), strict=True))
+    """The label of each row, with its values in some columns."""
+    return list(zip(df.index, *(map(_hashable, df[name].tolist()) for name in columns), strict=True))
 
 
 def _hashable(value: Any) -> Any:
+    """Return something that equals only what is made of the same value: a missing one is never equal to itself."""
+    if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value):
+        return None
     try:
         hash(value)
-    except TypeError:
+    except Exception:  # of a class of the user's
         return id(value)
     return value
 
@@ -277,18 +298,21 @@ def _series(values: list[Any], dtype: Any = None) -> "pd.Series[Any]":
     """Values in a nullable dtype where all are of one kind that fits, else the objects themselves."""
     if dtype is None:
         kind = pd.api.types.infer_dtype(values, skipna=True)
-        bits = 53 if kind == "mixed-integer-float" else 63  # of what a column of floats, or of integers, can hold
-        fits = "integer" not in kind or all(
-            -(2**bits) <= value < 2**bits for value in values if isinstance(value, int) or hasattr(value, "bit_count")
-        )
-        dtype = _DTYPES.get(kind) if fits else None
+        dtype = _DTYPES.get(kind)
+        if dtype is not None and "integer" in kind:
+            bits = 53 if kind == "mixed-integer-float" else 63  # of what a column of floats, or of integers, can hold
+            whole = [value for value in values if isinstance(value, Integral)]
+            dtype = dtype if all(-(2**bits) <= value < 2**bits for value in whole) else None
     if dtype is not None:
         try:
             typed: pd.Series[Any] = pd.Series(values, dtype=dtype)
             return typed
         except (OverflowError, TypeError, ValueError):  # values that only look as if they were all of this kind
             pass
-    return pd.Series(values, dtype=object)
+    objects = np.empty(len(values), dtype=object)
+    for place, value in enumerate(values):  # one by one: numpy would ask a list of objects whether they are arrays
+        objects[place] = value
+    return pd.Series(objects, dtype=object)
 
 
 def _index(batches: Batches) -> pd.Index:
@@ -338,13 +362,40 @@ def _text_or_none(action: Any) -> str | None:
 
 
 def _fields(value: Any) -> Mapping[Any, Any] | None:
-    """What is inside of a dict, a dataclass, a NamedTuple or a pydantic model, one level deep; None of others."""
-    if isinstance(value, Mapping):
-        return value
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: getattr(value, field.name, None) for field in dataclasses.fields(value)}
-    names: Any = getattr(type(value), "_fields", None) or getattr(type(value), "model_fields", None)
-    return {name: getattr(value, name, None) for name in names} if isinstance(names, tuple | dict) else None
+    """The fields of a dict, a dataclass, a NamedTuple, or an attrs, msgspec or pydantic object; None of anything else.
+
+    One level deep, in the order of the class; of a pydantic model as ``model_dump`` lists them, with computed and extra
+    fields. The class is asked, and not the object, which may answer to any attribute.
+    """
+    cls: Any = type(value)
+    if issubclass(cls, Mapping):
+        mapping: Mapping[Any, Any] = value
+        return mapping
+    names: Iterable[str]
+    if _of_class(cls, "__pydantic_decorators__") and issubclass(cls, sys.modules["pydantic"].BaseModel):
+        fields = [name for name, field in cls.model_fields.items() if field.exclude is not True]
+        names = dict.fromkeys((*fields, *(value.model_extra or ()), *cls.__pydantic_decorators__.computed_fields))
+    elif _of_class(cls, "__dataclass_fields__"):
+        names = [field.name for field in dataclasses.fields(cls)]
+    elif attributes := _of_class(cls, "__attrs_attrs__"):
+        names = [attribute.name for attribute in attributes]
+    else:
+        names = _of_class(cls, "__struct_fields__") or _of_class(cls, "_fields")
+        if not isinstance(names, tuple):
+            return None
+    return {name: _field(value, name) for name in names}
+
+
+def _of_class(cls: type, name: str) -> Any:
+    """An attribute of a class, and not of its metaclass, which may answer to any name; None where it has none."""
+    return getattr_static(cls, name, None)
+
+
+def _field(value: Any, name: str) -> Any:
+    try:
+        return getattr(value, name)
+    except Exception:  # a computed field that fails must not hide the rest of the table
+        return None
 
 
 def history_table(rows: list[dict[str, Any]]) -> pd.DataFrame:

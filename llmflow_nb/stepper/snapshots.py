@@ -73,7 +73,7 @@ class Snapshots:
         """What can be put back; None if there is nothing in ``shared`` that could be."""
         if isinstance(self.shared, MutableMapping):
             return self.shared
-        return getattr(self.shared, "__dict__", None)
+        return vars(self.shared) if type(self.shared).__dictoffset__ else None
 
     def take(self) -> Snapshot:
         """Return what ``shared`` holds now."""

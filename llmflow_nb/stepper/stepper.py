@@ -439,7 +439,7 @@ class Stepper(ShownWithWidget):
                 if self.error is not None:
                     return self.place
             items = self._position.frames[-1].prep_res
-            if hasattr(items, "__len__") and len(items) != len(results):
+            if hasattr(type(items), "__len__") and len(items) != len(results):
                 raise RunStateError(f"mock: {here.path} has {len(items)} items, and there are {len(results)} results.")
         with self._busy():
             self._take_changes()

@@ -312,6 +312,60 @@ def test_a_label_that_several_rows_have():
     assert model.take() == [1]
 
 
+@pytest.mark.parametrize("changed", ["None to NaN", "NaN to None", "another dtype"])
+def test_a_part_goes_by_its_labels(changed):
+    """The rows of a part of ``df`` are found by label and position; values that changed on the way do not matter."""
+
+    class Sweep(BatchFlow):
+        def prep(self, shared):
+            return [{"temperature": value} for value in (None, float("nan"), 0.5)]
+
+    class Try(Node):
+        def exec(self, prep_res):
+            return 1 / shared["y"]
+
+    shared = {"y": 0}
+    sweep = Sweep(start=Try(), on_error="keep")
+    with pytest.raises(AllFailedError):
+        sweep.run(shared)
+    shared["y"] = 1
+    batch = sweep.last_run.batch("Sweep")
+    part = batch.df[batch.df["status"] == "failed"].copy()
+    values = {"None to NaN": [float("nan")] * 3, "NaN to None": [None, None, 0.5], "another dtype": ["", "", "0.5"]}
+    part["temperature"] = pd.Series(values[changed], dtype=object)
+    batch.retry(part[1:])
+    assert batch.called_again == [1, 2]
+
+
+def test_a_part_whose_labels_are_there_twice():
+    """Where label, visit and position name several rows, the params tell them apart, a missing one too."""
+
+    class Sets(BatchFlow):
+        def prep(self, shared):
+            return [{"n": None}, {"n": 1.5}]
+
+    node = with_model(Ask(), model := Model())
+    flow = Sets(start=node)
+    flow.run({"items": pd.Series([1, 2], index=["a", "b"])})
+    model.take()
+    batch = flow.last_run.batch(node)
+    batch.retry(batch.df[batch.df["n"].isna()])
+    assert batch.called_again == [0, 1]
+    batch.retry(batch.df[batch.df["n"] == 1.5][:1])
+    assert batch.called_again == [2]
+
+
+def test_a_part_with_other_labels(of_table):
+    """A part whose labels were reset is refused: its labels name other rows."""
+    result, model = of_table
+    part = result.df[1:].reset_index(drop=True)
+    with pytest.raises(
+        RowError, match=r"OfTable has no row \(0, 1, 1\); give labels that name one row each, or a part"
+    ):
+        result.retry(part)
+    assert model.take() == []
+
+
 def test_a_mask_over_another_table(of_table):
     """A mask that does not fit ``df`` row by row is refused."""
     result, model = of_table

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import types
 from typing import NamedTuple
 
 import numpy as np
@@ -831,14 +832,67 @@ class Model(pydantic.BaseModel):
     score: float
 
 
-@pytest.mark.parametrize("kind", [dict, Data, Named, Model])
+class Attributed:
+    """As ``attrs`` makes it."""
+
+    __attrs_attrs__ = (types.SimpleNamespace(name="label"), types.SimpleNamespace(name="score"))
+
+    def __init__(self, label, score):
+        self.label, self.score = label, score
+
+
+class Struct(Attributed):
+    """As ``msgspec`` makes it."""
+
+    __attrs_attrs__ = None
+    __struct_fields__ = ("label", "score")
+
+
+@pytest.mark.parametrize("kind", [dict, Data, Named, Model, Attributed, Struct])
 def test_expand(kind):
-    """The fields of dicts, dataclasses, NamedTuples and pydantic models become columns with dtypes of their own."""
+    """The fields of dicts, dataclasses, NamedTuples, pydantic models and kin become columns with their own dtypes."""
     df = mapped(["a", "b"], lambda item: kind(label=item, score=0.5)).expand()
     first, last = list(ITEMS.items())[:2], list(ITEMS.items())[4:]
     check_columns(df, {**dict(first), "item": TEXT, "result.label": TEXT, "result.score": NUMBERS, **dict(last)})
     assert df["result.label"].tolist() == ["a", "b"]
     assert df["result.score"].tolist() == [0.5, 0.5]
+
+
+def test_expand_computed_and_extra_fields():
+    """A pydantic model has a column for all that ``model_dump`` lists, extra and computed fields too."""
+
+    class Answer(pydantic.BaseModel):
+        model_config = pydantic.ConfigDict(extra="allow")
+        label: str
+        prompt: str = pydantic.Field("long", exclude=True)
+
+        @pydantic.computed_field
+        @property
+        def size(self) -> int:
+            return len(self.label)
+
+    answers = [Answer(label="bee", reason="it buzzes"), Answer(label="ant", source="a book")]
+    df = mapped([0, 1], lambda n: answers[n]).expand()
+    names = [name for name in df.columns if name.startswith("result.")]
+    assert names == ["result.label", "result.reason", "result.size", "result.source"]
+    assert set(answers[0].model_dump()) == {"label", "reason", "size"}
+    assert df["result.reason"].tolist() == ["it buzzes", pd.NA]
+    assert df["result.size"].tolist() == [3, 3]
+
+
+def test_expand_a_computed_field_that_fails():
+    """A computed field that raises is missing, and hides nothing else."""
+
+    class Answer(pydantic.BaseModel):
+        label: str
+
+        @pydantic.computed_field
+        @property
+        def size(self) -> int:
+            raise LookupError
+
+    df = mapped([0], lambda n: Answer(label="bee")).expand()
+    assert df[["result.label", "result.size"]].values.tolist() == [["bee", None]]
 
 
 def test_expand_items():
