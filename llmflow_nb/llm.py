@@ -11,7 +11,6 @@ import re
 import threading
 import time
 from base64 import b64encode
-from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
@@ -19,6 +18,7 @@ from urllib.parse import quote, unquote, urlsplit
 if TYPE_CHECKING:
     from openai import OpenAI
 
+from .core.seconds import date_in, number_in, seconds_asked
 from .offline import summarise
 
 __all__ = ["call_llm"]
@@ -237,16 +237,11 @@ def _advice(exc: Any, url: str, model: str, key: str, login: str) -> str:
 def _retry_after(exc: Any) -> float | None:
     """The seconds after which the endpoint wants to be asked again, from the headers that the SDK reads too."""
     headers = getattr(getattr(exc, "response", None), "headers", {})
-    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1)):
-        if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", headers.get(name, "")):
-            return float(headers[name]) * unit
-    try:
-        then = parsedate_to_datetime(headers["retry-after"]).timestamp()
-        # Counted from the endpoint's own time, so that the two clocks need not agree.
-        now = parsedate_to_datetime(headers["date"]).timestamp() if "date" in headers else time.time()
-    except (LookupError, TypeError, ValueError, OverflowError):
-        return None
-    return max(0.0, then - now)
+    milliseconds = number_in(headers.get("retry-after-ms", ""))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    # A date counts from the endpoint's own time, so that the two clocks need not agree.
+    return seconds_asked(headers.get("retry-after"), lambda: date_in(headers.get("date", "")) or time.time())
 
 
 def _made_safe(exc: BaseException, secrets: list[str], advice: str) -> BaseException:

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from typing import Any, NoReturn, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from .definitions import Definition, define
 from .doors import Doors
 from .errors import SettingError, WiringTypeError, a_type, warn
 from .hooks import Dialect, Hooks, read_hooks
+from .settings import SETTINGS
 from .text import class_name, quoted, shown
 
 __all__ = ["BaseNode", "BatchNode", "Node"]
@@ -165,9 +166,10 @@ class Node(BaseNode):
 
     Args:
         max_retries: Attempts of ``exec`` in all: 1 tries once. Only an ``Exception`` is tried again.
-        wait: Seconds between attempts, or a function of the attempt that failed (1 for the first) returning them. Where
-            the exception has a ``retry_after`` of more seconds, as those of `call_llm` have where an endpoint says so,
-            it is that many; above 120 there is no further attempt.
+        wait: Seconds between attempts (a number or a ``timedelta``), or a function that takes the number of the attempt
+            that failed (1 for the first) and returns them. If the exception has a ``retry_after`` of more seconds, as
+            those of `call_llm` have where an endpoint says so, the wait is that long (seconds, a date, or either as a
+            text); above 120 seconds there is no further attempt.
         name: What to show. Default: the class name.
         timeout: Seconds that one attempt may take. None: no limit. A blocking ``exec`` then runs in a thread.
         limiter: A `Limiter` that this node shares with others.
@@ -287,54 +289,28 @@ def keep_settings(node: BaseNode, **settings: Any) -> None:
     Raises:
         SettingError: Names the class, the setting, and what it may be.
     """
-    for setting, value in settings.items():
-        check_setting(node, setting, value)
+    for setting, given in settings.items():
+        value = check_setting(node, setting, given)
         of_class = getattr(type(node), setting)
         if value is of_class or (setting == "name" and value is None):
             continue
         library_class = next(base for base in type(node).__mro__ if "_library_class" in base.__dict__)
         default = getattr(library_class, setting)
-        if of_class is not default and value == default:
-            check_setting(node, setting, of_class)
-        else:
+        if of_class is default or value != default:
             setattr(node, setting, value)
+        elif not isinstance(of_class, property):  # which is read at the run's start
+            check_setting(node, setting, getattr(node, setting))
 
 
-def check_setting(node: BaseNode, setting: str, value: Any) -> None:
-    """Refuse a value that makes no sense for this setting.
+def check_setting(node: BaseNode, setting: str, value: Any) -> Any:
+    """Return the plain Python value of a setting: an int for a number of numpy, seconds for a ``timedelta``.
 
     Raises:
-        SettingError: Names the class, the setting, and what it may be.
+        SettingError: It makes no sense. Names the class, the setting, and what it may be.
     """
-    makes_sense, may_be = _SETTINGS[setting]
-    if not makes_sense(value):
-        _refuse(f"{class_name(node)}({setting}={quoted(value)}): {setting} must be {may_be}.")
-
-
-def _refuse(message: str) -> NoReturn:
-    raise SettingError(message)
-
-
-def is_whole(value: Any) -> bool:
-    """Whether a value is a whole number. True is none, though Python counts it as 1."""
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _seconds(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value == value
-
-
-_SETTINGS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "name": (lambda v: v is None or (isinstance(v, str) and v != ""), "a string that is not empty"),
-    "max_retries": (lambda v: is_whole(v) and v >= 1, "1 (try once) or more: it counts attempts, not repeats"),
-    "wait": (lambda v: callable(v) or (_seconds(v) and v >= 0), "seconds, 0 or more, or a function of the attempt"),
-    "timeout": (lambda v: v is None or (_seconds(v) and v > 0), "seconds, more than 0, or None for no limit"),
-    "limiter": (lambda v: v is None or hasattr(type(v), "request"), "a Limiter or None"),
-    "max_concurrency": (lambda v: v is None or (is_whole(v) and v >= 1), "1 or more, or None for no bound"),
-    "on_error": (lambda v: v in ("raise", "keep"), "'raise' or 'keep'"),
-    "keep_items": (lambda v: isinstance(v, bool), "True or False"),
-    "volatile": (lambda v: isinstance(v, bool), "True or False"),
-    "strict": (lambda v: isinstance(v, bool), "True or False"),
-    "max_steps": (lambda v: v is None or (is_whole(v) and v >= 1), "1 or more, or None for no limit"),
-    "item_key": (lambda v: v is None or (isinstance(v, str) and v != ""), "a string that is not empty"),
-}
+    plain, may_be = SETTINGS[setting]
+    try:
+        return plain(value)
+    except ValueError:
+        pass
+    raise SettingError(f"{class_name(node)}({setting}={quoted(value)}): {setting} must be {may_be}.")

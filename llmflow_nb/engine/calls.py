@@ -4,11 +4,11 @@ A call is made of *attempts*, and its state lives here and not on the node, so t
 other's attempts. Where an attempt runs, and who waits for it, is the affair of the scheduler and its driver.
 """
 
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
-from ..core.errors import SettingError
+from ..core.errors import warn
 from ..core.node import ATTEMPT
+from ..core.seconds import LONGEST, seconds_asked, seconds_of
 from ..core.text import params_text, quoted
 from .batch import Batch
 from .plan import Plan
@@ -80,28 +80,27 @@ class Call:
     def attempt_failed(self, error: Exception) -> float | None:
         """Return the seconds to wait before the attempt after a failed one, or None when there is none left.
 
-        An error may say how long its endpoint asks to be left alone, in ``retry_after``. What comes sooner would fail
-        too; what is to wait longer than `MOST_ASKED` fails now.
-
-        Raises:
-            SettingError: The node's ``wait`` is a function, and what it returned is no number of seconds.
+        An error may say in ``retry_after`` how long its endpoint asks to be left alone. An attempt before that would
+        fail too. If that is longer than `MOST_ASKED`, the call fails now.
         """
         if self.attempts >= self.max_retries:
             return None
         wait = self.target.wait
         try:
-            seconds = wait(self.attempts) if callable(wait) else wait
+            given = wait(self.attempts) if callable(wait) else wait
         except Exception as exc:
             raise exc from error
-        if not isinstance(seconds, int | float) or not seconds >= 0:
-            raise SettingError(
-                f"{self.plan.path}: wait({self.attempts}) returned {quoted(seconds)}; it must return "
-                "seconds, 0 or more."
-            ) from error
+        seconds = seconds_of(given)
+        if seconds is None:
+            seconds = seconds_asked(given)
+        if seconds is None:
+            what = f"{self.plan.path}: its wait function returned {quoted(given)}"
+            warn(f"{what}, which is no number of seconds; the next attempt follows at once.")
+            seconds = 0
         asked = _asked_for(error)
-        if not asked > seconds:
-            return seconds
-        return asked if asked <= MOST_ASKED else None
+        if asked > max(seconds, 0):
+            return asked if asked <= MOST_ASKED else None
+        return min(max(seconds, 0), LONGEST)
 
     @property
     def has_fallback(self) -> bool:
@@ -118,12 +117,11 @@ class Call:
 
 
 def _asked_for(error: Exception) -> float:
-    """The seconds in an error's ``retry_after``; 0 where there are none. The name may stand for something else."""
+    """The seconds in an error's ``retry_after``; 0 if there are none. The name may stand for something else."""
     try:
-        asked = getattr(error, "retry_after", None)
+        return seconds_asked(getattr(error, "retry_after", None)) or 0.0
     except Exception:  # of a property of theirs, which must not take the place of the error itself
         return 0.0
-    return float(asked) if isinstance(asked, Real) and not isinstance(asked, bool) else 0.0
 
 
 def add_context(error: BaseException, earlier: BaseException | None) -> None:

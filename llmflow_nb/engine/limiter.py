@@ -12,7 +12,7 @@ from contextvars import ContextVar, Token
 from typing import Any
 
 from ..core.errors import NestedLimiterError, SettingError
-from ..core.node import is_whole
+from ..core.settings import is_whole
 from ..core.text import quoted
 
 __all__ = ["HELD", "Limiter", "Ticket", "hold"]
@@ -77,8 +77,8 @@ class Limiter:
                 raise SettingError(f"Limiter({name}={quoted(bound)}): {name} must be 1 or more, or None for no bound.")
         if max_concurrency is None and per_minute is None:
             raise SettingError("Limiter() bounds nothing; give max_concurrency=, per_minute= or both.")
-        self.max_concurrency = max_concurrency
-        self.per_minute = per_minute
+        self.max_concurrency = None if max_concurrency is None else int(max_concurrency)
+        self.per_minute = None if per_minute is None else int(per_minute)
         self._clock = clock
         self._lock = threading.Lock()
         self._queue: deque[Ticket] = deque()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ..core.hooks import EXEC, ITEM, RUN, Layer, hooks_of, is_library_class, overridden, router_of
 from ..core.node import BaseNode, check_setting, kind_of, label
+from ..core.seconds import LONGEST
 from ..core.walk import names_within, no_start
 from .events import Event, Recorder, Subscriber
 from .stop import Stop
@@ -97,9 +98,7 @@ class Plan:
             if which not in dialect.settings:
                 return getattr(library_class, which)
             value = getattr(node, which)
-            if value is not default:
-                check_setting(node, which, value)
-            return value
+            return value if value is default else check_setting(node, which, value)
 
         self.hooks = hooks = hooks_of(node)
         self.plain_names = (hooks.prep, hooks.exec, hooks.post) == ("prep", "exec", "post")
@@ -107,7 +106,8 @@ class Plan:
         self.any_action = dialect.any_action
         self.copies_plainly = _copies_plainly(self.cls)
         self.limit = setting("max_concurrency", 1)
-        self.timeout = setting("timeout", None)
+        timeout = setting("timeout", None)
+        self.timeout = None if timeout is None else min(timeout, LONGEST)
         self.limiter = setting("limiter", None)
         self.on_error = setting("on_error", "raise")
         self.keep = setting("keep_items", True)
@@ -311,7 +311,7 @@ class Setup:
         self.subscribers = list(subscribers)
         self.executor = executor
         self.concurrent = concurrent
-        self.grace = grace
+        self.grace = min(grace, LONGEST)
         self.from_start = from_start
         self.begun_anew = 0
         self.stop = stop

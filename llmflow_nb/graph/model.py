@@ -16,7 +16,8 @@ from ..core.check import Actions, Problem, check, exits_around
 from ..core.doors import Shown
 from ..core.errors import SettingError, SignatureError
 from ..core.hooks import hooks_of
-from ..core.node import BaseNode, is_whole, kind_of, label
+from ..core.node import BaseNode, kind_of, label
+from ..core.settings import is_whole
 from ..core.text import quoted, shown
 from ..core.walk import names_within, reachable
 from .look import Look, Style, checked_style
@@ -423,7 +424,7 @@ def _setting(node: BaseNode, name: str) -> Any:
     """A setting as the engine obeys it: in some dialects the class decides."""
     obeyed = name in type(node)._dialect.settings
     value = getattr(node if obeyed else type(node), name, 1)
-    return value if value is None or isinstance(value, int) else 1
+    return value if value is None else int(value) if is_whole(value) else 1
 
 
 def _back_edges(start: BaseNode) -> set[tuple[int, int]]:

@@ -45,7 +45,8 @@ def retry(
     twin = _with(node, overrides)
     again = Hiding(run)
     check_executor(node, executor)
-    setup = Setup(again, grace=node.grace, from_start=from_start, executor=executor)
+    grace = check_setting(node, "grace", node.grace)
+    setup = Setup(again, grace=grace, from_start=from_start, executor=executor)
     if not run.retrying.acquire(blocking=False):
         raise RunStateError(f"rows of {run.name} are being called again already; wait for that to end.")
     before = [(batch, batch.plan, batch.exhausted) for batch, _ in chosen]
@@ -141,7 +142,7 @@ def _with(node: Any, overrides: dict[str, Any]) -> Any:
             hint = did_you_mean(name, [n for n in settings if n not in _NOT_SETTINGS])
             raise SettingError(f"{label(node)} has no setting {quoted(name)} to be used for a retry{hint}")
         if name in type(node)._dialect.settings:
-            check_setting(node, name, value)
+            value = check_setting(node, name, value)
         twin.__dict__[name] = value
     return twin
 

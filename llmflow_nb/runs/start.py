@@ -11,7 +11,7 @@ from typing import Any
 
 from ..core.edited import rebind
 from ..core.errors import RunStateError, SettingError, StoppedError, warn
-from ..core.node import ATTEMPT, BaseNode, label
+from ..core.node import ATTEMPT, BaseNode, check_setting, label
 from ..core.text import class_name, quoted
 from ..core.walk import check_flows, overwritten_edges, within
 from ..engine.drivers.async_ import drive_async
@@ -119,7 +119,7 @@ class Recorded:
             self.record,
             subscribers=subscribers,
             executor=executor,
-            grace=node.grace,
+            grace=check_setting(node, "grace", node.grace),
             stop=stop,
             report=self._report,
             from_start=None if again is None else False,

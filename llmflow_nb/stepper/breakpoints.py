@@ -6,7 +6,8 @@ from itertools import count
 from typing import Any, Literal
 
 from ..core.errors import SettingError, did_you_mean
-from ..core.node import BaseNode, is_whole, label
+from ..core.node import BaseNode, label
+from ..core.settings import is_whole
 from ..core.text import quoted
 from ..core.walk import within
 from .place import Place

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from ..core.doors import ShownWithWidget
 from ..core.edited import rebind
 from ..core.errors import HookReturnError, RunStateError, SettingError, a_type, did_you_mean
-from ..core.node import BaseNode, is_whole, label
+from ..core.node import BaseNode, check_setting, label
+from ..core.settings import is_whole
 from ..core.text import error_text, quoted
 from ..core.walk import check_flows, overwritten_edges, within
 from ..engine.advance import AFTER_EXEC, AFTER_ITEM, AFTER_POST, AFTER_PREP, ALL, BEFORE_PREP, END
@@ -127,7 +128,8 @@ class Stepper(ShownWithWidget):
         self._fingerprints = Fingerprints()
         self._replay = Replay(self._snapshots, self._fingerprints)
         self._stop = Stop()
-        self._setup = Setup(self.record, concurrent=False, answers=self._replay, stop=self._stop, grace=node.grace)
+        grace = check_setting(node, "grace", node.grace)
+        self._setup = Setup(self.record, concurrent=False, answers=self._replay, stop=self._stop, grace=grace)
         self._history = History(self._snapshots, budget)
         self._position = (start or (lambda setup: Position.at_start(node, shared, setup)))(self._setup)
         self._seconds = 0.0

@@ -1,15 +1,23 @@
 """A setting that makes no sense is refused where it is made."""
 
+import asyncio
+import enum
 import inspect
 import math
 import re
+from datetime import date, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from unittest.mock import Mock
 
+import numpy as np
 import pytest
 
-from llmflow_nb import BatchFlow, BatchNode, Flow, FlowError, Limiter, Node, SettingError
+from llmflow_nb import BatchFlow, BatchNode, Flow, FlowError, FlowWarning, Limiter, Node, SettingError
+from llmflow_nb.core.text import quoted
 
 RETRIES = "1 (try once) or more: it counts attempts, not repeats"
-WAIT = "seconds, 0 or more, or a function of the attempt"
+WAIT = "seconds, from 0 to a year, or a function of the attempt"
 TIMEOUT = "seconds, more than 0, or None for no limit"
 BOUND = "1 or more, or None for no bound"
 STEPS = "1 or more, or None for no limit"
@@ -17,12 +25,17 @@ STEPS = "1 or more, or None for no limit"
 NODES, BATCHES, FLOWS = (Node, BatchNode), (BatchNode, BatchFlow), (Flow, BatchFlow)
 
 NONSENSE = [
-    (NODES, "max_retries", [0, -1, 1.5, "3", None, True], RETRIES),
-    (NODES, "wait", [-1, -0.1, math.nan, "1", None, True], WAIT),
-    (NODES, "timeout", [0, -1, math.nan, "1", True], TIMEOUT),
-    (NODES, "limiter", [5, "limiter", Limiter], "a Limiter or None"),
+    (NODES, "max_retries", [0, -1, 1.5, "3", None, True, np.int64(0), np.bool_(True), Mock(spec=int)], RETRIES),
+    (
+        NODES,
+        "wait",
+        [-1, -0.1, math.nan, math.inf, 10**400, 1e9, "1", None, True, Decimal("NaN"), date(2026, 1, 1)],
+        WAIT,
+    ),
+    (NODES, "timeout", [0, -1, math.nan, "1", True, Decimal("sNaN"), np.float32(0), date(2026, 1, 1), [1]], TIMEOUT),
+    (NODES, "limiter", [5, "limiter", Limiter, Mock()], "a Limiter or None"),
     (BATCHES, "max_concurrency", [0, -1, 2.5, "4", True], BOUND),
-    (BATCHES, "on_error", ["ignore", "", None, True], "'raise' or 'keep'"),
+    (BATCHES, "on_error", ["ignore", "", None, True, np.array(["keep", "raise"])], "'raise' or 'keep'"),
     ((BatchNode,), "keep_items", [None, 0, "no"], "True or False"),
     (FLOWS, "strict", [None, 1, "yes"], "True or False"),
     (FLOWS, "max_steps", [0, -1, 1.5, "9", True], STEPS),
@@ -40,7 +53,7 @@ CASES = [
 @pytest.mark.parametrize(("cls", "setting", "value", "may_be"), CASES)
 def test_nonsense(cls, setting, value, may_be):
     """The error is a ValueError that names the class, the setting, the value, and what it may be."""
-    text = f"{cls.__name__}({setting}={value!r}): {setting} must be {may_be}."
+    text = f"{cls.__name__}({setting}={quoted(value)}): {setting} must be {may_be}."
     with pytest.raises(SettingError, match=f"^{re.escape(text)}$") as caught:
         cls(**{setting: value})
     assert isinstance(caught.value, ValueError)
@@ -70,6 +83,104 @@ def test_sense(cls, settings):
     """Settings that make sense are kept as attributes."""
     node = cls(**settings)
     assert {setting: getattr(node, setting) for setting in settings} == settings
+
+
+class Mode(str, enum.Enum):  # noqa: UP042
+    KEEP = "keep"
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "plain"),
+    [
+        ("max_retries", np.int64(3), 3),
+        ("max_concurrency", np.int32(4), 4),
+        ("wait", np.float64(0.5), 0.5),
+        ("wait", np.float32(0.5), 0.5),
+        ("wait", np.int8(2), 2),
+        ("wait", Decimal("0.5"), 0.5),
+        ("wait", Fraction(1, 2), 0.5),
+        ("wait", timedelta(minutes=1), 60.0),
+        ("timeout", timedelta(minutes=1), 60.0),
+        ("timeout", np.float64(2), 2.0),
+        ("timeout", 10**400, math.inf),
+        ("keep_items", np.bool_(False), False),
+        ("on_error", Mode.KEEP, "keep"),
+        ("name", np.str_("node"), "node"),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("way", ["argument", "class", "object"])
+def test_plain_values(setting, value, plain, way):
+    """Numbers of numpy, decimals, a timedelta and an Enum of strings are settings too, wherever they are given."""
+
+    class Counts(BatchNode):
+        def prep(self, shared):
+            return [1]
+
+        def exec(self, item):
+            tries.append(item)
+            if len(tries) == 1:
+                raise KeyError
+
+    tries = []
+    given = {"wait": 0, "max_retries": 2} | {setting: value}
+    if way == "argument":
+        node = Counts(**given)
+        found = getattr(node, setting)
+        assert (found, type(found)) == (plain, type(plain))
+    elif way == "class":
+        node = type("Mine", (Counts,), given)()
+    else:
+        node = Counts(max_retries=2)
+        vars(node).update(given)
+    if setting == "wait":  # it is not waited for here
+        node.wait = 0
+    node.run({})
+    assert tries == [1, 1]
+
+
+@pytest.mark.parametrize(
+    "wait", [lambda: 1, lambda attempt, error: 1, asyncio.sleep, int.__add__], ids=["none", "two", "async", "builtin"]
+)
+def test_wait_function_that_does_not_fit(wait):
+    """A ``wait`` function that cannot be called with the attempt is refused when it is given."""
+    with pytest.raises(SettingError, match=r"wait must be seconds, from 0 to a year, or a function of the attempt\.$"):
+        Node(wait=wait)
+
+
+def test_wait_function_in_a_class():
+    """In a class body ``wait`` is a method: one without the attempt is refused before anything runs."""
+    waits = type("Waits", (Node,), {"wait": lambda self, attempt: attempt})
+    assert waits().wait(3) == 3
+    with pytest.raises(SettingError, match=r"^Waits\(wait=.*wait must be seconds"):
+        type("Waits", (Node,), {"wait": lambda attempt: attempt})()
+
+
+def test_setting_that_is_a_property():
+    """A setting may be a property of the class; it is read and checked when a run starts."""
+
+    class Wide(BatchNode):
+        @property
+        def max_concurrency(self):
+            return self.width
+
+    node = Wide()
+    node.width = 0
+    with pytest.raises(SettingError, match=r"^Wide\(max_concurrency=0\)"):
+        node.run({})
+
+
+def test_nonsense_grace():
+    """``grace`` is checked when a run starts."""
+    node = Node()
+    node.grace = "5"
+    with pytest.raises(SettingError, match=r"^Node\(grace='5'\): grace must be seconds, 0 or more\.$"):
+        node.run({})
+
+
+def test_settings_of_a_limiter():
+    """A Limiter takes numbers of numpy, and keeps plain ones."""
+    assert repr(Limiter(np.int64(2), per_minute=np.int64(60))) == "Limiter(max_concurrency=2, per_minute=60)"
 
 
 def test_retries_and_wait_may_be_positional():
@@ -152,16 +263,39 @@ def test_settings_on_the_class_count():
     assert len(tries) == 3
 
 
-@pytest.mark.parametrize("value", [-1, "soon", None, math.nan])
+@pytest.mark.parametrize("value", ["soon", None, math.nan, True, [1], Mock(spec=int)], ids=str)
 def test_wait_function_that_returns_nonsense(value):
-    """A ``wait`` function is checked when it answers."""
+    """If a ``wait`` function returns no number, the next attempt follows at once, with a warning that names it."""
+    tries = []
 
     class Fails(Node):
         def exec(self, prep_res):
+            tries.append(1)
             raise KeyError
 
-    with pytest.raises(SettingError, match=r"^Fails: wait\(1\) returned .*; it must return seconds, 0 or more"):
+    with (
+        pytest.warns(
+            FlowWarning, match=r"^Fails: its wait function returned .*, which is no number of seconds; the next"
+        ),
+        pytest.raises(KeyError),
+    ):
         Fails(max_retries=2, wait=lambda attempt: value).run({})
+    assert len(tries) == 2
+
+
+@pytest.mark.parametrize("value", [0, -1, -math.inf, np.int64(0), Decimal(0), timedelta(0), "0"], ids=repr)
+def test_wait_function_that_returns_a_number(value):
+    """Whatever writes a number will do; a time that is over is no wait."""
+    tries = []
+
+    class Fails(Node):
+        def exec(self, prep_res):
+            tries.append(1)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        Fails(max_retries=2, wait=lambda attempt: value).run({})
+    assert len(tries) == 2
 
 
 def test_wait_function_gets_the_attempt():

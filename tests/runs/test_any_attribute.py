@@ -129,5 +129,5 @@ def test_in_an_error(value):
 
 def test_an_object_is_no_node():
     """An object that answers to any attribute is no node: the error names its type, and nothing to add to it."""
-    with pytest.raises(TypeError, match=r"needs a node or a flow as its target, not a Proxy\.$"):
+    with pytest.raises(TypeError, match=r"as its target, not a Proxy\.$"):
         Node() >> Proxy()

@@ -1,0 +1,106 @@
+"""The settings of nodes, flows and limiters: which values make sense, and the plain Python value of each."""
+
+import inspect
+from collections.abc import Callable
+from numbers import Integral
+from typing import Any
+
+from .seconds import LONGEST, seconds_of
+from .text import text_of
+
+__all__ = ["SETTINGS", "is_whole"]
+
+
+def is_whole(value: Any) -> bool:
+    """Whether a value is a whole number. True is none, though Python counts it as 1."""
+    return issubclass(type(value), Integral) and not issubclass(type(value), bool)
+
+
+def _count(value: Any) -> int:
+    if not is_whole(value) or not value >= 1:
+        raise ValueError
+    return int(value)
+
+
+def _wait(value: Any) -> Any:
+    seconds = seconds_of(value)
+    if seconds is None and callable(value) and _takes_an_attempt(value):
+        return value
+    if seconds is None or not 0 <= seconds <= LONGEST:
+        raise ValueError
+    return seconds
+
+
+def _takes_an_attempt(function: Any) -> bool:
+    """Whether a function can be called with one argument, and answers at once."""
+    if inspect.iscoroutinefunction(function):
+        return False
+    try:
+        inspect.signature(function).bind(1)
+    except TypeError:
+        return False
+    except Exception:  # it has no signature, as many builtins
+        return True
+    return True
+
+
+def _more_than_none(value: Any) -> float:
+    seconds = seconds_of(value)
+    if seconds is None or not seconds > 0:
+        raise ValueError
+    return seconds
+
+
+def _seconds(value: Any) -> float:
+    seconds = seconds_of(value)
+    if seconds is None or not seconds >= 0:
+        raise ValueError
+    return seconds
+
+
+def _limiter(value: Any) -> Any:
+    if not callable(inspect.getattr_static(type(value), "request", None)):
+        raise ValueError
+    return value
+
+
+def _on_error(value: Any) -> str:
+    text = _text(value)
+    if text not in ("raise", "keep"):
+        raise ValueError
+    return text
+
+
+def _flag(value: Any) -> bool:
+    cls = type(value)
+    if cls is not bool and not (cls.__module__ == "numpy" and cls.__name__ in ("bool", "bool_")):
+        raise ValueError
+    return bool(value)
+
+
+def _text(value: Any) -> str:
+    if not issubclass(type(value), str) or not text_of(value):
+        raise ValueError
+    return text_of(value)
+
+
+def _or_none(plain: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: None if value is None else plain(value)
+
+
+SETTINGS: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "name": (_or_none(_text), "a string that is not empty"),
+    "max_retries": (_count, "1 (try once) or more: it counts attempts, not repeats"),
+    "wait": (_wait, "seconds, from 0 to a year, or a function of the attempt"),
+    "timeout": (_or_none(_more_than_none), "seconds, more than 0, or None for no limit"),
+    "limiter": (_or_none(_limiter), "a Limiter or None"),
+    "max_concurrency": (_or_none(_count), "1 or more, or None for no bound"),
+    "on_error": (_on_error, "'raise' or 'keep'"),
+    "keep_items": (_flag, "True or False"),
+    "volatile": (_flag, "True or False"),
+    "strict": (_flag, "True or False"),
+    "max_steps": (_or_none(_count), "1 or more, or None for no limit"),
+    "item_key": (_or_none(_text), "a string that is not empty"),
+    "grace": (_seconds, "seconds, 0 or more"),
+}
+"""For each setting a function that returns its plain Python value, or raises ValueError; and what it may be."""
