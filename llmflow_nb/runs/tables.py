@@ -7,7 +7,6 @@ from inspect import getattr_static
 from numbers import Integral
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from ..core.errors import RowError
@@ -309,7 +308,7 @@ def _series(values: list[Any], dtype: Any = None) -> "pd.Series[Any]":
             return typed
         except (OverflowError, TypeError, ValueError):  # values that only look as if they were all of this kind
             pass
-    objects = np.empty(len(values), dtype=object)
+    objects = pd.Series([None] * len(values), dtype=object).to_numpy(copy=True)
     for place, value in enumerate(values):  # one by one: numpy would ask a list of objects whether they are arrays
         objects[place] = value
     return pd.Series(objects, dtype=object)
