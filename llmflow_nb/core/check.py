@@ -15,6 +15,7 @@ from types import CodeType, FunctionType, MethodType
 from typing import Any, Literal, NamedTuple
 
 from .errors import SignatureError, closest, did_you_mean
+from .flow import EXEC_OF_FLOW, uncalled_hooks
 from .hooks import ROLES, hooks_of, is_library_class
 from .node import BaseNode, kind_of, label
 from .text import message, quoted, shown
@@ -32,6 +33,7 @@ ProblemKind = Literal[
     "two_places",
     "overwritten",
     "misspelt",
+    "never_called",
 ]
 
 
@@ -44,7 +46,7 @@ class Problem:
             edge that ``post`` never names. "unreachable": a node that only such edges lead to. "no_start": a flow
             without a start node. "endless": a loop with no way out. "contains_itself": a flow that is a step of itself.
             "two_places": one node object at several places. "overwritten": an edge that was wired again, elsewhere.
-            "misspelt": a method that has nearly the name of a hook.
+            "misspelt": a method that has nearly the name of a hook. "never_called": an ``exec`` of a plain flow.
         path: The node, from the outermost flow down, joined by "/".
         text: What is wrong and what to do, in a sentence.
         action: The action that it is about; None where it is about none.
@@ -274,9 +276,12 @@ def check(root: BaseNode) -> list[Problem]:
         if any(flow is outer for outer in around):
             text = "it contains itself, so it cannot run; wire the inner step to another flow."
             found.append(Problem("contains_itself", path, text))
-        elif id(flow) in opened:  # what is within is told of where it was first met
             continue
-        elif start is not None:
+        if id(flow) in opened:  # what is within is told of where it was first met
+            continue
+        if kind_of(flow) == "flow" and (uncalled := uncalled_hooks(type(flow))):
+            found.append(Problem("never_called", path, f"nothing calls its {uncalled[0]}; {EXEC_OF_FLOW}"))
+        if start is not None:
             opened.add(id(flow))
             todo += _check_steps(start, f"{path}/", (*around, flow), found, places, returned)
         elif "prep" not in _own(flow):  # which could set one

@@ -1,13 +1,18 @@
 """What a flow is: a node whose work is to walk other nodes, once or once for every param set."""
 
 from collections.abc import Iterable
+from types import FunctionType
 from typing import Any, TypeVar
 
+from .errors import warn
+from .hooks import is_library_class
 from .node import BaseNode, check_node, keep_settings
 
-__all__ = ["BatchFlow", "Flow"]
+__all__ = ["EXEC_OF_FLOW", "BatchFlow", "Flow", "uncalled_hooks"]
 
 N = TypeVar("N", bound=BaseNode)
+
+EXEC_OF_FLOW = "a flow runs its nodes, so do the work in one of them, or in prep or post of the flow."
 
 
 class Flow(BaseNode):
@@ -35,6 +40,13 @@ class Flow(BaseNode):
     strict: bool = False
     max_steps: int | None = 10_000
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Warn of an ``exec`` that nothing will call. Programs of PocketFlow hear of it from ``check()`` alone."""
+        super().__init_subclass__(**kwargs)
+        uncalled = uncalled_hooks(cls) if cls._kind == "flow" and not cls._dialect.any_action else []
+        if uncalled and uncalled[0] in vars(cls):
+            warn(f"Nothing calls {cls.__qualname__}.{uncalled[0]}: {EXEC_OF_FLOW}")
+
     def __init__(
         self,
         start: BaseNode | None = None,
@@ -61,6 +73,14 @@ class Flow(BaseNode):
     def post(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
         """Return the action that picks the next edge in the outer flow. Default: the last action of the walk."""
         return exec_res
+
+
+def uncalled_hooks(cls: type[BaseNode]) -> list[str]:
+    """Return the hooks around ``exec`` that a class of plain flows defines, and that no other method of it calls."""
+    own = [base for base in cls.__mro__ if hasattr(base, "_kind") and not is_library_class(base)]
+    methods = {name: value for base in own for name, value in vars(base).items() if isinstance(value, FunctionType)}
+    called = {name for method in methods.values() for name in method.__code__.co_names}
+    return [name for name in cls._dialect.exec + cls._dialect.fallback if name in methods and name not in called]
 
 
 class BatchFlow(Flow):

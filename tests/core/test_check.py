@@ -4,7 +4,7 @@ import functools
 
 import pytest
 
-from llmflow_nb import BatchFlow, BatchNode, Flow, Node, SignatureError
+from llmflow_nb import BatchFlow, BatchNode, Flow, FlowWarning, Node, SignatureError, pocketflow
 
 
 def node(name, post=None, base=Node):
@@ -433,3 +433,49 @@ def test_a_method_that_another_one_calls_is_no_misspelt_hook():
             return item
 
     assert Flow(Ask()).check() == []
+
+
+def test_an_exec_of_a_plain_flow_is_never_called():
+    """A flow runs its nodes; the class is told so when it is made, and so is who checks the flow or one around it."""
+    with pytest.warns(FlowWarning, match=r"Nothing calls .*Outer\.exec: a flow runs its nodes, so do the work in one"):
+
+        class Outer(Flow):
+            def exec(self, prep_res):
+                return prep_res
+
+    problems = Flow(Outer(Node(), name="F"), name="G").check()
+    assert [(problem.kind, problem.path) for problem in problems] == [("never_called", "G/F")]
+    assert problems[0].text == (
+        "nothing calls its exec; a flow runs its nodes, so do the work in one of them, or in prep or post of the flow."
+    )
+
+
+def test_an_exec_of_a_flow_that_is_called_is_no_problem():
+    """A batch flow calls its own, and a method of the class may."""
+
+    class Each(BatchFlow):
+        def prep(self, shared):
+            return []
+
+        def exec(self, prep_res):
+            return None
+
+    class Helped(Flow):
+        def exec(self, prep_res):
+            return prep_res
+
+        def post(self, shared, prep_res, exec_res):
+            return self.exec(exec_res)
+
+    assert Each(Node()).check() == []
+    assert [problem.kind for problem in Helped(Node()).check()] == []
+
+
+def test_an_exec_of_a_flow_of_pocketflow_is_told_by_check_alone():
+    """PocketFlow never calls it either, and says nothing as the class is made."""
+
+    class Old(pocketflow.Flow):
+        def exec(self, prep_res):
+            return prep_res
+
+    assert [problem.kind for problem in Old(pocketflow.Node()).check()] == ["never_called"]
