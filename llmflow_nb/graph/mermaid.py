@@ -12,8 +12,18 @@ from .model import GraphCluster, GraphModel, GraphNode
 
 __all__ = ["mermaid_of"]
 
-# What is not a letter, a digit, a space or plain punctuation could mean something: in Mermaid, in HTML, in Markdown.
-_NOT_PLAIN = re.compile(r"[^\w ,.:;!?/+=()\[\]…-]", re.UNICODE)
+# What Mermaid, HTML or Markdown could read as something else. Mermaid decodes character codes after it has read the
+# Markdown, so a code is always safe. Mermaid 11.4 shows "Unsupported markdown" in place of a list or a link.
+_NOT_PLAIN = re.compile(
+    r"""
+      [^\w ,.:;!?/+=()…-]       # no letter, digit, space or plain punctuation
+    | ^[^\w\s]                 # at the start: "- a list", "+ a list"
+    | (?<=[0-9])[.)](?=\s|$)    # "1. a list", "1) a list"
+    | (?<![^\W_])_ | _(?![^\W_])  # "__strong__"; in the middle of a word it is plain
+    | :(?=//) | (?<=www)\.      # "https://a.link", "www.a.link"
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
 
 _SHAPES = {
     "node": ("(", ")"),
@@ -73,7 +83,7 @@ def _words(node: GraphNode, cluster: GraphCluster | None) -> list[str]:
 def quoted(text: str) -> str:
     """Return a text of one line as a Mermaid string that shows exactly that text.
 
-    >>> print(quoted('<b>"x"</b> #1'))
-    "#60;b#62;#34;x#34;#60;/b#62; #35;1"
+    >>> print(quoted('<b>"x"</b> #1'), quoted("1. __init__, snake_case"))
+    "#60;b#62;#34;x#34;#60;/b#62; #35;1" "1#46; #95;#95;init#95;#95;, snake_case"
     """
     return f'"{_NOT_PLAIN.sub(lambda found: f"#{ord(found[0])};", text)}"'

@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+from html import unescape
 from urllib.parse import unquote
 from xml.etree import ElementTree
 
@@ -275,3 +276,30 @@ def test_every_text_can_be_read(saved, visitor, theme):
             found[f"{text} (cell {i})"] = max(contrast(pixel, back) for pixel in kinds)
     assert any("Check" in text for text in found)
     assert {text: round(value, 1) for text, value in found.items() if value < CONTRAST} == {}
+
+
+MERMAID = """
+    from IPython.display import publish_display_data
+    from llmflow_nb import Flow, Node
+
+    names = ["1. Load", "2) Ask", "- dash", "+ plus", "__init__", "**b**", "---", "# x", "> x", "`c`", "[x](y)"]
+    names.append("www.a.b")
+    nodes = [Node(name=name) for name in names]
+    for node, following in zip(nodes, nodes[1:]):
+        node - node.name >> following
+    nodes[-1] >> Flow(Node(name="n"), name="3. Inner")
+    publish_display_data({"text/vnd.mermaid": Flow(nodes[0], name="F").graph().mermaid()})
+"""
+
+
+def test_mermaid_shows_names_as_they_are(visitor):
+    """JupyterLab's Mermaid takes no name of a node, a flow or an action for Markdown."""
+    notebook = visitor.open("mermaid.ipynb", MERMAID)
+    notebook.run()
+    image = notebook.output(0).locator("img")
+    image.wait_for()
+    svg = unquote(image.get_attribute("src").partition(",")[2])
+    texts = [unescape(text) for text in re.findall(r"<p>(.*?)</p>", svg)]
+    names = ["1. Load", "2) Ask", "- dash", "+ plus", "__init__", "**b**", "---", "# x", "> x", "`c`", "[x](y)"]
+    assert {name: texts.count(name) for name in names} == dict.fromkeys(names, 2)  # of the node, of the edge
+    assert {"www.a.b", "3. Inner", "F", "n"} < set(texts)

@@ -142,6 +142,31 @@ def test_backend():
         nested().graph().svg(backend="cairo")
 
 
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("1. Load", "1#46; Load"),
+        ("2)", "2#41;"),
+        ("- dash", "#45; dash"),
+        ("+ plus", "#43; plus"),
+        ("---", "#45;--"),
+        ("__init__", "#95;#95;init#95;#95;"),
+        ("[x](y)", "#91;x#93;(y)"),
+        ("https://a.b", "https#58;//a.b"),
+        ("www.a.b", "www#46;a.b"),
+        ("snake_case, v1.2 (a - b)", "snake_case, v1.2 (a - b)"),
+    ],
+)
+def test_mermaid_labels_are_no_markdown(name, label):
+    """What Markdown reads as a list, a line, an emphasis or a link is written as a code; other names stay readable."""
+    first = Node(name=name)
+    first - name >> Node()
+    text = Flow(first, name=name).graph().mermaid()
+    assert f'n0 ["{label}"]' in text
+    assert f'n1("{label}")' in text
+    assert f'-->|"{label}"|' in text
+
+
 # ---- styles ----------------------------------------------------------------------------------------------------------
 
 
