@@ -67,7 +67,8 @@ class Breakpoints:
     """The breakpoints of one stepper.
 
     Attributes:
-        on_exception: Whether an exception stops the stepper, which is the default; else it is raised, too.
+        on_exception: What happens where a node fails. True, the default: the stepper stops before the failed step and
+            keeps the exception in `Stepper.error`. False: the exception is raised, too.
     """
 
     def __init__(self, root: BaseNode) -> None:
@@ -86,6 +87,9 @@ class Breakpoints:
         where: Callable[[Any], Any] | None = None,
     ) -> Breakpoint:
         """Stop there from now on.
+
+        Where a node fails, the stepper stops without a breakpoint. ``breakpoints.on_exception = False`` has the
+        exception raised instead.
 
         Args:
             node: The node, its name, or its path; None: any.
