@@ -50,7 +50,10 @@ ifdef LAB
 	$(DOCS_ENV) $(BIN)/jupyter lab $(ROOT_FLAG) notebooks/quickstart.ipynb
 endif
 
-test: lint types unit without-dot notebooks docs browser ## run every check: lint, types, tests, notebooks, docs, browser
+# What runs in one process goes first, side by side. The tests take all cores by themselves.
+test: .venv build ## run every check: lint, types, docs, tests, notebooks, browser
+	@$(MAKE) --no-print-directory --jobs=2 lint types docs
+	@$(MAKE) --no-print-directory unit without-dot notebooks browser
 
 lint: .venv ## check style and formatting with ruff
 	$(BIN)/ruff check
@@ -67,14 +70,20 @@ unit without-dot notebooks outputs docs browser coverage: export LLMFLOW_NB_DOCS
 notebooks outputs docs: export LLMFLOW_NB_DISPLAY = static
 notebooks outputs: export LLMFLOW_NB_OUT =
 
-unit: .venv build ## run the unit tests
-	$(BIN)/python -m pytest --ignore=tests/browser
+# One test process for each core; `make unit WORKERS=0` runs the tests in pytest's own process. The cells of a notebook must
+# run in one process, in order, and the browser tests of a file share what they opened: hence --dist=loadfile.
+WORKERS ?= logical
+PYTEST := $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal
 
+unit: .venv build ## run the unit tests
+	$(PYTEST) --ignore=tests/browser
+
+# Tests that start processes draw nothing.
 without-dot: .venv build ## run the tests of drawing and display with an empty PATH: no dot program
-	PATH=$(BUILD) $(CURDIR)/$(BIN)/python -m pytest tests/graph tests/notebook
+	PATH=$(BUILD) $(PYTEST) tests/graph tests/notebook -k 'not process'
 
 notebooks: .venv build ## run the notebooks and compare with their saved outputs
-	$(BIN)/python -m pytest -p no:cacheprovider --nbval --nbval-current-env \
+	$(PYTEST) --dist=loadfile -p no:cacheprovider --nbval --nbval-current-env \
 		--nbval-sanitize-with notebooks/nbval.cfg --nbval-cell-timeout=120 notebooks/*.ipynb
 
 outputs: .venv build ## run the notebooks and keep their new outputs
@@ -91,13 +100,13 @@ docs: .venv build ## build the documentation into build/docs, running its code
 	@echo "The documentation: build/docs/index.html"
 
 browser: .venv build ## run the tests in a real JupyterLab; needs chromium
-	$(BIN)/python -m pytest tests/browser
+	$(PYTEST) --dist=loadfile tests/browser
 
 pictures: .venv build ## take the pictures of the README anew; needs chromium
 	LLMFLOW_NB_README_PICTURES=docs/pictures $(BIN)/python -m pytest tests/browser/test_pictures.py
 
 coverage: .venv build ## run the unit tests and show the lines that none of them reaches
-	$(BIN)/python -m pytest --ignore=tests/browser --cov
+	$(PYTEST) --ignore=tests/browser --cov
 
 bench: .venv ## run the benchmarks
 	$(BIN)/python -m benchmarks

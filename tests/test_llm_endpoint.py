@@ -447,7 +447,7 @@ def test_retry_after_that_is_none(endpoint: Endpoint, value: str) -> None:
 
 
 def test_node_knows_when_to_ask_again(endpoint: Endpoint) -> None:
-    """The seconds are there for a fallback to read. The node itself waits as its `wait` says."""
+    """A fallback can read the seconds. The node itself waits at least that long, and as its `wait` says."""
     waited = []
 
     class Late(Ask):
@@ -458,11 +458,11 @@ def test_node_knows_when_to_ask_again(endpoint: Endpoint) -> None:
         waited.append(attempt)
         return 0
 
-    endpoint.says(error(429, retry_after="7"))
+    endpoint.says(error(429, retry_after="0.05"))
     node = Late(max_retries=3, wait=wait)
     shared = {"questions": ["bee"]}
     node.run(shared)
-    assert shared["answers"] == ["ask again in 7 s"]
+    assert shared["answers"] == ["ask again in 0.05 s"]
     assert waited == [1, 2]
     assert len(endpoint.requests) == 3
 
@@ -642,11 +642,11 @@ def test_many_threads_of_ones_own(endpoint: Endpoint) -> None:
 
 def test_awaited_hooks(endpoint: Endpoint) -> None:
     """A node that is run from an event loop keeps failures in the same way."""
-    endpoint.answer = lambda prompt: error(429, retry_after="7") if prompt == "ant" else completion()
+    endpoint.answer = lambda prompt: error(429, retry_after="0.05") if prompt == "ant" else completion()
     ask = Ask(on_error="keep", max_concurrency=2)
     asyncio.run(ask.run_async({"questions": ["bee", "ant"]}))
     assert table(ask) == [("ok", 1, ""), ("failed", 1, "RateLimitError")]
-    assert ask.last_run.batch("Ask").exceptions[1].retry_after == 7
+    assert ask.last_run.batch("Ask").exceptions[1].retry_after == 0.05
 
 
 def test_step_that_failed_is_tried_again(endpoint: Endpoint) -> None:

@@ -144,7 +144,7 @@ def assert_nowhere(texts: Iterator[str]) -> int:
 # What an endpoint may do with what it was sent, or a proxy before it.
 LEAKS: dict[str, Callable[[str], list[Answer]]] = {
     "message": lambda secret: [error(401, f"Incorrect API key provided: {secret}. Mend it.")],
-    "message of a 429": lambda secret: [error(429, f"{secret} asks too much", retry_after="7")],
+    "message of a 429": lambda secret: [error(429, f"{secret} asks too much", retry_after="0.05")],
     "fields": lambda secret: [
         Answer(400, json.dumps({"error": dict.fromkeys(("code", "param", "x"), secret)}).encode())
     ],
@@ -212,7 +212,7 @@ def test_secret_that_is_sent_back_to_a_flow(endpoint: Endpoint, secret: str, lea
 
 TROUBLES: dict[str, list[Answer]] = {
     "401": [error(401)],
-    "429": [error(429, retry_after="7")],
+    "429": [error(429, retry_after="0.05")],
     "500": [error(500)],
     "500 after a redirect": [redirect("/v2"), error(500)],
     "cut": [Answer(body=b'{"id":', missing=9)],
@@ -248,6 +248,16 @@ def test_traceback_with_variables(
         f"http://127.0.0.1/v1?key={WORD}",
         with_login("http://[::1/v1"),
         f"http://{KEY}.\N{SNOWMAN}.invalid/v1",
+    ],
+    ids=[
+        "unused port",
+        "host with spaces",
+        "port in letters",
+        "no HTTP",
+        "password with a slash",
+        "key in the query",
+        "half an address",
+        "host beyond ASCII",
     ],
 )
 def test_base_url_that_leads_nowhere(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
@@ -309,11 +319,11 @@ def test_what_only_looks_like_a_masked_key(endpoint: Endpoint, text: str) -> Non
 @pytest.mark.parametrize(("status", "kind"), [(401, "AuthenticationError"), (429, "RateLimitError")])
 def test_error_that_shows_the_key_keeps_its_type(endpoint: Endpoint, status: int, kind: str) -> None:
     """Only the words of such an error are left, its status, and when to ask again."""
-    endpoint.says(error(status, f"No, {KEY}.", retry_after="7"))
+    endpoint.says(error(status, f"No, {KEY}.", retry_after="0.05"))
     exc: Any = error_of("Hello")
     assert type(exc) is getattr(openai, kind)
     assert "No, [key]." in str(exc)
-    assert (exc.status_code, exc.retry_after, exc.response, exc.body) == (status, 7, None, None)
+    assert (exc.status_code, exc.retry_after, exc.response, exc.body) == (status, 0.05, None, None)
 
 
 @pytest.mark.parametrize("key", ["x", "none", "EMPTY", "ollama", "lm-studio", "not-needed", "sk-no-key-required"])

@@ -75,7 +75,10 @@ def test_kinds_of_iterables(items, max_concurrency):
     assert out == [0, 1, 2]
 
 
-@pytest.mark.parametrize("items", [None, [], (), {}.keys(), iter(()), np.array([]), pd.DataFrame(), range(0)], ids=str)
+EMPTY = [None, [], (), {}.keys(), iter(()), np.array([]), pd.DataFrame(), range(0)]
+
+
+@pytest.mark.parametrize("items", EMPTY, ids=lambda items: type(items).__name__)
 def test_empty(items):
     """None and everything empty make an empty batch: no call, and an empty list for ``post``."""
     calls = []

@@ -277,7 +277,6 @@ def of_table():
         (lambda df: [], []),
         (lambda df: df[0:0], []),
     ],
-    ids=str,
 )
 def test_ways_to_name_rows(of_table, rows, called):
     """Rows are named by a label, by several, by a part of ``df``, or by a mask over it; each is called once."""
@@ -840,7 +839,10 @@ async def an_async_generator(n):
         yield item
 
 
-@pytest.mark.parametrize("source", [a_generator, range, an_async_generator, lambda n: map(int, "0123")], ids=str)
+SOURCES = ["generator", "range", "async generator", "map"]
+
+
+@pytest.mark.parametrize("source", [a_generator, range, an_async_generator, lambda n: map(int, "0123")], ids=SOURCES)
 def test_items_of_any_input(ask, source):
     """Items that were read from a generator and the like are there to be called again."""
     model = Model(1, 3)
@@ -854,7 +856,9 @@ def test_items_of_any_input(ask, source):
     assert shared["posts"][1:] == [[0, 10, 20, 30]]
 
 
-@pytest.mark.parametrize("source", [a_generator, range, an_async_generator, lambda n: list(range(n))], ids=str)
+@pytest.mark.parametrize(
+    "source", [a_generator, range, an_async_generator, lambda n: list(range(n))], ids=[*SOURCES[:3], "list"]
+)
 def test_items_that_were_not_kept(ask, source):
     """With ``keep_items=False`` the rows that failed can be called again, however often, and the others are refused."""
     model = Model(1, 3)
