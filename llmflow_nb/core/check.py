@@ -7,19 +7,20 @@ returns, and whether it returns anything else. Where it does, nothing is said of
 import difflib
 import dis
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import lru_cache
 from types import CodeType, FunctionType, MethodType
 from typing import Any, Literal, NamedTuple
 
-from .errors import SignatureError, closest, did_you_mean
+from .errors import SignatureError, did_you_mean
 from .flow import EXEC_OF_FLOW, uncalled_hooks
-from .hooks import ROLES, hooks_of, is_library_class
+from .hooks import ROLES, RUN, hooks_of, is_library_class, overridden, router_of
+from .near import closest, is_an_ending, is_one_slip
 from .node import BaseNode, kind_of, label
 from .text import message, quoted, shown
-from .walk import names_within, reachable
+from .walk import names_within, reachable, within
 
 __all__ = ["Actions", "Problem", "ProblemKind", "check", "exits_around"]
 
@@ -42,11 +43,12 @@ class Problem:
     """One thing about a flow that is probably not meant.
 
     Attributes:
-        kind: "no_edge": an action that ``post`` may return, for which a node with edges has none. "unused_edge": an
-            edge that ``post`` never names. "unreachable": a node that only such edges lead to. "no_start": a flow
-            without a start node. "endless": a loop with no way out. "contains_itself": a flow that is a step of itself.
-            "two_places": one node object at several places. "overwritten": an edge that was wired again, elsewhere.
-            "misspelt": a method that has nearly the name of a hook. "never_called": an ``exec`` of a plain flow.
+        kind: "no_edge": an action that ``post`` may return, for which a node with edges has none, and by which the flow
+            is hardly meant to end. "unused_edge": an edge that ``post`` never names. "unreachable": a node that only
+            such edges lead to. "no_start": a flow without a start node. "endless": a loop with no way out.
+            "contains_itself": a flow that is a step of itself. "two_places": one node object at several places.
+            "overwritten": an edge that was wired again, elsewhere. "misspelt": a method that has nearly the name of a
+            hook. "never_called": an ``exec`` of a plain flow.
         path: The node, from the outermost flow down, joined by "/".
         text: What is wrong and what to do, in a sentence.
         action: The action that it is about; None where it is about none.
@@ -159,6 +161,8 @@ def _of_post(node: BaseNode) -> Returned:
         hooks = hooks_of(node)
     except SignatureError:  # a hook was replaced by one that cannot be called: the run will say so
         return Returned((), False)
+    if any(layer.level == RUN for layer in overridden(node)):  # which may return anything
+        return Returned((), False)
     if "post" not in hooks.own:
         if (
             is_library_class(type(node)) and kind_of(node) not in _FLOWS
@@ -266,10 +270,11 @@ def check(root: BaseNode) -> list[Problem]:
     places: dict[int, list[str]] = {}
     returned = Actions()
     todo: list[tuple[BaseNode, str, tuple[BaseNode, ...]]] = []
+    ends = _Ends(root, returned)
     if kind_of(root) in _FLOWS:
         todo.append((root, label(root), ()))
     else:
-        todo += _check_steps(root, "", (), found, places, returned)
+        todo += _check_steps(root, "", (), found, places, returned, ends)
     opened: set[int] = set()
     for flow, path, around in todo:  # grows as it is read
         start = getattr(flow, "start_node", None)
@@ -283,7 +288,7 @@ def check(root: BaseNode) -> list[Problem]:
             found.append(Problem("never_called", path, f"nothing calls its {uncalled[0]}; {EXEC_OF_FLOW}"))
         if start is not None:
             opened.add(id(flow))
-            todo += _check_steps(start, f"{path}/", (*around, flow), found, places, returned)
+            todo += _check_steps(start, f"{path}/", (*around, flow), found, places, returned, ends)
         elif "prep" not in _own(flow):  # which could set one
             text = f"it has no start node; write {type(flow).__name__}(start=node) or flow.start(node)."
             found.append(Problem("no_start", path, text))
@@ -292,6 +297,64 @@ def check(root: BaseNode) -> list[Problem]:
             others = ", ".join(paths[1:4]) + (", ..." if len(paths) > 4 else "")
             found.append(Problem("two_places", paths[0], f"the same object is also at {others}; make a node for each."))
     return found
+
+
+class _Ends:
+    """Tells actions that end a flow, as PocketFlow's programs do, from slips: edges that were forgotten or misspelt."""
+
+    def __init__(self, root: BaseNode, returned: Actions) -> None:
+        self._returned = returned
+        self._by: dict[str, set[object]] = {}
+        self._told: set[tuple[object, str]] = set()
+        roots = [root] if kind_of(root) in _FLOWS else reachable(root)
+        for step in {id(step): step for node in roots for step in within(node)}.values():
+            for action in () if _hands_on(step) else self._of(step):
+                self._by.setdefault(action, set()).add(_written_as(step))
+
+    def _of(self, step: BaseNode) -> list[str]:
+        """The actions that end the flow after a step, as far as is seen."""
+        return [action for action in self._returned.of(step).actions if step.successors.get(action) is None]
+
+    def is_slip(
+        self, step: BaseNode, action: str, possible: Mapping[str, BaseNode | None], reached: Sequence[BaseNode]
+    ) -> bool:
+        """Whether an action without an edge is hardly meant to end the flow. Of each class it is said once.
+
+        Args:
+            step: The step that may return it.
+            action: The action.
+            possible: The edges of the step that may be taken.
+            reached: The steps of the flow that a walk can come to.
+        """
+        if (_written_as(step), action) in self._told or not self._looks_like_slip(step, action, possible, reached):
+            return False
+        self._told.add((_written_as(step), action))
+        return True
+
+    def _looks_like_slip(
+        self, step: BaseNode, action: str, possible: Mapping[str, BaseNode | None], reached: Sequence[BaseNode]
+    ) -> bool:
+        actions, is_all, _ = self._returned.of(step)
+        edges = step.successors
+        near = closest(action, edges)
+        if near is not None and (near not in actions or is_one_slip(action, near)):
+            return True
+        if is_all and any(target is not None and other not in actions for other, target in edges.items()):
+            return True  # an edge has a name that is never returned: one of the two is wrong
+        # Else the edge may be forgotten: where other actions name what comes next, as this one seems to do, and the
+        # flow has its ends elsewhere.
+        return (
+            action != "default"
+            and not is_an_ending(action)
+            and any(possible.get(other) is not None for other in actions)
+            and self._by.get(action) == {_written_as(step)}
+            and any(self._of(other) for other in reached if other is not step)
+        )
+
+
+def _written_as(step: BaseNode) -> object:
+    """What a word on a step is said of once: its class, or the step itself where that is the library's."""
+    return id(step) if is_library_class(type(step)) else type(step)
 
 
 _FLOWS = ("flow", "batch_flow")
@@ -312,6 +375,7 @@ def _check_steps(
     found: list[Problem],
     places: dict[int, list[str]],
     returned: Actions,
+    ends: "_Ends",
 ) -> Steps:
     """Check the steps of one flow; return the flows among them."""
     names = names_within(start)
@@ -322,7 +386,8 @@ def _check_steps(
     exits = exits_around(around)
     for step in steps:
         returned.of(step)
-    todo = returned.on_the_way(start, exits)
+    is_routed = bool(around) and router_of(around[-1]) is not None  # by a get_next_node that may go anywhere
+    todo = steps if is_routed else returned.on_the_way(start, exits)
     reached = {id(step) for step in todo}
     for step in steps:
         path = prefix + names[id(step)]
@@ -333,16 +398,19 @@ def _check_steps(
         actions, is_all, untold = returned.of(step)
         named = returned.possible(step, exits)
         possible[id(step)] = [target for target in named.values() if target is not None]
-        if not is_all or not edges or any(edges.get(action) is None for action in actions):
+        if is_routed or not is_all or not edges or any(edges.get(action) is None for action in actions):
             can_end.add(id(step))
         for text in step.__dict__.get("overwritten", ()):
             found.append(Problem("overwritten", path, text))
         for text in _misspelt(step):
             found.append(Problem("misspelt", path, text))
         is_reached = id(step) in reached
+        is_reached = is_reached and not is_routed
         lost = [action for action in untold if action not in edges and action not in exits] if edges else []
         what = "may end with" if _hands_on(step) else "may return"
         for action in lost if is_reached else ():
+            if not ends.is_slip(step, action, named, todo):
+                continue
             hint = did_you_mean(action, edges)
             text = f"{what} {quoted(action)}, and has no edge for it{hint}: there the flow ends."
             found.append(Problem("no_edge", path, text, action))

@@ -261,8 +261,11 @@ class Doors(Drawn):
         """Return what is probably not meant in the wiring, each with its place and what to do. Runs nothing.
 
         What ``post`` returns is read off its code, as far as it returns constants; of what it computes nothing is said.
-        Actions that ``post`` may return and that have no edge, edges that it never names, nodes that are never reached,
-        loops with no way out, flows without a start node or within themselves, one object at two places.
+        Actions that ``post`` may return and that seem to have lost their edge, edges that it never names, nodes that
+        are never reached, loops with no way out, flows without a start node or within themselves, one object at two
+        places.
+        A flow may end by an action without an edge: that is a problem only where the action is nearly that of an edge,
+        where an edge has a name that is never returned, or where it seems to name a step while the flow ends elsewhere.
         """
         from .check import check
 

@@ -25,13 +25,13 @@
 A user's own exception is never wrapped: it keeps its type and gains a note that says where it happened.
 """
 
-import difflib
 import sys
 import warnings
 from collections.abc import Iterable
 from types import FrameType
 
-from .text import class_name, message, quoted, shown, text_of
+from .near import closest
+from .text import class_name, message, quoted, shown
 
 __all__ = [
     "AllFailedError",
@@ -183,12 +183,6 @@ def did_you_mean(word: object, known: Iterable[str]) -> str:
     """Return ``" (did you mean 'approve'?)"`` when a known word is close, else an empty string."""
     close = closest(word, known)
     return "" if close is None else f" (did you mean {quoted(close)}?)"
-
-
-def closest(word: object, known: Iterable[str]) -> str | None:
-    """Return the known word that was probably meant; None where none is close."""
-    close = difflib.get_close_matches(text_of(word)[:100], [text_of(k)[:100] for k in known], n=1)
-    return close[0] if close else None
 
 
 def warn(text: str) -> None:

@@ -994,11 +994,8 @@ def test_looking_runs_nothing_and_every_problem_is_at_a_node(case):
     assert told["unused_edge"] <= {(edge.source, edge.action) for edge in model.edges}
     lost = {(exit.source, exit.action) for cluster in model.clusters for exit in cluster.exits if not exit.is_meant}
     assert told["no_edge"] <= lost
-    untold = {step.name for step in case.step.walk() if step.kind == "flow" and not step.has_post}  # but within
     unreachable = {path for path, _ in told["unreachable"]}
     assert unreachable.isdisjoint(path for path, _ in told["no_edge"] | told["unused_edge"])
-    for path, action in lost - told["no_edge"]:
-        assert path in unreachable or path.rpartition("/")[2] in untold, (path, action)
 
 
 # ---- runs of random flows --------------------------------------------------------------------------------------------
