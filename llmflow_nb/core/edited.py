@@ -32,8 +32,11 @@ def current_class(cls: type[BaseNode]) -> type[BaseNode]:
     return found if has_same_name and is_new else cls
 
 
-def rebind(root: BaseNode) -> list[BaseNode]:
-    """Give a node, and every node within it, the new version of its class. Return the nodes whose class changed.
+def rebind(root: BaseNode) -> list[tuple[BaseNode, type[BaseNode]]]:
+    """Give a node, and every node within it, the new version of its class.
+
+    Returns:
+        The nodes whose class changed, each with the class that it had.
 
     Raises:
         SignatureError: The new class has another layout (``__slots__``), so the object cannot become one of it.
@@ -42,8 +45,9 @@ def rebind(root: BaseNode) -> list[BaseNode]:
         return []
     changed = []
     for node in within(root):
-        cls = current_class(type(node))
-        if cls is type(node):
+        old = type(node)
+        cls = current_class(old)
+        if cls is old:
             continue
         if cls._kind != kind_of(node):
             warn(
@@ -58,5 +62,5 @@ def rebind(root: BaseNode) -> list[BaseNode]:
                 f"{cls.__qualname__} was edited, and the node made of the old class cannot take it over: {exc}. "
                 "Make the node anew."
             ) from exc
-        changed.append(node)
+        changed.append((node, old))
     return changed

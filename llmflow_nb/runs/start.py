@@ -11,6 +11,7 @@ from typing import Any
 
 from ..core.edited import rebind
 from ..core.errors import RunStateError, SettingError, StoppedError, warn
+from ..core.fingerprint import fingerprint
 from ..core.node import ATTEMPT, BaseNode, check_setting, label
 from ..core.text import class_name, quoted
 from ..core.walk import check_flows, overwritten_edges, within
@@ -113,8 +114,9 @@ class Recorded:
         self.record = Run(node, shared) if again is None else again
         for edge in overwritten_edges(node) if again is None else ():
             self.record.problem(edge)
-        for step in edited:
-            warn(f"{label(step)}: its class was defined again, and this run has the new one.")
+        for step, old in edited:
+            if fingerprint(old) != fingerprint(type(step)):
+                warn(f"{label(step)}: its class was defined again, and this run has the new one.")
         self.setup = Setup(
             self.record,
             subscribers=subscribers,

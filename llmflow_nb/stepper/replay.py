@@ -4,19 +4,29 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from ..core.encoding import NoKeyError, key_of
 from ..core.errors import RunStateError
+from ..core.fingerprint import Fingerprints, is_code
+from ..core.node import BaseNode
 from ..engine.calls import Call
-from ..engine.plan import Answer
-from .code import Fingerprints
+from ..engine.plan import DRIVEN, Answer
 from .snapshots import Snapshots
-from .values import Copier, NoKeyError, key_of
+from .values import Copier
 
-__all__ = ["Replay", "check_mock"]
+__all__ = ["Replay", "attributes_key", "check_mock"]
 
-# What the engine and the library keep on a node; no result hangs on it.
-_NOT_INPUT = frozenset(
-    {"successors", "params", "last_run", "name", "start_node", "overwritten", "volatile", "wait", "_driven"}
-)
+_NOT_INPUT = BaseNode._dialect.settings | {
+    "successors",
+    "params",
+    "last_run",
+    "name",
+    "start_node",
+    "overwritten",
+    "volatile",
+    "grace",
+    DRIVEN,
+}
+"""What the engine and the library keep on a node, and the engine's settings: no result depends on them."""
 
 
 class _Paid(NamedTuple):
@@ -113,9 +123,9 @@ class Replay:
         if _item_key(call.item) != key[0][_ITEM]:
             self.notes[call.plan.path] = "exec changes its input in place, so it is called again"
             return
-        now = dict(_attributes_key(call.target))
+        now = attributes_key(call.target)
         for name, was in key[0][_ATTRIBUTES]:
-            if call.target.__dict__.get(name) is before[name] and now[name] != was:
+            if call.target.__dict__.get(name) is before[name] and now.get(name) != was:
                 self.notes[call.plan.path] = f"exec changes self.{name} in place, so it is called again"
                 return
         copier = Copier()
@@ -145,7 +155,7 @@ class Replay:
             self._fingerprints.of(target),
             item,
             key_of(dict(call.batch.params), loosely=True),
-            _attributes_key(target),
+            tuple(attributes_key(target).items()),
             self._version(call),
         )
 
@@ -154,9 +164,13 @@ _ITEM, _ATTRIBUTES = 3, 5
 """Where in a key the input is, and the attributes of the node."""
 
 
-def _attributes_key(node: Any) -> tuple[tuple[str, Any], ...]:
-    attributes = node.__dict__.items()
-    return tuple((name, key_of(value, loosely=True)) for name, value in attributes if name not in _NOT_INPUT)
+def attributes_key(node: Any) -> dict[str, bytes]:
+    """Return what each attribute of a node counts as, of those that results depend on. Code is in the fingerprint."""
+    return {
+        name: key_of(value, loosely=True)
+        for name, value in sorted(node.__dict__.items())
+        if name not in _NOT_INPUT and not is_code(value)
+    }
 
 
 def _item_key(item: Any) -> Any:

@@ -1,10 +1,12 @@
-"""What the user sets on nodes while a stepper is under way: it is to count at once, also in a visit that has begun."""
+"""What the user changes on nodes while a stepper is in use: it counts at once, also in a visit that is in progress."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from ..core.encoding import key_of
 from ..core.node import BaseNode, label
 from ..engine.position import Position
+from .replay import attributes_key
 
 __all__ = ["Settings"]
 
@@ -22,31 +24,44 @@ class _Change(NamedTuple):
     value: Any
 
 
+class _Seen(NamedTuple):
+    """The attributes of a node, and the settings of its class; keys: what those count as that may change in place."""
+
+    values: dict[str, Any]
+    keys: dict[str, bytes]
+
+
 class Settings:
-    """The attributes of nodes, as they were after the last command, and what was changed since."""
+    """The attributes of nodes as they were after the last command, and what was changed since.
+
+    An attribute has changed if it is another object, or if it now has another key for the replay of calls.
+    """
 
     def __init__(self) -> None:
-        self._before: dict[int, dict[str, Any]] = {}
+        self._before: dict[int, _Seen] = {}
         self._changes: list[_Change] = []
 
     def settle(self, nodes: Iterable[BaseNode]) -> None:
         """Take nodes as they are now: what a hook has set on one is no change of the user's."""
-        self._before = {id(node): _attributes(node) for node in nodes}
+        self._before = {id(node): _look_at(node) for node in nodes}
 
     def changed(self, nodes: Iterable[BaseNode], code: int) -> list[str]:
-        """Take note of what was set since, and return it in words: "Ask.prompt"."""
+        """Take note of what was changed since, and return it in words: "Ask.prompt"."""
         found = []
         for node in nodes:
-            before, now = self._before.get(id(node), {}), _attributes(node)
-            for name in {**before, **now}:
-                was, value = before.get(name, _GONE), now.get(name, _GONE)
-                if was is not value and not (name == "successors" and was == value):
+            before, now = self._before.get(id(node), _Seen({}, {})), _look_at(node)
+            for name in {**before.values, **now.values, **before.keys, **now.keys}:
+                was, value = before.values.get(name, _GONE), now.values.get(name, _GONE)
+                is_other = was is not value and not (name == "successors" and was == value)
+                if is_other or before.keys.get(name) != now.keys.get(name):
+                    if value is _GONE:
+                        value = getattr(type(node), name, _GONE)
                     self._changes.append(_Change(code, node, name, value))
                     found.append(f"{label(node)}.{name}")
         return list(dict.fromkeys(found))
 
     def apply(self, position: Position, *, since: int) -> None:
-        """Set on the visits under way what was set on their nodes since then."""
+        """Set on the visits in progress what was changed on their nodes since then."""
         for change in self._changes:
             if change.code <= since or change.name == "successors":  # which a visit shares with its node
                 continue
@@ -58,6 +73,12 @@ class Settings:
                         frame.visit.__dict__[change.name] = change.value
 
 
-def _attributes(node: BaseNode) -> dict[str, Any]:
-    found = {name: value for name, value in node.__dict__.items() if name not in _NOT_SET}
-    return found | {"successors": dict(node.successors)}
+def _look_at(node: BaseNode) -> _Seen:
+    values = {name: value for name, value in node.__dict__.items() if name not in _NOT_SET}
+    cls = type(node)
+    of_class = {
+        name: key_of(getattr(cls, name), loosely=True)
+        for name in cls._dialect.settings
+        if name not in values and hasattr(cls, name)
+    }
+    return _Seen(values | {"successors": dict(node.successors)}, attributes_key(node) | of_class)

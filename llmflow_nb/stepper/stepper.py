@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from ..core.doors import ShownWithWidget
 from ..core.edited import rebind
 from ..core.errors import HookReturnError, RunStateError, SettingError, a_type, did_you_mean
+from ..core.fingerprint import Fingerprints
 from ..core.node import BaseNode, check_setting, label
 from ..core.settings import is_whole
 from ..core.text import error_text, quoted
@@ -32,7 +33,6 @@ from ..runs.rewind import RunMark
 from ..runs.run import Run
 from .as_test import Visited, write_test
 from .breakpoints import Breakpoints
-from .code import Fingerprints
 from .history import Counts, History, Moment
 from .output import Captured, short_traceback
 from .place import Place, item_that_failed, place_of

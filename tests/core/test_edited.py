@@ -170,6 +170,14 @@ def test_a_run_says_that_a_class_was_edited(cells):
         flow.run([])
 
 
+def test_a_cell_that_is_run_again_as_it_was_warns_of_nothing(cells, recwarn):
+    """Nothing is different, so there is nothing to say."""
+    flow = Flow(cells.run(cell()).Ask())
+    cells.run("\n\n" + cell().replace("class Ask(Node):", "class Ask(Node):\n    'Asks.'"))
+    flow.run([])
+    assert [str(found.message) for found in recwarn] == []
+
+
 def test_an_edit_of_a_static_method(cells):
     """A helper counts as the hooks do."""
     helper = "    @staticmethod\n    def helper():\n        return 'small'\n\n"
