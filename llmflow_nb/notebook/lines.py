@@ -3,7 +3,7 @@
 from collections import deque
 from dataclasses import dataclass
 from html import escape
-from time import monotonic, perf_counter
+from time import monotonic, perf_counter, strftime
 
 from ..core.text import shown
 from ..engine.batch import PENDING, Batch
@@ -213,7 +213,20 @@ def _html(run: Run, lines: list[Line], going: bool) -> str:
         rows.append(f'<div style="padding-left: {1 + line.depth}em">{_bar(line)} {name} {facts}</div>')
     if len(lines) > MOST_LINES:
         rows.append(f"<div>and {len(lines) - MOST_LINES} more</div>")
+    if going and not is_static():
+        rows.append(f'<div class="llmflow-nb-old">{_is_old()}</div>')
     return f'<style>{style_sheet()}</style>\n<div class="llmflow-nb {NO_MATHS}">\n' + "\n".join(rows) + "\n</div>"
+
+
+def _is_old() -> str:
+    """Return what is shown of a run in progress once its display is not updated any more.
+
+    A display is lost when the page is reloaded, and nothing tells the kernel. The style sheet shows this text some
+    seconds after the last update; every update replaces it by a hidden one.
+    """
+    return (
+        f"This is a picture of {strftime('%H:%M:%S')}, not updated any more. Show the run again to see how far it is."
+    )
 
 
 def _bar(line: Line) -> str:

@@ -98,6 +98,8 @@ class _Notebook:
 
     def data(self, run: Run, lines: list[Line], *, last: bool) -> dict[str, str]:
         """Return what is shown: the lines, and for a handle the graph above them, drawn anew twice a second."""
+        if self not in (views := _SHOWN.setdefault(run, [])):
+            views.append(self)
         data = bundle(run, lines, going=not last)
         if self.with_graph and (last or monotonic() - self._drawn_at > EVERY_GRAPH):
             self._picture, _ = picture_of(run)
@@ -206,6 +208,10 @@ class _Followed:
         if self._drawn or self._always:
             self._draw(last=True)
         self._ended = True
+        for view in list(_SHOWN.get(self.run, ())):  # those of before rows were called again, or the run resumed
+            if view is not self.view:
+                with suppress(Exception):  # a front end that is gone
+                    view.draw(self.run, self._reader.lines(), last=True)
 
     def show(self) -> None:
         """Show it in this cell too; what follows is drawn in all places."""
@@ -244,12 +250,17 @@ class _Followed:
 
 _LIVE: "WeakKeyDictionary[Run, _Followed]" = WeakKeyDictionary()
 """Those that are shown in a notebook."""
+_SHOWN: "WeakKeyDictionary[Run, list[_Notebook]]" = WeakKeyDictionary()
+"""All displays of a run, to draw them again when its rows are called again."""
 
 
 def show_live(run: Run) -> None:
     """Show a run in the cell, and go on showing it where that can be; until it has ended."""
-    if not has_kernel() or is_static() or run.status != "running":
+    if not has_kernel() or is_static():
         publish(bundle_of(run))
+        return
+    if run.status != "running":
+        _Notebook().draw(run, LineReader(run).lines(), last=True)
         return
     followed = _LIVE.get(run)
     if followed is None:

@@ -127,6 +127,22 @@ def test_a_handle_goes_on_after_its_cell(visitor, gate):
     expect(notebook.output(3)).to_have_text("True")
 
 
+def test_after_a_reload_progress_says_that_it_is_old(visitor, gate):
+    """A display that is not updated any more, as its page was loaded again, says of when it is; a live one does not."""
+    notebook = visitor.open("reload.ipynb", SLOW, "handle = flow.submit({'items': 10_000})\nhandle")
+    notebook.run()
+    notebook.run()
+    expect(notebook.output(1)).to_contain_text("running")
+    expect(notebook.output(1).locator(".llmflow-nb-old")).to_be_hidden()
+    notebook.save()
+    output = visitor.look("reload.ipynb").output(1)
+    expect(output.locator(".llmflow-nb-old")).to_be_visible(timeout=20_000)
+    expect(output.locator(".llmflow-nb-old")).to_contain_text("This is a picture of")
+    gate.let(4)
+    changes(notebook.output(1))
+    expect(notebook.output(1).locator(".llmflow-nb-old")).to_be_hidden()
+
+
 MATHS = """
     from llmflow_nb import BatchNode, Flow
 

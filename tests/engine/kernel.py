@@ -52,6 +52,19 @@ class Kernel:
         assert complaints == ""
         return reply["ename"]
 
+    def displays(self, code: str) -> list[tuple[str, str, str]]:
+        """Run a cell and return what it displayed: new or update, the display id, and the HTML."""
+        cell, found = self._execute(code), []
+        while True:
+            message = self.client.get_iopub_msg(timeout=PATIENCE)
+            content, kind = message["content"], message["msg_type"]
+            if kind in ("display_data", "update_display_data"):
+                id = content["transient"].get("display_id", "")
+                found.append(("new" if kind == "display_data" else "update", id, content["data"].get("text/html", "")))
+            is_its = message["parent_header"].get("msg_id") == cell
+            if is_its and kind == "status" and content["execution_state"] == "idle":
+                return found
+
     def press(self, widget: str, **content) -> None:
         """Send a widget, known by its model id, what its front end sends for a button."""
         data = {"method": "custom", "content": content}
