@@ -8,7 +8,7 @@ from typing import Any, Literal
 from ..core.errors import SettingError, did_you_mean
 from ..core.node import BaseNode, label
 from ..core.settings import is_whole
-from ..core.text import quoted
+from ..core.text import message, quoted
 from ..core.walk import within
 from .place import Place
 
@@ -43,7 +43,8 @@ class Breakpoint:
         words = f"{self.number}: {self.when} {node}"
         words += "" if self.visit is None else f", visit {self.visit}"
         words += "" if self.action is None else f", on {quoted(self.action)}"
-        return words + ("" if self.where is None else f", where {getattr(self.where, '__name__', 'it holds')}")
+        words += "" if self.where is None else f", where {getattr(self.where, '__name__', 'it holds')}"
+        return message(words)
 
     __repr__ = __str__
 

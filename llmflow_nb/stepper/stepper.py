@@ -19,7 +19,7 @@ from ..core.errors import HookReturnError, RunStateError, SettingError, a_type, 
 from ..core.fingerprint import Fingerprints
 from ..core.node import BaseNode, check_setting, label
 from ..core.settings import is_whole
-from ..core.text import error_text, quoted
+from ..core.text import error_text, message, quoted
 from ..core.walk import check_flows, overwritten_edges, within
 from ..engine.advance import AFTER_EXEC, AFTER_ITEM, AFTER_POST, AFTER_PREP, ALL, BEFORE_PREP, END
 from ..engine.drivers.sync import drive
@@ -634,6 +634,7 @@ class Stepper(ShownWithWidget):
             self._say(f"{path}: {text}")
 
     def _say(self, text: str) -> None:
+        text = message(text)
         if text not in self.notes:
             self.notes.append(text)
 
