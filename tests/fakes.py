@@ -7,8 +7,22 @@ from queue import SimpleQueue
 from weakref import ref
 
 
+class _ToldFuture(Future):
+    """Knows when somebody waits for it."""
+
+    def __init__(self):
+        super().__init__()
+        self.is_awaited = threading.Event()
+
+    def add_done_callback(self, fn):
+        super().add_done_callback(fn)
+        self.is_awaited.set()
+
+
 class LyingExecutor(Executor):
-    """Makes every call at once, in a thread. ``cancel()`` says True of a call that runs, as Dask's futures do.
+    """Makes every call in a thread of its own, once somebody waits for it: a call takes longer than its submission.
+
+    ``cancel()`` says True of a call that runs, as Dask's futures do.
 
     Attributes:
         futures: Weak references to every future that was handed out.
@@ -19,7 +33,7 @@ class LyingExecutor(Executor):
         self._calls = []
 
     def submit(self, fn, /, *args):
-        future = Future()  # never told that it runs, so that it can always be cancelled
+        future = _ToldFuture()  # never told that it runs, so that it can always be cancelled
         self.futures.append(ref(future))
         calls = SimpleQueue()
         calls.put((future, fn, args))
@@ -30,12 +44,20 @@ class LyingExecutor(Executor):
 
     def _work(self, calls):
         future, fn, args = calls.get()
-        held = [future]
+        held, is_awaited = [future], future.is_awaited
         del future  # no frame of the call refers to it
-        result = fn(*args)
+        is_awaited.wait(10)
+        result = error = None
+        try:
+            result = fn(*args)
+        except BaseException as exc:
+            error = exc
         del fn, args
         with suppress(InvalidStateError):  # it was cancelled
-            held.pop().set_result(result)
+            if error is None:
+                held.pop().set_result(result)
+            else:
+                held.pop().set_exception(error)
 
     def join(self):
         """Wait for all calls to end."""
