@@ -180,7 +180,8 @@ class Doors(Drawn):
         Args:
             shared: What the hooks read and write, usually a dict.
             executor: Any ``concurrent.futures.Executor`` to make the calls of ``exec`` in. Default: threads, where
-                ``max_concurrency`` or ``timeout`` asks for them. A ``timeout`` counts from when a call is submitted.
+                ``max_concurrency`` or ``timeout`` asks for them. A ``timeout`` counts from when a call is submitted; a
+                pool of the standard library gets no more calls at once than it has workers.
             progress: "auto" shows how far the run is once it has taken a second: in a notebook, or in a terminal on the
                 standard error. True shows it in any case, False never. A callable such as ``tqdm`` is called with
                 ``total=`` and ``desc=`` for each batch, and what it returns is updated and closed.

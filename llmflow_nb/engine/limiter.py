@@ -55,6 +55,9 @@ class Limiter:
     Each attempt of ``exec`` counts, since each is a request to the model. Who asks first is served first. A blocking
     call that ran into its ``timeout`` keeps its slot until it really ends, for it is still using the model.
 
+    A call whose ``exec`` runs another flow keeps its slot meanwhile. If a node of that flow needs a slot of the same
+    limiter and every slot is held by such calls, the node fails with `NestedLimiterError`.
+
     Args:
         max_concurrency: Attempts in flight at once, over all nodes, flows, threads and event loops. None: no bound.
         per_minute: Attempts started in any 60 seconds. None: no bound.
