@@ -344,12 +344,45 @@ WRAPPERS = {
 def test_an_edit_within_a_wrapper(cells, way, wrapper):
     """Whatever a decorator makes of the hook, the edit of the hook is seen."""
     cells.run("import functools\n" + textwrap.dedent(WRAPPERS[wrapper]))
-    text = cell().replace("    def exec", "    @wrapper\n    def exec")
-    flow, shared = Flow(cells.run(text).Ask()), []
-    way(flow, shared)
-    cells.run(text.replace("self.model", "'edited'"))
-    way(flow, shared)
-    assert shared == ["small", "edited"]
+    text = (
+        "from llmflow_nb import Node\nclass Ask(Node):\n    @wrapper\n    def exec(self, x): answers.append('small')\n"
+    )
+    cells.module.answers = []
+    flow = Flow(cells.run(text).Ask())
+    way(flow, {})
+    cells.run(text.replace("small", "edited"))
+    way(flow, {})
+    assert cells.module.answers == ["small", "edited"]
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+def test_a_stepper_sees_an_edit_within_a_wrapper(cells, wrapper):
+    """The same stepper calls again what was edited, and nothing else."""
+    cells.run("import functools\n" + textwrap.dedent(WRAPPERS[wrapper]))
+    text = (
+        "from llmflow_nb import Node\nclass Ask(Node):\n    @wrapper\n    def exec(self, x): answers.append('small')\n"
+    )
+    cells.module.answers = []
+    stepper = cells.run(text).Ask().stepper({})
+    stepper.run()
+    for version in (text, text.replace("small", "edited")):
+        cells.run(version)
+        stepper.goto(0)
+        stepper.run()
+    assert cells.module.answers == ["small", "edited"]
+
+
+@pytest.mark.parametrize("made", ["class Ask(Prompt, BatchNode):\n", "class Ask(BatchNode):\n    @wrapper\n"])
+def test_a_retry_sees_an_edit_in_a_mixin_or_a_wrapper(cells, made):
+    """Rows are retried with the code as it is now."""
+    hook = "    def exec(self, x): return 1 / x\n"
+    text = "import functools\nfrom llmflow_nb import BatchNode\nwrapper = functools.partialmethod\n"
+    text += f"class Prompt:\n{hook}{made}" + hook * ("wrapper" in made) + "    def prep(self, shared): return [1, 0]\n"
+    node = cells.run(text).Ask(on_error="keep")
+    node.run({})
+    cells.run(text.replace("1 / x", "x"))
+    node.last_run.batch(node).retry_failed()
+    assert node.last_run.batch(node).results == [1.0, 0]
 
 
 @pytest.mark.parametrize("way", [run, step])

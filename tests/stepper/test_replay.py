@@ -258,6 +258,85 @@ def test_a_changed_attribute_that_is_changed_in_place():
     assert stepper.shared["answer"].startswith("2: ")
 
 
+@pytest.mark.parametrize("way", ["run", "over", "into"])
+@pytest.mark.parametrize("where", ["a dict", "a list in a dict", "a plain object", "an array"])
+def test_an_attribute_that_is_changed_in_place_counts_for_whoever_goes_forward(where, way):
+    """Whichever command goes forward, over a way that is recorded: it sees what the key of a call sees."""
+
+    class Config:
+        value = None
+
+    class Shows(Asks):
+        def exec(self, text):
+            return super().exec(f"{text} {self.config}" if not isinstance(self.config, Config) else self.config.value)
+
+    node = Shows()
+    held = {"a dict": {}, "a list in a dict": {"values": []}, "a plain object": Config(), "an array": np.zeros(3)}
+    node.config = held[where]
+    stepper = once(node)
+    if where == "a list in a dict":
+        node.config["values"].append("new")
+    elif where == "a plain object":
+        node.config.value = "new"
+    else:
+        node.config[1] = 7
+    while not stepper.place.is_end:
+        getattr(stepper, way)()
+    assert counts(stepper) == (2, 0)
+    assert stepper.notes == ["changed: asks.config"]
+
+
+def test_an_attribute_that_a_hook_changes_in_place_is_no_edit():
+    """What the hooks do on the way is no change of the user's: the recorded way stays good."""
+
+    class Remembers(Asks):
+        def post(self, shared, prep_res, exec_res):
+            self.memory.append(exec_res)
+
+    node = Remembers()
+    node.memory = []
+    stepper = once(node)
+    stepper.run()
+    assert (counts(stepper), stepper.notes) == ((1, 0), [])
+
+
+@pytest.mark.parametrize("way", ["run", "into"])
+@pytest.mark.parametrize("what", ['TABLE["a"] = 2', "Asks.config['t'] = 1", "make.options.append('x')"])
+def test_data_of_the_code_that_is_changed_in_place(cells, what, way):
+    """A table of the module, of the class or of a function that a cell changes in place is an edit."""
+    extra = """
+            config = {"t": 0}
+
+            def exec_fallback(self, prep_res, exc):
+                return make.options
+    """
+    text = textwrap.dedent(CELL).replace(
+        "class Asks(Node):\n",
+        "make.options = []\n\nclass Asks(Node):\n" + textwrap.dedent(extra).replace("\n", "\n    "),
+    )
+    module = cells.run(text)
+    stepper = once(module.Asks(name="asks"))
+    cells.run(what)
+    while not stepper.place.is_end:
+        getattr(stepper, way)()
+    assert (counts(stepper), module.asked) == ((2, 0), ["a", "a"])
+    assert stepper.notes == ["code changed: asks"]
+
+
+def test_settings_are_no_input():
+    """An answer does not depend on how often a call is tried, nor a setting of the class: nothing is called again."""
+    node = Asks()
+    stepper = once(node)
+    node.max_retries = 3
+    assert again(stepper) == REPLAYED
+    Asks.wait = 1
+    try:
+        assert again(stepper) == REPLAYED
+    finally:
+        del Asks.wait
+    assert stepper.notes == ["changed: asks.max_retries", "changed: asks.wait"]
+
+
 def test_successors_and_names_are_no_input():
     """Wiring on does not make a node ask again."""
     node = Asks()
