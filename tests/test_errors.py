@@ -246,4 +246,4 @@ def test_exception_that_is_frozen(is_async):
     with pytest.raises(Frozen) as caught:
         asyncio.run(flow.run_async({})) if is_async else flow.run({})
     assert caught.value.code == 503
-    assert flow.last_run.error is caught.value
+    assert flow.last_run.error == caught.value

@@ -4,6 +4,7 @@ from asyncio import CancelledError
 from contextlib import suppress
 from time import perf_counter as clock
 
+from ..core.kept_errors import drop_callers
 from ..core.text import message, params_text, shown
 from .batch import Batch
 from .events import Event
@@ -67,6 +68,7 @@ def _unwind(position: Position, setup: Setup, error: BaseException) -> bool:
             settle_set(setup, frame, status, None, None, error, failed_at)
             if kept and frame.owner.on_error == "keep":
                 position.failed_at = None
+                drop_callers(error)
                 return True
         if len(frames) == 1:
             return False

@@ -22,6 +22,7 @@ from types import CoroutineType
 from typing import Any
 
 from ..core.errors import CallTimeoutError, ExecutorError, NestedLimiterError, SendError, warn
+from ..core.kept_errors import drop_callers, drop_tracebacks
 from ..core.node import ATTEMPT
 from .advance import AFTER_ITEM, AWAIT, BOUNDARY, CALLS, END, SETS, advance
 from .batch import PENDING, Batch, Outcome
@@ -406,6 +407,8 @@ class Scheduler:
             strand.error = error
             strand.position.failed_at = failed_at
             self._drain(strand)
+        elif error is not None and error is not strand.error:
+            drop_callers(error)  # it goes no further than its row
         self._hungry.pop(strand, None)
         self._hungry[strand] = None  # fed in its turn: `_feed` may be on its way here
 
@@ -693,7 +696,7 @@ class Scheduler:
             return
         self._flying.pop(flight, None)
         self._sent.discard(flight)
-        flight.handle = None
+        flight.handle = None  # a future refers back to the flight, which would keep item and result in a cycle
         flight.free()
         self._tickets.pop(flight.ticket, None)
         if flight.shared_writes:
@@ -735,11 +738,13 @@ class Scheduler:
             self._launch(call)
         elif seconds is None:
             self._settle(call, "failed", None, error)
-        elif seconds > 0:
-            self._waiting[call] = None
-            self._later(seconds, lambda: self._end_wait(call))
         else:
-            self._start(call)
+            drop_tracebacks(error)  # or every retried row would hold the variables of its failed attempt
+            if seconds > 0:
+                self._waiting[call] = None
+                self._later(seconds, lambda: self._end_wait(call))
+            else:
+                self._start(call)
 
     def _end_wait(self, call: Call) -> None:
         if call in self._waiting and call.ticket is None:
@@ -754,6 +759,8 @@ class Scheduler:
         self._one_done(call.strand, error if status == "failed" else None, call.plan.path)
 
     def _enter(self, call: Call, status: str, value: Any, error: BaseException | None) -> None:
+        if call.error is not None and error is call.error and status != "failed":
+            drop_callers(call.error, variables=False)  # the fallback has read it by now
         seconds = clock() - call.started if call.started is not None else 0.0
         call.batch.settle(call.place, status, value, call.attempts, seconds, error, item=call.item)
         self._open.pop(call, None)  # only now: an interrupt in between leaves it for `stop`
@@ -783,6 +790,7 @@ class Scheduler:
             self._tell_attempt(call, "failed", error=error)
             if call.in_fallback:
                 add_context(error, call.error)
+            drop_callers(error)
             over = call.in_fallback or (call.attempts >= call.max_retries and not call.has_fallback)
             self._enter(call, "failed" if over else "cancelled", None, error)
         else:

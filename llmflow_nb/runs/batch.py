@@ -173,15 +173,18 @@ class BatchResult(BatchDoors):
 
     @property
     def errors(self) -> "pd.DataFrame":
-        """The rows of ``df`` that failed. The exceptions themselves, with their tracebacks: `exceptions`."""
+        """The rows of ``df`` that failed. The exceptions themselves, with their tracebacks, are in `exceptions`."""
         df = self.df
         return df[df["status"] == "failed"]
 
     @property
     def exceptions(self) -> "pd.Series":
-        """The exceptions, by the labels of ``df``, with their tracebacks; ``exceptions[label]`` is one of them.
+        """The exceptions, by the labels of ``df``; ``exceptions[label]`` is one of them.
 
-        Also of rows that came through after a failed attempt, or by the fallback.
+        That of a failed row has its traceback from the hook on, with the variables of the hook and of what it called,
+        so that ``pdb.post_mortem(exceptions[label].__traceback__)`` works. The frames of whoever ran the flow are not
+        kept. Rows that came through after a failed attempt have its exception without a traceback; rows that the
+        fallback answered have the lines and no variables.
         """
         from .tables import exceptions
 

@@ -8,6 +8,7 @@ from typing import Any
 from ..core.edited import rebind
 from ..core.errors import AllFailedError, RowError, RunStateError, SettingError, did_you_mean
 from ..core.flow import BatchFlow
+from ..core.kept_errors import copy_without_callers
 from ..core.node import check_setting, label
 from ..core.text import quoted
 from ..engine.advance import AFTER_EXEC
@@ -61,6 +62,9 @@ def retry(
             keeps = before[0][1].on_error == "keep"
             ready = [(batch, []) for batch, _ in chosen if not (batch.all_failed if keeps else without_result(batch))]
             _visit_again(run, twin, ready, setup, again, post=True)
+    except BaseException as exc:
+        run.replace_error(exc, copy_without_callers(exc))
+        raise
     finally:
         run.retrying.release()
         called = {key for key in were if key[1] not in chosen[key[0]][0].again}

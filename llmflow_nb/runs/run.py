@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from ..engine.position import Position
+    from ..engine.position import Frame, Position
 
 __all__ = ["MOST_KEPT", "Run", "Visit", "Watch"]
 
@@ -84,7 +84,8 @@ class Run(RunDoors):
         shared: What it was run with: the very object.
         status: "running", "ok", "failed", "interrupted" (by the keyboard, or as a task was cancelled), or "stopped".
         action: What the run returned.
-        error: The exception that ended it, if one did.
+        error: The exception that ended it, if one did: a copy of the one that was raised, whose traceback begins at the
+            hook. So the record holds no variables of whoever ran the flow.
         started: When it began, in seconds since the epoch.
         seconds: How long it took; None while it is running.
         abandoned: Blocking calls that could not be stopped and were left to end by themselves.
@@ -196,6 +197,15 @@ class Run(RunDoors):
         """Close the record (for whoever drives the run)."""
         self.seconds, self.action, self.error, self.status = seconds, action, error, status
         self.where = str
+
+    def replace_error(self, error: BaseException, kept: BaseException) -> None:
+        """Keep another object in place of an error (for whoever drives the run)."""
+        self.error = kept if self.error is error else self.error
+        self._failures.update({step: kept for step, known in self._failures.items() if known is error})
+        for batch in _batches_within(self.opened_batches, (self.left and self.left.held) or []):
+            for position, outcome in batch.odd.items():
+                if outcome.error is error:
+                    batch.odd[position] = outcome._replace(error=kept)
 
     def goes_on(self) -> None:
         """Open the record again (for whoever goes on with the run)."""
@@ -421,6 +431,18 @@ class _Passes:
 
 def _paths(paths: Iterable[str]) -> str:
     return quoted(list(paths), 1_000, elements=20)
+
+
+def _batches_within(batches: list[Batch], frames: "list[Frame]") -> list[Batch]:
+    """Return the given batches, those of the frames, and those of the saved positions in them, each once."""
+    found: dict[int, Batch] = {}
+    todo = [*batches, *(batch for frame in frames for batch in (frame.work, frame.sets) if batch is not None)]
+    for batch in todo:  # grows as it is read
+        if id(batch) not in found:
+            found[id(batch)] = batch
+            inner = [frame for saved in batch.kept.values() for frame in saved.frames]
+            todo += [each for frame in inner for each in (frame.work, frame.sets) if each is not None]
+    return list(found.values())
 
 
 def _walks(columns: list[Any]) -> list[tuple[str, int]]:

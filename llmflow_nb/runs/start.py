@@ -12,6 +12,7 @@ from typing import Any
 from ..core.edited import rebind
 from ..core.errors import RunStateError, SettingError, StoppedError, warn
 from ..core.fingerprint import fingerprint
+from ..core.kept_errors import copy_without_callers
 from ..core.node import ATTEMPT, BaseNode, check_setting, label
 from ..core.text import class_name, quoted
 from ..core.walk import check_flows, overwritten_edges, within
@@ -163,6 +164,7 @@ class Recorded:
             self.setup.tell(Event("run_started", self.name))
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        raised = error
         if error is None:
             status = "ok"
         elif isinstance(error, Stopped):
@@ -177,8 +179,10 @@ class Recorded:
         if has_place and isinstance(error, Exception | KeyboardInterrupt):
             _say_how_to_go_on(error)
         action = self.position.action if error is None else None
-        self.record.ended(status, self.record.seconds_so_far, action, error)
         self.record.left = self.position if error is not None else None
+        self.record.ended(status, self.record.seconds_so_far, action, error)
+        if raised is not None:
+            self.record.replace_error(raised, copy_without_callers(raised))
         if self.setup.subscribers:
             self.setup.tell(Event("run_finished", self.name, status=status, value=action, error=error))
         if self.unwatch is not None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..core.doors import ShownLive
 from ..core.errors import line_of_caller, warn_at
+from ..core.kept_errors import copy_without_callers
 from ..core.node import BaseNode
 from ..core.text import error_text, shown
 from ..engine.drivers.loop import LONGEST_WAIT
@@ -161,7 +162,7 @@ class Submitted(ShownLive):
                 await asyncio.wait([ended], timeout=CANCELLED_WITHIN)
             raise
         if self.run.error is not None:
-            raise self.run.error
+            raise copy_without_callers(self.run.error)
         return self.run.action
 
 

@@ -17,6 +17,7 @@ from ..core.doors import ShownWithWidget
 from ..core.edited import rebind
 from ..core.errors import HookReturnError, RunStateError, SettingError, a_type, did_you_mean
 from ..core.fingerprint import Fingerprints
+from ..core.kept_errors import copy_without_callers
 from ..core.node import BaseNode, check_setting, label
 from ..core.settings import is_whole
 from ..core.text import error_text, message, quoted
@@ -647,9 +648,12 @@ class Stepper(ShownWithWidget):
         """Be where the failing step began, with ``shared`` as it was then, and say what it failed with."""
         last = self._history.now
         failed_item = item_that_failed(self._position, error)
-        self._undo()
         _name_the_record(error)
-        place = replace(last.place, error=error, failed_item=failed_item, note="")
+        kept = copy_without_callers(error)
+        self.record.replace_error(error, kept)
+        self._setup.noted.pop(id(error), None)
+        self._undo()
+        place = replace(last.place, error=kept, failed_item=failed_item, note="")
         moment = replace_moment(last, len(self._history.moments), place, output)
         moment.counts = self._counted()
         self._history.add(moment)

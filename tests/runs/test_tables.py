@@ -982,7 +982,8 @@ def test_errors_of_a_run():
         ("Outer/Bad", None),
         ("Outer", None),
     ]
-    assert [error is caught.value for _, _, error in run.failures] == [False, True, True, True]
+    assert caught.value.args == run.error.args
+    assert [error is run.error for _, _, error in run.failures] == [False, True, True, True]
 
 
 def test_failures_of_param_sets_are_those_of_their_nodes():
