@@ -455,6 +455,40 @@ def test_throttled_by_an_exec_of_its_own(lib):
     assert asyncio.run(main()) == (3, [n * n for n in range(9)])
 
 
+def test_throttled_by_a_class_of_both_kinds(lib):
+    """A class of an async node and a batch node, with an ``_exec`` that calls its parent's for each item."""
+
+    class Throttled(lib.AsyncNode, lib.BatchNode):
+        async def _one(self, item):
+            async with self.gate:
+                return await super()._exec(item)
+
+        async def _exec(self, items):
+            return await asyncio.gather(*(self._one(item) for item in items)) if items else []
+
+    class Ask(Throttled):
+        async def prep_async(self, shared):
+            return list(range(9))
+
+        async def exec_async(self, item):
+            await asyncio.sleep(0.001)
+            if item == 4 and (item, "failed") not in self.seen:
+                self.seen.add((item, "failed"))
+                raise ValueError("too many requests")
+            return item * item
+
+        async def post_async(self, shared, prep_res, exec_res):
+            shared["out"] = list(exec_res)
+
+    async def main():
+        node, shared = Ask(max_retries=2), {}
+        node.gate, node.seen = Gate(3), set()
+        await lib.AsyncFlow(start=node).run_async(shared)
+        return node.gate.most, shared["out"]
+
+    assert asyncio.run(main()) == (3, [n * n for n in range(9)])
+
+
 def test_throttled_by_a_mixin_behind_the_batch_class(lib):
     """A mixin for single nodes, behind the batch class in the bases, is called for each item."""
 
@@ -551,6 +585,48 @@ def test_a_walk_of_its_own_in_a_batch_flow(lib):
     assert [(name, *params.values()) for name, params in shared["seen"]] == [("a", 1), ("a", 2), ("b", 1), ("b", 2)]
 
 
+@pytest.mark.parametrize("use_async", [False, True], ids=["sync", "async"])
+def test_what_an_override_leaves_on_the_flow_that_is_run(lib, use_async):
+    """Attributes that an override sets on the object that is run are there afterwards: counts of what came through."""
+
+    class Counted(lib.AsyncParallelBatchFlow if use_async else lib.BatchFlow):
+        done = failed = 0
+
+        if use_async:
+
+            async def prep_async(self, shared):
+                return [{"n": n} for n in range(4)]
+
+            async def _run_async(self, shared):
+                async def one(param_set):
+                    try:
+                        await self._orch_async(shared, param_set)
+                        self.done += 1
+                    except ZeroDivisionError:
+                        self.failed += 1
+
+                await asyncio.gather(*(one(param_set) for param_set in await self.prep_async(shared)))
+        else:
+
+            def prep(self, shared):
+                return [{"n": n} for n in range(4)]
+
+            def _orch(self, shared, params=None):
+                try:
+                    super()._orch(shared, params)
+                    self.done += 1
+                except ZeroDivisionError:
+                    self.failed += 1
+
+    class Divide(lib.Node):
+        def exec(self, prep_res):
+            return 1 / self.params["n"]
+
+    flow = Counted(start=Divide())
+    asyncio.run(flow.run_async({})) if use_async else flow.run({})
+    assert (flow.done, flow.failed) == (3, 1)
+
+
 # ---- tracing ---------------------------------------------------------------------------------------------------------
 
 
@@ -620,6 +696,50 @@ def test_tracing_by_patched_classes(use_async):
     """A tracing decorator sees the same spans, in the same order, under both packages."""
     assert traced_run(ours, use_async) == traced_run(theirs, use_async)
     assert len(traced_run(ours, use_async)[1]) == 8
+
+
+def test_tracking_by_another_class(lib):
+    """A tracker that gives each node a subclass with a ``_run`` of its own sees every visit and every failure."""
+    told = []
+
+    def track(node):
+        class Tracked(type(node)):
+            def _run(self, shared):
+                told.append(f"{type(node).__name__} runs")
+                try:
+                    action = super()._run(shared)
+                except Exception as exc:
+                    told.append(f"{type(self).__name__} failed: {exc.args}")
+                    raise
+                told.append(f"{action}")
+                return action
+
+        Tracked.__name__ = f"Tracked_{type(node).__name__}"
+        node.__class__ = Tracked
+
+    class First(lib.Node):
+        def post(self, shared, prep_res, exec_res):
+            self.mine = shared["seen"] = 1
+            return "on"
+
+    class Second(lib.BatchNode):
+        def prep(self, shared):
+            return [1, 0]
+
+        def exec(self, item):
+            return 1 / item
+
+    first, second = First(), Second()
+    first - "on" >> second
+    track(first)
+    track(second)
+    flow = lib.Flow(start=first)
+    with pytest.raises(ZeroDivisionError):
+        flow.run({})
+    assert told == [
+        *("Tracked_First runs", "on"),
+        *("Tracked_Second runs", "Tracked_Second failed: ('division by zero',)"),
+    ]
 
 
 # ---- checkpoints -----------------------------------------------------------------------------------------------------
