@@ -386,7 +386,8 @@ def _check_steps(
     exits = exits_around(around)
     for step in steps:
         returned.of(step)
-    is_routed = bool(around) and router_of(around[-1]) is not None  # by a get_next_node that may go anywhere
+    is_routed = bool(around) and (router_of(around[-1]) is not None or bool(overridden(around[-1])))
+    # Of a flow with a get_next_node or an _orch of its own, that may go anywhere, and end by any action.
     todo = steps if is_routed else returned.on_the_way(start, exits)
     reached = {id(step) for step in todo}
     for step in steps:

@@ -19,7 +19,7 @@ def lost(start):
     return [(p.action, p.text.partition("did you mean ")[2].partition("?")[0]) for p in Flow(start).check()]
 
 
-@pytest.mark.parametrize("end", ["exit", "end", "done", "no_results", "max_retries", "approved", "Finished", None])
+@pytest.mark.parametrize("end", ["exit", "end", "done", "no_results", "too_many", "approved", "Finished", None])
 def test_an_end_beside_a_loop(end):
     """A node that loops, or ends by another action: the way a chat or an agent ends."""
     chat = node("Chat", "again", end)
@@ -27,7 +27,7 @@ def test_an_end_beside_a_loop(end):
     assert lost(chat) == []
 
 
-@pytest.mark.parametrize("end", ["quit", "failed", "reject", "validation_error", "give_up", None])
+@pytest.mark.parametrize("end", ["quit", "failed", "reject", "validation_error", "give_up", "pause", None])
 def test_an_end_beside_another_end(end):
     """An action that says how a step came out may end a flow that ends elsewhere as well."""
     judge = node("Judge", "publish", "revise", end)
@@ -104,7 +104,7 @@ def test_once_for_a_class():
 
 
 def test_actions_that_are_computed_behind_an_override():
-    """Of a node with a ``_run`` of its own, and of a flow with a ``get_next_node`` of its own, nothing is said."""
+    """Of a node with a ``_run`` of its own, and of a flow with a walk of its own, nothing is said."""
     from llmflow_nb import pocketflow as names
 
     class Whole(names.Node):
@@ -123,10 +123,15 @@ def test_actions_that_are_computed_behind_an_override():
         def get_next_node(self, curr, action):
             return super().get_next_node(curr, "approve")
 
+    class Walked(names.Flow):
+        def _orch(self, shared, params=None):
+            return super()._orch(shared, params)
+
     judge = Judge()
     judge - "approve" >> names.Node()
     assert names.Flow(start=judge).check() != []
     assert Routed(start=judge).check() == []
+    assert Walked(start=judge).check() == []
 
 
 @pytest.mark.parametrize(

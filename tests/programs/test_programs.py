@@ -1,4 +1,4 @@
-"""Ten programs as PocketFlow users write them: the same under both packages; drawn, stepped to the end, tabled."""
+"""Twelve programs as PocketFlow users write them: the same under both packages; drawn, stepped to the end, tabled."""
 
 import asyncio
 import copy
@@ -113,8 +113,24 @@ PROGRAMS = {
         lost=["Flow ends: 'None' not found in ['debug']"],
     ),
 }
+PROGRAMS |= {
+    "traced_review": Expected(
+        answer=("The coast in forty minutes.", 12, "Rate ends: None"),
+        visits=["Write", "Rate", "Review"] * 3,
+        action="Approve",
+        batches={"Rate": {"ok": 6}},
+        lost=["Flow ends: 'Approve' not found in ['Disapprove']"],
+    ),
+    "throttled_batch": Expected(
+        answer="Hello cutter net fish ebb tide",
+        visits=["ReadLetter", "Translate"],
+        action="done",
+    ),
+}
 each_program = pytest.mark.parametrize("name", PROGRAMS)
-tolerant = pytest.mark.filterwarnings("ignore:Flow ends. 'None' not found in .'debug'.")  # as test_same_here compares
+tolerant = pytest.mark.filterwarnings(
+    "ignore:Flow ends. '(None|Approve)' not found in .'(debug|Disapprove)'."
+)  # as test_same_here compares
 
 
 def load(name, package):
@@ -242,9 +258,11 @@ def test_same_here(name, run, fresh):
     assert all(ours.startswith(theirs) for ours, theirs in zip(here.warned, there.warned, strict=True))
 
 
-@pytest.mark.parametrize("name", [name for name in PROGRAMS if name != "parallel_batch"])
+@pytest.mark.parametrize(
+    "name", [name for name in PROGRAMS if name not in ("parallel_batch", "traced_review", "throttled_batch")]
+)
 def test_same_with_everyday_names(name, fresh):
-    """What has no Async in its names runs under ``from llmflow_nb import ...`` as well, and comes to the same."""
+    """What has no Async in its names and overrides no private method runs with the everyday names, to the same end."""
     there, program = outcome_there(name, fresh), load(name, "llmflow_nb")
     assert outcome_of(program, fresh(program), plain_run)[:3] == there[:3]
 
