@@ -20,6 +20,13 @@ JUST_NOW = 0.2
 """Seconds before a batch was first seen that it is taken to have begun."""
 
 
+OLD_STYLE = (
+    ".llmflow-nb-old { opacity: 0.75; animation: llmflow-nb-old 5s step-end; } "
+    "@keyframes llmflow-nb-old { from { visibility: hidden; height: 0; } to { visibility: hidden; height: 0; } }"
+)
+"""Hides an element for its first five seconds. Only a run in progress carries it."""
+
+
 @dataclass(slots=True)
 class Line:
     """One batch node or batch flow, over all its visits so far.
@@ -214,7 +221,7 @@ def _html(run: Run, lines: list[Line], going: bool) -> str:
     if len(lines) > MOST_LINES:
         rows.append(f"<div>and {len(lines) - MOST_LINES} more</div>")
     if going and not is_static():
-        rows.append(f'<div class="llmflow-nb-old">{_is_old()}</div>')
+        rows.append(f'<style>{OLD_STYLE}</style><div class="llmflow-nb-old">{_is_old()}</div>')
     return f'<style>{style_sheet()}</style>\n<div class="llmflow-nb {NO_MATHS}">\n' + "\n".join(rows) + "\n</div>"
 
 
