@@ -221,7 +221,7 @@ def test_problems_are_notes():
     outer.prep = lambda shared: [{}, {}]
     with pytest.warns(FlowWarning, match="nowhere"):
         outer.run({})
-    problem = "  ! Each/Chat/Ask: 'nowhere' not found in ['there'] (did you mean 'there'?) (2 times)"
+    problem = "  ! Each/Chat/Ask: 'nowhere' not found in ['there'] (2 times)"
     assert problem in text(outer.last_run).splitlines()
 
 
