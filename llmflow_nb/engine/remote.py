@@ -72,7 +72,10 @@ def send(
     try:  # here, since a call that does not unpickle would break the pool
         pickled = pickle.dumps(call, pickle.HIGHEST_PROTOCOL)
     except Exception as exc:
-        raise explain_unsent(target, args, exc, shared) from exc
+        error = explain_unsent(target, args, exc, shared)
+        if error is exc:
+            raise
+        raise error from exc
     return executor.submit(perform_pickled, class_name(target), pickled)
 
 
@@ -100,7 +103,7 @@ def check_can_be_sent(nodes: Iterable[BaseNode], executor: Executor | None) -> N
         if "exec" in hooks.own and not hooks.exec_is_async:
             error = _pickle_error(portable(node))
             if error is not None:
-                raise explain_unsent(node, (), error, None) from error
+                raise explain_unsent(node, (), error, None)
 
 
 # ---- in the worker ---------------------------------------------------------------------------------------------------

@@ -423,7 +423,7 @@ class Scheduler:
             self._stop_waiting(call)
             self._settle(call, "cancelled", None, call.error)
         if has_exact_cancel(self.setup.executor) and self._sent:
-            self._give_up(strand, lambda flight: flight.is_foreign and flight.handle.cancel())
+            self._give_up(strand, lambda flight: flight in self._sent and flight.handle.cancel())
         if any(self._is_within(flight.call.strand, strand) for flight in self._flying):
             self._later(self.setup.grace, lambda: self._give_up(strand, lambda flight: True))
 

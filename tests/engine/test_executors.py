@@ -621,6 +621,29 @@ def test_timeout_does_not_count_the_queue_of_a_pool():
     assert statuses(node) == ["ok"] * 8
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_failure_while_a_coroutine_of_a_pool_is_awaited(mode):
+    """A coroutine that a call in a pool returned, and that is awaited here, gets its grace when another call fails."""
+    failed = When("call_finished", "failed")
+
+    async def later(item):
+        awaited.set()
+        await failed.signal.seen()
+        return item
+
+    def work(node, item):
+        if item == 0:
+            awaited.wait()
+            raise LookupError("no such item")
+        return later(item) if item == 1 else failed.signal.wait()
+
+    awaited = Signal()
+    node = items_node(mode, work, max_concurrency=3)
+    with ThreadPoolExecutor(3) as pool, pytest.raises(LookupError, match="no such item"):
+        go(mode, node, {"items": [0, 1, 2]}, executor=pool, subscribers=[failed])
+    assert statuses(node) == ["failed", "ok", "ok"]
+
+
 # ---- retry -----------------------------------------------------------------------------------------------------------
 
 
