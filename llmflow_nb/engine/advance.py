@@ -355,7 +355,7 @@ def _go_on_with_items(position: Position, frame: Frame, mask: int) -> str:
 
 def _note_attempts(frame: Frame, work: Batch) -> None:
     """Note how many attempts were made, also within an override; ``post`` finds the last one in ``cur_retry``."""
-    frame.attempts = work.attempts
+    frame.attempts = work.attempts_of_visit
     if frame.plan.layer is not None:
         driven = frame.visit.__dict__[DRIVEN]
         frame.attempts, frame.status = driven.attempts or frame.attempts, driven.status

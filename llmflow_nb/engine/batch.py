@@ -72,11 +72,13 @@ class Batch:
         kept: For param sets that did not come through, by position: where they were, to go on from.
         begun: A call that was begun on the spot and needs its driver to go on: item, coroutine, error, when it began.
         is_single: Whether this is the one call of a plain node.
+        attempts_before: Attempts made before its visit was resumed; another row of the record has them.
     """
 
     __slots__ = (
         "actions",
         "again",
+        "attempts_before",
         "begun",
         "broken",
         "dropped",
@@ -138,6 +140,7 @@ class Batch:
         self.kept: dict[int, Position] = {}
         self.begun: tuple[Any, Any, BaseException | None, float] | None = None
         self.is_single = False
+        self.attempts_before = 0
 
     @classmethod
     def single(cls, plan: "Plan", params: Any, prep_res: Any) -> "Batch":
@@ -218,6 +221,11 @@ class Batch:
     def attempts(self) -> int:
         """Attempts over all items so far."""
         return max(self.taken, len(self.results)) + sum(outcome.attempts - 1 for outcome in list(self.odd.values()))
+
+    @property
+    def attempts_of_visit(self) -> int:
+        """Attempts since the visit began, or was last resumed."""
+        return self.attempts - self.attempts_before
 
     def item_at(self, position: int) -> Any:
         """Return an item; raises ``LookupError`` where it was not kept, or not read."""

@@ -73,6 +73,7 @@ class Frame:
         handed: What to hand to the start node as ``items``.
         part_of: In a branch: the param set that it walks, as its batch and its place there.
         implicit: Whether this walk is for elements that ``exec`` of the frame below returned.
+        reached: Of a visit that was resumed: its copy, and the phase at which it was. Its clocks count from there.
         follows: Whether the edges choose the next node: not at the bottom of a run, nor where a flow's own
             ``get_next_node`` does.
     """
@@ -98,6 +99,7 @@ class Frame:
         "phase",
         "plan",
         "prep_res",
+        "reached",
         "result",
         "set_open",
         "set_started",
@@ -130,6 +132,7 @@ class Frame:
         self.status = "ok"
         self.attempts = 1
         self.t_start = self.t_prepared = self.t_executed = 0.0
+        self.reached: tuple[Any, int] | None = None
         self.steps = 0
         self.max_steps = most_steps(owner)
         self.check_at = min(CHECK_EVERY, self.max_steps)

@@ -109,9 +109,11 @@ def _close_visit(setup: Setup, frame: Frame, status: str, error: BaseException) 
     if plan.layer is not None:
         attempts = frame.visit.__dict__[DRIVEN].attempts or 1
     elif frame.work is not None and not plan.is_flow:
-        attempts = frame.work.attempts
+        attempts = frame.work.attempts_of_visit
     else:  # none was made if prep did not end (its two readings are one then), or if what it gave was no batch
-        attempts = int(not (plan.kind == "batch_node" or (plan.has_prep and frame.t_prepared == frame.t_start)))
+        is_resumed = frame.reached is not None and frame.reached[0] is frame.visit
+        in_prep = plan.has_prep and frame.t_prepared == frame.t_start and not is_resumed
+        attempts = int(not (plan.kind == "batch_node" or in_prep))
     frame.visit.__dict__.pop("cur_retry", None)
     prepared = frame.t_prepared if frame.t_prepared >= frame.t_start else now  # else a reading of an earlier visit
     executed = frame.t_executed if frame.t_executed >= prepared else now

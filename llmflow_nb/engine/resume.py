@@ -87,8 +87,9 @@ def gone_on(kept: Position, setup: Setup, shared: Any) -> Position | None:
         _plan_anew(frame, setup)
         if below is not None:
             frame.flow = below.flow if frame.implicit else below.visit
-    _take_up(frames, kept.left, setup)
-    return Position(shared, frames, inline=False)
+    position = Position(shared, frames, inline=False)
+    _take_up(position, kept.left, setup)
+    return position
 
 
 def where_it_ended(ended: Position, setup: Setup) -> Position | None:
@@ -100,7 +101,7 @@ def where_it_ended(ended: Position, setup: Setup) -> Position | None:
         return None
     position = Position(ended.shared, frames)
     plan_anew(position, setup)
-    _take_up(frames, ended.left, setup)
+    _take_up(position, ended.left, setup)
     return position
 
 
@@ -115,22 +116,26 @@ def errors_within(frames: list[Frame]) -> Iterator[BaseException]:
         yield from frames[-1].sets.errors()
 
 
-def _take_up(frames: list[Frame], left: dict[str, Any], setup: Setup) -> None:
-    """Make frames ready to be advanced: param sets that ended are under way again, the top visit is set back.
+def _take_up(position: Position, left: dict[str, Any], setup: Setup) -> None:
+    """Make a position ready to be advanced: param sets that ended are under way again, the top visit is set back.
 
     ``left``: what its hooks had set on it, where it is not made anew.
     """
+    frames = position.frames
+    now = position.paused_at = clock()  # the clocks of the frames start when it is advanced
     for frame in frames:
-        frame.set_started = clock()
+        frame.set_started = now
         frame.max_steps = most_steps(frame.owner)  # which may be another one now
         frame.check_at = min(frame.steps, frame.max_steps)
         if frame.sets is not None:
-            _reopen(frame.sets)
+            frame.set_started = now - _reopen(frame.sets)
             frame.sets.read_on()
             frame.set_open = True
     top = frames[-1]
     old = top.work
     _set_back(top)
+    for frame in frames:  # what came before has a row of its own
+        frame.t_start = frame.t_prepared = frame.t_executed = now
     if top.visit is not None and top.visit is not top.node and top.phase != ARRIVE:
         top.visit.__dict__.update(left)
     if old is not None and not old.is_single and top.work is not old:
@@ -222,27 +227,35 @@ def _plan_anew(frame: Frame, setup: Setup) -> None:
         frame.plan = frame.owner.child(frame.node, frame.start, setup)
 
 
-def _reopen(sets: Batch) -> None:
-    """Take back the row of the param set that ended last, which is under way again."""
+def _reopen(sets: Batch) -> float:
+    """Take back the row of the param set that ended last, which is in progress again. Returns its seconds so far."""
     place = sets.taken - 1
+    seconds = sum(sets.seconds[place:])
     before = sets.odd.get(place)
     del sets.results[place:], sets.seconds[place:]
     del sets.actions[place:]  # type: ignore[union-attr]
     sets.odd[place] = Outcome("ok", (before.attempts if before else 1) + 1)
+    return seconds
 
 
 def _set_back(frame: Frame) -> None:
     """Set a visit back to the hook that did not end."""
     plan, work = frame.plan, frame.work
-    if frame.t_executed >= frame.t_prepared >= frame.t_start and frame.t_executed > frame.t_start:
-        frame.phase = POST  # exec has answered
+    reached = _reached(frame)
+    if reached == POST:  # exec has answered, and nothing of it is made again
+        frame.phase, frame.attempts = POST, 0
+        if plan.kind == "node" and work is None:
+            frame.work = Batch.single(plan, frame.params, frame.prep_res)
+        elif work is not None:
+            work.attempts_before = work.attempts
     elif work is not None and work.is_single and without_result(work):
         frame.phase, frame.work = EXEC, None
-    elif work is None and plan.kind == "node" and (frame.t_prepared > frame.t_start or not plan.has_prep):
+    elif work is None and plan.kind == "node" and (reached >= EXEC or not plan.has_prep):
         frame.phase = EXEC  # which was interrupted as it was called on the spot
     elif work is not None and work.can_go_on:
         frame.phase = WORKING
         work.plan = plan
+        work.attempts_before = work.attempts
         work.call_again([i for i in without_result(work) if i < work.taken])
     elif frame.owner is None:  # a run begins with a visit
         frame.phase, frame.work = ARRIVED, None
@@ -252,6 +265,17 @@ def _set_back(frame: Frame) -> None:
         return
     # The node that a run begins with serves its visit itself.
     frame.visit = plan.serve(frame.node) if frame.owner is None else _visit_again(plan, frame.visit, frame.params)
+    frame.reached = (frame.visit, frame.phase)
+
+
+def _reached(frame: Frame) -> int:
+    """The phase that a visit has come to: read off its clocks, which since it was resumed count from there."""
+    if frame.t_executed >= frame.t_prepared >= frame.t_start and frame.t_executed > frame.t_start:
+        return POST
+    if frame.t_prepared > frame.t_start:
+        return EXEC
+    is_resumed = frame.reached is not None and frame.reached[0] is frame.visit
+    return frame.reached[1] if is_resumed and frame.reached is not None else ARRIVED
 
 
 def _visit_again(plan: Plan, old: Any, params: Any, left: dict[str, Any] | None = None) -> Any:

@@ -13,7 +13,7 @@ from ..core.doors import RunDoors
 from ..core.errors import RowError, RunStateError, did_you_mean
 from ..core.node import BaseNode, kind_of, label
 from ..core.text import described, message, quoted, shown
-from ..engine.batch import Batch
+from ..engine.batch import HAS_RESULT, Batch
 from ..engine.events import VISIT_FIELDS
 from ..engine.resume import errors_within
 from .batch import BatchResult
@@ -156,7 +156,7 @@ class Run(RunDoors):
                 count = len(self._columns) // WIDTH - MOST_KEPT
                 old = self._columns[: count * WIDTH]
                 self._dropped_calls += _calls_of_plain_nodes(old)
-                self._passes.count(_walks(old), islice(old, 1, None, WIDTH))
+                self._passes.count(*_walks(old))
                 del self._columns[: count * WIDTH]
                 self._dropped_visits += count
                 for step in [step for step in self._failures if step < self._dropped_visits]:
@@ -268,14 +268,13 @@ class Run(RunDoors):
             plan, params, action, attempts, status, *times = columns[step * WIDTH : (step + 1) * WIDTH]
             start, prepared, executed, finished = times
             walk = plan.path, id(params)
-            passes[walk] += 1
+            number = passes[walk] + 1
+            passes[walk] += status in HAS_RESULT  # a visit that failed is the same visit when it is resumed
             seconds = finished - start, prepared - start, executed - prepared, finished - executed
             error = self._failures.get(first + step)
             attempts *= kind_of(plan.node) in ("node", "batch_node")
             rows.append(
-                Visit(
-                    first + step, plan.path, plan.name, passes[walk], params, action, status, attempts, *seconds, error
-                )
+                Visit(first + step, plan.path, plan.name, number, params, action, status, attempts, *seconds, error)
             )
         return rows
 
@@ -287,7 +286,8 @@ class Run(RunDoors):
 
         * ``step`` (Int64): the place in the run, from 0; the first is more than 0 where old visits were dropped;
         * ``path``, ``node`` (string): names from the outermost flow down, joined by "/", and the last of them;
-        * ``visit`` (Int64): which pass of this node it was on this walk through its flow, from 1;
+        * ``visit`` (Int64): which pass of this node it was on this walk through its flow, from 1; a visit that was
+          resumed has a row for each of its parts, with the same number and the attempts and seconds of that part;
         * one column for each param, named like it, or ``params.<name>`` where another column has that name;
         * ``action`` (string): what ``post`` returned; ``status`` (string): ok, fallback, failed or cancelled;
         * ``attempts`` (Int64): attempts of ``exec``, over all items; 0 for a flow, whose nodes have them;
@@ -445,10 +445,11 @@ def _batches_within(batches: list[Batch], frames: "list[Frame]") -> list[Batch]:
     return list(found.values())
 
 
-def _walks(columns: list[Any]) -> list[tuple[str, int]]:
-    """The walk that each visit belongs to."""
-    plans, params = islice(columns, 0, None, WIDTH), islice(columns, 1, None, WIDTH)
-    return [(plan.path, id(param)) for plan, param in zip(plans, params, strict=False)]
+def _walks(columns: list[Any]) -> tuple[list[tuple[str, int]], list[Any]]:
+    """The walk of each visit that ended with a result, and the params that the walk is known by."""
+    plans, params, status = (islice(columns, n, None, WIDTH) for n in (0, 1, 4))
+    ended = [(plan.path, param) for plan, param, how in zip(plans, params, status, strict=False) if how in HAS_RESULT]
+    return [(path, id(param)) for path, param in ended], [param for _, param in ended]
 
 
 def _calls_of_plain_nodes(columns: list[Any]) -> int:

@@ -20,11 +20,12 @@ class Tripping(World):
 
     Attributes:
         hooks: How many hooks have begun; trips: before which of them, with what.
+        attempts_of_nodes: How many times ``exec`` of a node or a batch node was called.
     """
 
     def __init__(self, trips=()):
         super().__init__()
-        self.hooks = 0
+        self.hooks = self.attempts_of_nodes = 0
         self.trips = dict(trips)
 
     def trip(self, role, step):
@@ -39,6 +40,8 @@ class Tripping(World):
         return super().prep(step, visit, shared)
 
     def exec(self, step, visit, item):
+        with self.lock:
+            self.attempts_of_nodes += step.kind in ("node", "batch_node")
         self.trip("exec", step)
         return super().exec(step, visit, item)
 
@@ -114,3 +117,10 @@ def test_going_on_does_what_is_left_and_nothing_else(width, step, trips):
     assert calls == expected_calls
     assert len(record.errors) == 0
     assert all(set(batch.counts) <= {"ok"} for batch in record.batches)
+    # However often it went on, every attempt and every second is counted once, and the time between is no work.
+    steps = record.steps
+    assert record.calls == steps["attempts"].sum() == world.attempts_of_nodes
+    batches = [batch for batch in record.batches if not batch.is_of_params]
+    plain = steps[~steps["path"].isin([batch.path for batch in batches])]
+    assert plain["attempts"].sum() + sum(row.attempts for batch in batches for row in batch) == record.calls
+    assert steps.loc[steps["path"] == node.last_run.name, "seconds"].sum() <= record.seconds

@@ -413,3 +413,62 @@ def test_while_rows_are_called_again():
     run = stopped(Flow(Items(), name="F"), shared)
     with run.retrying, pytest.raises(RunStateError, match="rows of F are being called again"):
         run.resume()
+
+
+# --- counting --------------------------------------------------------------------------------------------------------
+
+
+def test_each_attempt_is_in_one_row():
+    """The two rows of a resumed visit have the same number, and each has the attempts of its own part."""
+    shared = fresh(3)
+    run = stopped(chain(Step(name="a"), Items(max_retries=2)), shared)
+    run.resume()
+    steps = run.steps[["path", "visit", "status", "attempts"]]
+    assert steps.values.tolist() == [
+        ["F/a", 1, "ok", 1],
+        ["F/Items", 1, "failed", 4],
+        ["F", 1, "failed", 0],
+        ["F/Items", 1, "ok", 2],
+        ["F", 1, "ok", 0],
+    ]
+    assert [row.attempts for row in run.batch("Items")] == [1, 1, 3, 1]
+    assert run.calls == len(shared["calls"]) == 7
+
+
+def test_a_post_that_is_run_again_has_no_attempts():
+    """If only ``post`` is left, the row of the second part has no attempt and no seconds of prep and exec."""
+
+    class Posts(Step):
+        def post(self, shared, prep_res, exec_res):
+            if shared["posts"].pop():
+                raise ValueError("no")
+
+    shared = fresh() | {"posts": [False, True, True]}
+    flow = chain(Posts(name="a"))
+    with pytest.raises(ValueError, match="no"):
+        flow.run(shared)
+    with pytest.raises(ValueError, match="no"):
+        flow.last_run.resume()
+    flow.last_run.resume()
+    steps = flow.last_run.steps
+    steps = steps[steps["path"] == "F/a"]
+    assert steps["attempts"].tolist() == [1, 0, 0]
+    assert steps[["prep_s", "exec_s"]][1:].values.tolist() == [[0, 0], [0, 0]]
+    assert flow.last_run.calls == len(shared["calls"]) == 1
+
+
+@pytest.mark.parametrize("width", [1, 2])
+def test_the_seconds_of_a_set_are_those_of_all_its_parts(width):
+    """A param set that was resumed took at least as long as its items, those before the failure included."""
+
+    class Sets(BatchFlow):
+        def prep(self, shared):
+            return [{"n": 0}]
+
+    shared = fresh(4)
+    flow = Sets(start=Items(), max_concurrency=width)
+    run = stopped(flow, shared)
+    run.resume()
+    (row,) = run.batch(flow)
+    assert row.seconds >= sum(item.seconds for item in run.batch("Items")[:3])
+    assert row.attempts == 2
