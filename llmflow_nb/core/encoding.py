@@ -23,7 +23,7 @@ from uuid import UUID
 
 from .kinds import BUFFERS, BY_NAME, DICTS, LISTS, is_array, is_numpy_scalar, is_pandas, is_plain, is_tuple, slot_fields
 
-__all__ = ["NoKeyError", "digest", "encode", "encode_code", "key_of", "name_of", "pack"]
+__all__ = ["NoKeyError", "digest", "encode", "encode_code", "encode_sized", "key_of", "name_of", "pack"]
 
 Other = Callable[[Any], bytes]
 """Encodes what is no data: a function, a class, a module, an object that cannot be taken apart."""
@@ -86,12 +86,33 @@ def encode(value: Any, other: Other) -> bytes:
     Raises:
         RecursionError: The value is nested too deeply, or contains itself.
     """
-    return _encode(value, other, {})
+    return _encode(value, other, _Known())
 
 
-def _encode(value: Any, other: Other, known: dict[int, bytes | None]) -> bytes:
-    """Encode a value. ``known``: what is encoded already, by id; None for what contains this value."""
+def encode_sized(value: Any, other: Other) -> tuple[bytes, int]:
+    """Return a value as bytes as `encode` does, and about how many bytes were read for it."""
+    known = _Known()
+    data = _encode(value, other, known)
+    return data, known.size + len(data)
+
+
+class _Known(dict[int, bytes | None]):
+    """What is encoded already, by id, so that shared parts are read once; None for what is not complete yet.
+
+    Attributes:
+        size: How many bytes its parts had.
+    """
+
+    size = 0
+
+
+def _encode(value: Any, other: Other, known: _Known) -> bytes:
     cls = type(value)
+    if cls is str:  # the two that there are most of, without a call
+        text = value.encode("utf-8", "surrogatepass")
+        return b"str(%d:%b)" % (len(text), text)
+    if cls is int:
+        return b"int(%x)" % value
     scalar = _SCALARS.get(cls)
     if scalar is not None:
         return pack(cls.__name__, scalar(value))
@@ -111,11 +132,12 @@ def _encode(value: Any, other: Other, known: dict[int, bytes | None]) -> bytes:
         return found
     known[id(value)] = None
     found = _encode_parts(value, cls, other, known)
+    known.size += len(found)
     known[id(value)] = found = pack("part", digest(found)) if len(found) > 64 else found
     return found
 
 
-def _encode_parts(value: Any, cls: type, other: Other, known: dict[int, bytes | None]) -> bytes:
+def _encode_parts(value: Any, cls: type, other: Other, known: _Known) -> bytes:
     if cls in LISTS or is_tuple(cls):
         return pack("sequence", _type(cls), *[_encode(item, other, known) for item in value])
     if cls in DICTS or cls is types.MappingProxyType:
@@ -129,8 +151,10 @@ def _encode_parts(value: Any, cls: type, other: Other, known: dict[int, bytes | 
         return pack("slice", *[_encode(part, other, known) for part in (value.start, value.stop, value.step)])
     if is_array(value):
         kind, shape = str(value.dtype.descr).encode(), str(value.shape).encode()
+        known.size += value.nbytes
         return pack("array", kind, shape, hashlib.blake2b(value.tobytes()).digest())
     if is_pandas(value):
+        known.size += value.size
         return _encode_pandas(value, other)
     fields = slot_fields(cls)
     if fields or cls is types.SimpleNamespace or is_plain(cls):
@@ -172,8 +196,6 @@ def _duration(value: timedelta) -> bytes:
 
 
 _SCALARS: dict[type, Callable[[Any], bytes]] = {
-    str: lambda value: value.encode("utf-8", "surrogatepass"),
-    int: lambda value: hex(value).encode(),
     bytes: lambda value: value,
     type(None): lambda _: b"",
     bool: lambda value: b"1" if value else b"0",

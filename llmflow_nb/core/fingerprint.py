@@ -40,8 +40,8 @@ from types import (
 )
 from typing import Any
 
-from .encoding import NoKeyError, digest, encode, encode_code, name_of, pack
-from .kinds import DICTS, LISTS, is_array, is_pandas, is_tuple
+from .encoding import NoKeyError, digest, encode, encode_code, encode_sized, name_of, pack
+from .kinds import DICTS, LISTS, is_tuple
 from .node import BaseNode
 
 __all__ = ["Fingerprints", "fingerprint", "is_code"]
@@ -51,7 +51,7 @@ Place = tuple[Any, ...]
 
 VERSION = f"1 {sys.version_info[0]}.{sys.version_info[1]}".encode()
 """The version of this format, and of Python."""
-LARGE = 100_000
+LARGE = 50_000
 """Data of more bytes are not read again as long as they are the same object."""
 
 _SETTINGS = frozenset({"name", "grace", "volatile"})
@@ -224,10 +224,10 @@ class _Walk:
             return str(found.__qualname__).encode()
 
         try:
-            data = encode(value, other)
+            data, size = encode_sized(value, other)
         except (NoKeyError, RecursionError):
             return self._parts(value, place, is_inner)
-        if not classes and _size(value, data) > LARGE:
+        if not classes and size > LARGE:
             self._prints.keep_large(place, value)
         return pack("data", self._prints.data(place, data), *[self.value(cls, (*place, "class")) for cls in classes])
 
@@ -391,11 +391,6 @@ def _library_name(function: FunctionType) -> bytes:
 
 def _is_library_class(cls: type) -> bool:
     return "_library_class" in cls.__dict__ or _is_library(cls.__module__)
-
-
-def _size(value: Any, data: bytes) -> int:
-    """How much there is to read: bytes of the encoding, and those that an array has, or about, a DataFrame."""
-    return len(data) + int(getattr(value, "nbytes", 0) if is_array(value) else value.size if is_pandas(value) else 0)
 
 
 def _is_library(name: str, *, packages: bool = True) -> bool:

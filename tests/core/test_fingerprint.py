@@ -270,6 +270,13 @@ def test_a_hook_that_was_set_on_the_object():
         assert fingerprint(module.a) == fingerprint(module.Ask)
 
 
+def test_large_data_are_told_apart():
+    """Data of any size count, and another object in their place is read."""
+    text = "from llmflow_nb import Node\ndata = [{{'i': i}} for i in range(5000)] + [{end}]\n"
+    text += "class Ask(Node):\n    def exec(self, x): return data\n"
+    assert print_of(text.format(end=1)) == print_of(text.format(end=1)) != print_of(text.format(end=2))
+
+
 def test_much_data_that_refer_to_one_another():
     """Objects that share parts, many times over, are read once."""
     text = textwrap.dedent("""
