@@ -11,7 +11,6 @@ The behaviour is that of PocketFlow 0.0.3, with these differences, each of them 
   refused, since nobody means its characters or its keys.
 * ``post`` of a batch flow gets the list of the walks' results as its third argument; there None.
 * ``params`` are read-only in a flow; there a write in one node leaks into the others.
-* While one ``prep_async`` or ``post_async`` is awaited, no other one runs: code that touches ``shared`` needs no lock.
 * When one of several parallel calls fails, the others are waited for a few seconds (``flow.grace``) and their results
   kept in ``flow.last_run``; there they go on in the background.
 * ``exec`` of a `BatchFlow` is called, as the first documentation of PocketFlow said; there it is ignored.
@@ -59,6 +58,7 @@ _WALK, _WALK_SET = Layer(EXEC, "_orch", "_call_orch"), Layer(EXEC, "_orch", "_ca
 _PLAIN = Dialect(
     unclear_takes_shared=False,
     any_action=True,
+    hooks_overlap=True,
     settings=frozenset({"max_retries", "wait", "item_key"}),
     layers={
         "node": (_RUN, _ALL),

@@ -8,6 +8,7 @@
     ├── HookReturnError           (TypeError)     a hook returned what the engine cannot use
     ├── LostActionError           (ValueError)    strict flow: no edge for the action that post returned
     ├── MaxStepsError             (RuntimeError)  a flow that went on and on
+    ├── HookCancelledError        (RuntimeError)  a hook raised CancelledError by itself
     ├── CallTimeoutError          (TimeoutError)  one attempt of exec took longer than ``timeout``
     ├── AllFailedError            (RuntimeError)  on_error="keep", and every single one failed
     ├── ItemsNotKeptError         (RuntimeError)  post read items that keep_items=False had dropped
@@ -40,6 +41,7 @@ __all__ = [
     "ExportError",
     "FlowError",
     "FlowWarning",
+    "HookCancelledError",
     "HookReturnError",
     "ItemsNotKeptError",
     "LostActionError",
@@ -103,6 +105,21 @@ class LostActionError(FlowError, ValueError):
 
 class MaxStepsError(FlowError, RuntimeError):
     """A flow made more node visits than its ``max_steps``."""
+
+
+class HookCancelledError(FlowError, RuntimeError):
+    """A hook raised ``asyncio.CancelledError`` though nobody had cancelled the run. That error is its cause.
+
+    An error of its own, because ``CancelledError`` is no ``Exception``: it would end the caller's task without a word.
+    """
+
+    @classmethod
+    def of(cls, path: str, hook: str, error: BaseException) -> "HookCancelledError":
+        """Make it from the error that the hook raised."""
+        text = f"({shown(error)})" if error.args else ""
+        made = cls(f"{path}: {hook} raised CancelledError{text}, and nobody had cancelled the run")
+        made.__cause__ = error
+        return made
 
 
 class CallTimeoutError(FlowError, TimeoutError):

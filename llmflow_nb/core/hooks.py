@@ -43,6 +43,7 @@ class Dialect:
     Attributes:
         unclear_takes_shared: What a signature that cannot be decided means; None refuses it.
         any_action: Let ``post`` return any hashable value, as PocketFlow does, not only ``str`` and None.
+        hooks_overlap: Whether ``prep`` and ``post`` of walks that run side by side are awaited side by side too.
         settings: The attributes of a node that the engine obeys. A class that came from elsewhere may use ``timeout``
             or ``limiter`` for something of its own.
         layers: By kind of node, the methods around the hooks that a program may override, the outermost first: the
@@ -56,6 +57,7 @@ class Dialect:
     post: tuple[str, ...] = ("post",)
     unclear_takes_shared: bool | None = None
     any_action: bool = False
+    hooks_overlap: bool = False
     settings: frozenset[str] = frozenset(
         {
             "max_retries",

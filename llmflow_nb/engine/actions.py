@@ -1,12 +1,12 @@
 """The action that ``post`` returned, and the edge that it chooses: what can be wrong with them, and how it is said."""
 
 from itertools import pairwise
-from types import CoroutineType
 from typing import Any
 
 from ..core.errors import HookReturnError, LostActionError, MaxStepsError, a_type, did_you_mean, warn
 from ..core.node import check_node, label
 from ..core.text import quoted, shown
+from .awaitables import discard, is_awaitable
 from .plan import Plan, Setup
 from .position import CHECK_EVERY, Frame
 
@@ -23,9 +23,9 @@ def check_action(plan: Plan, action: Any) -> None:
     if isinstance(action, str) or (plan.any_action and _is_hashable(action)):
         return
     found = a_type(action)
-    if isinstance(action, CoroutineType):
-        action.close()
-        found = f"a coroutine ({action.__qualname__}) that was never awaited"
+    if is_awaitable(action):  # of a coroutine that returned another one
+        discard(action)
+        found = f"a coroutine ({getattr(action, '__qualname__', type(action).__name__)}) that was never awaited"
     raise HookReturnError(
         f"{plan.path}.{plan.hooks.post} returned {found}; an action is a string or None. Put values in shared instead."
     )

@@ -4,7 +4,8 @@
 
 * ``BOUNDARY``: it came to a boundary that the mask names: before prep, after prep, after exec, after post, and with
   ``AFTER_ITEM`` after each item of a batch node, which is then one call after the other.
-* ``AWAIT``: ``position.awaiting`` is a coroutine of ``prep`` or ``post``; await it, then `Position.resume` or `throw`.
+* ``AWAIT``: ``position.awaiting`` is what an async ``prep`` or ``post`` returned; await it, then `Position.resume` or
+  `throw`.
 * ``CALLS``: the top frame's ``work`` holds calls to make; settle each, then go on.
 * ``SETS``: likewise, but each of them is a param set to walk in a position of its own (`walks.branch`).
 * ``END``: ``position.action`` and ``position.result`` are there.
@@ -14,11 +15,12 @@ running. Whatever recovery needs is in the frame at once, so that an exception m
 only repeat it. Flows are walked by `walks`, exceptions handled by `recovery`, actions checked by `actions`.
 """
 
+from asyncio import CancelledError
 from time import perf_counter as clock
-from types import CoroutineType
 from typing import Any
 
 from .actions import check_action, check_steps, lost_action, route
+from .awaitables import PLAIN, is_awaitable
 from .batch import PENDING, Batch, Outcome, open_items
 from .events import Event
 from .plan import DRIVEN, Setup
@@ -134,7 +136,7 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                     if plan.has_prep:
                         prep_res = visit.prep(shared) if plan.plain_names else getattr(visit, plan.hooks.prep)(shared)
                         frame.prep_res = prep_res
-                        if prep_res.__class__ is CoroutineType:
+                        if type(prep_res) not in PLAIN and is_awaitable(prep_res):
                             frame.phase = PREPPED
                             return _await(position, prep_res, "prep_res")
                         frame.t_prepared = clock()
@@ -151,9 +153,9 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                     if plan.direct and inline:
                         try:
                             exec_res = visit.exec(shared, prep_res) if plan.exec_takes_shared else visit.exec(prep_res)
-                        except Exception as exc:
+                        except (Exception, CancelledError) as exc:
                             return _hand_over(frame, None, exc)
-                        if exec_res.__class__ is CoroutineType:
+                        if type(exec_res) not in PLAIN and is_awaitable(exec_res):
                             return _hand_over(frame, exec_res, None)
                         frame.exec_res = exec_res
                     else:
@@ -184,7 +186,7 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                     else:
                         action = getattr(visit, plan.hooks.post)(shared, frame.prep_res, frame.exec_res)
                     frame.action = action
-                    if action.__class__ is CoroutineType:
+                    if action is not None and type(action) is not str and is_awaitable(action):
                         frame.phase = POSTED
                         return _await(position, action, "action")
 
@@ -272,16 +274,16 @@ def _leave_out_pause(frames: list[Frame], seconds: float) -> None:
         frame.set_started += seconds
 
 
-def _await(position: Position, coroutine: Any, slot: str) -> str:
-    position.awaiting = coroutine
+def _await(position: Position, awaitable: Any, slot: str) -> str:
+    position.awaiting = awaitable
     position.slot = slot
     return AWAIT
 
 
-def _hand_over(frame: Frame, coroutine: Any, error: Exception | None) -> str:
+def _hand_over(frame: Frame, awaitable: Any, error: BaseException | None) -> str:
     """Let the driver go on with a call whose first attempt was begun here: it failed, or is to be awaited."""
     frame.work = Batch.single(frame.plan, frame.params, frame.prep_res)
-    frame.work.begun = (frame.prep_res, coroutine, error, frame.t_prepared)
+    frame.work.begun = (frame.prep_res, awaitable, error, frame.t_prepared)
     frame.phase = WORKING
     return CALLS
 
@@ -385,7 +387,7 @@ def _make_calls(frame: Frame, work: Batch, shared: Any) -> None:
                 started = clock()
             try:
                 result = exec_(shared, item) if takes_shared else exec_(item)
-            except Exception as exc:
+            except (Exception, CancelledError) as exc:
                 work.begun = (item, None, exc, started)
                 return
             except BaseException as exc:
@@ -396,7 +398,7 @@ def _make_calls(frame: Frame, work: Batch, shared: Any) -> None:
                 add_result(PENDING)
                 add_seconds(clock() - started)
                 raise
-            if result.__class__ is CoroutineType:
+            if type(result) not in PLAIN and is_awaitable(result):
                 work.begun = (item, result, None, started)
                 return
             add_result(result)  # at once: it is paid for

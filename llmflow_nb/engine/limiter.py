@@ -15,7 +15,7 @@ from ..core.errors import NestedLimiterError, SettingError
 from ..core.settings import is_whole
 from ..core.text import quoted
 
-__all__ = ["HELD", "Limiter", "Ticket", "hold"]
+__all__ = ["HELD", "Limiter", "Ticket", "hold", "release"]
 
 WINDOW = 60.0
 
@@ -47,6 +47,13 @@ HELD: ContextVar[tuple[Ticket, ...]] = ContextVar("llmflow_nb_held_tickets", def
 def hold(ticket: Ticket) -> "Token[tuple[Ticket, ...]]":
     """Note in this context that an attempt with this ticket runs in it."""
     return HELD.set((*HELD.get(), ticket))
+
+
+def release(ticket: Ticket) -> None:
+    """Note in this context that the attempt with this ticket has ended."""
+    held = HELD.get()
+    if ticket in held:
+        HELD.set(tuple(other for other in held if other is not ticket))
 
 
 class Limiter:

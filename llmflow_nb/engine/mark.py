@@ -26,12 +26,13 @@ class Mark:
         frames: The frames as they were then.
     """
 
-    __slots__ = ("_action", "_batches", "_inline", "_paused_at", "_result", "_shared", "_visits", "frames")
+    __slots__ = ("_action", "_batches", "_context", "_inline", "_paused_at", "_result", "_shared", "_visits", "frames")
 
     def __init__(self, position: Position) -> None:
         """Remember where a position is."""
         self._shared, self._inline, self._paused_at = position.shared, position.inline, position.paused_at
         self._action, self._result = position.action, position.result
+        self._context = None if position.context is None else position.context.copy()
         self.frames = [_held(frame) for frame in position.frames]
         self._visits = [_attributes(frame) for frame in position.frames]
         self._batches = [[_mark(batch) for batch in (frame.work, frame.sets)] for frame in position.frames]
@@ -59,6 +60,7 @@ class Mark:
                 batch.visit = next((frame.visit for frame in frames if batch in (frame.work, frame.sets)), batch.visit)
         twin = Position(self._shared, frames, inline=self._inline)
         twin.paused_at, twin.action, twin.result = self._paused_at, self._action, self._result
+        twin.context = None if self._context is None else self._context.copy()
         return twin, again
 
 

@@ -33,6 +33,7 @@ class Plan:
         direct: The same, of a plain node with plainly named hooks.
         is_flow: Whether it is a flow of either kind.
         hands_on: Whether it is a flow whose action is the last one in it.
+        hooks_overlap: Whether its ``prep`` and ``post`` are awaited beside those of other walks.
         has_prep, has_post: Whether there is one to call, other than the default that does nothing.
         limit: Calls (or param sets) in flight at once; None for no bound.
         expands: Whether this is a `BatchFlow` with an ``exec`` of its own.
@@ -59,6 +60,7 @@ class Plan:
         "has_prep",
         "has_router",
         "hooks",
+        "hooks_overlap",
         "inline",
         "inner",
         "is_flow",
@@ -104,6 +106,7 @@ class Plan:
         self.plain_names = (hooks.prep, hooks.exec, hooks.post) == ("prep", "exec", "post")
         self.exec_takes_shared = hooks.exec_takes_shared
         self.any_action = dialect.any_action
+        self.hooks_overlap = dialect.hooks_overlap
         self.copies_plainly = _copies_plainly(self.cls)
         self.limit = setting("max_concurrency", 1)
         timeout = setting("timeout", None)

@@ -5,10 +5,12 @@ flow that is visited puts a frame on top. Nothing of a run lives on Python's own
 bounded by it, and a position can be copied, kept, and gone on from.
 """
 
+from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 from ..core.node import BaseNode, label
 from .batch import Batch
+from .lane import Lane
 from .plan import DRIVEN, Plan, Setup
 
 if TYPE_CHECKING:
@@ -181,6 +183,8 @@ class Position:
         inline: Whether calls may be made on the spot; not in a branch that runs beside others.
         awaiting: The coroutine that the driver is asked to await.
         slot: The attribute of the top frame that its result goes to.
+        context: What the hooks run in; None: the context of the driver.
+        lane: What runs the coroutines of the hooks, in that context; None before there is one.
         error: What the driver has to raise here: the exception that the awaited or called code ended with.
         paused_at: Clock when `advance` stopped at a boundary; else None.
         failed_at: After a failure: the path of the node that it came from.
@@ -193,11 +197,13 @@ class Position:
     __slots__ = (
         "action",
         "awaiting",
+        "context",
         "error",
         "failed_at",
         "frames",
         "held",
         "inline",
+        "lane",
         "left",
         "paused_at",
         "result",
@@ -212,6 +218,8 @@ class Position:
         self.inline = inline
         self.awaiting: Any = None
         self.slot = ""
+        self.context: Context | None = None
+        self.lane: Lane | None = None
         self.error: BaseException | None = None
         self.paused_at: float | None = None
         self.failed_at: str | None = None
@@ -251,6 +259,17 @@ class Position:
     def path(self) -> str:
         """Names from the outermost flow to the node that is visited, joined by "/"."""
         return self.frames[-1].plan.path
+
+    def close_lane(self) -> None:
+        """End the lane, as no hook of this walk follows."""
+        if self.lane is not None:
+            self.lane.close()
+            self.lane = None
+
+    def leave_lane(self) -> None:
+        """Leave a lane to a coroutine that was cancelled, and may go on for a while: what follows gets another one."""
+        assert self.context is not None
+        self.lane, self.context = None, self.context.copy()
 
     def resume(self, value: Any) -> None:
         """Hand over what the awaited coroutine returned."""

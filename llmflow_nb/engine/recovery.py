@@ -4,12 +4,13 @@ from asyncio import CancelledError
 from contextlib import suppress
 from time import perf_counter as clock
 
+from ..core.errors import HookCancelledError
 from ..core.kept_errors import drop_callers
 from ..core.text import message, params_text, shown
 from .batch import Batch
 from .events import Event
 from .plan import DRIVEN, Setup
-from .position import END, Frame, Position, set_by_hooks
+from .position import END, POST, PREPPED, Frame, Position, set_by_hooks
 from .walks import next_set, settle_set
 
 __all__ = ["FINISHED", "LOST", "cancel", "forget", "keep", "note_where", "recover"]
@@ -32,6 +33,8 @@ def recover(position: Position, setup: Setup, error: BaseException) -> str:
     """
     __tracebackhide__ = True
     first = error
+    if isinstance(error, CancelledError):  # raised by a hook: the drivers never send theirs this way
+        error = HookCancelledError.of(position.path, _hook(position), error)
     while _unwind(position, setup, error):
         try:
             ended = next_set(position, setup, clock())
@@ -42,6 +45,12 @@ def recover(position: Position, setup: Setup, error: BaseException) -> str:
     if error is not first:
         raise error
     return LOST
+
+
+def _hook(position: Position) -> str:
+    """The name of the hook that is being called."""
+    phase = position.frames[-1].phase
+    return "prep" if phase <= PREPPED else "post" if phase >= POST else "exec"
 
 
 def _unwind(position: Position, setup: Setup, error: BaseException) -> bool:
@@ -89,7 +98,7 @@ def keep(sets: Batch, place: int, position: Position, frames: list[Frame] | None
     """Leave with the param sets where one of them was when it failed, or was stopped."""
     if frames is not None and len(sets.kept) < MOST_KEPT:
         there = Position(position.shared, frames)
-        there.seen, there.left = position.seen, position.left
+        there.seen, there.left, there.context = position.seen, position.left, position.context
         sets.kept[place] = there
 
 

@@ -88,6 +88,7 @@ def gone_on(kept: Position, setup: Setup, shared: Any) -> Position | None:
         if below is not None:
             frame.flow = below.flow if frame.implicit else below.visit
     position = Position(shared, frames, inline=False)
+    position.context = kept.context
     _take_up(position, kept.left, setup)
     return position
 
@@ -100,6 +101,7 @@ def where_it_ended(ended: Position, setup: Setup) -> Position | None:
     if not all(frame.sets.can_go_on for frame in frames if frame.sets is not None):
         return None
     position = Position(ended.shared, frames)
+    position.context = ended.context
     plan_anew(position, setup)
     _take_up(position, ended.left, setup)
     return position

@@ -4,7 +4,10 @@ It decides and never waits. A driver asks it for a `turn`, waits for what is und
 ``arrived``, and asks again. So the blocking and the asyncio driver are a few lines each, and the rules are here once:
 
 * All positions are moved in the driver's thread, one at a time; only attempts run elsewhere.
-* While the coroutine of a ``prep`` or ``post`` is awaited, no other position moves: user code needs no lock.
+* The async hooks of one walk run in one task and one context: its lane, see `lane`. Where the driver is a coroutine
+  itself, it awaits those of the outermost walk, so they are in the caller's own task.
+* While the coroutine of a ``prep`` or ``post`` is awaited, no other position moves: user code needs no lock. Parallel
+  flows under PocketFlow's names are the exception (``Dialect.hooks_overlap``).
 * The first failure of a batch (or of a flow's param sets) *drains* it: nothing is started any more, calls in flight get
   ``grace`` seconds and their results are kept, then the error goes up.
 """
@@ -16,20 +19,22 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from contextvars import Context, copy_context
+from functools import partial
 from pickle import PicklingError
 from time import perf_counter as clock
-from types import CoroutineType
 from typing import Any
 
 from ..core.errors import CallTimeoutError, ExecutorError, NestedLimiterError, SendError, warn
 from ..core.kept_errors import drop_callers, drop_tracebacks
 from ..core.node import ATTEMPT
 from .advance import AFTER_ITEM, AWAIT, BOUNDARY, CALLS, END, SETS, advance
+from .awaitables import PLAIN, discard, is_awaitable
 from .batch import PENDING, Batch, Outcome
 from .calls import Call, add_context, invoke
 from .events import Event, EventKind
 from .flight import Flight, Loop
-from .limiter import HELD, Limiter, Ticket, hold
+from .lane import Job, Lane
+from .limiter import HELD, Limiter, Ticket, hold, release
 from .plan import Setup
 from .position import EXPANDED, Position
 from .recovery import cancel, forget, keep, note_where
@@ -39,6 +44,12 @@ from .threads import DaemonThreads
 from .walks import branch
 
 __all__ = ["Scheduler", "Strand"]
+
+SLOW_HOOK = 3.0
+"""Seconds that a hook may hold up other walks before the run says so."""
+
+SLOW_PULL = 0.001
+"""Seconds after which a source of items counts as slow: then jobs get a turn between two items."""
 
 
 class Strand:
@@ -88,7 +99,9 @@ class Scheduler:
         self._tickets: dict[Ticket, Limiter] = {}
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._ticks = itertools.count()
-        self._asked: tuple[Strand, Any, str] | None = None
+        self._asked: tuple[Flight, Any] | None = None
+        self._hook: Flight | None = None
+        self._hook_since = 0.0
         self._pulls: deque[Strand] = deque()
         self._hungry: dict[Strand, None] = {}
         self._threads: DaemonThreads | None = None
@@ -122,15 +135,20 @@ class Scheduler:
                 heapq.heappop(self._timers)[2]()
             if self._asked is not None:
                 return self._asked[1]
-            if self._unsent and len(self._sent) < self._workers:
+            if self._hook is not None:
+                if not self.arrived:
+                    self._tell_slow_hook()
+                    return None
+            elif self._unsent and len(self._sent) < self._workers:
                 self._send_next()
             elif self._hungry:
-                self._feed(next(iter(self._hungry)))
+                if not self._feed(next(iter(self._hungry))) and not self.arrived:
+                    return None
             elif self._ready:
                 self._advance(self._ready.popleft())
             elif self._pulls:
                 strand = self._pulls.popleft()
-                self._asked = strand, _next_of(strand.batch.source), "pull"
+                self._await_hook(strand, _next_of(strand.batch.source), "pull")
             elif not self.arrived:
                 return None
         return None
@@ -139,9 +157,68 @@ class Scheduler:
         """Hand over what the coroutine that `turn` returned came to."""
         assert self._asked is not None
         self._take_up_arrived()  # a failure among them halts what is handed over
-        strand, _, why = self._asked
+        flight, _ = self._asked
         self._asked = None
-        if why == "hook":
+        self._take_up(flight, value, error)
+
+    def _await_hook(self, strand: Strand, awaitable: Any, kind: str, *, alone: bool = True) -> None:
+        """Have a hook awaited. ``alone``: no other position moves meanwhile."""
+        flight = Flight(strand, self.loop, kind=kind)
+        if strand is self._root and self.loop.awaits_itself:
+            self._asked = flight, awaitable
+            return
+        if alone:
+            self._hook, self._hook_since = flight, clock()
+        try:
+            follow = None if alone else partial(self._follow, flight)
+            self._spawn(flight, awaitable, self._lane(strand.position), follow)
+        except Exception as exc:  # the loop cannot be waited for from here
+            self._flying.pop(flight, None)
+            discard(awaitable)
+            self._hook_done(flight, None, exc)
+
+    def _overlaps(self, strand: Strand) -> bool:
+        """Whether the hook of a branch is awaited beside those of others: in one thread only, as in PocketFlow."""
+        is_branch = strand.parent is not None and self.loop.awaits_itself
+        return is_branch and strand.position.frames[-1].plan.hooks_overlap
+
+    def _follow(self, flight: Flight, value: Any, error: BaseException | None) -> Any:
+        """Move a walk on at once, in its own task, when a hook that others overlap has ended.
+
+        So nothing comes between ``post`` of a node and ``prep`` of the next one. Returns the next hook to await there;
+        None: the walk needs something else, which the driver is told.
+        """
+        strand, position = flight.strand, flight.strand.position
+        if flight.live and not self._halted(strand):
+            if error is None:
+                position.resume(value)
+            else:
+                position.throw(error)
+            flight.kind, value, error = "walk", None, None
+            try:
+                value = advance(position, self.setup)
+            except BaseException as exc:
+                error = exc
+            if value == AWAIT and self._overlaps(strand):
+                flight.kind = "hook"
+                awaitable, position.awaiting = position.awaiting, None
+                return awaitable
+        flight.landed(value, error)
+        return None
+
+    def _hook_done(self, flight: Flight, value: Any, error: BaseException | None) -> None:
+        strand = flight.strand
+        if self._hook is flight:
+            self._hook = None
+        if flight.kind == "walk":
+            if error is None:
+                self._came_to(strand, value)
+            elif isinstance(error, Exception):
+                self._strand_ended(strand, "failed", None, error)
+            else:
+                raise error
+            return
+        if flight.kind == "hook":
             if error is None:
                 strand.position.resume(value)
             else:
@@ -162,6 +239,20 @@ class Scheduler:
                 self._source_failed(strand, error)
             self._feed(strand)
 
+    def _tell_slow_hook(self) -> None:
+        """Say that a hook holds up other walks, which it may be waiting for."""
+        assert self._hook is not None
+        if len(self._strands) == 1 or clock() - self._hook_since < SLOW_HOOK:
+            return
+        self._hook_since = float("inf")
+        path = self._hook.strand.position.path
+        text = (
+            f"{path}: a prep or post has been awaited for {SLOW_HOOK:g} s, and no other param set runs meanwhile. If "
+            "it waits for one of them, the wait never ends; await that in exec, which runs side by side."
+        )
+        self.setup.recorder.problem(text)
+        warn(text)
+
     def _take_up_arrived(self) -> None:
         while self.arrived:
             self._take_up(*self.arrived[0])
@@ -169,19 +260,28 @@ class Scheduler:
 
     def patience(self) -> float | None:
         """Seconds until something may be due by the clock, an hour at most; None: nothing is."""
-        return None if not self._timers else min(max(0.0, self._timers[0][0] - clock()), 3600.0)
+        if self._hook is None and self._hungry:
+            return 0.0  # it only has a look at what has arrived
+        due = [self._timers[0][0]] if self._timers else []
+        if self._hook is not None and len(self._strands) > 1 and self._hook_since < float("inf"):
+            due.append(self._hook_since + SLOW_HOOK)
+        return min(max(0.0, min(due) - clock()), 3600.0) if due else None
 
     def stop(self) -> None:
         """Start nothing any more, keep what has arrived, let go of the rest."""
-        self._asked = None
+        if self._asked is not None:
+            discard(self._asked[1])
+        self._asked = self._hook = None
         while self.arrived:
             self._keep(*self.arrived.popleft())
         for flight in list(self._flying):
-            if isinstance(flight.handle, Future) and flight.handle.done() and not flight.handle.cancelled():
-                self._keep(flight, *flight.future_outcome(flight.handle))
+            outcome = flight.outcome()
+            if outcome is not None:
+                self._keep(flight, *outcome)
         for flight in list(self._flying):
             self._let_go(flight)
-            self._tell_attempt(flight.call, "cancelled")
+            if flight.call is not None:
+                self._tell_attempt(flight.call, "cancelled")
         for call in list(self._waiting):
             self._stop_waiting(call)
         for call in list(self._open):  # also one that an interrupt caught between two states
@@ -191,6 +291,7 @@ class Scheduler:
             if ticket not in in_use:  # a thread that goes on, or a task that cleans up, uses the model all the same
                 limiter.give_back(ticket)
         for strand in reversed(self._strands):
+            strand.position.close_lane()
             value = _result_so_far(strand.position)
             cancel(strand.position, self.setup)
             if strand.parent is not None:
@@ -201,11 +302,17 @@ class Scheduler:
 
     def clear(self) -> None:
         """Take note, after the end, of what has arrived since."""
+        for flight in list(self.leaving):
+            outcome = flight.outcome()
+            if outcome is not None:
+                self._arrived_late(flight, *outcome)
         while self.arrived:
-            flight, value, error = self.arrived.popleft()
-            if flight is not None and error is None and value.__class__ is not CoroutineType:
-                self._keep_late(flight.call, value)
-            self._left(flight, value)
+            self._arrived_late(*self.arrived.popleft())
+
+    def _arrived_late(self, flight: Flight | None, value: Any, error: BaseException | None) -> None:
+        if flight is not None and flight.call is not None and error is None and not _awaits(value):
+            self._keep_late(flight.call, value)
+        self._left(flight, value)
 
     def _keep_late(self, call: Call, value: Any) -> None:
         """Enter a result that came in while its task was being cancelled: it is paid for."""
@@ -233,10 +340,11 @@ class Scheduler:
             self._strand_ended(strand, "cancelled", None, None)
             return
         try:
-            need = advance(strand.position, self.setup, self.mask if strand.parent is None else 0)
+            need = _within(strand.position, advance, strand.position, self.setup, 0 if strand.parent else self.mask)
         except Exception as exc:
             if strand.parent is None:
                 self._strands.pop(strand, None)
+                strand.position.close_lane()
                 raise
             self._strand_ended(strand, "failed", None, exc)
         else:
@@ -249,9 +357,11 @@ class Scheduler:
         elif need in (END, BOUNDARY):
             self._strands.pop(strand)
             self.came_to = need
+            if need == END:
+                position.close_lane()
         elif need == AWAIT:
-            self._asked = strand, position.awaiting, "hook"
-            position.awaiting = None  # it is the driver's now
+            awaitable, position.awaiting = position.awaiting, None  # it is the driver's now
+            self._await_hook(strand, awaitable, "hook", alone=not self._overlaps(strand))
         else:
             work = position.frames[-1].work
             assert work is not None
@@ -261,6 +371,7 @@ class Scheduler:
 
     def _strand_ended(self, strand: Strand, status: str, value: Any, error: BaseException | None) -> None:
         self._strands.pop(strand, None)
+        strand.position.close_lane()
         parent = strand.parent
         assert parent is not None
         if status == "cancelled":
@@ -299,8 +410,11 @@ class Scheduler:
             strand = strand.parent
         return False
 
-    def _feed(self, strand: Strand) -> None:
-        """Start as much as may be under way at once; when all is done, let the position go on."""
+    def _feed(self, strand: Strand) -> bool:
+        """Start as much as may be in progress at once; when all is done, let the position go on.
+
+        False: there is more to start, but first look at what has arrived: after a failure nothing is started.
+        """
         batch = strand.batch
         plan = batch.plan
         one_by_one = bool(self.mask & AFTER_ITEM) and strand is self._root and plan.kind == "batch_node"
@@ -322,8 +436,9 @@ class Scheduler:
                     self._pulls.append(strand)
                 break
             else:
+                asked = clock()
                 try:
-                    element = next(batch.source)
+                    element = _within(strand.position, next, batch.source)
                 except StopIteration:
                     batch.exhausted = True
                 except Exception as exc:
@@ -333,7 +448,12 @@ class Scheduler:
                     batch.broken = True
                     raise
                 else:
+                    is_slow = clock() - asked > SLOW_PULL
                     self._begin(strand, element)
+                    if is_slow or self.arrived:
+                        self._hungry[strand] = None
+                        self.loop.flush()
+                        return False
         self._hungry.pop(strand, None)
         if strand in self._pulls and self._halted(strand):
             self._pulls.remove(strand)
@@ -342,6 +462,7 @@ class Scheduler:
             if strand.error is not None:
                 strand.position.throw(strand.error)
             self._ready.append(strand)
+        return True
 
     def _source_failed(self, strand: Strand, error: BaseException) -> None:
         strand.batch.exhausted = strand.batch.broken = True
@@ -387,6 +508,7 @@ class Scheduler:
             self._one_done(strand, exc, batch.plan.path)
             return
         position.inline = strand.position.inline and batch.plan.limit == 1
+        position.context = position.context or _context_of(strand.position)
         child = Strand(position, strand, place)
         self._strands[child] = None
         self._ready.append(child)
@@ -424,16 +546,22 @@ class Scheduler:
             self._settle(call, "cancelled", None, call.error)
         if has_exact_cancel(self.setup.executor) and self._sent:
             self._give_up(strand, lambda flight: flight in self._sent and flight.handle.cancel())
-        if any(self._is_within(flight.call.strand, strand) for flight in self._flying):
+        if any(self._is_within(flight.strand, strand) for flight in self._flying):
             self._later(self.setup.grace, lambda: self._give_up(strand, lambda flight: True))
 
     def _give_up(self, strand: Strand, which: Callable[[Flight], bool]) -> None:
         """Let go of attempts of a strand: of all when its grace is over, before that of those queued in an executor."""
-        for flight in [f for f in self._flying if self._is_within(f.call.strand, strand)]:
+        for flight in [f for f in self._flying if self._is_within(f.strand, strand)]:
             if which(flight):
                 self._let_go(flight)
-                self._tell_attempt(flight.call, "cancelled")
-                self._settle(flight.call, "cancelled", None, flight.call.error)
+                if flight.call is not None:
+                    self._tell_attempt(flight.call, "cancelled")
+                    self._settle(flight.call, "cancelled", None, flight.call.error)
+                elif flight.kind == "hook":
+                    self._strand_ended(flight.strand, "cancelled", None, None)
+                else:
+                    flight.strand.pulling, flight.strand.batch.broken = False, True
+                    self._hungry[flight.strand] = None
 
     @staticmethod
     def _is_within(strand: Strand | None, outer: Strand) -> bool:
@@ -450,10 +578,11 @@ class Scheduler:
         call = self._call(strand, place, item)
         call.started = started
         call.attempts = 1
+        flight = Flight(strand, self.loop, call)
         if coroutine is not None:
-            self._await_attempt(Flight(call, self.loop), coroutine)
+            self._await_attempt(flight, call, coroutine)
         else:
-            self.arrived.append((Flight(call, self.loop), None, error))
+            self.arrived.append((flight, None, error))
 
     def _start(self, call: Call) -> None:
         """Begin the next attempt, as soon as the limiter lets it; or take an answer that is there already."""
@@ -523,14 +652,14 @@ class Scheduler:
         if self.setup.answers is not None and call.plan.layer is None and not call.in_fallback:
             self.setup.answers.calling(call)
         self._tell_attempt(call, "started", value=call.item)
-        flight = Flight(call, self.loop)
+        flight = Flight(call.strand, self.loop, call)
         if is_async or (plan.limit == 1 and plan.timeout is None and executor is None and call.strand.position.inline):
-            self._run_here(flight, name, args)
+            self._run_here(flight, call, name, args)
             return
         if executor is None:
-            self._run_in_thread(flight, name, args)
+            self._run_in_thread(flight, call, name, args)
         else:
-            self._run_in_executor(executor, flight, name, args)
+            self._run_in_executor(executor, flight, call, name, args)
 
     def _send_next(self) -> None:
         """Launch the call that has waited longest for a worker of the user's pool."""
@@ -539,8 +668,9 @@ class Scheduler:
         self._waiting.pop(call, None)
         self._launch(call)
 
-    def _run_in_executor(self, executor: Executor, flight: Flight, name: str, args: tuple[Any, ...]) -> None:
-        call = flight.call
+    def _run_in_executor(
+        self, executor: Executor, flight: Flight, call: Call, name: str, args: tuple[Any, ...]
+    ) -> None:
         flight.is_foreign = True
         try:
             if self._executor_error is not None:
@@ -567,8 +697,8 @@ class Scheduler:
         self._tell_attempt(call, "failed", error=error)
         self._settle(call, "failed", None, error)
 
-    def _report_shared_writes(self, flight: Flight) -> None:
-        path = flight.call.plan.path
+    def _report_shared_writes(self, call: Call, flight: Flight) -> None:
+        path = call.plan.path
         if path not in self._warned_of_writes:
             self._warned_of_writes.add(path)
             text = (
@@ -579,20 +709,19 @@ class Scheduler:
             warn(text)
 
     def _context(self, flight: Flight) -> Context:
-        """Return the context for an attempt: a copy of this one, that knows of the attempt's slot of a limiter."""
-        context = copy_context()
+        """A context for an attempt: a copy of that of its walk, that knows of the attempt's slot of a limiter."""
+        context = _context_of(flight.strand.position)
         if flight.ticket is not None:
             context.run(hold, flight.ticket)
         return context
 
-    def _run_in_thread(self, flight: Flight, name: str, args: tuple[Any, ...]) -> None:
+    def _run_in_thread(self, flight: Flight, call: Call, name: str, args: tuple[Any, ...]) -> None:
         """Run an attempt in a thread of ours. The flight knows its future first, so that no interrupt parts them."""
         self._threads = self._threads or DaemonThreads()
         future: Future[Any] = Future()
         flight.handle = future
         future.add_done_callback(flight.future_done)
         self._flying[flight] = None
-        call = flight.call
         try:
             context = self._context(flight)
             self._threads.submit(future, context.run, invoke, call.target, name, args, call.attempts - 1)
@@ -605,52 +734,96 @@ class Scheduler:
         else:
             self._set_alarm(flight)
 
-    def _run_here(self, flight: Flight, name: str, args: tuple[Any, ...]) -> None:
+    def _run_here(self, flight: Flight, call: Call, name: str, args: tuple[Any, ...]) -> None:
         __tracebackhide__ = True
-        call = flight.call
         self._flying[flight] = None  # so that `stop` closes it, should an interrupt come
+        if _is_in_turn(call):
+            awaitable = _within(call.strand.position, self._attempt_here, flight, call, name, args)
+        else:  # an async def, of which nothing runs yet; the walk's context may be in use by its source
+            awaitable = self._attempt_here(flight, call, name, args)
+        if awaitable is not None:
+            self._await_attempt(flight, call, awaitable)
+
+    def _attempt_here(self, flight: Flight, call: Call, name: str, args: tuple[Any, ...]) -> Any:
+        """Make an attempt. Return what is to be awaited; any other outcome has arrived."""
+        __tracebackhide__ = True
         token = ATTEMPT.set(call.attempts - 1) if call.attempts > 1 else None
         held = None if flight.ticket is None else hold(flight.ticket)
+        value: Any = None
+        error: BaseException | None = None
         try:
             try:
-                value, error = getattr(call.target, name)(*args), None
-            except Exception as exc:
-                value, error = None, exc
-            if value.__class__ is CoroutineType:
-                self._await_attempt(flight, value)
-            else:
-                self.arrived.append((flight, value, error))  # at once: it is paid for
+                value = getattr(call.target, name)(*args)
+            except (Exception, CancelledError) as exc:
+                error = exc
+            if error is None and _awaits(value):
+                return value
+            self.arrived.append((flight, value, error))  # at once: it is paid for
         finally:
             if token is not None:
                 ATTEMPT.reset(token)
             if held is not None:
                 HELD.reset(held)
 
-    def _await_attempt(self, flight: Flight, coroutine: Any) -> None:
-        """Go on with an attempt that turned out to be a coroutine."""
-        context = None
-        if flight.call.attempts > 1 or flight.ticket is not None:
-            context = self._context(flight)
-            context.run(ATTEMPT.set, flight.call.attempts - 1)
+    def _await_attempt(self, flight: Flight, call: Call, awaitable: Any) -> None:
+        """Go on with an attempt that turned out to be awaitable.
+
+        In the task of its walk where calls are made one after the other; side by side each has a task of its own, and
+        so has one with a timeout that the caller's own task would have to await.
+        """
+        strand = call.strand
+        in_lane = _is_in_turn(call)
         self._flying[flight] = None
+        if strand is self._root and self.loop.awaits_itself:
+            if in_lane and call.plan.timeout is None:
+                _enter_attempt(call, flight)
+                self._asked = flight, awaitable
+                return
+            in_lane = False
         try:
-            self.loop.spawn(flight, coroutine, context)
+            if in_lane:
+                lane = self._lane(strand.position)
+                _enter_attempt(call, flight)
+                self._spawn(flight, awaitable, lane)
+            else:
+                context = self._context(flight)
+                if call.attempts > 1:
+                    context.run(ATTEMPT.set, call.attempts - 1)
+                self._spawn(flight, awaitable, context)
         except Exception as exc:
-            coroutine.close()
+            discard(awaitable)
             self._flying.pop(flight)
             flight.free()
-            self._tell_attempt(flight.call, "failed", error=exc)
-            self._settle(flight.call, "failed", None, exc)
+            self._tell_attempt(call, "failed", error=exc)
+            self._settle(call, "failed", None, exc)
         else:
             self._set_alarm(flight)
 
+    def _lane(self, position: Position) -> Lane:
+        """The lane of a walk, made when its first coroutine is there."""
+        if position.lane is None:
+            position.context = position.context or copy_context()
+            position.lane = self.loop.lane(position.context)
+        return position.lane
+
+    def _spawn(
+        self, flight: Flight, awaitable: Any, where: Lane | Context, follow: Callable[..., Any] | None = None
+    ) -> None:
+        if isinstance(where, Lane):
+            job = Job(awaitable, flight.landed, None, where, follow)
+        else:
+            job = Job(awaitable, flight.landed, where)
+        flight.handle = job
+        self._flying[flight] = None
+        self.loop.spawn(job)
+
     def _set_alarm(self, flight: Flight) -> None:
-        if flight.call.plan.timeout is not None:
+        if flight.call is not None and flight.call.plan.timeout is not None:
             self._later(flight.call.plan.timeout, lambda: self._time_out(flight))
 
     def _time_out(self, flight: Flight) -> None:
-        landing = isinstance(flight.handle, Future) and flight.handle.done()  # in time, and on its way here
-        if flight in self._flying and not landing:
+        is_landing = flight.outcome() is not None  # in time, and on its way here
+        if flight in self._flying and flight.call is not None and not is_landing:
             self._let_go(flight)
             plan = flight.call.plan
             self._attempt_failed(flight.call, CallTimeoutError(f"{plan.path}: exec took longer than {plan.timeout} s"))
@@ -662,22 +835,29 @@ class Scheduler:
         it counts as abandoned. If it holds one of a bounded number of slots, it is not even cancelled: ``cancel()``
         would report its end at once, while the call may go on, and the slot must not be given to another one.
         """
+        call = flight.call
         del self._flying[flight]
         self._sent.discard(flight)
         flight.live = False
-        if flight.is_task:
+        if self._hook is flight:
+            self._hook = None
+        if isinstance(flight.handle, Job):
             self.leaving[flight] = None
-            self.loop.cancel([flight])
+            if flight.handle.lane is not None:
+                flight.strand.position.leave_lane()
+                if call is not None:
+                    _leave_attempt(call, flight)
+            self.loop.cancel([flight.handle])
         elif flight.handle is None or flight.handle.done():
             flight.free()  # it landed while it was live, or is not going to
         else:
             is_exact = not flight.is_foreign or has_exact_cancel(self.setup.executor)
-            may_cancel = is_exact or flight.ticket is None or flight.call.plan.limiter.max_concurrency is None
+            may_cancel = is_exact or call is None or flight.ticket is None or call.plan.limiter.max_concurrency is None
             is_cancelled = may_cancel and flight.handle.cancel()
             if not (is_cancelled and is_exact):
                 self._abandoned.append(flight)
                 self.setup.recorder.abandoned += 1
-        if not flight.is_task:
+        if not isinstance(flight.handle, Job):
             flight.handle = None
 
     def _take_up(self, flight: Flight | None, value: Any, error: BaseException | None) -> None:
@@ -689,18 +869,25 @@ class Scheduler:
             self._left(flight, value)
             return
         call = flight.call
-        if error is None and value.__class__ is CoroutineType:  # a plain function that returned one
+        if call is None:
+            self._flying.pop(flight, None)
+            self._hook_done(flight, value, error)
+            return
+        if error is None and _awaits(value):  # of a function that returned it, or a coroutine
             flight.handle = None
             self._sent.discard(flight)
-            self._await_attempt(flight, value)
+            self._await_attempt(flight, call, value)
             return
         self._flying.pop(flight, None)
         self._sent.discard(flight)
         flight.handle = None  # a future refers back to the flight, which would keep item and result in a cycle
         flight.free()
-        self._tickets.pop(flight.ticket, None)
+        if _is_in_turn(call):
+            _leave_attempt(call, flight)
+        if flight.ticket is not None:
+            self._tickets.pop(flight.ticket, None)
         if flight.shared_writes:
-            self._report_shared_writes(flight)
+            self._report_shared_writes(call, flight)
         if error is None:
             self._tell_attempt(call, "ok", value)
             self._answered(call, value)
@@ -771,15 +958,15 @@ class Scheduler:
 
     def _keep(self, flight: Flight | None, value: Any, error: BaseException | None) -> None:
         """Enter the outcome of an attempt that ended before the stop; nothing follows from it."""
-        if flight is None or not flight.live or flight.call not in self._open:
+        call = None if flight is None else flight.call
+        if flight is None or call is None or not flight.live or call not in self._open:
             self._left(flight, value)
             return
         flight.free()
         flight.handle = None
         self._flying.pop(flight, None)
-        call = flight.call
-        if value.__class__ is CoroutineType:
-            value.close()
+        if error is None and _awaits(value):
+            discard(value)
             self._tell_attempt(call, "cancelled")
             self._close_call(call)
         elif error is None:
@@ -826,6 +1013,41 @@ def _result_so_far(position: Position) -> Any:
         return None if frame.visit is None else frame.exec_res
     result = frame.work.results[0] if frame.work.is_single and frame.work.results else PENDING
     return None if result is PENDING else result
+
+
+def _is_in_turn(call: Call) -> bool:
+    """Whether the calls of a visit are made one after the other."""
+    return call.batch.is_single or call.plan.limit == 1
+
+
+def _awaits(value: Any) -> bool:
+    return type(value) not in PLAIN and is_awaitable(value)
+
+
+def _context_of(position: Position) -> Context:
+    """A copy of the context that the hooks of a walk run in."""
+    return copy_context() if position.context is None else position.context.copy()
+
+
+def _within(position: Position, function: Callable[..., Any], *args: Any) -> Any:
+    """Call something in the context of a walk, where it has one of its own."""
+    __tracebackhide__ = True
+    return function(*args) if position.context is None else position.context.run(function, *args)
+
+
+def _enter_attempt(call: Call, flight: Flight) -> None:
+    """Have the context of a walk know of the attempt that is made in it."""
+    if call.attempts > 1:
+        _within(flight.strand.position, ATTEMPT.set, call.attempts - 1)
+    if flight.ticket is not None:
+        _within(flight.strand.position, hold, flight.ticket)
+
+
+def _leave_attempt(call: Call, flight: Flight) -> None:
+    if call.attempts > 1:
+        _within(flight.strand.position, ATTEMPT.set, 0)
+    if flight.ticket is not None:
+        _within(flight.strand.position, release, flight.ticket)
 
 
 async def _next_of(source: Any) -> Any:

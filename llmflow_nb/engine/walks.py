@@ -1,14 +1,15 @@
 """Walks through flows: how they begin, what a `BatchFlow` makes of its param sets, and what follows when they end."""
 
+from asyncio import CancelledError
 from collections.abc import Mapping
 from time import perf_counter as clock
-from types import CoroutineType
 from typing import Any
 
 from ..core.errors import HookReturnError, a_type
 from ..core.node import kind_of
 from ..core.params import Params
 from ..core.text import class_name, quoted
+from .awaitables import PLAIN, is_awaitable
 from .batch import Batch, Outcome, open_items
 from .events import Event
 from .items import is_iterator
@@ -123,10 +124,10 @@ def call_expansion(position: Position, frame: Frame) -> str:
         exec_ = getattr(frame.flow, owner.hooks.exec)
         try:
             frame.exec_res = exec_(position.shared, element) if owner.exec_takes_shared else exec_(element)
-        except Exception as exc:
+        except (Exception, CancelledError) as exc:
             begun = element, None, exc, began
         else:
-            if frame.exec_res.__class__ is not CoroutineType:
+            if type(frame.exec_res) in PLAIN or not is_awaitable(frame.exec_res):
                 return ""
             begun = element, frame.exec_res, None, began
     frame.work = Batch.single(owner, frame.base_params, element)

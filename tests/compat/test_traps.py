@@ -6,8 +6,9 @@ import warnings
 import numpy as np
 import pytest
 
-from llmflow_nb import SettingError, WiringError
+from llmflow_nb import BatchFlow, Node, SettingError, WiringError
 from llmflow_nb import pocketflow as names
+from tests.engine.helpers import PATIENCE
 
 # ---- retries ---------------------------------------------------------------------------------------------------------
 
@@ -307,32 +308,78 @@ def test_own_params_stay():
 
 @pytest.mark.parametrize("way", ["run", "run_async"])
 def test_async_prep_and_post_never_overlap(way):
-    """While one prep_async or post_async is awaited no other one runs: a read, a pause and a write lose nothing."""
+    """While one async prep or post is awaited no other one runs: a read, a pause and a write lose nothing."""
 
-    class Sets(names.AsyncParallelBatchFlow):
-        async def prep_async(self, shared):
+    class Sets(BatchFlow):
+        async def prep(self, shared):
             return [{"i": i} for i in range(10)]
 
-    class Count(names.AsyncNode):
-        async def prep_async(self, shared):
+    class Count(Node):
+        async def prep(self, shared):
             n = shared["n"]
             await asyncio.sleep(0)
             shared["n"] = n + 1
 
-        async def exec_async(self, prep_res):
+        async def exec(self, prep_res):
             await asyncio.sleep(0)
 
-        async def post_async(self, shared, prep_res, exec_res):
+        async def post(self, shared, prep_res, exec_res):
             n = shared["n"]
             await asyncio.sleep(0)
             shared["n"] = n + 1
 
-    flow, shared = Sets(start=Count()), {"n": 0}
+    flow, shared = Sets(start=Count(), max_concurrency=None), {"n": 0}
     flow.run(shared) if way == "run" else asyncio.run(flow.run_async(shared))
     assert shared == {"n": 20}
 
 
-def test_nothing_comes_between_post_and_the_next_prep():
+def test_hooks_of_parallel_walks_overlap():
+    """Under PocketFlow's parallel names, ``prep_async`` and ``post_async`` of different walks wait for each other."""
+
+    class Pairs(names.AsyncParallelBatchFlow):
+        async def prep_async(self, shared):
+            return [{"i": 0}, {"i": 1}]
+
+    class Meet(names.AsyncNode):
+        async def prep_async(self, shared):
+            await shared["before"].wait()
+
+        async def post_async(self, shared, prep_res, exec_res):
+            await shared["after"].wait()
+            shared["met"].append(self.params["i"])
+
+    async def main():
+        shared = {"before": asyncio.Barrier(2), "after": asyncio.Barrier(2), "met": []}
+        await asyncio.wait_for(Pairs(start=Meet()).run_async(shared), PATIENCE)
+        return sorted(shared["met"])
+
+    assert asyncio.run(main()) == [0, 1]
+
+
+def test_an_error_in_an_overlapping_hook():
+    """It ends the run with its place; the other walk, which waits in its hook, is cancelled after the grace period."""
+
+    class Pairs(names.AsyncParallelBatchFlow):
+        grace = 0.0
+
+        async def prep_async(self, shared):
+            return [{"i": 0}, {"i": 1}]
+
+    class Step(names.AsyncNode):
+        async def post_async(self, shared, prep_res, exec_res):
+            if self.params["i"] == 1:
+                raise LookupError("no such item")
+            await asyncio.Event().wait()
+
+    flow = Pairs(start=Step())
+    with pytest.raises(LookupError, match="no such item") as caught:
+        asyncio.run(flow.run_async({}))
+    assert caught.value.__notes__[0].startswith("in Pairs > Step, with i=1")
+    assert [row.status for row in flow.last_run.batch("Pairs")] == ["cancelled", "failed"]
+
+
+@pytest.mark.parametrize("way", ["run", "run_async"])
+def test_nothing_comes_between_post_and_the_next_prep(way):
     """Between ``post`` of a node and ``prep`` of the next one no other branch runs, so a shared key can carry over."""
 
     class Sets(names.AsyncParallelBatchFlow):
@@ -353,7 +400,8 @@ def test_nothing_comes_between_post_and_the_next_prep():
     say = Say()
     say >> Hear()
     shared = {"heard": []}
-    Sets(start=say).run(shared)
+    flow = Sets(start=say)
+    flow.run(shared) if way == "run" else asyncio.run(flow.run_async(shared))
     assert shared["heard"] == [(i, i) for i in range(5)]
 
 

@@ -6,7 +6,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from llmflow_nb import AllFailedError, BatchFlow, BatchNode, Flow, FlowWarning, HookReturnError, Node
+from llmflow_nb import (
+    AllFailedError,
+    BatchFlow,
+    BatchNode,
+    Flow,
+    FlowWarning,
+    HookCancelledError,
+    HookReturnError,
+    Node,
+)
 from tests.engine.helpers import MODES, PATIENCE, SIDE_BY_SIDE, Items, Signal, When, go, items_node, statuses
 
 GO_ON = "; .last_run.resume() goes on from there"
@@ -39,15 +48,25 @@ def test_first_failure_stops_the_batch(mode):
 def test_calls_in_flight_are_kept(mode):
     """Calls under way when another one fails finish, and their results are kept; nothing else starts."""
     started = []
+    all_started = Signal()
     failed = When("attempt_finished", "failed")
 
     async def slow(item):
         await failed.signal.seen()
         return item * 10
 
+    async def fail():
+        await all_started.seen()
+        raise LookupError("no such item")
+
     def work(node, item):
         started.append(item)
+        if len(started) == 3:
+            all_started.set()
+        if item == 1 and "threads" not in mode:
+            return fail()
         if item == 1:
+            all_started.wait()
             raise LookupError("no such item")
         if "threads" not in mode:
             return slow(item)
@@ -130,17 +149,19 @@ def test_calls_that_an_executor_makes(mode):
 def test_calls_queued_in_an_executor(mode):
     """Calls that an executor has taken and not begun when another one fails are not begun any more."""
     started = []
+    queued = When("call_started", times=4)
     cancelled = When("call_finished", "cancelled", times=2)
 
     def work(node, item):
         started.append(item)
         if item == 0:
+            queued.signal.wait()
             raise LookupError("no such item")
         cancelled.signal.wait()  # begun in the moment between the failure and its coming home
 
     node = items_node(mode, work, max_concurrency=4)
     with ThreadPoolExecutor(1) as pool, pytest.raises(LookupError, match="no such item"):
-        go(mode, node, {"items": range(6)}, subscribers=[cancelled], executor=pool)
+        go(mode, node, {"items": range(6)}, subscribers=[queued, cancelled], executor=pool)
 
     assert started in ([0], [0, 1])
     rows = statuses(node)
@@ -304,13 +325,13 @@ def test_hook_that_is_cancelled_from_within(hook, mode):
     node = type("Waits", (Node,), {hook: cancelled})()
     node >> After()
     flow = Flow(node)
-    with pytest.raises(asyncio.CancelledError):
+    with pytest.raises(HookCancelledError, match=rf"^Flow/Waits: {hook} raised CancelledError, and nobody had"):
         go(mode, flow, {})
     assert after == []
-    assert flow.last_run.status == "interrupted"
+    assert flow.last_run.status == "failed"
     assert [(visit.node, visit.status) for visit in flow.last_run.visits] == [
-        ("Waits", "cancelled"),
-        ("Flow", "cancelled"),
+        ("Waits", "failed"),
+        ("Flow", "failed"),
     ]
 
 

@@ -849,7 +849,7 @@ class Direct(Executor):
     ("executor", "items", "end"),
     [
         (None, [5, 6, 1, 7], ["ok", "ok", "failed", "pending"]),
-        (Direct(), [1, 5, 6, 7], ["failed", "ok", "cancelled", "pending"]),
+        (Direct(), [5, 6, 1, 7], ["ok", "ok", "failed", "pending"]),
     ],
     ids=["on the spot", "executor"],
 )

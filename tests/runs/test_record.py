@@ -1,6 +1,5 @@
 """`Run`: how a run went and in what time, how much of it is kept, and what was probably not meant."""
 
-import asyncio
 import time
 from contextlib import suppress
 
@@ -89,7 +88,6 @@ def test_a_run_that_went_well():
     [
         (LookupError("no such thing"), "failed"),
         (KeyboardInterrupt(), "interrupted"),
-        (asyncio.CancelledError(), "interrupted"),
         (SystemExit(), "interrupted"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else value,

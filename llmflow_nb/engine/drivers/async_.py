@@ -4,11 +4,13 @@ import asyncio
 import sys
 import threading
 from collections import deque
+from contextlib import suppress
 from contextvars import Context
 from typing import Any
 
 from ..advance import BOUNDARY, END, advance
-from ..flight import CLEAN_UP, Flight
+from ..flight import CLEAN_UP
+from ..lane import Job, Lane
 from ..plan import Setup
 from ..position import Position
 from ..scheduler import Scheduler
@@ -17,7 +19,9 @@ __all__ = ["drive_async"]
 
 
 class _OnLoop:
-    """What the scheduler needs of this driver: tasks on the running loop, and an event to wait for."""
+    """What the scheduler needs of this driver: jobs on the running loop, and an event to wait for."""
+
+    awaits_itself = True
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
@@ -33,13 +37,18 @@ class _OnLoop:
         """
         self.heart = self.loop.call_later(0.2, self._beat)
 
-    def spawn(self, flight: Flight, coroutine: Any, context: Context | None) -> None:
-        flight.handle = task = self.loop.create_task(coroutine, context=context)
-        task.add_done_callback(flight.task_done)
+    def lane(self, context: Context) -> Lane:
+        return Lane(self.loop, context)
 
-    def cancel(self, flights: list[Flight]) -> None:
-        for flight in flights:
-            flight.handle.cancel()
+    def spawn(self, job: Job) -> None:
+        job.start()
+
+    def flush(self) -> None:
+        """Do nothing: what was spawned starts as soon as the driver waits."""
+
+    def cancel(self, jobs: list[Job]) -> None:
+        for job in jobs:
+            job.cancel()
 
     def post(self, token: Any) -> None:
         self.arrived.append(token)
@@ -47,6 +56,14 @@ class _OnLoop:
             self.wake.set()
         elif not self.loop.is_closed():
             self.loop.call_soon_threadsafe(self.wake.set)
+
+    async def wait(self, seconds: float | None) -> None:
+        """Wait until something has arrived, ``seconds`` at most."""
+        alarm = None if seconds is None else self.loop.call_later(seconds, self.wake.set)
+        await self.wake.wait()
+        if alarm is not None:
+            alarm.cancel()
+        self.wake.clear()
 
 
 async def drive_async(position: Position, setup: Setup, mask: int = 0) -> str:
@@ -60,35 +77,45 @@ async def drive_async(position: Position, setup: Setup, mask: int = 0) -> str:
     need = advance(position, setup, mask)
     if need in (END, BOUNDARY):
         return need
-    backend = _OnLoop()
-    scheduler = Scheduler(position, setup, backend, mask)
+    loop = _OnLoop()
+    scheduler = Scheduler(position, setup, loop, mask)
     try:
         scheduler.begin(need)
         while True:
-            coroutine = scheduler.turn()
-            if coroutine is not None:
-                scheduler.answer(*await _outcome(coroutine))
+            awaitable = scheduler.turn()
+            if awaitable is not None:
+                scheduler.answer(*await _outcome(awaitable))
                 continue
             if scheduler.came_to:
                 return scheduler.came_to
-            await _wait(backend, scheduler.patience())
+            await loop.wait(scheduler.patience())
     except BaseException:
         scheduler.stop()
         raise
     finally:
         scheduler.close()
-        backend.heart.cancel()
+        loop.heart.cancel()
         scheduler.clear()
-        # Tasks that were cancelled get a moment to clean up; not where this coroutine itself is being thrown away.
+        # Jobs that were cancelled get a moment to clean up; not where this coroutine itself is being thrown away.
         if scheduler.leaving and not isinstance(sys.exception(), GeneratorExit):
-            await asyncio.wait([flight.handle for flight in scheduler.leaving], timeout=CLEAN_UP)
-            scheduler.clear()
+            try:
+                await _clean_up(scheduler, loop)
+            finally:  # also of a second cancellation: what has come in by now is kept
+                scheduler.clear()
 
 
-async def _outcome(coroutine: Any) -> tuple[Any, BaseException | None]:
+async def _clean_up(scheduler: Scheduler, loop: _OnLoop) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(CLEAN_UP):
+            while scheduler.leaving:
+                await loop.wait(None)
+                scheduler.clear()
+
+
+async def _outcome(awaitable: Any) -> tuple[Any, BaseException | None]:
     __tracebackhide__ = True
     try:
-        return await coroutine, None
+        return await awaitable, None
     except asyncio.CancelledError as exc:
         task = asyncio.current_task()
         if task is not None and task.cancelling():  # it is this run that is cancelled
@@ -96,11 +123,3 @@ async def _outcome(coroutine: Any) -> tuple[Any, BaseException | None]:
         return None, exc
     except Exception as exc:
         return None, exc
-
-
-async def _wait(backend: _OnLoop, seconds: float | None) -> None:
-    alarm = None if seconds is None else backend.loop.call_later(seconds, backend.wake.set)
-    await backend.wake.wait()
-    if alarm is not None:
-        alarm.cancel()
-    backend.wake.clear()

@@ -4,24 +4,19 @@ A notebook cell runs inside a running loop, where ``asyncio.run`` is refused; an
 """
 
 import asyncio
+import atexit
 import os
 import threading
 from collections import deque
-from collections.abc import Callable
 from contextlib import suppress
-from contextvars import Context, copy_context
-from functools import partial
+from contextvars import Context
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from ...core.errors import NestedLoopError
-from ..flight import CLEAN_UP, outcome_of
-from ..stop import Stop
+from ..lane import Job
 
-__all__ = ["LoopThread", "Start", "take"]
-
-Start = tuple[Any, Context, list[Any], Callable[[Any], None]]
-"""A coroutine to start: its context, a box to put the task into, and whom to hand the task when it is done."""
+__all__ = ["LoopThread", "take"]
 
 LONGEST_WAIT = 0.2
 """Seconds that are waited at a time.
@@ -52,12 +47,18 @@ class LoopThread:
         self.pid = os.getpid()
         self.thread = threading.Thread(target=self._run, name="llmflow_nb-loop", daemon=True)
         self.thread.start()
+        atexit.register(self._settle)
 
     def _run(self) -> None:
         while True:
             # A task that raises SystemExit or KeyboardInterrupt breaks the loop off, having kept it as its outcome.
             with suppress(SystemExit, KeyboardInterrupt):
                 self.loop.run_forever()
+
+    def _settle(self) -> None:
+        """Let lanes that were closed last end: the interpreter would complain of their tasks."""
+        if self.pid == os.getpid() and self.thread.is_alive():
+            asyncio.run_coroutine_threadsafe(asyncio.sleep(0.01), self.loop).exception(timeout=1)
 
     @classmethod
     def get(cls) -> "LoopThread":
@@ -76,42 +77,35 @@ class LoopThread:
             )
         return cls._shared
 
-    def outcome(self, coroutine: Any, stop: Stop | None) -> tuple[Any, BaseException | None]:
-        """Run a coroutine to its end and return its value, or what it raised. An interrupt or a stop cancels it."""
-        done: SimpleQueue[asyncio.Task[Any] | None] = SimpleQueue()
-        task_box: list[asyncio.Task[Any]] = []
-        starts: deque[Start] = deque([(coroutine, copy_context(), task_box, done.put)])
-        try:
-            self.start(starts)
-            if stop is not None:
-                stop.wake = partial(done.put, None)
-                stop.check()
-            task = take(done, None)
-            if task is None:
-                stop.check()  # type: ignore[union-attr]  # only a stop puts None there
-        except BaseException:
-            self.start(starts)  # if the interrupt was quicker
-            self.cancel([task_box])
-            with suppress(Empty):  # a second stop leaves another None there
-                while take(done, CLEAN_UP) is None:
-                    pass
-            raise
-        return outcome_of(task)
+    def start(self, jobs: "deque[Job]") -> None:
+        """Start jobs, all of them in one go: waking the loop costs more than a task does.
 
-    def start(self, starts: "deque[Start]") -> None:
-        """Start tasks, all of them in one go: waking the loop costs more than a task does.
-
-        It is the loop that takes them out of ``starts``, so that an interrupt here loses none, and twice does no harm.
+        It is the loop that takes them out of ``jobs``, so that an interrupt here loses none, and twice does no harm.
         """
-        self.loop.call_soon_threadsafe(self._start, starts)
+        self.loop.call_soon_threadsafe(_start, jobs, context=Context())
 
-    def _start(self, starts: "deque[Start]") -> None:
-        while starts:
-            coroutine, context, box, done = starts.popleft()
-            task = self.loop.create_task(coroutine, context=context)
-            box.append(task)
-            task.add_done_callback(done)
+    def cancel(self, jobs: list[Job]) -> None:
+        """Cancel jobs."""
+        self.loop.call_soon_threadsafe(_cancel, jobs, context=Context())
 
-    def cancel(self, boxes: list[list[Any]]) -> None:
-        """Cancel tasks, each by the box that it is in once it has started."""
-        self.loop.call_soon_threadsafe(lambda: [task.cancel() for box in boxes for task in box])
+    def waits_for_nothing(self) -> bool:
+        """Whether nothing on the loop can go on by itself: no timer, no socket, no thread is being waited for.
+
+        Read off private attributes of asyncio's own loop, since there is no public way. Where a loop has none of that
+        name, the answer is no: this only serves a hint.
+        """
+        loop: Any = self.loop
+        files = getattr(getattr(loop, "_selector", None), "get_map", lambda: None)()
+        has_timers = bool(getattr(loop, "_scheduled", True))
+        has_threads = getattr(loop, "_default_executor", True) is not None
+        return files is not None and len(files) <= 1 and not has_timers and not has_threads
+
+
+def _cancel(jobs: list[Job]) -> None:
+    for job in jobs:
+        job.cancel()
+
+
+def _start(jobs: "deque[Job]") -> None:
+    while jobs:
+        jobs.popleft().start()

@@ -1,32 +1,39 @@
 """The driver that blocks its caller."""
 
+import asyncio
 from collections import deque
 from contextlib import suppress
-from contextvars import Context, copy_context
+from contextvars import Context
 from queue import Empty, SimpleQueue
 from time import perf_counter as clock
 from typing import Any
 
-from ...core.errors import NestedLoopError
+from ...core.errors import warn
 from ..advance import BOUNDARY, END, advance
-from ..flight import CLEAN_UP, Flight
+from ..flight import CLEAN_UP
+from ..lane import Job, Lane
 from ..plan import Setup
 from ..position import Position
 from ..scheduler import Scheduler
-from ..stop import Stop
-from .loop import LoopThread, Start, take
+from .loop import LoopThread, take
 
 __all__ = ["drive"]
 
+BLOCKED = 5.0
+"""Seconds without a sign of life after which a run looks whether it blocks the event loop that it waits for."""
+
 
 class _Blocking:
-    """What the scheduler needs of this driver: tasks on the background loop, and a bell to wait for."""
+    """What the scheduler needs of this driver: jobs on the background loop, and a bell to wait for."""
+
+    awaits_itself = False
 
     def __init__(self) -> None:
         self.arrived: deque[Any] = deque()
         self._bell: SimpleQueue[None] = SimpleQueue()
         self._rung = False
-        self._starts: deque[Start] = deque()
+        self._jobs: deque[Job] = deque()
+        self._looks_blocked_at = clock() + BLOCKED if _runs_in_loop() else float("inf")
 
     def post(self, token: Any) -> None:
         self.arrived.append(token)
@@ -39,32 +46,52 @@ class _Blocking:
         take(self._bell, seconds)
         self._rung = False
 
-    def spawn(self, flight: Flight, coroutine: Any, context: Context | None) -> None:
+    def lane(self, context: Context) -> Lane:
+        return Lane(LoopThread.get().loop, context)
+
+    def spawn(self, job: Job) -> None:
         LoopThread.get()  # refuses here and now where it cannot work
-        box: list[Any] = []
-        flight.handle = box
-        self._starts.append((coroutine, context or copy_context(), box, flight.task_done))
+        self._jobs.append(job)
 
-    def start(self) -> None:
-        """Start what was spawned since."""
-        if self._starts:
-            LoopThread.get().start(self._starts)
+    def flush(self) -> None:
+        if self._jobs:
+            LoopThread.get().start(self._jobs)
 
-    def cancel(self, flights: list[Flight]) -> None:
-        self.start()  # a task that never ran would leave its coroutine behind
-        LoopThread.get().cancel([flight.handle for flight in flights])
-
-    def outcome(self, coroutine: Any, stop: Stop | None) -> tuple[Any, BaseException | None]:
-        try:
-            loop = LoopThread.get()
-        except NestedLoopError:
-            coroutine.close()
-            raise
-        return loop.outcome(coroutine, stop)
+    def cancel(self, jobs: list[Job]) -> None:
+        self.flush()  # a job that never starts would leave its coroutine behind
+        LoopThread.get().cancel(jobs)
 
     def wake(self) -> None:
         """Have the driver look around, though nothing has arrived."""
         self.post((None, None, None))
+
+    def patience(self, seconds: float | None) -> float | None:
+        """Seconds to wait: no longer than until `tell_blocked` is due."""
+        if self._looks_blocked_at == float("inf"):
+            return seconds
+        left = max(0.0, self._looks_blocked_at - clock())
+        return left if seconds is None else min(seconds, left)
+
+    def tell_blocked(self, position: Position) -> None:
+        """Say, once, that the run waits for what can only happen on the event loop that it blocks."""
+        if clock() < self._looks_blocked_at:
+            return
+        self._looks_blocked_at = clock() + BLOCKED
+        if LoopThread.get().waits_for_nothing():
+            self._looks_blocked_at = float("inf")
+            warn(
+                f"{position.where()}: nothing has happened for {BLOCKED:g} s, and run() blocks the event loop of this "
+                "thread. If a hook waits for a task of that loop, it never ends: interrupt it, and write "
+                "`await flow.run_async(shared)`."
+            )
+
+
+def _runs_in_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def drive(position: Position, setup: Setup, mask: int = 0) -> str:
@@ -79,7 +106,10 @@ def drive(position: Position, setup: Setup, mask: int = 0) -> str:
         KeyboardInterrupt: Nothing of the run calls anything any more; what was finished is in the record.
     """
     __tracebackhide__ = True
-    need = advance(position, setup, mask)
+    if position.context is None:
+        need = advance(position, setup, mask)
+    else:
+        need = position.context.run(advance, position, setup, mask)
     if need in (END, BOUNDARY):  # nothing on the way needed more than calling functions
         return need
     loop = _Blocking()
@@ -88,24 +118,23 @@ def drive(position: Position, setup: Setup, mask: int = 0) -> str:
     try:
         scheduler.begin(need)
         while True:
-            coroutine = scheduler.turn()
-            loop.start()
-            if coroutine is not None:
-                scheduler.answer(*loop.outcome(coroutine, stop))
-            elif scheduler.came_to:
+            scheduler.turn()
+            loop.flush()
+            if scheduler.came_to:
                 return scheduler.came_to
-            else:
-                if stop is not None:
-                    stop.wake = loop.wake
-                    stop.check()  # made before there was anybody to wake
-                with suppress(Empty):
-                    loop.wait(scheduler.patience())
+            if stop is not None:
+                stop.wake = loop.wake
+                stop.check()  # made before there was anybody to wake
+            try:
+                loop.wait(loop.patience(scheduler.patience()))
+            except Empty:
+                loop.tell_blocked(position)
     except BaseException:
         scheduler.stop()
         raise
     finally:
         scheduler.close()
-        with suppress(Empty):  # tasks that were cancelled get a moment to clean up, all of them together
+        with suppress(Empty):  # jobs that were cancelled get a moment to clean up, all of them together
             until = clock() + CLEAN_UP
             scheduler.clear()
             while scheduler.leaving and (left := until - clock()) > 0:
