@@ -16,7 +16,7 @@ import pyarrow
 import pydantic
 import pytest
 
-from llmflow_nb import BatchFlow, BatchNode, HookReturnError, Node
+from llmflow_nb import BatchFlow, BatchNode, HookReturnError, NestedLoopError, Node
 
 
 def results(value):
@@ -92,9 +92,6 @@ class Columns:
 
     columns = property(lambda self: ["a", "b"])
 
-    def __await__(self):
-        raise AssertionError
-
     def __iter__(self):
         return iter(self.columns)
 
@@ -150,11 +147,11 @@ def test_one_value_is_refused(value, text):
         results(value())
 
 
-def test_future_that_was_not_awaited():
-    """A future can be iterated, but what is meant is its result: the error says to await it."""
+def test_future_of_another_loop():
+    """Every awaitable that a hook returns is awaited; of a future that another loop completes the error says so."""
     loop = asyncio.new_event_loop()
     try:
-        with pytest.raises(HookReturnError, match=r"returned a Future, which was never awaited\. Make the hook async"):
+        with pytest.raises(NestedLoopError, match="the hook returned a future of another event loop"):
             results([loop.create_future()][0])
     finally:
         loop.close()
