@@ -121,7 +121,7 @@ def hooks_of(node: Any) -> Hooks:
     cls = type(node)
     hooks = cls.__dict__.get("_hooks")
     if hooks is None or hooks.found != _methods(cls):
-        hooks = read_hooks(cls)
+        hooks = read_hooks(cls, hooks)
         cls._hooks = hooks
     set_here = [name for name in cls._dialect.names() if name in node.__dict__]
     return _set_on_object(node, hooks, set_here) if set_here else hooks
@@ -165,8 +165,12 @@ def is_batch_base(cls: type) -> bool:
     return "_library_class" in own and "_exec" in own and getattr(cls, "_kind", "") == "batch_node"
 
 
-def read_hooks(cls: type) -> Hooks:
+def read_hooks(cls: type, before: Hooks | None = None) -> Hooks:
     """Decide the hooks of a class.
+
+    Args:
+        cls: The class.
+        before: Its hooks before a method was replaced: by a ``Mock``, say, whose signature tells nothing.
 
     Raises:
         SignatureError: A hook takes a number of arguments with which it cannot be called, its signature does not tell
@@ -179,8 +183,12 @@ def read_hooks(cls: type) -> Hooks:
     _check_count(cls, names["post"], "post", 3, "post(self, shared, prep_res, exec_res)")
     return Hooks(
         **names,
-        exec_takes_shared=_takes_shared(cls, names["exec"], 1, ("prep_res",), dialect),
-        fallback_takes_shared=_takes_shared(cls, names["fallback"], 2, ("prep_res", "exc"), dialect),
+        exec_takes_shared=_takes_shared(
+            cls, names["exec"], 1, ("prep_res",), dialect, before.exec_takes_shared if before else None
+        ),
+        fallback_takes_shared=_takes_shared(
+            cls, names["fallback"], 2, ("prep_res", "exc"), dialect, before.fallback_takes_shared if before else None
+        ),
         exec_is_async=inspect.iscoroutinefunction(getattr(cls, names["exec"])),
         fallback_is_async=inspect.iscoroutinefunction(getattr(cls, names["fallback"])),
         own=own,
@@ -220,8 +228,17 @@ def _shape(cls: type, name: str) -> _Shape | None:
         raise SignatureError(
             f"{cls.__qualname__}.{name} is {type(method).__name__}, not a method; write def {name}(self, ...)."
         )
-    bound = isinstance(raw, staticmethod | classmethod) or not hasattr(raw, "__get__")
-    return _shape_of(method, drop=0 if bound else 1)
+    if isinstance(raw, staticmethod | classmethod):
+        return _shape_of(method, drop=0)
+    return _shape_of(method, drop=1 if hasattr(raw, "__get__") or _names_self(method) else 0)
+
+
+def _names_self(method: Callable[..., Any]) -> bool:
+    """Whether the first parameter is called ``self``, as of a ``Mock`` that has the signature of a method."""
+    try:
+        return next(iter(inspect.signature(method).parameters), "") == "self"
+    except (TypeError, ValueError):
+        return False
 
 
 def _shape_of(method: Callable[..., Any], drop: int) -> _Shape | None:
@@ -252,8 +269,10 @@ def _check_count(cls: type, name: str, role: str, count: int, want: str) -> None
     )
 
 
-def _takes_shared(cls: type, name: str, count: int, args: tuple[str, ...], dialect: Dialect) -> bool:
-    """Whether the hook wants ``shared`` before its ``count`` other arguments."""
+def _takes_shared(
+    cls: type, name: str, count: int, args: tuple[str, ...], dialect: Dialect, before: bool | None
+) -> bool:
+    """Whether the hook wants ``shared`` before its ``count`` other arguments. ``before``: whether it did until now."""
     nearest: _Shape | None = None
     for base in cls.__mro__:
         if name not in base.__dict__ or is_library_class(base):
@@ -263,6 +282,8 @@ def _takes_shared(cls: type, name: str, count: int, args: tuple[str, ...], diale
         decided = _decide(shape, count, dialect)
         if decided is None and shape is not None and not shape.star:
             raise SignatureError(f"{base.__qualname__}.{name}{shape.text} cannot be called; {_advice(name, args)}.")
+        if decided is None and before is not None:
+            return before
         if decided is not None:
             if decided and base is cls and shape is not None and not _means_shared(shape.first):
                 warn(

@@ -3,7 +3,7 @@
 import asyncio
 import functools
 import warnings
-from unittest.mock import Mock
+from unittest.mock import AsyncMock, Mock, patch
 
 import pytest
 
@@ -618,3 +618,79 @@ def test_a_first_parameter_that_does_not_mean_shared(name):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             exec(f"class Ask(Node):\n def {name}(self, {first}, text{more}): pass", {"Node": Node, "__name__": "cell"})
+
+
+# ---- patched for a test ----------------------------------------------------------------------------------------------
+
+
+class Asks(Node):
+    """Asks a model, with ``shared`` or without."""
+
+    def prep(self, shared):
+        return "question"
+
+    def exec(self, question):
+        return "asked"
+
+    def post(self, shared, prep_res, exec_res):
+        shared["answer"] = exec_res
+
+
+class AsksWithShared(Asks):
+    def exec(self, shared, question):
+        return "asked"
+
+
+class AsksLater(Asks):
+    async def exec(self, question):
+        return "asked"
+
+
+def answer(node):
+    """What a run of a node leaves."""
+    shared = {}
+    Flow(node).run(shared)
+    return shared["answer"]
+
+
+@pytest.mark.parametrize("options", [{}, {"spec": True}, {"autospec": True}], ids=str)
+@pytest.mark.parametrize("cls", [Asks, AsksWithShared, AsksLater])
+def test_hook_patched_on_a_class(cls, options):
+    """A mock in place of a hook is called as the hook was, and the hook is there again afterwards."""
+    sub = type("Sub", (cls,), {})
+    with patch.object(cls, "exec", return_value="canned", **options) as mock:
+        assert [answer(cls()), answer(sub())] == ["canned", "canned"]
+    assert len(mock.call_args_list) == 2
+    args = mock.call_args.args[1:] if "autospec" in options else mock.call_args.args
+    assert args[-1] == "question"
+    assert len(args) == (2 if cls is AsksWithShared else 1)
+    assert [answer(cls()), answer(sub())] == ["asked", "asked"]
+
+
+@pytest.mark.parametrize("hook", ["prep", "exec", "post", "exec_fallback"])
+def test_every_hook_can_be_patched(hook):
+    """So can every other hook be, also where the class has only the default of the library."""
+    with patch.object(Asks, hook, return_value=None) as mock:
+        Flow(Asks()).run({})
+        assert mock.called == (hook != "exec_fallback")
+    node = Asks()
+    with patch.object(node, hook, return_value=None) as mock:
+        Flow(node).run({})
+        assert mock.called == (hook != "exec_fallback")
+    assert answer(node) == "asked"
+
+
+def test_batch_with_an_async_mock():
+    """An ``AsyncMock`` is awaited, also for items side by side."""
+
+    class Many(BatchNode):
+        def prep(self, shared):
+            return range(5)
+
+        async def exec(self, item):
+            return item
+
+    node = Many(max_concurrency=3)
+    with patch.object(Many, "exec", new=AsyncMock(side_effect=lambda item: -item)):
+        node.run({})
+    assert node.last_run.batch(node).results == [0, -1, -2, -3, -4]
