@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
+from functools import wraps
 from typing import Any, Self, TypeVar
 
+from .copies import deep_copied, plain_copy, reduced
 from .definitions import Definition, define
 from .doors import Doors
-from .errors import SettingError, WiringTypeError, a_type, warn
+from .errors import SettingError, SignatureError, WiringTypeError, a_type, warn
 from .hooks import Dialect, Hooks, read_hooks
 from .settings import SETTINGS
 from .text import class_name, quoted, shown
@@ -44,6 +46,8 @@ class BaseNode(Doors):
         """Give the node its edges and params here, so that a subclass may forget ``super().__init__()``."""
         node = super().__new__(cls)
         node.__dict__.update(successors={}, params={})
+        if hasattr(cls, "__pydantic_validator__"):
+            _keep_attributes(cls)
         return node
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -52,6 +56,11 @@ class BaseNode(Doors):
         Raises:
             SignatureError: Names the method, its class, and what to write instead.
         """
+        if any(base.__name__ == "BaseModel" and base.__module__.startswith("pydantic.") for base in cls.__mro__):
+            raise SignatureError(
+                f"{cls.__qualname__} inherits from pydantic's BaseModel, and a node cannot be a model too. Decorate "
+                "the node with pydantic.dataclasses.dataclass, or keep a model in an attribute of it."
+            )
         super().__init_subclass__(**kwargs)
         cls._hooks = read_hooks(cls)
         cls._definition = define(cls)
@@ -75,6 +84,20 @@ class BaseNode(Doors):
     def process_after_fail(self, *args: Any) -> Any:
         """The same hook under the name of PocketFlow's first version."""
         raise args[-1]
+
+    def __copy__(self) -> Self:
+        """Copy shallowly, as for every visit. What the class does for pickling does not count."""
+        twin: Self = plain_copy(self)
+        return twin
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Copy deeply, with all nodes that this one leads to, however many they are."""
+        twin: Self = deep_copied(self, memo)
+        return twin
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Pickle with all nodes that this one leads to, however many they are."""
+        return reduced(self, protocol)
 
     def __getstate__(self) -> Any:
         """Leave the record of the latest run behind: it belongs to this object, and may hold what cannot be copied."""
@@ -133,6 +156,24 @@ class BaseNode(Doors):
     def __repr__(self) -> str:
         """Return the class, and the name where there is one."""
         return f"<{shown(class_name(self))}{f' {quoted(self.name)}' if isinstance(self.name, str) else ''}>"
+
+
+def _keep_attributes(cls: type) -> None:
+    """Have the ``__init__`` of a pydantic dataclass, which replaces the node's ``__dict__``, keep what was there."""
+    owner = next(base for base in cls.__mro__ if "__pydantic_validator__" in vars(base))
+    init: Any = owner.__init__  # type: ignore[misc]
+    if hasattr(init, "keeps_attributes"):
+        return
+
+    @wraps(init)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        before = dict(self.__dict__)
+        init(self, *args, **kwargs)
+        for name, value in before.items():
+            self.__dict__.setdefault(name, value)
+
+    __init__.keeps_attributes = True  # type: ignore[attr-defined]
+    owner.__init__ = __init__  # type: ignore[misc]
 
 
 class Edge:

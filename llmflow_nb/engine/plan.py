@@ -251,7 +251,7 @@ def _copies_plainly(cls: type) -> bool:
 
     Asked because ``copy.copy`` costs 2.6 us a visit, and the same by hand 0.3 us.
     """
-    plain = ("__copy__", "__setattr__", "__reduce_ex__", "__reduce__", "__getstate__")
+    plain = ("__copy__", "__setattr__")
     return (
         all(getattr(cls, name, None) is getattr(BaseNode, name, None) for name in plain)
         and not any(base.__dict__.get("__slots__") for base in cls.__mro__)

@@ -99,7 +99,7 @@ class Copier:
             for name in slot_fields(cls):
                 if hasattr(value, name):
                     object.__setattr__(twin, name, self._copy(object.__getattribute__(value, name)))
-        elif hasattr(cls, "__deepcopy__"):
+        elif _has_deepcopy(cls):
             try:
                 twin = self._begin(value, copy.deepcopy(value))
             except Exception:  # of the user's, for whatever reason
@@ -190,12 +190,17 @@ def _same(now: Any, then: Any, seen: set[tuple[int, int]]) -> bool:
     if is_plain(cls):
         seen.add(pair)
         return _same(object.__getattribute__(now, "__dict__"), object.__getattribute__(then, "__dict__"), seen)
-    if hasattr(cls, "__deepcopy__"):
+    if _has_deepcopy(cls):
         try:
             return (now == then) is True
         except Exception:  # of the user's: then it has changed, for all that can be told
             return False
     return False
+
+
+def _has_deepcopy(cls: type) -> bool:
+    """Whether a class was given a ``__deepcopy__``. That of a node would copy a whole flow."""
+    return hasattr(cls, "__deepcopy__") and not hasattr(cls, "_kind")
 
 
 def _object_columns(value: Any) -> Iterator[tuple[int, Any]]:

@@ -134,7 +134,7 @@ class OwnState(Node):
 
     def __getstate__(self):
         state = self.__dict__.copy()
-        state["connection"] = "not copied"
+        state["connection"] = "not pickled"
         return state
 
     def post(self, shared, prep_res, exec_res):
@@ -272,7 +272,7 @@ class Property(Node):
 UNUSUAL = [
     (lambda: Slotted("slot"), "slot"),
     (OwnCopy, "copied"),
-    (OwnState, "not copied"),
+    (OwnState, "open"),
     (OwnSetattr, "x"),
     (OwnNew, "by new"),
     (Data, "data"),
@@ -446,3 +446,63 @@ def test_flow_can_be_copied_whole(twin, after_a_run):
     assert shared[1:] == ["concrete"]
     assert other.start_node is not first
     assert first.mutated == [0] * after_a_run
+
+
+class Client(Node):
+    """Leaves its client out of a pickle."""
+
+    def __init__(self):
+        super().__init__()
+        self.client = "open"
+
+    def __getstate__(self):
+        return {name: value for name, value in vars(self).items() if name != "client"}
+
+    def exec(self, prep_res):
+        return self.client
+
+    def post(self, shared, prep_res, exec_res):
+        shared.append(exec_res)
+
+
+class ClientInSlot(Client):
+    """The same with a slot beside, and a ``__reduce__``."""
+
+    __slots__ = ("extra",)
+
+    def __reduce__(self):
+        raise TypeError("not to be pickled")
+
+
+@pytest.mark.parametrize("cls", [Client, ClientInSlot])
+def test_pickling_does_not_decide_the_copy(cls):
+    """What ``__getstate__`` leaves out of a pickle is there in the copy of a visit, when stepping, and in a retry."""
+    flow, shared = Flow(cls()), []
+    flow.run(shared)
+    stepper = flow.stepper(shared)
+    stepper.into()
+    stepper.back()
+    stepper.run()
+    assert stepper.error is None
+    assert copy.copy(flow.start_node).client == "open"
+
+    class Many(BatchNode):
+        def __init__(self, **settings):
+            super().__init__(**settings)
+            self.client = "open"
+
+        __getstate__ = Client.__getstate__
+
+        def prep(self, shared):
+            return [1, 2]
+
+        def exec(self, item):
+            if item == 2 and "fail" in shared:
+                raise ValueError("no")
+            return self.client
+
+    many = Many(on_error="keep")
+    shared.append("fail")
+    many.run(shared)
+    shared.remove("fail")
+    assert many.last_run.batch(many).retry_failed().results == ["open", "open"]
