@@ -32,7 +32,7 @@ from .core.errors import warn
 from .core.hooks import BASE_METHODS, EXEC, ITEM, RUN, Dialect, Layer, is_batch_base
 from .engine.actions import lost_text
 from .engine.override import called_in, finish, finish_async
-from .engine.plan import DRIVEN
+from .engine.plan import Driven
 
 __all__ = [
     "AsyncBatchFlow",
@@ -118,12 +118,12 @@ class BaseNode(_node.BaseNode):
         __tracebackhide__ = True
         return finish(self, EXEC, prep_res=prep_res)
 
-    def _call_run(self, shared: Any, prep_res: Any) -> Any:
-        with called_in(self.__dict__[DRIVEN], shared):
-            return self._run(shared)
+    def _call_run(self, driven: Driven, prep_res: Any) -> Any:
+        with called_in(driven):
+            return self._run(driven.shared)
 
-    def _call_exec(self, shared: Any, prep_res: Any) -> Any:
-        with called_in(self.__dict__[DRIVEN], shared):
+    def _call_exec(self, driven: Driven, prep_res: Any) -> Any:
+        with called_in(driven):
             return self._exec(prep_res)
 
     def _hand_back(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
@@ -168,8 +168,8 @@ class BatchNode(Node, _node.BatchNode):
         __tracebackhide__ = True
         return finish(self, EXEC, prep_res=prep_res)
 
-    def _call_item(self, shared: Any, item: Any) -> Any:
-        with called_in(self.__dict__[DRIVEN], shared):
+    def _call_item(self, driven: Driven, item: Any) -> Any:
+        with called_in(driven):
             return _behind_batch_class(self)._exec(item)
 
 
@@ -200,9 +200,9 @@ class Flow(BaseNode, _flow.Flow):
         __tracebackhide__ = True
         return finish(self, EXEC, shared, params=params)
 
-    def _call_orch(self, shared: Any, prep_res: Any) -> Any:
-        with called_in(self.__dict__[DRIVEN], shared):
-            return self._orch(shared)
+    def _call_orch(self, driven: Driven, prep_res: Any) -> Any:
+        with called_in(driven):
+            return self._orch(driven.shared)
 
 
 class BatchFlow(Flow, _flow.BatchFlow):
@@ -211,9 +211,9 @@ class BatchFlow(Flow, _flow.BatchFlow):
     _library_class = True
     _kind = "batch_flow"
 
-    def _call_orch_set(self, shared: Any, param_set: Any) -> Any:
-        with called_in(self.__dict__[DRIVEN], shared):
-            return self._orch(shared, {**self.params, **param_set})
+    def _call_orch_set(self, driven: Driven, param_set: Any) -> Any:
+        with called_in(driven):
+            return self._orch(driven.shared, {**self.params, **param_set})
 
 
 class AsyncNode(Node):
@@ -256,17 +256,17 @@ class AsyncNode(Node):
         """Refuse, as PocketFlow does: ``run`` works here, and ``_run_async`` is the method of an async node."""
         raise RuntimeError("Use run_async.")
 
-    async def _call_run_async(self, shared: Any, prep_res: Any) -> Any:
-        with called_in(self.__dict__[DRIVEN], shared):
-            return await self._run_async(shared)
+    async def _call_run_async(self, driven: Driven, prep_res: Any) -> Any:
+        with called_in(driven):
+            return await self._run_async(driven.shared)
 
-    async def _call_exec(self, shared: Any, prep_res: Any) -> Any:
-        with called_in(self.__dict__[DRIVEN], shared):
+    async def _call_exec(self, driven: Driven, prep_res: Any) -> Any:
+        with called_in(driven):
             return await self._exec(prep_res)
 
 
-async def _call_item(self: Any, shared: Any, item: Any) -> Any:
-    with called_in(self.__dict__[DRIVEN], shared):
+async def _call_item(self: Any, driven: Driven, item: Any) -> Any:
+    with called_in(driven):
         return await _behind_batch_class(self)._exec(item)
 
 
@@ -318,9 +318,9 @@ class AsyncFlow(Flow, AsyncNode):
         __tracebackhide__ = True
         return await finish_async(self, EXEC, shared, params=params)
 
-    async def _call_orch_async(self, shared: Any, prep_res: Any) -> Any:
-        with called_in(self.__dict__[DRIVEN], shared):
-            return await self._orch_async(shared)
+    async def _call_orch_async(self, driven: Driven, prep_res: Any) -> Any:
+        with called_in(driven):
+            return await self._orch_async(driven.shared)
 
 
 class AsyncBatchFlow(AsyncFlow, BatchFlow):
@@ -336,9 +336,9 @@ class AsyncBatchFlow(AsyncFlow, BatchFlow):
         """Combine the walks' results and return an action. Default: None."""
         return None
 
-    async def _call_orch_set_async(self, shared: Any, param_set: Any) -> Any:
-        with called_in(self.__dict__[DRIVEN], shared):
-            return await self._orch_async(shared, {**self.params, **param_set})
+    async def _call_orch_set_async(self, driven: Driven, param_set: Any) -> Any:
+        with called_in(driven):
+            return await self._orch_async(driven.shared, {**self.params, **param_set})
 
 
 class AsyncParallelBatchFlow(AsyncFlow, BatchFlow):

@@ -23,7 +23,7 @@ from .actions import check_action, check_steps, lost_action, route
 from .awaitables import PLAIN, is_awaitable
 from .batch import PENDING, Batch, Outcome, open_items
 from .events import Event
-from .plan import DRIVEN, Setup
+from .plan import Setup
 from .position import (
     AFTER_EXEC,
     AFTER_ITEM,
@@ -292,6 +292,9 @@ def _begin_exec(position: Position, setup: Setup, frame: Frame, mask: int) -> st
     """Begin an exec that is more than one call on the spot. Empty: it is done already."""
     __tracebackhide__ = True
     plan = frame.plan
+    if plan.layer is not None:  # a stepper may have come back to here
+        driven = plan.driven_by(frame.visit, position.shared)
+        driven.attempts, driven.status = 0, "ok"
     if plan.kind == "node":
         frame.work = Batch.single(plan, frame.params, frame.prep_res)
         return _go_on_with_items(position, frame, mask)
@@ -359,7 +362,7 @@ def _note_attempts(frame: Frame, work: Batch) -> None:
     """Note how many attempts were made, also within an override; ``post`` finds the last one in ``cur_retry``."""
     frame.attempts = work.attempts_of_visit
     if frame.plan.layer is not None:
-        driven = frame.visit.__dict__[DRIVEN]
+        driven = frame.plan.driven_by(frame.visit)
         frame.attempts, frame.status = driven.attempts or frame.attempts, driven.status
     last = frame.attempts if work.is_single else work.odd[work.taken - 1].attempts if work.taken - 1 in work.odd else 1
     if last > 1:
@@ -374,6 +377,8 @@ def _make_calls(frame: Frame, work: Batch, shared: Any) -> None:
     """
     __tracebackhide__ = True
     exec_, takes_shared = getattr(frame.visit, frame.plan.hooks.exec), frame.plan.exec_takes_shared
+    if frame.plan.layer is not None:
+        shared = frame.plan.driven_by(frame.visit, shared)
     keep = work.items.append if work.items is not None and not work.is_whole else None
     add_result, add_seconds = work.results.append, work.seconds.append
     results, whole = work.results, work.is_whole

@@ -72,6 +72,8 @@ class Call:
     def hook(self, shared: Any) -> tuple[str, tuple[Any, ...], bool]:
         """Return the method to call now, its arguments, and whether it is ``async def``."""
         hooks = self.plan.hooks
+        if self.plan.layer is not None:
+            return hooks.exec, (self.plan.driven_by(self.target, shared), self.item), hooks.exec_is_async
         if self.in_fallback:
             args = (shared, self.item, self.error) if hooks.fallback_takes_shared else (self.item, self.error)
             return hooks.fallback, args, hooks.fallback_is_async

@@ -34,9 +34,8 @@ _CURRENT: ContextVar[Driven | None] = ContextVar("llmflow_nb_driven", default=No
 
 
 @contextmanager
-def called_in(driven: Driven, shared: Any) -> Iterator[None]:
+def called_in(driven: Driven) -> Iterator[None]:
     """Let the library's methods know the visit in which the override of a program calls them."""
-    driven.shared = shared
     token = _CURRENT.set(driven)
     driven.calls += 1
     try:
@@ -112,14 +111,14 @@ class _Rest:
 def _place_of(node: Any, level: int) -> tuple[Driven | None, Plan, Setup]:
     """Return the visit that a node or a copy serves, if the engine makes one of it, with the plan behind a layer."""
     current = _CURRENT.get()
-    driven: Driven | None = node.__dict__.get(DRIVEN)
-    if driven is None or not driven.calls:
-        # A method that was wrapped on the object is bound to the node itself, while a copy of it serves the visit.
-        driven = current if current is not None and current.calls and current.plan.node is node else None
-    if driven is not None:
+    # A method that was wrapped on the object is bound to the node itself, while a copy of it serves the visit.
+    is_here = current is not None and (current.visit is node or current.plan.node is node)
+    driven: Driven | None = current if is_here else node.__dict__.get(DRIVEN)  # not known in a thread of the user's
+    if driven is not None and driven.calls:  # else the visit is over, and this a call from outside
         setup = driven.setup
         plan = driven.plan.behind(level, setup)
         if plan.layer is not None:
+            plan.driven = driven.plan.driven
             node.__dict__[DRIVEN] = driven
         return driven, plan, setup
     step = None if current is None else _step_of(current, node)
@@ -130,7 +129,7 @@ def _place_of(node: Any, level: int) -> tuple[Driven | None, Plan, Setup]:
         setup = current.setup
         plan = step.behind(level, setup)
     if plan.layer is not None:
-        plan.serve(node)
+        plan.serve(node, is_shared=step is None)
     return None, plan, setup
 
 

@@ -44,6 +44,7 @@ class Plan:
         inner: The plans of the same node behind a layer, by that layer.
         setup: Of a plan with a layer: that of the run.
         within: The outermost layer that counts.
+        driven: Of a visit that the user's own object serves: what is kept of it.
         has_router: Whether it is a flow whose ``get_next_node`` is the user's.
     """
 
@@ -53,6 +54,7 @@ class Plan:
         "cls",
         "copies_plainly",
         "direct",
+        "driven",
         "exec_takes_shared",
         "expands",
         "hands_on",
@@ -135,6 +137,7 @@ class Plan:
         self.has_prep = "prep" in hooks.own or self.is_flow
         self.has_post = "post" in hooks.own or self.is_flow
         self.within = within
+        self.driven: Driven | None = None
         self.layer: Layer | None = None
         self.inner: dict[int, Plan] = {}
         self.setup: Setup | None = None
@@ -181,12 +184,25 @@ class Plan:
             plan = self.inner[level] = Plan(self.node, self.name, self.path, setup, level + 1)
         return plan
 
-    def serve(self, visit: Any) -> Any:
-        """Have an object serve a visit, and return it: it is told so where a method of the user's makes the visit."""
+    def serve(self, visit: Any, *, is_shared: bool = False) -> Any:
+        """Have an object serve a visit, and return it: it is told so where a method of the user's makes the visit.
+
+        Args:
+            visit: The node, or a copy of it.
+            is_shared: Whether another run may be using the same object; this plan then serves this visit only.
+        """
         if self.layer is not None:
             assert self.setup is not None
-            visit.__dict__[DRIVEN] = Driven(self, visit, self.setup)
+            visit.__dict__[DRIVEN] = driven = Driven(self, visit, self.setup)
+            self.driven = driven if is_shared else None
         return visit
+
+    def driven_by(self, visit: Any, shared: Any = None) -> "Driven":
+        """Return what is kept of a visit that a method of the user's makes: what that is called with for ``shared``."""
+        driven: Driven = self.driven or visit.__dict__[DRIVEN]
+        if shared is not None:
+            driven.shared = shared
+        return driven
 
     def child(self, node: BaseNode, start: BaseNode, setup: "Setup") -> "Plan":
         """Return the plan of a step of this flow, making it when it is first met."""

@@ -234,7 +234,7 @@ class Position:
         """The position before the first prep of a run. The node itself serves the visit, not a copy."""
         frame = Frame(None, None, node.params, node)
         frame.plan = frame.children[id(node)] = Plan(node, label(node), label(node), setup)
-        frame.visit = frame.plan.serve(node)
+        frame.visit = frame.plan.serve(node, is_shared=True)
         frame.phase = ARRIVED
         frame.steps = 1
         return cls(shared, [frame], inline=inline)

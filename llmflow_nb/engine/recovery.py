@@ -9,7 +9,7 @@ from ..core.kept_errors import drop_callers
 from ..core.text import message, params_text, shown
 from .batch import Batch
 from .events import Event
-from .plan import DRIVEN, Setup
+from .plan import Setup
 from .position import END, POST, PREPPED, Frame, Position, set_by_hooks
 from .walks import next_set, settle_set
 
@@ -116,7 +116,7 @@ def cancel(position: Position, setup: Setup) -> None:
 def _close_visit(setup: Setup, frame: Frame, status: str, error: BaseException) -> None:
     plan, now = frame.plan, clock()
     if plan.layer is not None:
-        attempts = frame.visit.__dict__[DRIVEN].attempts or 1
+        attempts = plan.driven_by(frame.visit).attempts or 1
     elif frame.work is not None and not plan.is_flow:
         attempts = frame.work.attempts_of_visit
     else:  # none was made if prep did not end (its two readings are one then), or if what it gave was no batch

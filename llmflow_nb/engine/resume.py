@@ -266,7 +266,10 @@ def _set_back(frame: Frame) -> None:
         frame.steps -= 1
         return
     # The node that a run begins with serves its visit itself.
-    frame.visit = plan.serve(frame.node) if frame.owner is None else _visit_again(plan, frame.visit, frame.params)
+    if frame.owner is None:
+        frame.visit = plan.serve(frame.node, is_shared=True)
+    else:
+        frame.visit = _visit_again(plan, frame.visit, frame.params)
     frame.reached = (frame.visit, frame.phase)
 
 

@@ -889,6 +889,88 @@ def test_resumed():
     assert told == ["exec", "exec"]
 
 
+@pytest.mark.parametrize("kind", ["node", "flow"])
+def test_runs_side_by_side(lib, kind):
+    """Runs of one object side by side, through overrides at every layer, know nothing of each other."""
+
+    class Ask(lib.AsyncNode):
+        async def prep_async(self, shared):
+            await asyncio.sleep(0)
+            return shared["n"]
+
+        async def _exec(self, prep_res):
+            await asyncio.sleep(0)
+            return await super()._exec(prep_res)
+
+        async def exec_async(self, prep_res):
+            await asyncio.sleep(0)
+            return prep_res
+
+        async def post_async(self, shared, prep_res, exec_res):
+            shared["seen"] = shared["n"], exec_res
+
+    class Around(lib.AsyncFlow):
+        async def _run_async(self, shared):
+            await asyncio.sleep(0)
+            return await super()._run_async(shared)
+
+        async def _orch_async(self, shared, params=None):
+            await asyncio.sleep(0)
+            return await super()._orch_async(shared, params)
+
+    async def one(n):
+        shared = {"n": n}
+        await shared_object.run_async(shared)
+        return shared["seen"]
+
+    async def main():
+        return await asyncio.gather(*(one(n) for n in range(5)))
+
+    shared_object = Ask() if kind == "node" else Around(start=Ask())
+    assert asyncio.run(main()) == [(n, n) for n in range(5)]
+    if lib is ours:
+        assert len(shared_object.last_run.steps) == (1 if kind == "node" else 2)
+
+
+def test_shared_of_runs_side_by_side():
+    """An ``exec`` that is given ``shared`` gets that of its own run, also behind an override of ``_exec``."""
+
+    class Ask(ours.AsyncNode):
+        async def _exec(self, prep_res):
+            await asyncio.sleep(0)
+            return await super()._exec(prep_res)
+
+        async def exec_async(self, shared, prep_res):
+            shared["seen"] = shared["n"]
+
+    async def main():
+        node, all_shared = Ask(), [{"n": n} for n in range(5)]
+        await asyncio.gather(*(node.run_async(shared) for shared in all_shared))
+        return all_shared
+
+    assert asyncio.run(main()) == [{"n": n, "seen": n} for n in range(5)]
+
+
+def test_attempts_of_a_visit_that_is_stepped_again():
+    """Back before an exec with an override, and on again: the attempts are counted from the start."""
+
+    class Flaky(ours.Node):
+        def _exec(self, prep_res):
+            return super()._exec(prep_res)
+
+        def exec(self, prep_res):
+            if self.cur_retry == 0:
+                raise ValueError
+            return 1
+
+    stepper = ours.Flow(start=Flaky(max_retries=3)).stepper({})
+    stepper.run()
+    stepper.goto(0)
+    stepper.rerun()
+    stepper.run()
+    assert list(stepper.record.steps["attempts"]) == [2, 0]
+
+
 def test_events_are_told_once():
     """Of a visit through an override, a subscriber is told once that it started and finished."""
     told = []
