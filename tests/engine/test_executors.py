@@ -580,12 +580,14 @@ def test_no_call_begins_after_a_stop(tmp_path):
     began = When("attempt_started", times=2)
     with ProcessPoolExecutor(2) as pool:
         handle = node.submit({"items": [(folder, str(n)) for n in range(6)]}, executor=pool, subscribers=[began])
-        began.signal.wait()
-        while len(os.listdir(folder)) < 2:
-            threading.Event().wait(0.01)
-        assert handle.stop()
-        assert handle.run.abandoned == 2
-        (tmp_path / "release").touch()
+        try:
+            began.signal.wait()
+            while len(os.listdir(folder)) < 2:
+                threading.Event().wait(0.01)
+            assert handle.stop()
+            assert handle.run.abandoned == 2
+        finally:
+            (tmp_path / "release").touch()
     assert sorted(os.listdir(folder)) == ["0", "1", "release"]
     assert statuses(node) == ["cancelled"] * 6
     with pytest.raises(StoppedError):
