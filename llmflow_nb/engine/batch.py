@@ -208,6 +208,11 @@ class Batch:
         begun = max(self.taken, len(self.results))
         return begun if self.exhausted else max(begun, self.total or 0)
 
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing of it is still to come."""
+        return (self.exhausted or self.stopped) and self.open <= 0
+
     def counts(self) -> dict[str, int]:
         """How many items have each status, as of now; only statuses that occur. Looks at the odd ones alone."""
         begun, rows, under_way = len(self.results), self.rows, self.open

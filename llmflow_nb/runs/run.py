@@ -1,7 +1,7 @@
 """The record of one run, in the columns that the engine fills."""
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from itertools import islice
 from operator import itemgetter
@@ -17,6 +17,7 @@ from ..engine.batch import HAS_RESULT, Batch
 from ..engine.events import VISIT_FIELDS
 from ..engine.resume import errors_within
 from .batch import BatchResult
+from .sizes import bytes_of
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -30,6 +31,8 @@ __all__ = ["MOST_KEPT", "Run", "Visit", "Watch"]
 WIDTH = len(VISIT_FIELDS)
 MOST_KEPT = 100_000
 """Visits that a record keeps, and visits of batch nodes and batch flows: the latest. What is dropped is counted."""
+MOST_BYTES = 1_000_000_000
+"""About how many bytes of items and results a record keeps of earlier visits of batch nodes and batch flows."""
 SLACK = MOST_KEPT // 2  # dropped at a time, since taking them off the front of a list moves all the others
 MOST_PROBLEMS = 1_000
 MOST_WALKS = 10_000
@@ -77,7 +80,8 @@ class Run(RunDoors):
     """What happened in one run, from its start on: also while it is going, and after an error or an interrupt.
 
     Bounded: of a flow that goes on for ever, the latest 100,000 visits are kept (and as many visits of batch nodes and
-    batch flows), or up to half as many more; the numbers of visits and calls go on counting.
+    batch flows), or up to half as many more. Of batches, about 1 GB of items and results is kept: beyond it, earlier
+    visits of a node are dropped, the oldest first, and its latest one stays. Visits and calls go on being counted.
 
     Attributes:
         node: The node or flow that was run; name: what it is called.
@@ -126,6 +130,10 @@ class Run(RunDoors):
         self._columns: list[Any] = []
         self._failures: dict[int, BaseException] = {}
         self.opened_batches: list[Batch] = []
+        self._unmeasured: deque[Batch] = deque()
+        self._sizes: dict[int, int] = {}  # by the id of a batch
+        self._values: dict[str, set[int]] = {}  # the ids of values in the latest batch of each path
+        self._bytes = 0
         self._dropped_visits = self._dropped_calls = self.dropped_batches = 0
         self._passes, self._batch_passes = _Passes(), _Passes()
         self._lock = Lock()  # between what drops visits and who reads them; it is not taken to add one
@@ -138,7 +146,9 @@ class Run(RunDoors):
 
     def batch_opened(self, batch: Batch) -> None:
         """Take the columns of a batch that is being filled (for the engine)."""
+        self._measure_batches()
         self.opened_batches.append(batch)
+        self._unmeasured.append(batch)
         if batch.plan.kind == "batch_node" and "exec" not in batch.plan.hooks.own and not batch.is_none:
             self.problem(f"{batch.path}: it has no exec of its own, so every result is None; is it misspelt?")
         if batch.total == 0 and batch.is_none:
@@ -162,20 +172,51 @@ class Run(RunDoors):
                 for step in [step for step in self._failures if step < self._dropped_visits]:
                     del self._failures[step]
         if len(self.opened_batches) > MOST_KEPT + SLACK:
-            with self._lock:
-                count = len(self.opened_batches) - MOST_KEPT
-                old = self.opened_batches[:count]
-                self._dropped_calls += sum(_calls_of_batch(batch) for batch in old)
-                walks = [(batch.path, id(batch.params)) for batch in old]
-                self._batch_passes.count(walks, [batch.params for batch in old])
-                del self.opened_batches[:count]
-                self.dropped_batches += count
+            self._drop_batches(self.opened_batches[: len(self.opened_batches) - MOST_KEPT])
+
+    def _measure_batches(self) -> None:
+        """Add up the bytes of batches that are done; drop the oldest where there are too many.
+
+        The latest batch of each path stays, whatever its size, and so does one that is not done.
+        """
+        for _ in range(min(4, len(self._unmeasured))):  # a few each time, since many may be open side by side
+            batch = self._unmeasured.popleft()
+            if not batch.is_done:
+                self._unmeasured.append(batch)
+                continue
+            size, values = bytes_of(batch, self._values.get(batch.path, set()))
+            self._values[batch.path] = values
+            self._sizes[id(batch)] = size
+            self._bytes += size
+        if self._bytes <= MOST_BYTES:
+            return
+        latest = {batch.path: batch for batch in self.opened_batches}
+        old, left = [], self._bytes
+        for batch in self.opened_batches:
+            if left <= MOST_BYTES * 3 // 4:
+                break
+            if batch.is_done and latest[batch.path] is not batch:
+                old.append(batch)
+                left -= self._sizes.get(id(batch), 0)
+        self._drop_batches(old)
+
+    def _drop_batches(self, old: list[Batch]) -> None:
+        with self._lock:
+            ids = set(map(id, old))
+            self._dropped_calls += sum(_calls_of_batch(batch) for batch in old)
+            walks = [(batch.path, id(batch.params)) for batch in old]
+            self._batch_passes.count(walks, [batch.params for batch in old])
+            self.opened_batches = [batch for batch in self.opened_batches if id(batch) not in ids]
+            self._unmeasured = deque(batch for batch in self._unmeasured if id(batch) not in ids)
+            self._bytes -= sum(self._sizes.pop(each, 0) for each in ids)
+            self.dropped_batches += len(old)
 
     def superseded(self, which: Callable[[Batch], bool]) -> None:
         """Drop batches whose visits are made again (for the engine). Their calls stay counted."""
         with self._lock:
             old = [batch for batch in self.opened_batches if which(batch)]
             self._dropped_calls += sum(_calls_of_batch(batch) for batch in old)
+            self._bytes -= sum(self._sizes.pop(id(batch), 0) for batch in old)
             self.opened_batches[:] = [batch for batch in self.opened_batches if batch not in old]
 
     def refuse_going(self) -> None:
