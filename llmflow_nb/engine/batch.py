@@ -9,7 +9,7 @@ import itertools
 from array import array
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from types import CoroutineType, GeneratorType
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from ..core.errors import AllFailedError, HookReturnError, ItemsNotKeptError, warn
@@ -252,7 +252,7 @@ class Batch:
         """Whether what has not been read of the input can still be: not of an iterator that was closed or failed."""
         if self.exhausted and not self.broken:
             return True
-        return not self.one_pass or not (self.broken or isinstance(self.source, GeneratorType))
+        return not self.one_pass or not (self.broken or isinstance(self.source, GeneratorType | AsyncGeneratorType))
 
     def read_on(self) -> None:
         """Be ready to read what is left. The iterator may have been closed, so it is made anew where that can be."""

@@ -14,6 +14,7 @@ from .events import Event, Recorder, Subscriber
 from .stop import Stop
 
 if TYPE_CHECKING:
+    from .batch import Batch
     from .calls import Call
 
 __all__ = ["Answer", "Answers", "Plan", "Setup"]
@@ -304,6 +305,7 @@ class Setup:
         subscribers: Who is told of every event.
         executor: The user's executor for calls, or None.
         grace: Seconds that calls in flight get after a failure.
+        open_sources: The batches whose async generators the driver has to close.
         noted: The exceptions that were given a note, by ``id``.
         concurrent: False walks param sets one after the other, as stepping does.
         stop: Where a request to end is found; None where nobody can make one.
@@ -337,6 +339,7 @@ class Setup:
         self.answers = answers
         self.report = report
         self.noted: dict[int, BaseException] = {}
+        self.open_sources: list[Batch] = []
         self.untold = ""
 
     def tell(self, event: Event) -> None:

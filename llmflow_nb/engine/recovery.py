@@ -3,6 +3,7 @@
 from asyncio import CancelledError
 from contextlib import suppress
 from time import perf_counter as clock
+from types import AsyncGeneratorType
 
 from ..core.errors import HookCancelledError
 from ..core.kept_errors import drop_callers
@@ -70,6 +71,8 @@ def _unwind(position: Position, setup: Setup, error: BaseException) -> bool:
         for batch in (frame.work, frame.sets):
             if batch is not None and not (batch is frame.sets and kept and frame.owner.on_error == "keep"):
                 batch.stop_reading()
+                if isinstance(batch.source, AsyncGeneratorType) and not batch.exhausted:
+                    setup.open_sources.append(batch)  # the driver closes it: that has to be awaited
         if frame.visit is not None:
             _close_visit(setup, frame, status, error)
         if frame.sets is not None and frame.set_open:

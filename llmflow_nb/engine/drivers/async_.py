@@ -14,6 +14,7 @@ from ..lane import Job, Lane
 from ..plan import Setup
 from ..position import Position
 from ..scheduler import Scheduler
+from ..sources import close_sources
 
 __all__ = ["drive_async"]
 
@@ -102,6 +103,8 @@ async def drive_async(position: Position, setup: Setup, mask: int = 0) -> str:
                 await _clean_up(scheduler, loop)
             finally:  # also of a second cancellation: what has come in by now is kept
                 scheduler.clear()
+        if setup.open_sources and not isinstance(sys.exception(), GeneratorExit):
+            await close_sources(setup.open_sources)
 
 
 async def _clean_up(scheduler: Scheduler, loop: _OnLoop) -> None:

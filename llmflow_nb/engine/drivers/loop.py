@@ -14,7 +14,10 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from ...core.errors import NestedLoopError
+from ..batch import Batch
+from ..flight import CLEAN_UP
 from ..lane import Job
+from ..sources import close_sources
 
 __all__ = ["LoopThread", "take"]
 
@@ -83,6 +86,11 @@ class LoopThread:
         It is the loop that takes them out of ``jobs``, so that an interrupt here loses none, and twice does no harm.
         """
         self.loop.call_soon_threadsafe(_start, jobs, context=Context())
+
+    def close_sources(self, batches: list[Batch]) -> None:
+        """Close async generators that were read on this loop, and wait for it."""
+        with suppress(TimeoutError):  # of one that blocks the loop
+            asyncio.run_coroutine_threadsafe(close_sources(batches), self.loop).result(timeout=2 * CLEAN_UP)
 
     def cancel(self, jobs: list[Job]) -> None:
         """Cancel jobs."""

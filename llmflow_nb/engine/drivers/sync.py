@@ -140,3 +140,5 @@ def drive(position: Position, setup: Setup, mask: int = 0) -> str:
             while scheduler.leaving and (left := until - clock()) > 0:
                 loop.wait(left)
                 scheduler.clear()
+        if setup.open_sources:
+            LoopThread.get().close_sources(setup.open_sources)

@@ -1,0 +1,30 @@
+"""Closes async generators that a run has not read to their end."""
+
+import asyncio
+
+from ..core.errors import warn
+from ..core.text import quoted
+from .batch import Batch
+from .flight import CLEAN_UP
+
+__all__ = ["close_sources"]
+
+
+async def close_sources(batches: list[Batch]) -> None:
+    """Let the async generators of some batches run their clean-up, all at a time, each for `CLEAN_UP` seconds at most.
+
+    They are taken off the list first, so that nobody closes them twice.
+    """
+    taken = batches[:]
+    batches.clear()
+    await asyncio.gather(*map(_close, taken))
+
+
+async def _close(batch: Batch) -> None:
+    try:
+        async with asyncio.timeout(CLEAN_UP):
+            await batch.source.aclose()
+    except TimeoutError:
+        warn(f"{batch.path}: the async generator of its items did not end within {CLEAN_UP:g} s when it was closed")
+    except Exception as exc:
+        warn(f"{batch.path}: the async generator of its items raised {quoted(exc, 200)} when it was closed")
