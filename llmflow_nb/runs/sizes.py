@@ -8,7 +8,7 @@ from ..engine.batch import PENDING, Batch
 
 __all__ = ["bytes_of"]
 
-SAMPLED = 8
+SAMPLED = 4
 """Rows of a batch, and elements of a list or a dict in it, that are looked at."""
 
 
@@ -31,21 +31,23 @@ def bytes_of(batch: Batch, known: set[int]) -> tuple[int, set[int]]:
     return total + len(batch.results) * 16, seen
 
 
+_PLAIN = frozenset({str, bytes, bytearray, int, float, bool, complex, type(None)})
+
+
 def _size(value: Any, *, deeper: bool = True) -> int:
     """About how many bytes a value takes, with what is in it."""
-    if isinstance(value, str | bytes | bytearray | int | float | None):
+    cls = type(value)
+    if cls in _PLAIN:
         return sys.getsizeof(value)
-    # Not by sys.getsizeof, for which pandas looks at each cell.
-    if type(value).__module__.partition(".")[0] in ("numpy", "pandas"):
+    inside: Any = ()
+    if isinstance(value, dict):
+        inside = value.values()
+    elif isinstance(value, list | tuple | set | frozenset):
+        inside = value
+    elif cls.__module__.partition(".")[0] in ("numpy", "pandas"):  # sys.getsizeof would have pandas look at each cell
         of_table = getattr(value, "memory_usage", None)
         return int(of_table().sum()) if of_table is not None and value.ndim == 2 else int(getattr(value, "nbytes", 0))
-    inside: Any = ()
-    if deeper:
-        if isinstance(value, dict):
-            inside = value.values()
-        elif isinstance(value, list | tuple | set | frozenset):
-            inside = value
-        else:
-            inside = getattr(value, "__dict__", {}).values()
-    some = [_size(each, deeper=False) for each in islice(inside, SAMPLED)]
+    else:
+        inside = getattr(value, "__dict__", {}).values()
+    some = [_size(each, deeper=False) for each in islice(inside, SAMPLED)] if deeper else ()
     return object.__sizeof__(value) + (sum(some) * len(inside) // len(some) if some else 0)
