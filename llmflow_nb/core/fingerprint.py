@@ -21,7 +21,6 @@ import functools
 import sys
 import sysconfig
 import typing
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from types import (
@@ -38,9 +37,10 @@ from types import (
     ModuleType,
     WrapperDescriptorType,
 )
-from typing import Any
+from typing import Any, NamedTuple
 
 from .encoding import NoKeyError, digest, encode, encode_code, encode_sized, name_of, pack
+from .hooks import Dialect
 from .kinds import DICTS, LISTS, is_tuple
 from .node import BaseNode
 
@@ -108,6 +108,7 @@ class Fingerprints:
         self._data: dict[Place, tuple[bytes, bytes]] = {}
         self._large: dict[Place, Any] = {}
         self._is_settling = False
+        self._reader = _Reader(self)
 
     def of(self, node: BaseNode | type) -> bytes:
         """Return the fingerprint of a node's code: of its class, and of code that was set on the object."""
@@ -116,21 +117,31 @@ class Fingerprints:
         key = (cls, *((name, id(value)) for name, value in own))
         found = self._found.get(key)
         if found is None:
-            walk = _Walk(cls, self)
-            parts = [walk.follow(cls, ())]
-            for name, value in own:
-                parts += [name.encode(), walk.value(value, (id(node), name))]
-            parts += walk.bodies()
-            found = self._found[key] = digest(pack("node", VERSION, *parts))
+            root = self._reader.node(cls, own, id(node))
+            found = self._found[key] = digest(pack("node", VERSION, *self._walk(root)))
         return found
+
+    def _walk(self, root: "_Body") -> Iterator[bytes]:
+        """Yield all that a node leads to, each class and function once, told by a number in the order of meeting."""
+        bodies = [root]
+        numbers: dict[int, int] = {}
+        for body in bodies:  # grows as it is read
+            yield body.data
+            for child in body.children:
+                number = numbers.get(id(child.found))
+                if number is None:
+                    number = numbers[id(child.found)] = len(bodies)
+                    bodies.append(self._reader.body(child))
+                yield b"%d" % number
 
     def forget(self) -> None:
         """Look again."""
         self._found.clear()
+        self._reader = _Reader(self)
 
     def settle(self, nodes: Iterable[BaseNode]) -> None:
         """Take the data as they are now for what they were: it was the code that has changed them."""
-        self._found.clear()
+        self.forget()
         self._is_settling = True
         try:
             for node in nodes:
@@ -160,30 +171,50 @@ class Fingerprints:
         return self._large.get(place, self) is value
 
 
-class _Walk:
-    """One walk through all the code that a class leads to. Each class and function is met once, and has a number."""
+class _Child(NamedTuple):
+    """A class or a function that another one leads to, and where it was found."""
 
-    def __init__(self, root: type, prints: Fingerprints) -> None:
-        self._root, self._prints = root, prints
-        self._numbers: dict[int, int] = {}
-        self._todo: deque[tuple[Any, Place]] = deque()
-        self._met: list[Any] = []  # so that no id comes to mean another object
+    found: Any
+    place: Place
+
+
+class _Body(NamedTuple):
+    """What a class or a function is made of: bytes, which tell its children by their index, and the children."""
+
+    data: bytes
+    children: list[_Child]
+
+
+class _Reader:
+    """Reads classes and functions, each once."""
+
+    def __init__(self, prints: Fingerprints) -> None:
+        self._prints = prints
+        self._bodies: dict[int, tuple[Any, _Body]] = {}  # with the object, so that no id comes to mean another one
+        self._children: list[_Child] = []
         self._open: set[int] = set()
 
-    def follow(self, found: Any, place: Place) -> bytes:
-        """Return the number of a class or a function. At the first time, have `bodies` look into it."""
-        number = self._numbers.get(id(found))
-        if number is None:
-            number = self._numbers[id(found)] = len(self._numbers)
-            self._met.append(found)
-            self._todo.append((found, place))
-        return pack("see", b"%d" % number)
+    def node(self, cls: type, own: list[tuple[str, Any]], place: int) -> _Body:
+        """Return what a node leads to: its class, and the code that was set on the object."""
+        children = self._children = []
+        parts = [self._follow(cls, ())]
+        for name, value in own:
+            parts += [name.encode(), self.value(value, (place, name))]
+        return _Body(pack("root", *parts), children)
 
-    def bodies(self) -> Iterator[bytes]:
-        """Yield what each class and function is made of, in the order in which they were met."""
-        while self._todo:
-            found, place = self._todo.popleft()
-            yield self._class(found) if isinstance(found, type) else self._function(found, place)
+    def body(self, child: _Child) -> _Body:
+        """Return what a class or a function is made of."""
+        found, place = child
+        if id(found) not in self._bodies:
+            children = self._children = []
+            data = self._class(found) if isinstance(found, type) else self._function(found, place)
+            self._bodies[id(found)] = found, _Body(data, children)
+        return self._bodies[id(found)][1]
+
+    def _follow(self, found: Any, place: Place) -> bytes:
+        """Have a class or a function looked into, and return by which index it is a child of what is read now."""
+        self._children.append(_Child(found, place))
+        return pack("see", b"%d" % len(self._children))
 
     def value(self, value: Any, place: Place, *, is_inner: bool = False) -> bytes:
         """Return what a value counts as: its data, and the code that it leads to.
@@ -207,9 +238,9 @@ class _Walk:
         if declared is not None:
             return self._prints.data(place, declared)
         if issubclass(cls, FunctionType):
-            return self.follow(value, place) if _is_followed(value) else _library_name(value)
+            return self._follow(value, place) if _is_followed(value) else _library_name(value)
         if issubclass(cls, type):
-            return name_of(value) if _is_library_class(value) else self.follow(value, place)
+            return name_of(value) if _is_library_class(value) else self._follow(value, place)
         for kind, names in _WRAPPERS.items():
             if issubclass(cls, kind):
                 return pack(kind.__name__, *[self.value(getattr(value, name), (*place, name)) for name in names])
@@ -282,9 +313,7 @@ class _Walk:
             return False
         if name[:2] == name[-2:] == "__":
             return name in _DATA or is_code(member)
-        dialect = getattr(self._root, "_dialect", None)
-        is_setting = name in _SETTINGS or (dialect is not None and name in dialect.settings)
-        return not (is_setting and dialect is not None and cls in self._root.__mro__)
+        return not (name in _settings_of(cls) and _has_nodes(cls))
 
     def _function(self, function: FunctionType, place: Place) -> bytes:
         code = function.__code__
@@ -331,6 +360,17 @@ class _Walk:
                 parts += [name.encode(), self.value(value, (module.__name__, name))]
         self._open.discard(id(module))
         return pack("module", *parts)
+
+
+def _settings_of(cls: type) -> frozenset[str]:
+    """The names that are settings of the engine, in a node class or in a mixin of one."""
+    dialect: Dialect = getattr(cls, "_dialect", BaseNode._dialect)
+    return _SETTINGS | dialect.settings
+
+
+def _has_nodes(cls: type) -> bool:
+    """Whether it is a class of nodes, or a mixin of one."""
+    return hasattr(cls, "_kind") or any(map(_has_nodes, type.__subclasses__(cls)))
 
 
 def _declared(value: Any) -> bytes | None:
