@@ -26,7 +26,7 @@ from tests.properties.flows import Boom, Step, TooLong, World, build, flows, wal
 from tests.properties.reference import Reference, Refused
 
 slow = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
-settings.register_profile("laws", derandomize=True, deadline=None, max_examples=150, suppress_health_check=slow)
+settings.register_profile("laws", derandomize=True, deadline=None, max_examples=75, suppress_health_check=slow)
 settings.register_profile("wide", deadline=None, max_examples=2000, suppress_health_check=slow, print_blob=True)
 settings.register_profile("rough", settings.get_profile("laws"), phases=[Phase.generate])
 laws = settings(settings.get_profile(os.environ.get("LAWS", "laws")))
