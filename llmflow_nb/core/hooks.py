@@ -13,6 +13,7 @@ the dialect says; if it says nothing, the class is refused.
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from types import FunctionType
 from typing import Any, NamedTuple
 
 from .errors import SignatureError, warn
@@ -181,6 +182,8 @@ def read_hooks(cls: type, before: Hooks | None = None) -> Hooks:
     own = frozenset(role for role in ROLES if not is_library_class(_owner(cls, names[role])))
     _check_count(cls, names["prep"], "prep", 1, "prep(self, shared)")
     _check_count(cls, names["post"], "post", 3, "post(self, shared, prep_res, exec_res)")
+    for role in own & {"exec", "fallback", "post"}:
+        _refuse_generator(cls, names[role], role, getattr(cls, names[role]))
     return Hooks(
         **names,
         exec_takes_shared=_takes_shared(
@@ -319,6 +322,28 @@ def _means_shared(name: str | None) -> bool:
     return name is None or name in SHARED_NAMES or name == "s" or name.startswith("_")
 
 
+def _refuse_generator(cls: type, name: str, role: str, method: Any) -> None:
+    """Refuse a hook that yields: calling it runs nothing.
+
+    Not ``exec`` of a `BatchFlow`, whose elements are read, nor that of a PocketFlow node, where ``post`` may read it.
+
+    Raises:
+        SignatureError: Says what to write.
+    """
+    if role != "post" and (cls._kind == "batch_flow" or cls._dialect.any_action):  # type: ignore[attr-defined]
+        return
+    written = method
+    while type(written) is FunctionType and "__wrapped__" in vars(written):
+        written = vars(written)["__wrapped__"]
+    if type(written) is FunctionType and written.__code__.co_flags & (
+        inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
+    ):
+        raise SignatureError(
+            f"{cls.__qualname__}.{name} yields, so calling it would run nothing; collect the parts and return them, as "
+            'in return "".join(parts). To hand on a stream, return a generator that another function makes.'
+        )
+
+
 def _advice(name: str, args: tuple[str, ...]) -> str:
     plain = ", ".join(("self", *args))
     with_shared = ", ".join(("self", "shared", *args))
@@ -335,6 +360,8 @@ def _set_on_object(node: Any, hooks: Hooks, names: list[str]) -> Hooks:
             continue
         method = node.__dict__[name]
         changes[role] = name
+        if role != "prep":
+            _refuse_generator(type(node), name, role, method)
         if role in ("exec", "fallback"):
             shape = _shape_of(method, drop=0)
             decided = _decide(shape, 1 if role == "exec" else 2, dialect)

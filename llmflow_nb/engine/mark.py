@@ -26,13 +26,25 @@ class Mark:
         frames: The frames as they were then.
     """
 
-    __slots__ = ("_action", "_batches", "_context", "_inline", "_paused_at", "_result", "_shared", "_visits", "frames")
+    __slots__ = (
+        "_action",
+        "_batches",
+        "_context",
+        "_inline",
+        "_outermost",
+        "_paused_at",
+        "_result",
+        "_shared",
+        "_visits",
+        "frames",
+    )
 
     def __init__(self, position: Position) -> None:
         """Remember where a position is."""
         self._shared, self._inline, self._paused_at = position.shared, position.inline, position.paused_at
         self._action, self._result = position.action, position.result
         self._context = None if position.context is None else position.context.copy()
+        self._outermost = position.outermost
         self.frames = [_held(frame) for frame in position.frames]
         self._visits = [_attributes(frame) for frame in position.frames]
         self._batches = [[_mark(batch) for batch in (frame.work, frame.sets)] for frame in position.frames]
@@ -61,6 +73,9 @@ class Mark:
         twin = Position(self._shared, frames, inline=self._inline)
         twin.paused_at, twin.action, twin.result = self._paused_at, self._action, self._result
         twin.context = None if self._context is None else self._context.copy()
+        if self._outermost is not None:
+            visit, before = self._outermost
+            twin.outermost = visit if frames[0].visit is None else frames[0].visit, before
         return twin, again
 
 
@@ -81,26 +96,15 @@ def _attributes(frame: Frame) -> Any:
     """What is on the copy that serves the visit; None where there is none."""
     if frame.visit is None:
         return None
-    if frame.owner is None:  # the user's own node, which gets it back
-        return {name: value for name, value in frame.visit.__dict__.items() if name not in _NOT_PUT_BACK}
     return frame.visit.__dict__.copy() if frame.plan.copies_plainly else copy.copy(frame.visit)
 
 
 def _visit(frame: Frame, attributes: Any) -> Any:
-    if frame.owner is None:
-        now = frame.visit.__dict__
-        for name in [name for name in now if name not in attributes and name not in _NOT_PUT_BACK]:
-            del now[name]
-        now.update(attributes)
-        return frame.visit
     if not frame.plan.copies_plainly:
         return copy.copy(attributes)
     visit = object.__new__(type(frame.visit))
     visit.__dict__ = attributes.copy()
     return visit
-
-
-_NOT_PUT_BACK = frozenset({"last_run", "successors", "start_node"})
 
 
 class _BatchMark:

@@ -174,6 +174,9 @@ def set_by_hooks(frame: Frame) -> dict[str, Any]:
     }
 
 
+_NOT_GIVEN_BACK = frozenset({"params", "items", "last_run", "successors", DRIVEN})
+
+
 class Position:
     """The place of a run, or of one branch of it.
 
@@ -190,6 +193,7 @@ class Position:
         failed_at: After a failure: the path of the node that it came from.
         held: After a failure or an interrupt: the frames as they were then; seen: what ``shared`` held; left: what the
             hooks of the visit on top had set on the node's copy.
+        outermost: The copy of the run's node that serves its visit, and what the node had on it; None in a branch.
         action: After the end: the last action.
         result: After the end: the result of the last node.
     """
@@ -205,6 +209,7 @@ class Position:
         "inline",
         "lane",
         "left",
+        "outermost",
         "paused_at",
         "result",
         "seen",
@@ -226,18 +231,35 @@ class Position:
         self.held: list[Frame] | None = None
         self.seen: dict[Any, Any] | None = None
         self.left: dict[str, Any] = {}
+        self.outermost: tuple[Any, dict[str, Any]] | None = None
         self.action: Any = None
         self.result: Any = None
 
     @classmethod
     def at_start(cls, node: BaseNode, shared: Any, setup: Setup, *, inline: bool = True) -> "Position":
-        """The position before the first prep of a run. The node itself serves the visit, not a copy."""
+        """The position before the first prep of a run. A copy of the node serves the visit, as in a flow.
+
+        So several callers may run one node at once. What the hooks set on the copy is given to the node by `give_back`.
+        """
         frame = Frame(None, None, node.params, node)
         frame.plan = frame.children[id(node)] = Plan(node, label(node), label(node), setup)
-        frame.visit = frame.plan.serve(node, is_shared=True)
+        frame.visit = frame.plan.clone(node.params)
         frame.phase = ARRIVED
         frame.steps = 1
-        return cls(shared, [frame], inline=inline)
+        position = cls(shared, [frame], inline=inline)
+        position.outermost = frame.visit, dict(vars(node))
+        return position
+
+    def give_back(self, node: BaseNode) -> None:
+        """Set on the node of a run what the hooks have set on the copy of it, for who looks there after the run."""
+        if self.outermost is None:
+            return
+        now, before = vars(self.outermost[0]), self.outermost[1]
+        for name, value in now.items():
+            if name not in _NOT_GIVEN_BACK and before.get(name, _NOT_GIVEN_BACK) is not value:
+                node.__dict__[name] = value
+        for name in before.keys() - now.keys():
+            node.__dict__.pop(name, None)
 
     def where(self) -> str:
         """Return the path of the node that is visited, also while another thread moves the position."""

@@ -104,6 +104,7 @@ def where_it_ended(ended: Position, setup: Setup) -> Position | None:
     position.context = ended.context
     plan_anew(position, setup)
     _take_up(position, ended.left, setup)
+    position.outermost = frames[0].visit, dict(vars(frames[0].node))
     return position
 
 
@@ -138,7 +139,7 @@ def _take_up(position: Position, left: dict[str, Any], setup: Setup) -> None:
     _set_back(top)
     for frame in frames:  # what came before has a row of its own
         frame.t_start = frame.t_prepared = frame.t_executed = now
-    if top.visit is not None and top.visit is not top.node and top.phase != ARRIVE:
+    if top.visit is not None and top.phase != ARRIVE:
         top.visit.__dict__.update(left)
     if old is not None and not old.is_single and top.work is not old:
         setup.recorder.superseded(lambda batch: batch is old)
@@ -265,11 +266,7 @@ def _set_back(frame: Frame) -> None:
         frame.phase, frame.work = ARRIVE, None
         frame.steps -= 1
         return
-    # The node that a run begins with serves its visit itself.
-    if frame.owner is None:
-        frame.visit = plan.serve(frame.node, is_shared=True)
-    else:
-        frame.visit = _visit_again(plan, frame.visit, frame.params)
+    frame.visit = _visit_again(plan, frame.visit, frame.params)
     frame.reached = (frame.visit, frame.phase)
 
 

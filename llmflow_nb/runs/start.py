@@ -144,7 +144,9 @@ class Recorded:
             self._is_published = True
             if self._goes_on:
                 self.record.goes_on()
-            self.record.node.__dict__["last_run"] = self.record  # not by setattr, which the class may have closed
+            served = () if self.position.outermost is None else self.position.outermost[:1]
+            for node in (self.record.node, *served):  # its hooks may look at it too
+                node.__dict__["last_run"] = self.record  # not by setattr, which the class may have closed
 
     def _report(self, subscriber: Subscriber, error: Exception) -> None:
         text = f"subscriber {class_name(subscriber)} raised {quoted(error, 200)} and is told no more"
@@ -178,6 +180,7 @@ class Recorded:
         has_place = held and (held[-1].visit is not None or held[-1].sets is not None)
         if has_place and isinstance(error, Exception | KeyboardInterrupt):
             _say_how_to_go_on(error)
+        self.position.give_back(self.record.node)
         action = self.position.action if error is None else None
         self.record.left = self.position if error is not None else None
         self.record.ended(status, self.record.seconds_so_far, action, error)

@@ -604,6 +604,7 @@ class Stepper(ShownWithWidget):
         """Add a moment of where the position is now."""
         position = self._position
         if is_end:
+            position.give_back(self._node)
             self.record.ended("ok", self._seconds, position.action)
         place = place_of(position, is_end=is_end)
         frame = position.frames[-1]

@@ -694,3 +694,58 @@ def test_batch_with_an_async_mock():
     with patch.object(Many, "exec", new=AsyncMock(side_effect=lambda item: -item)):
         node.run({})
     assert node.last_run.batch(node).results == [0, -1, -2, -3, -4]
+
+
+# ---- hooks that yield ------------------------------------------------------------------------------------------------
+
+
+def _yields(self, *args):
+    yield 1
+
+
+async def _yields_async(self, *args):
+    yield 1
+
+
+@pytest.mark.parametrize("cls", [Node, BatchNode])
+@pytest.mark.parametrize("hook", ["exec", "exec_fallback", "post"])
+@pytest.mark.parametrize("yields", [_yields, _yields_async, functools.wraps(_yields)(lambda *args: _yields(*args))])
+def test_a_hook_that_yields_is_refused(cls, hook, yields):
+    """Calling a generator function runs nothing of it, so the class is refused, with what to write."""
+    with pytest.raises(SignatureError, match=rf"^Ask\.{hook} yields, so calling it would run nothing; collect"):
+        type("Ask", (cls,), {hook: yields})
+
+
+def test_a_hook_set_on_the_object_that_yields_is_refused():
+    """So is one that was set on the object, before anything runs."""
+    node = Node()
+    node.exec = lambda item: (yield item)
+    with pytest.raises(SignatureError, match=r"^Node\.exec yields, so calling it would run nothing"):
+        node.run({})
+
+
+def test_hooks_that_may_yield():
+    """``prep`` may yield, so may ``exec`` of a batch flow, and ``exec`` may return a generator for ``post`` to read."""
+
+    class Words(Node):
+        def prep(self, shared):
+            yield "a"
+            yield "b"
+
+        def exec(self, words):
+            return (word.upper() for word in words)
+
+        def post(self, shared, prep_res, exec_res):
+            shared.append("".join(exec_res))
+
+    class Twice(BatchFlow):
+        def prep(self, shared):
+            yield {"n": 1}
+
+        def exec(self, params):
+            yield params
+            yield params
+
+    shared = []
+    Twice(start=Words()).run(shared)
+    assert shared == ["AB", "AB"]
