@@ -51,7 +51,7 @@ Place = tuple[Any, ...]
 
 VERSION = f"1 {sys.version_info[0]}.{sys.version_info[1]}".encode()
 """The version of this format, and of Python."""
-LARGE = 50_000
+LARGE = 5_000
 """Data of more bytes are not read again as long as they are the same object."""
 
 _SETTINGS = frozenset({"name", "grace", "volatile"})
@@ -106,7 +106,7 @@ class Fingerprints:
     def __init__(self) -> None:
         self._found: dict[Any, bytes] = {}
         self._data: dict[Place, tuple[bytes, bytes]] = {}
-        self._large: dict[Place, Any] = {}
+        self._large: dict[Place, tuple[Any, list[type] | None]] = {}
         self._is_settling = False
         self._reader = _Reader(self)
 
@@ -162,13 +162,14 @@ class Fingerprints:
         self._data[place] = first, settled if now is None else now
         return first
 
-    def keep_large(self, place: Place, value: Any) -> None:
+    def keep_large(self, place: Place, value: Any, classes: list[type]) -> None:
         """Remember data that take long to read. They count as the same as long as they are the same object."""
-        self._large[place] = value
+        self._large[place] = value, classes
 
-    def is_large(self, place: Place, value: Any) -> bool:
-        """Whether these are large data that were read before."""
-        return self._large.get(place, self) is value
+    def large(self, place: Place, value: Any) -> list[type] | None:
+        """Return the classes of the objects in large data that were read before; None if these were not."""
+        found, classes = self._large.get(place, (self, None))
+        return classes if found is value else None
 
 
 class _Child(NamedTuple):
@@ -244,8 +245,9 @@ class _Reader:
         for kind, names in _WRAPPERS.items():
             if issubclass(cls, kind):
                 return pack(kind.__name__, *[self.value(getattr(value, name), (*place, name)) for name in names])
-        if self._prints.is_large(place, value):
-            return pack("data", self._prints.data(place))
+        known = self._prints.large(place, value)
+        if known is not None:
+            return self._data(place, None, known)
         classes: list[type] = []
 
         def other(found: Any) -> bytes:
@@ -258,8 +260,12 @@ class _Reader:
             data, size = encode_sized(value, other)
         except (NoKeyError, RecursionError):
             return self._parts(value, place, is_inner)
-        if not classes and size > LARGE:
-            self._prints.keep_large(place, value)
+        classes = list(dict.fromkeys(classes))
+        if size > LARGE:
+            self._prints.keep_large(place, value, classes)
+        return self._data(place, data, classes)
+
+    def _data(self, place: Place, data: bytes | None, classes: list[type]) -> bytes:
         return pack("data", self._prints.data(place, data), *[self.value(cls, (*place, "class")) for cls in classes])
 
     def _parts(self, value: Any, place: Place, is_inner: bool) -> bytes:
