@@ -17,6 +17,7 @@ NATURAL = {
     "CallTimeoutError": TimeoutError,
     "ExecutorError": RuntimeError,
     "ExportError": OSError,
+    "HookCancelledError": RuntimeError,
     "HookReturnError": TypeError,
     "ItemsNotKeptError": RuntimeError,
     "LostActionError": ValueError,

@@ -66,7 +66,7 @@ def lost_action(setup: Setup, frames: list[Frame], action: Any, known: list[str]
 def lost_text(path: str, post: str, action: Any, known: list[str]) -> str:
     """Say that there is no edge for an action, in the words of PocketFlow, with its place and a hint."""
     hint = did_you_mean(action, known) if action else f" ({post} returned {quoted(action)})"
-    found = f"'{shown(action)}' not found in {quoted(known, 1_000, elements=30)}"
+    found = f"'{'' if action == '' else shown(action)}' not found in {quoted(known, 1_000, elements=30)}"
     return f"Flow ends: {found}{hint}, at {shown(path, 320)}"
 
 

@@ -15,11 +15,11 @@ PLAIN = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict, 
 def is_awaitable(value: Any) -> bool:
     """Whether a value is a coroutine, a future, or anything else that ``await`` accepts.
 
-    The type decides: an object may answer to every attribute.
+    The type decides: an object may answer to every attribute, and so may its class.
     """
     cls = type(value)
-    if hasattr(cls, "__await__"):
-        return True
+    if hasattr(cls, "__await__"):  # quick to say no
+        return any("__await__" in vars(base) for base in cls.__mro__)
     return cls is GeneratorType and bool(value.gi_code.co_flags & CO_ITERABLE_COROUTINE)
 
 

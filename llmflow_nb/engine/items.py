@@ -15,6 +15,7 @@ from typing import Any
 
 from ..core.errors import HookReturnError, a_type
 from ..core.text import quoted
+from .awaitables import is_awaitable
 
 __all__ = ["added_since", "index_of", "is_iterator", "iterate", "length"]
 
@@ -182,7 +183,7 @@ def _refuse_one_value(returned: Any, what: str) -> None:
         raise HookReturnError(
             f"{found}, a table that is not iterated by rows. Return a list of its rows as dicts, or a pandas DataFrame."
         )
-    if hasattr(cls, "__await__"):
+    if is_awaitable(returned):
         raise HookReturnError(f"{found}, which was never awaited. Make the hook async, and await it there.")
     if not hasattr(cls, "__iter__") and not hasattr(cls, "__getitem__"):
         raise HookReturnError(f"{found}, which cannot be iterated. For one item return [value].")

@@ -220,7 +220,9 @@ def run(case, ledger):
         elif case.way == "run_async":
             asyncio.run(outermost.run_async(shared, **options))
         else:
-            assert outermost.submit(shared, **options).wait(PATIENCE)
+            submitted = outermost.submit(shared, **options)
+            assert submitted.wait(PATIENCE)
+            assert submitted.run is outermost.last_run
     except (Boom, AllFailedError, KeyboardInterrupt):
         pass
     record = outermost.last_run
