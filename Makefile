@@ -71,7 +71,7 @@ notebooks outputs docs: export LLMFLOW_NB_DISPLAY = static
 notebooks outputs: export LLMFLOW_NB_OUT =
 
 # One test process for each core; `make unit WORKERS=0` runs the tests in pytest's own process. The cells of a notebook must
-# run in one process, in order, and the browser tests of a file share what they opened: hence --dist=loadfile.
+# run in one process, in order: hence --dist=loadfile there.
 WORKERS ?= logical
 PYTEST := $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal
 
@@ -100,7 +100,7 @@ docs: .venv build ## build the documentation into build/docs, running its code
 	@echo "The documentation: build/docs/index.html"
 
 browser: .venv build ## run the tests in a real JupyterLab; needs chromium
-	$(PYTEST) --dist=loadfile tests/browser
+	$(PYTEST) tests/browser
 
 pictures: .venv build ## take the pictures of the README anew; needs chromium
 	LLMFLOW_NB_README_PICTURES=docs/pictures $(BIN)/python -m pytest tests/browser/test_pictures.py

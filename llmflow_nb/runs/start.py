@@ -166,6 +166,15 @@ class Recorded:
             self.setup.tell(Event("run_started", self.name))
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        try:
+            self.position.give_back(self.record.node)
+        except BaseException as interrupt:  # the record must not say "running" for ever
+            self._end(interrupt)
+            raise
+        self._end(error)
+
+    def _end(self, error: BaseException | None) -> None:
+        """End the record and tell who listens."""
         raised = error
         if error is None:
             status = "ok"
@@ -180,7 +189,6 @@ class Recorded:
         has_place = held and (held[-1].visit is not None or held[-1].sets is not None)
         if has_place and isinstance(error, Exception | KeyboardInterrupt):
             _say_how_to_go_on(error)
-        self.position.give_back(self.record.node)
         action = self.position.action if error is None else None
         self.record.left = self.position if error is not None else None
         self.record.ended(status, self.record.seconds_so_far, action, error)
