@@ -20,7 +20,7 @@ from .hooks import ROLES, RUN, hooks_of, is_library_class, overridden, router_of
 from .near import closest, is_an_ending, is_one_slip
 from .node import BaseNode, kind_of, label
 from .text import message, quoted, shown
-from .walk import names_within, reachable, within
+from .walk import names_within, path_part, reachable, within
 
 __all__ = ["Actions", "Problem", "ProblemKind", "check", "exits_around"]
 
@@ -272,7 +272,7 @@ def check(root: BaseNode) -> list[Problem]:
     todo: list[tuple[BaseNode, str, tuple[BaseNode, ...]]] = []
     ends = _Ends(root, returned)
     if kind_of(root) in _FLOWS:
-        todo.append((root, label(root), ()))
+        todo.append((root, path_part(label(root)), ()))
     else:
         todo += _check_steps(root, "", (), found, places, returned, ends)
     opened: set[int] = set()
@@ -391,7 +391,7 @@ def _check_steps(
     todo = steps if is_routed else returned.on_the_way(start, exits)
     reached = {id(step) for step in todo}
     for step in steps:
-        path = prefix + names[id(step)]
+        path = prefix + path_part(names[id(step)])
         places.setdefault(id(step), []).append(path)
         if kind_of(step) in _FLOWS:
             inner.append((step, path, around))
@@ -425,7 +425,7 @@ def _check_steps(
     for step in steps:
         if id(step) not in reached:
             text = "it is never reached: only edges that are never taken lead to it."
-            found.append(Problem("unreachable", prefix + names[id(step)], text))
+            found.append(Problem("unreachable", prefix + path_part(names[id(step)]), text))
     found += _endless(todo, possible, can_end, prefix, names)
     return inner
 
@@ -480,4 +480,4 @@ def _endless(
         return []
     ways = ", ".join(names[id(step)] for step in stuck[:5]) + (", ..." if len(stuck) > 5 else "")
     text = f"there is no way out of {ways}: no post on the way returns an action without an edge or to another step."
-    return [Problem("endless", prefix + names[id(stuck[0])], text)]
+    return [Problem("endless", prefix + path_part(names[id(stuck[0])]), text)]

@@ -11,7 +11,7 @@ from .doors import Doors
 from .errors import SettingError, SignatureError, WiringTypeError, a_type, warn
 from .hooks import Dialect, Hooks, read_hooks
 from .settings import SETTINGS
-from .text import class_name, quoted, shown
+from .text import class_name, plain_text, quoted, shown
 
 __all__ = ["BaseNode", "BatchNode", "Node"]
 
@@ -122,6 +122,7 @@ class BaseNode(Doors):
         """
         if not isinstance(action, str) or not action:
             raise WiringTypeError(f"Action must be a string that is not empty, not {quoted(action)}.")
+        action = plain_text(action)  # of an Enum of strings, whose text would be "Go.DONE"
         edge = f"{self!r} >>" if action == "default" else f"{self!r} - {quoted(action)} >>"
         if node is not None:
             check_node(node, f"{edge} needs a node or a flow (or None for the end) as its target")

@@ -26,6 +26,7 @@ __all__ = [
     "literal",
     "message",
     "params_text",
+    "plain_text",
     "quoted",
     "shown",
     "text_of",
@@ -62,6 +63,11 @@ def text_of(value: object) -> str:
         if issubclass(type(value), int):
             return f"<int of {int.bit_length(value)} bits>"  # type: ignore[arg-type]
         return f"<{class_name(value)} without a text: {class_name(exc)}>"
+
+
+def plain_text(value: Any) -> Any:
+    """Return a str as a plain one, also if its class is another, as that of an Enum of strings; else the value."""
+    return text_of(value) if issubclass(type(value), str) else value
 
 
 def shown(value: object, length: int = LABEL_LENGTH, *, keep_lines: bool = False) -> str:

@@ -7,7 +7,7 @@ from .hooks import hooks_of
 from .node import BaseNode, kind_of, label
 from .text import quoted, shown
 
-__all__ = ["check_flows", "names_within", "overwritten_edges", "reachable", "within"]
+__all__ = ["check_flows", "last_name", "names_within", "overwritten_edges", "path_part", "reachable", "within"]
 
 
 def reachable(start: BaseNode | None) -> list[BaseNode]:
@@ -32,16 +32,39 @@ def reachable(start: BaseNode | None) -> list[BaseNode]:
 
 
 def names_within(start: BaseNode | None) -> dict[int, str]:
-    """Return ``{id(node): name}`` for the nodes reached from ``start``; a name met again becomes ``Name#2``."""
+    """Return ``{id(node): name}`` for the nodes reached from ``start``; a name met again becomes ``Name#2``.
+
+    The names differ as parts of a path, and no number is given that another node has in its own name.
+    """
     names: dict[int, str] = {}
+    nodes = reachable(start)
+    given = {path_part(label(node)) for node in nodes}
     taken: set[str] = set()
-    for node in reachable(start):
+    for node in nodes:
         name = label(node)
-        if name in taken:
-            name = next(f"{name}#{n}" for n in itertools.count(2) if f"{name}#{n}" not in taken)
-        taken.add(name)
+        if path_part(name) in taken:
+            numbered = (f"{name}#{n}" for n in itertools.count(2))
+            name = next(other for other in numbered if path_part(other) not in given | taken)
+        taken.add(path_part(name))
         names[id(node)] = name
     return names
+
+
+def path_part(name: str) -> str:
+    """Return a name as it stands in a path, where "/" is between names: one of its own looks like it, but is another.
+
+    >>> path_part("load/parse") == "load\N{DIVISION SLASH}parse"
+    True
+    """
+    return name.replace("/", _SLASH)
+
+
+def last_name(path: str) -> str:
+    """Return the name that a path ends with, as the node has it."""
+    return path.rpartition("/")[2].replace(_SLASH, "/")
+
+
+_SLASH = "\N{DIVISION SLASH}"
 
 
 def within(root: BaseNode) -> list[BaseNode]:
@@ -90,7 +113,7 @@ def check_flows(root: BaseNode) -> None:
                 f"{label(inner)} contains itself: {path}. Nothing was run; wire the inner step to another flow."
             )
         elif id(inner) not in done:
-            _check_start(inner, "".join(f"{label(f)}/" for f, _ in stack))
+            _check_start(inner, "".join(f"{path_part(label(f))}/" for f, _ in stack))
             open_ids.add(id(inner))
             stack.append((inner, iter(inner_flows(inner))))
 
@@ -98,7 +121,7 @@ def check_flows(root: BaseNode) -> None:
 def _check_start(flow: BaseNode, way: str = "") -> None:
     """A flow with a prep of its own may set its start there; any other one has it by now, or never."""
     if kind_of(flow) in ("flow", "batch_flow") and flow.start_node is None and "prep" not in hooks_of(flow).own:  # type: ignore[attr-defined]
-        raise no_start(flow, way + label(flow))
+        raise no_start(flow, way + path_part(label(flow)))
 
 
 def no_start(flow: BaseNode, path: str) -> WiringError:

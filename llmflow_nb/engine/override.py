@@ -20,7 +20,7 @@ from typing import Any
 from ..core.hooks import EXEC, RUN
 from ..core.node import ATTEMPT, label
 from ..core.params import Params
-from ..core.walk import reachable
+from ..core.walk import path_part, reachable
 from .drivers.async_ import drive_async
 from .drivers.sync import drive
 from .hiding import Hiding, Unrecorded
@@ -124,7 +124,7 @@ def _place_of(node: Any, level: int) -> tuple[Driven | None, Plan, Setup]:
     step = None if current is None else _step_of(current, node)
     if step is None or current is None:
         setup = Setup(Unrecorded(), grace=node.grace)
-        plan = Plan(node, label(node), label(node), setup, level + 1)
+        plan = Plan(node, label(node), path_part(label(node)), setup, level + 1)
     else:
         setup = current.setup
         plan = step.behind(level, setup)

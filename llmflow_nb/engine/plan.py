@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from ..core.hooks import EXEC, ITEM, RUN, Layer, hooks_of, is_library_class, overridden, router_of
 from ..core.node import BaseNode, check_setting, kind_of, label
 from ..core.seconds import LONGEST
-from ..core.walk import names_within, no_start
+from ..core.walk import names_within, no_start, path_part
 from .events import Event, Recorder, Subscriber
 from .stop import Stop
 
@@ -210,7 +210,7 @@ class Plan:
         if self.names is None or id(node) not in self.names:
             self.names = names_within(start)
         name = self.names.get(id(node)) or label(node)  # a hook may have rewired the flow while it runs
-        plan = self.children[id(node)] = Plan(node, name, f"{self.path}/{name}", setup)
+        plan = self.children[id(node)] = Plan(node, name, f"{self.path}/{path_part(name)}", setup)
         return plan
 
     def clone(self, params: Any) -> Any:

@@ -9,6 +9,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 from ..core.node import BaseNode, label
+from ..core.walk import path_part
 from .batch import Batch
 from .lane import Lane
 from .plan import DRIVEN, Plan, Setup
@@ -242,7 +243,7 @@ class Position:
         So several callers may run one node at once. What the hooks set on the copy is given to the node by `give_back`.
         """
         frame = Frame(None, None, node.params, node)
-        frame.plan = frame.children[id(node)] = Plan(node, label(node), label(node), setup)
+        frame.plan = frame.children[id(node)] = Plan(node, label(node), path_part(label(node)), setup)
         frame.visit = frame.plan.clone(node.params)
         frame.phase = ARRIVED
         frame.steps = 1

@@ -19,7 +19,7 @@ from ..core.hooks import hooks_of
 from ..core.node import BaseNode, kind_of, label
 from ..core.settings import is_whole
 from ..core.text import quoted, shown
-from ..core.walk import names_within, reachable
+from ..core.walk import names_within, path_part, reachable
 from .look import Look, Style, checked_style
 
 __all__ = ["GraphCluster", "GraphEdge", "GraphExit", "GraphModel", "GraphNode", "Note", "graph_of"]
@@ -299,11 +299,7 @@ class _Builder:
 
     def add(self, node: BaseNode, name: str, outer: "_Place | None") -> str:
         """Add one node and return its id."""
-        path = id = name if outer is None else f"{outer.id}/{name}"
-        copies = 1
-        while id in self.nodes:  # names that hold a "/" or end in "#2" can give two nodes the same path
-            copies += 1
-            id = f"{path}#{copies}"
+        id = path_part(name) if outer is None else f"{outer.id}/{path_part(name)}"
         self.nodes[id] = _node(node, id, name, None if outer is None else outer.id)
         if kind_of(node) in FLOWS:
             self.to_open.append(_Place(node, id, outer))

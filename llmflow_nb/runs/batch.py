@@ -7,7 +7,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from ..core.doors import BatchDoors, watcher_for
-from ..core.text import described, quoted, shown
+from ..core.text import described, plain_text, quoted, shown
 from ..engine.batch import HAS_RESULT, PENDING, Batch
 from ..engine.resume import without_result
 
@@ -358,6 +358,6 @@ def _item(batch: Batch, position: int) -> Item:
         odd.attempts if odd else int(status == "ok"),
         batch.seconds[position] if position < len(batch.seconds) else 0.0,
         odd.error if odd else None,
-        batch.actions[position] if batch.actions is not None and position < len(batch.actions) else None,
+        plain_text(batch.actions[position]) if batch.actions is not None and position < len(batch.actions) else None,
         odd.failed_at if odd else None,
     )

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..core.doors import RunDoors
 from ..core.errors import RowError, RunStateError, did_you_mean
 from ..core.node import BaseNode, kind_of, label
-from ..core.text import described, message, quoted, shown
+from ..core.text import described, message, plain_text, quoted, shown
+from ..core.walk import last_name, path_part
 from ..engine.batch import HAS_RESULT, Batch
 from ..engine.events import VISIT_FIELDS
 from ..engine.resume import errors_within
@@ -310,6 +311,7 @@ class Run(RunDoors):
             start, prepared, executed, finished = times
             walk = plan.path, id(params)
             number = passes[walk] + 1
+            action = plain_text(action)
             passes[walk] += status in HAS_RESULT  # a visit that failed is the same visit when it is resumed
             seconds = finished - start, prepared - start, executed - prepared, finished - executed
             error = self._failures.get(first + step)
@@ -348,7 +350,8 @@ class Run(RunDoors):
         """Return the items of one batch node, or the param sets of one batch flow.
 
         Args:
-            which: The node itself, its name, or its path ("SummarizeAll/MapSummaries").
+            which: The node itself, its name, or its path ("SummarizeAll/MapSummaries"). In a path, a "/" that is part
+                of a name may be written as it is, if that names one batch.
 
         Raises:
             RowError: (a KeyError) No such batch ran, or the name fits several; names those that there are.
@@ -360,7 +363,11 @@ class Run(RunDoors):
             path: batches
             for path, batches in by_path.items()
             if path == (plan := batches[0][1].plan).path
-            and (plan.name == which if isinstance(which, str) else plan.node is which)
+            and (
+                which in (plan.name, path.replace(path_part("/"), "/"))
+                if isinstance(which, str)
+                else plan.node is which
+            )
         }
         if len(found) == 1:
             return BatchResult(self, *found.popitem())
@@ -371,7 +378,7 @@ class Run(RunDoors):
                 f"{quoted(which)} is no batch, so it has no rows; its visits are in .steps, and batches are "
                 f"{_paths(by_path)}"
             )
-        hint = did_you_mean(which, [*by_path, *(path.rpartition("/")[2] for path in by_path)])
+        hint = did_you_mean(which, [*by_path, *map(last_name, by_path)])
         raise RowError(f"no batch {quoted(which)}{hint}; this run has {_paths(by_path)}")
 
     def _by_path(self) -> dict[str, list[tuple[int, Batch]]]:

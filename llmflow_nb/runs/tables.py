@@ -357,7 +357,7 @@ def _where(path: str, what: str, position: int, total: int | None, attempts: int
 
 
 def _text_or_none(action: Any) -> str | None:
-    return action if action is None or isinstance(action, str) else str(action)
+    return None if action is None else text_of(action)
 
 
 def _fields(value: Any) -> Mapping[Any, Any] | None:

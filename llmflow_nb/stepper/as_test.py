@@ -15,6 +15,7 @@ from ..core.errors import ExportError, a_type
 from ..core.hooks import hooks_of
 from ..core.node import BaseNode
 from ..core.params import Params
+from ..core.walk import last_name
 from .values import same
 
 __all__ = ["Visited", "write_test"]
@@ -79,7 +80,7 @@ def write_test(visited: Visited, path: Path) -> Path:
         "expected": visited.after,
     }
     written = {name: _written(f"{visited.path}: {_WHAT[name]}", value) for name, value in values.items()}
-    name = re.sub(r"\\W+", "_", f"{visited.path.rpartition('/')[2]}_visit_{visited.visit}".lower())
+    name = re.sub(r"\\W+", "_", f"{last_name(visited.path)}_visit_{visited.visit}".lower())
     takes_shared = "shared, item" if _takes_shared(node) else "item"
     lines = [
         f'"""{_one_line(visited.path)}, visit {visited.visit}, as a stepper saw it."""',

@@ -9,7 +9,7 @@ from ..core.errors import SettingError, did_you_mean
 from ..core.node import BaseNode, label
 from ..core.settings import is_whole
 from ..core.text import message, quoted
-from ..core.walk import within
+from ..core.walk import last_name, within
 from .place import Place
 
 __all__ = ["Breakpoint", "Breakpoints"]
@@ -53,7 +53,7 @@ class Breakpoint:
         if place.phase != ("before prep" if self.when == "before" else "after post"):
             return False
         if isinstance(self.node, str):
-            if self.node != place.path and self.node != place.path.rpartition("/")[2] and self.node != label(node):
+            if self.node not in (place.path, last_name(place.path), label(node)):
                 return False
         elif self.node is not None and self.node is not node:
             return False
@@ -113,7 +113,7 @@ class Breakpoints:
         steps = within(self._root)
         if isinstance(node, str):
             names = {label(step) for step in steps}
-            if node.rpartition("/")[2].partition("#")[0] not in names and node not in names:
+            if node not in names and last_name(node).partition("#")[0] not in names:
                 raise SettingError(
                     f"breakpoints.add({quoted(node)}): there is no such node{did_you_mean(node, names)}."
                 )

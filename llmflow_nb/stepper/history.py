@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..core.node import BaseNode
-from ..core.text import class_name, message, shown, text_of
+from ..core.text import class_name, message, plain_text, shown, text_of
+from ..core.walk import last_name
 from ..engine.mark import Mark
 from ..engine.position import Position
 from ..runs.rewind import RunMark
@@ -198,9 +199,9 @@ def _row(start: Moment, later: list[Moment]) -> dict[str, Any]:
     return {
         "place": start.number,
         "path": place.path,
-        "node": place.path.rpartition("/")[2],
+        "node": last_name(place.path),
         "visit": place.visit,
-        "action": action,
+        "action": plain_text(action),
         "status": status,
         "seconds": seconds,
         "calls": ", ".join(calls),

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..core.text import error_text, message, params_text, quoted, shown
+from ..core.text import error_text, message, params_text, plain_text, quoted, shown
 from ..engine.batch import Batch
 from ..engine.position import EXEC, LEAVE, POST, PREP, WORKING, Position
 
@@ -91,7 +91,7 @@ def place_of(position: Position, *, is_end: bool) -> Place:
     """Return where a position is. The visit number and the counters are for the stepper to fill in."""
     frame = position.frames[-1]
     if is_end:
-        return Place(frame.plan.path, 1, "at the end", frame.params, action=position.action)
+        return Place(frame.plan.path, 1, "at the end", frame.params, action=plain_text(position.action))
     sets = position.within()
     work = frame.work if frame.phase == WORKING else None
     total = None if sets is None else (sets[0].taken if sets[0].exhausted else sets[0].total)
@@ -105,7 +105,7 @@ def place_of(position: Position, *, is_end: bool) -> Place:
         param_set=None if sets is None else sets[1] + 1,
         param_sets=total,
         depth=len(position.frames) - 1,
-        action=frame.action if frame.phase == LEAVE else None,
+        action=plain_text(frame.action) if frame.phase == LEAVE else None,
         note="" if work is None else _of_item(work),
     )
 
