@@ -118,7 +118,7 @@ class BatchDoors(Shown):
         first node, if it did not fail or its place was not kept, on a copy of what ``shared`` holds now.
 
         Args:
-            row: The label of the row, as in ``.df``.
+            row: The label of the row, as in ``.df``; if its index has no numbers, also its position, from 0.
 
         Raises:
             RowError: There is no such row, several have this label, or its item was not kept.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from ..core.errors import AllFailedError, HookReturnError, ItemsNotKeptError, warn
 from ..core.text import error_text, quoted, shown
-from .items import added_since, index_of, is_iterator, iterate, length
+from .items import added_since, index_of, is_iterator, iterate, length, plain_value
 
 if TYPE_CHECKING:
     from .plan import Plan
@@ -231,6 +231,10 @@ class Batch:
     def attempts_of_visit(self) -> int:
         """Attempts since the visit began, or was last resumed."""
         return self.attempts - self.attempts_before
+
+    def row_at(self, position: int) -> Any:
+        """Return the label that an item has in a pandas input, else its position."""
+        return position if self.index is None else plain_value(self.index[position])
 
     def item_at(self, position: int) -> Any:
         """Return an item; raises ``LookupError`` where it was not kept, or not read."""

@@ -114,7 +114,7 @@ class Call:
         parts = params_text(self.batch.params)
         if not self.batch.is_single:
             of = "" if self.batch.total is None else f" of {self.batch.total}"
-            parts += f", item {self.place + 1}{of} (row {self.place})"
+            parts += f", item {self.place + 1}{of} (row {quoted(self.batch.row_at(self.place))})"
         return f"{parts}, attempt {self.attempts} of {self.max_retries}" if self.max_retries > 1 else parts
 
 

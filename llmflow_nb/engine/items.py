@@ -17,7 +17,7 @@ from ..core.errors import HookReturnError, a_type
 from ..core.text import quoted
 from .awaitables import is_awaitable
 
-__all__ = ["added_since", "index_of", "is_iterator", "iterate", "length"]
+__all__ = ["added_since", "index_of", "is_iterator", "iterate", "length", "plain_value"]
 
 CHUNK = 1024
 """Rows of a table that are converted to Python values at a time."""
@@ -136,7 +136,7 @@ def _values(column: Any) -> list[Any]:
     if isinstance(column.dtype, numpy.dtype) and column.dtype.kind in "biufc":
         return values
     if any(issubclass(kind, numpy.generic) for kind in set(map(type, values))):
-        values = [_plain(value) for value in values]
+        values = [plain_value(value) for value in values]
     missing = column.isna()
     if missing.any():
         values = [None if is_missing else value for value, is_missing in zip(values, missing, strict=True)]
@@ -150,15 +150,15 @@ def _values_of_array(array: Any) -> Iterable[Any]:
     if array.dtype.kind in "biufcUS":
         values: list[Any] = array.tolist()
         return values
-    return map(_plain, array)
+    return map(plain_value, array)
 
 
-def _plain(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
     """Return a numpy number, bool or text as the Python value that it stands for; anything else as it is."""
-    numpy = sys.modules["numpy"]
-    if isinstance(value, numpy.number | numpy.bool_ | numpy.character) and not isinstance(value, numpy.timedelta64):
-        return value.item()
-    return value
+    numpy = sys.modules.get("numpy")
+    if numpy is None or not isinstance(value, numpy.number | numpy.bool_ | numpy.character):
+        return value
+    return value if isinstance(value, numpy.timedelta64) else value.item()
 
 
 # ---- what is one value -----------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from itertools import islice
 from operator import itemgetter
 from typing import Any
 
-from ..core.text import MASK, class_name, is_secret, shown
+from ..core.text import MASK, class_name, is_secret, quoted, shown
 from ..engine.batch import HAS_RESULT
 from ..runs.batch import BatchResult
 from ..runs.run import Run, Visit
@@ -126,7 +126,8 @@ def of_batch(result: BatchResult) -> Summary:
     facts = [_many(total, what), _counts(counts)] if counts else ["no items"]
     in_all, slowest, row = _seconds(result)
     if in_all and not is_static():
-        facts.append(f"{duration(in_all)} in all, {duration(slowest)} at most (row {row})")
+        which = quoted(result[row].label) if _is_labelled(result) else row
+        facts.append(f"{duration(in_all)} in all, {duration(slowest)} at most (row {which})")
     notes = [note for path, note in result.run.notes if path == result.path]
     state = "running" if result.run.status == "running" else _state(counts)
     tables = []
@@ -145,7 +146,7 @@ def _rows_table(result: BatchResult, total: int, texts: ValueTexts) -> Table:
     again = list(islice((row for row in result.called_again if row not in failed), ROWS - len(failed)))
     first = [*failed, *again]
     others = (row for row in range(total) if row not in first)
-    labelled = all(batch.index is not None for _, batch in result._batches)
+    labelled = _is_labelled(result)
     rows: list[tuple[str, ...]] = []
     for row in [*first, *islice(others, ROWS - len(first))]:
         item = result[row]
@@ -171,6 +172,10 @@ def _rows_table(result: BatchResult, total: int, texts: ValueTexts) -> Table:
     title = f"Rows, those {which} first" if which and len(first) < total else "Rows"
     heads, rows = _without(heads, rows, {"seconds"} if is_static() else set(), {"params", "error"})
     return Table(title, heads, rows, frozenset(("attempts", "seconds")), more)
+
+
+def _is_labelled(result: BatchResult) -> bool:
+    return all(batch.index is not None for _, batch in result._batches)
 
 
 def _without(

@@ -258,8 +258,9 @@ class BatchResult(BatchDoors):
         values under the same keys as then. Else, since another param set may have written there, it begins anew.
 
         Args:
-            rows: Labels of ``df``, a mask over it, or a part of it: ``result.retry(df[df["seconds"] > 10])``. Default:
-                every row without a result, also those that an interrupt or a failure left pending.
+            rows: Labels of ``df``, a mask over it, or a part of it: ``result.retry(df[df["seconds"] > 10])``. If the
+                index has no numbers, a whole number that is no label is the position of a row, from 0. Default: every
+                row without a result, also those that an interrupt or a failure left pending.
             post: Whether to run the node's ``post`` once more, with all results, for each visit with such rows (for
                 every visit where there are none). The nodes after it are not run. With ``on_error="raise"``, ``post``
                 is not run while a row of the visit has no result.
@@ -350,7 +351,7 @@ def _item(batch: Batch, position: int) -> Item:
         item = None
     return Item(
         position,
-        position if batch.index is None else batch.index[position],
+        batch.row_at(position),
         batch.params,
         item,
         None if result is PENDING else result,

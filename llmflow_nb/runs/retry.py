@@ -164,8 +164,8 @@ def _check_items(path: str, chosen: list[tuple[Batch, list[int]]]) -> None:
                     batch.item_at(row)
             except LookupError:
                 raise RowError(
-                    f"{path}: the item of row {row} was not kept, so it cannot be called again; keep_items=True keeps "
-                    "them, and keep_items=False those of rows that failed."
+                    f"{path}: the item of row {quoted(batch.row_at(row))} was not kept, so it cannot be called again; "
+                    "keep_items=True keeps them, and keep_items=False those of rows that failed."
                 ) from None
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from ..core.errors import RowError
+from ..core.settings import is_whole
 from ..core.text import quoted, text_of
 from ..engine.batch import PENDING, Batch
 from .run import Visit
@@ -146,7 +147,22 @@ def rows_of(df: pd.DataFrame, path: str, chosen: Any) -> list[int]:
         return _rows_of_part(df, chosen, path)
     if isinstance(chosen, str | bytes) or not hasattr(type(chosen), "__iter__") or _is_label(df.index, chosen):
         chosen = [chosen]
-    return _rows_by(list(df.index), list(chosen), path, "of .df itself, such as .df[mask]")
+    return _rows_by_label(df, list(chosen), path)
+
+
+def _rows_by_label(df: pd.DataFrame, chosen: list[Any], path: str) -> list[int]:
+    """The rows that have these labels. A whole number that is no label is the place of a row, counted from 0.
+
+    In an index of numbers there are labels only: a number that is none of them is more likely a slip than a place.
+    """
+    better = "of .df itself, such as .df[mask]"
+    labels = [_hashable(label) for label in df.index]
+    if pd.api.types.is_any_real_numeric_dtype(df.index.dtype):
+        return _rows_by(labels, chosen, path, better)
+    known = set(labels)
+    places = {int(row) for row in chosen if is_whole(row) and row not in known and 0 <= row < len(labels)}
+    rest = [label for label in chosen if not (is_whole(label) and label not in known and label in places)]
+    return sorted({*places, *_rows_by(labels, rest, path, better, or_places=True)})
 
 
 def _rows_of_part(df: pd.DataFrame, part: pd.DataFrame, path: str) -> list[int]:
@@ -191,7 +207,7 @@ def _hashable(value: Any) -> Any:
     return value
 
 
-def _rows_by(keys: list[Any], wanted: list[Any], path: str, better: str) -> list[int]:
+def _rows_by(keys: list[Any], wanted: list[Any], path: str, better: str, *, or_places: bool = False) -> list[int]:
     rows: dict[Any, list[int]] = {}
     for row, key in enumerate(keys):
         rows.setdefault(key, []).append(row)
@@ -199,8 +215,11 @@ def _rows_by(keys: list[Any], wanted: list[Any], path: str, better: str) -> list
         found = rows.get(_hashable(key), [])
         if len(found) != 1:
             many = f"{len(found)} rows" if found else "no row"
-            raise RowError(f"{path} has {many} {quoted(key)}; give labels that name one row each, or a part {better}.")
-    return sorted({rows[key][0] for key in wanted})
+            places = f", positions from 0 (here {', '.join(map(str, found[:5]))})" if or_places and found else ""
+            raise RowError(
+                f"{path} has {many} {quoted(key)}; give labels that name one row each{places}, or a part {better}."
+            )
+    return sorted({rows[_hashable(key)][0] for key in wanted})
 
 
 def expanded(df: pd.DataFrame) -> pd.DataFrame:

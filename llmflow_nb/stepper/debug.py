@@ -3,6 +3,7 @@
 from typing import Any
 
 from ..core.errors import RowError
+from ..core.text import quoted
 from ..engine.mark import Mark
 from ..engine.plan import Setup
 from ..engine.position import Position
@@ -26,7 +27,9 @@ def debug(result: BatchResult, row: Any) -> Stepper:
     try:
         item = batch.item_at(place)
     except LookupError:
-        raise RowError(f"{result.path}: the item of row {row} was not kept; keep_items=True keeps them.") from None
+        raise RowError(
+            f"{result.path}: the item of row {quoted(row)} was not kept; keep_items=True keeps them."
+        ) from None
     then = run.shared if kept is None or kept.seen is None else kept.seen
     shared = Copier().copy(then)
 
@@ -37,4 +40,6 @@ def debug(result: BatchResult, row: Any) -> Stepper:
         again = None if kept is None else Mark(kept).position()[0]  # so that the record stays as it is
         return at_set(batch, place, again, shared, setup)
 
-    return Stepper(node, shared, start=start, root=run.node, title=f"row {row} of {result.path}")
+    return Stepper(
+        node, shared, start=start, root=run.node, title=f"row {quoted(batch.row_at(place))} of {result.path}"
+    )

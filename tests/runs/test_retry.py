@@ -274,6 +274,9 @@ def of_table():
         (lambda df: pd.Series(["x", "z"]), [1, 3]),
         (lambda df: (label for label in df.index), [1, 2, 3]),
         (lambda df: ["x", "x"], [1]),
+        (lambda df: 2, [3]),
+        (lambda df: [0, "z"], [1, 3]),
+        (lambda df: df["position"][:2].tolist(), [1, 2]),
         (lambda df: [], []),
         (lambda df: df[0:0], []),
     ],
@@ -285,7 +288,7 @@ def test_ways_to_name_rows(of_table, rows, called):
     assert model.take() == called
 
 
-@pytest.mark.parametrize("rows", ["w", 1, ["x", "w"], ("x", "w")], ids=repr)
+@pytest.mark.parametrize("rows", ["w", ["x", "w"], ("x", "w")], ids=repr)
 def test_an_unknown_label(of_table, rows):
     """A label that is not there is refused with its name, and nothing is called."""
     result, model = of_table
@@ -302,9 +305,14 @@ def test_a_label_that_several_rows_have():
     """A label that is there twice is refused; a part of ``df``, or a mask over it, tells the rows apart."""
     result = ran(with_model(Ask(), model := Model()), {"items": pd.Series([1, 2, 3], index=["a", "b", "a"])})
     model.take()
-    with pytest.raises(RowError, match="Ask has 2 rows 'a'; give labels that name one row each"):
+    with pytest.raises(
+        RowError,
+        match=r"Ask has 2 rows 'a'; give labels that name one row each, positions from 0 \(here 0, 2\), or a part",
+    ):
         result.retry("a")
     assert model.take() == []
+    result.retry([0, "b"])
+    assert model.take() == [1, 2]
     result.retry(result.df["item"] == 3)
     assert model.take() == [3]
     result.retry(result.df[result.df["item"] == 1])
@@ -334,6 +342,41 @@ def test_a_part_goes_by_its_labels(changed):
     part["temperature"] = pd.Series(values[changed], dtype=object)
     batch.retry(part[1:])
     assert batch.called_again == [1, 2]
+
+
+@pytest.mark.parametrize("row", [1, 3, 12, -1])
+def test_numbers_that_are_no_labels(row):
+    """In an index of numbers a number is a label and no position: one that is none is refused."""
+    result = ran(with_model(Ask(), model := Model()), {"items": pd.Series([1, 2, 3], index=[10, 0, 2])})
+    model.take()
+    with pytest.raises(RowError, match=f"Ask has no row {row}; give labels that name one row each, or a part"):
+        result.retry(row)
+    assert model.take() == []
+    result.retry([0, 10])
+    assert model.take() == [1, 2]
+
+
+def test_errors_name_rows_by_their_labels():
+    """An error, the stepper of a row, and the headline name the row by its label."""
+
+    class Fails(Ask):
+        def exec(self, item):
+            raise ValueError("no")
+
+    node = Fails()
+    with pytest.raises(ValueError, match="no") as caught:
+        node.run({"items": pd.Series([1, 2], index=["T-0036", "T-0037"])})
+    assert "in Fails, item 1 of 2 (row 'T-0036')" in caught.value.__notes__[0]
+    batch = node.last_run.batch(node)
+    for row in ("T-0036", 0):
+        assert "row 'T-0036' of Fails" in repr(batch.debug(row)._repr_mimebundle_())
+    assert "at most (row 'T-0036')" in batch._repr_mimebundle_()["text/plain"]
+
+
+def test_labels_of_an_index_of_numbers():
+    """Labels that are numbers are shown as plain ones."""
+    result = ran(with_model(Ask(), Model()), {"items": pd.Series([1], index=[36])})
+    assert type(result[0].label) is int
 
 
 def test_a_part_whose_labels_are_there_twice():
