@@ -1,6 +1,8 @@
 """Which nodes a flow reaches, what to call them there, and whether it contains itself."""
 
 import itertools
+from collections import defaultdict
+from collections.abc import Iterator
 
 from .errors import WiringError, a_type
 from .hooks import hooks_of
@@ -40,11 +42,12 @@ def names_within(start: BaseNode | None) -> dict[int, str]:
     nodes = reachable(start)
     given = {path_part(label(node)) for node in nodes}
     taken: set[str] = set()
+    numbers: dict[str, Iterator[int]] = defaultdict(lambda: itertools.count(2))
     for node in nodes:
         name = label(node)
         if path_part(name) in taken:
-            numbered = (f"{name}#{n}" for n in itertools.count(2))
-            name = next(other for other in numbered if path_part(other) not in given | taken)
+            numbered = (f"{name}#{n}" for n in numbers[path_part(name)])
+            name = next(other for other in numbered if path_part(other) not in given and path_part(other) not in taken)
         taken.add(path_part(name))
         names[id(node)] = name
     return names
