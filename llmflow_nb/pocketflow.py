@@ -13,8 +13,8 @@ The behaviour is that of PocketFlow 0.0.3, with these differences, each of them 
 * ``params`` are read-only in a flow; there a write in one node leaks into the others.
 * When one of several parallel calls fails, the others are waited for a few seconds (``flow.grace``) and their results
   kept in ``flow.last_run``; there they go on in the background.
-* In ``run`` and ``submit`` one ``prep_async`` or ``post_async`` is awaited at a time. In ``run_async`` those of parallel
-  walks overlap, as there.
+* In ``run`` and ``submit`` one ``prep_async`` or ``post_async`` is awaited at a time. In ``run_async`` those of
+  parallel walks overlap, as there.
 * ``exec`` of a `BatchFlow` is called, as the first documentation of PocketFlow said; there it is ignored.
 * A plain ``exec_fallback`` of an async node is called; there the error is raised.
 * ``a - "stop" >> None`` ends the flow without a warning; there it ends with one.
