@@ -1,6 +1,6 @@
 """What a hook returned: a plain value, or something that still has to be awaited."""
 
-import asyncio
+import sys
 from contextlib import suppress
 from inspect import CO_ITERABLE_COROUTINE
 from types import CoroutineType, GeneratorType
@@ -18,6 +18,8 @@ def is_awaitable(value: Any) -> bool:
     The type decides: an object may answer to every attribute, and so may its class.
     """
     cls = type(value)
+    if cls is CoroutineType:
+        return True
     if hasattr(cls, "__await__"):  # quick to say no
         return any("__await__" in vars(base) for base in cls.__mro__)
     return cls is GeneratorType and bool(value.gi_code.co_flags & CO_ITERABLE_COROUTINE)
@@ -27,6 +29,8 @@ def discard(value: Any) -> None:
     """Close a coroutine, or cancel a future, that nobody is going to await. Any other value is left alone."""
     if isinstance(value, CoroutineType):
         value.close()
-    elif isinstance(value, asyncio.Future):
+        return
+    asyncio = sys.modules.get("asyncio")  # without it, there is no future; importing it takes 20 ms
+    if asyncio is not None and isinstance(value, asyncio.Future):
         with suppress(RuntimeError):  # its loop is closed, and so nothing of it runs
             value.get_loop().call_soon_threadsafe(value.cancel)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .plan import Plan
     from .position import Position
 
-__all__ = ["HAS_RESULT", "PENDING", "Batch", "Outcome", "open_items", "split"]
+__all__ = ["HAS_RESULT", "PENDING", "Batch", "Outcome", "open_items", "split", "without_result"]
 
 HAS_RESULT = ("ok", "fallback")
 """The statuses of items that have a result."""
@@ -379,6 +379,18 @@ class Batch:
         elif not (self.is_async or self.is_single or twin.exhausted):
             twin.source = itertools.islice(iterate(self.returned, self.path), twin.taken, None)
         return twin
+
+
+def without_result(batch: Batch) -> list[int]:
+    """Return the positions of the items that have no result, whatever the reason."""
+    odd = batch.odd
+    begun = len(batch.results)
+    results = batch.results
+    return [
+        i
+        for i in range(batch.rows)
+        if i >= begun or (odd[i].status not in HAS_RESULT if i in odd else results[i] is PENDING)
+    ]
 
 
 class _Tape:

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context
+from types import CoroutineType
 from typing import Any
 
 from ..core.errors import NestedLoopError
@@ -26,10 +27,9 @@ class Job:
 
     Attributes:
         lane: The lane that it runs in; None where it has a task of its own.
-        outcome: Its value, or what it raised, as soon as there is one; None before. May be read from any thread.
     """
 
-    __slots__ = ("_awaitable", "_context", "_done", "_follow", "_is_cancelled", "_own", "_task", "lane", "outcome")
+    __slots__ = ("_awaitable", "_context", "_done", "_follow", "_is_cancelled", "_own", "_reported", "_task", "lane")
 
     def __init__(
         self,
@@ -53,17 +53,38 @@ class Job:
         self._done: Done | None = done
         self._follow = follow
         self.lane = lane
-        self._own: asyncio.Task[None] | None = None
+        self._own: asyncio.Task[Any] | None = None
         self._task: asyncio.Task[Any] | None = None
         self._is_cancelled = False
-        self.outcome: tuple[Any, BaseException | None] | None = None
+        self._reported: tuple[Any, BaseException | None] | None = None
+
+    @property
+    def outcome(self) -> tuple[Any, BaseException | None] | None:
+        """Its value and its error, also before anybody was told of them; None while there is none. From any thread."""
+        own = self._own
+        if self._reported is None and own is not None and own is self._task and own.done():
+            return _outcome_of(own)
+        return self._reported
 
     def start(self) -> None:
         """Start, or wait for the lane's turn."""
         if self.lane is not None:
             self.lane.state.add(self)
-        else:  # kept, since a loop refers to its tasks only weakly
-            self._own = asyncio.get_running_loop().create_task(self.run(), context=self._context)
+            return
+        # The task is kept, since a loop refers to its tasks only weakly.
+        loop = asyncio.get_running_loop()
+        if type(self._awaitable) is CoroutineType and not self._is_cancelled:  # mostly: without the 10 us of `run`
+            self._own = self._task = loop.create_task(self._awaitable, context=self._context)
+            self._own.add_done_callback(self._task_done)
+        else:
+            self._own = loop.create_task(self.run(), context=self._context)
+
+    def _task_done(self, task: "asyncio.Task[Any]") -> None:
+        """Report the outcome of a task that is the awaitable itself."""
+        done, self._done, self._task, self._awaitable, self._own = self._done, None, None, None, None
+        self._reported = _outcome_of(task)
+        if done is not None:
+            done(*self._reported)
 
     def cancel(self) -> None:
         """Cancel the awaitable. It may still clean up, or ignore this. Before its start: it never starts."""
@@ -89,7 +110,7 @@ class Job:
                 task.uncancel()
         done, self._done, self._follow, self.lane = self._done, None, None, None  # no cycle through who waits for it
         if not is_reported and done is not None:
-            self.outcome = value, error
+            self._reported = value, error
             # By way of the loop: the context of this task must be free when the driver hears of the outcome.
             asyncio.get_running_loop().call_soon(done, value, error, context=Context())
 
@@ -105,6 +126,13 @@ class Job:
             return None, exc
         finally:
             self._task = self._awaitable = None
+
+
+def _outcome_of(task: "asyncio.Task[Any]") -> tuple[Any, BaseException | None]:
+    if task.cancelled():
+        return None, asyncio.CancelledError()
+    error = task.exception()
+    return (None, error) if error is not None else (task.result(), None)
 
 
 def _refuse_other_loop(awaitable: Any) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from time import perf_counter as clock
 from typing import Any
 
-from .batch import HAS_RESULT, PENDING, Batch, Outcome
+from .batch import Batch, Outcome, without_result
 from .plan import Plan, Setup
 from .position import ARRIVE, ARRIVED, EXEC, POST, WORKING, Frame, Position, most_steps
 from .walks import branch
@@ -22,20 +22,7 @@ __all__ = [
     "gone_on",
     "plan_anew",
     "where_it_ended",
-    "without_result",
 ]
-
-
-def without_result(batch: Batch) -> list[int]:
-    """Return the positions of the items that have no result, whatever the reason."""
-    odd = batch.odd
-    begun = len(batch.results)
-    results = batch.results
-    return [
-        i
-        for i in range(batch.rows)
-        if i >= begun or (odd[i].status not in HAS_RESULT if i in odd else results[i] is PENDING)
-    ]
 
 
 def at_work(node: Any, batch: Batch, rows: list[int], shared: Any, setup: Setup) -> Position:

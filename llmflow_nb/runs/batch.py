@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from ..core.doors import BatchDoors, watcher_for
 from ..core.text import described, plain_text, quoted, shown
-from ..engine.batch import HAS_RESULT, PENDING, Batch
-from ..engine.resume import without_result
+from ..engine.batch import HAS_RESULT, PENDING, Batch, without_result
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor

@@ -12,12 +12,12 @@ from ..core.kept_errors import copy_without_callers
 from ..core.node import check_setting, label
 from ..core.text import quoted
 from ..engine.advance import AFTER_EXEC
-from ..engine.batch import HAS_RESULT, Batch
+from ..engine.batch import HAS_RESULT, Batch, without_result
 from ..engine.drivers.sync import drive
 from ..engine.hiding import Hiding
 from ..engine.plan import Setup
 from ..engine.position import WORKING, Position
-from ..engine.resume import at_work, without_result
+from ..engine.resume import at_work
 from .run import Run, Watch
 from .start import check_executor
 

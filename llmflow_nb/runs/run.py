@@ -16,7 +16,6 @@ from ..core.text import described, message, plain_text, quoted, shown
 from ..core.walk import last_name, path_part
 from ..engine.batch import HAS_RESULT, Batch
 from ..engine.events import VISIT_FIELDS
-from ..engine.resume import errors_within
 from .batch import BatchResult
 from .sizes import bytes_of
 
@@ -251,6 +250,8 @@ class Run(RunDoors):
 
     def goes_on(self) -> None:
         """Open the record again (for whoever goes on with the run)."""
+        from ..engine.resume import errors_within
+
         frames = (self.left and self.left.held) or []
         self.mended.update({id(error): error for error in (self.error, *errors_within(frames)) if error is not None})
         how = {"failed": "failed", "interrupted": "been interrupted", "stopped": "been stopped"}[self.status]

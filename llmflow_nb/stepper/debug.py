@@ -19,7 +19,9 @@ def debug(result: BatchResult, row: Any) -> Stepper:
     """Open a stepper at a row. See `BatchResult.debug`."""
     from ..runs.tables import rows_of
 
-    batch, place = result._at(rows_of(result.df, result.path, [row]))[0]
+    (number,) = rows_of(result.df, result.path, [row])
+    batch, place = result._at([number])[0]
+    label = number if batch.index is None else batch.row_at(place)
     node, run = batch.plan.node, result.run
     kept = batch.kept.get(place)
     if kept is not None and kept.frames[0].owner is None:  # of rows that were called again
@@ -40,6 +42,4 @@ def debug(result: BatchResult, row: Any) -> Stepper:
         again = None if kept is None else Mark(kept).position()[0]  # so that the record stays as it is
         return at_set(batch, place, again, shared, setup)
 
-    return Stepper(
-        node, shared, start=start, root=run.node, title=f"row {quoted(batch.row_at(place))} of {result.path}"
-    )
+    return Stepper(node, shared, start=start, root=run.node, title=f"row {quoted(label)} of {result.path}")

@@ -155,7 +155,8 @@ def test_what_is_probably_not_meant_is_said_below_the_drawing():
     judge - "approve" >> Node(name="Publish")
     bundle = Flow(judge, name="<b>F</b>")._repr_mimebundle_()
     said = (
-        "! <b>F</b>/Judge: may return 'aprove', and has no edge for it (did you mean 'approve'?): there the flow ends."
+        "! <b>F<\N{DIVISION SLASH}b>/Judge: may return 'aprove', and has no edge for it (did you mean 'approve'?): "
+        "there the flow ends."
     )
     assert bundle["text/plain"].splitlines()[-1] == said
     assert f"<div>{escape(said)}</div>" in bundle["text/html"]
