@@ -130,7 +130,10 @@ class Job:
 
 def _outcome_of(task: "asyncio.Task[Any]") -> tuple[Any, BaseException | None]:
     if task.cancelled():
-        return None, asyncio.CancelledError()
+        try:
+            task.result()
+        except asyncio.CancelledError as exc:  # with its text
+            return None, exc
     error = task.exception()
     return (None, error) if error is not None else (task.result(), None)
 

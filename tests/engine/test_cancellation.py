@@ -1,12 +1,14 @@
 """Cancelled runs, hooks that raise CancelledError by themselves, and failures that arrive while items are read."""
 
 import asyncio
+import subprocess
+import sys
 import threading
 
 import pytest
 
-from llmflow_nb import BatchFlow, BatchNode, Flow, FlowWarning, HookCancelledError, NestedLoopError, Node
-from tests.engine.helpers import PATIENCE, Signal, When, go, items_node, statuses
+from llmflow_nb import BatchFlow, BatchNode, HookCancelledError, NestedLoopError, Node
+from tests.engine.helpers import PATIENCE, When, go, items_node, statuses
 
 
 class Answers(BatchNode):
@@ -227,31 +229,34 @@ def test_a_future_of_a_blocked_loop():
     asyncio.run(main())
 
 
+BLOCKS_ITS_LOOP = """
+import asyncio, threading, warnings
+from llmflow_nb import Flow, Node
+
+class Waits(Node):
+    async def exec(self, prep_res):
+        event = asyncio.Event()
+        threading.Timer(6, asyncio.get_running_loop().call_soon_threadsafe, [event.set]).start()
+        await event.wait()
+
+async def main():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        Flow(start=Waits()).run({}, progress=False)
+    for warning in caught:
+        print(warning.category.__name__, warning.message)
+
+asyncio.run(main())
+"""
+
+
 def test_a_run_that_blocks_the_loop_it_waits_for():
-    """After some seconds it says what to write; the same hook ends well with ``await run_async``."""
-    done = Signal()
-
-    class Waits(Node):
-        async def exec(self, prep_res):
-            event = asyncio.Event()
-            self.params["told"].append((asyncio.get_running_loop(), event))
-            await event.wait()
-
-    async def main():
-        told = []
-        flow = Flow(start=Waits())
-        flow.set_params({"told": told})
-
-        def let_go():
-            done.wait()
-            loop, event = told[0]
-            loop.call_soon_threadsafe(event.set)
-
-        thread = threading.Thread(target=let_go)
-        thread.start()
-        threading.Timer(6, done.set).start()
-        with pytest.warns(FlowWarning, match=r"Flow/Waits: nothing has happened for 5 s, and run\(\) blocks the event"):
-            flow.run({}, progress=False)
-        thread.join(PATIENCE)
-
-    asyncio.run(main())
+    """After some seconds it says what to write. In a process of its own, where no thread of other tests is about."""
+    done = subprocess.run(
+        [sys.executable, "-c", BLOCKS_ITS_LOOP], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.startswith(
+        "FlowWarning Flow/Waits: nothing has happened for 5 s, and run() blocks the event loop"
+    )
+    assert "`await flow.run_async(shared)`" in done.stdout
+    assert done.stderr == ""
