@@ -36,8 +36,9 @@ LABEL_LENGTH = 80
 MASK = "***"
 """Stands for the value of a secret."""
 
+# Patterns are texts: `re` compiles each when it is first used and keeps it, which spares an import 3 ms.
 # What nothing is seen of, or what does something to a terminal or to the text beside it:
-_HIDDEN = re.compile(
+_HIDDEN = (
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029"  # the controls C0 and C1 and line ends, but for "\t" and "\n"
     "\ud800-\udfff\ufffe\uffff"  # what XML forbids (https://www.w3.org/TR/xml/#charsets), such as half characters
     "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # the controls of the reading direction
@@ -45,8 +46,8 @@ _HIDDEN = re.compile(
     "\ufff9-\ufffb\U000e0000-\U000e007f]"  # joiners, which emoji and some scripts are written with, stay
 )
 # These change what stands beside them; alone, nothing is seen of them.
-_ONLY_BESIDE = re.compile("[\u200c\u200d\ufe00-\ufe0f\U000e0100-\U000e01ef\\s]*")
-_LINE_ENDS = re.compile("\r\n|[\t\n\r\x85\u2028\u2029]")
+_ONLY_BESIDE = "[\u200c\u200d\ufe00-\ufe0f\U000e0100-\U000e01ef\\s]*"
+_LINE_ENDS = "\r\n|[\t\n\r\x85\u2028\u2029]"
 
 
 def class_name(value: object) -> str:
@@ -87,8 +88,8 @@ def shown(value: object, length: int = LABEL_LENGTH, *, keep_lines: bool = False
     if keep_lines:
         text = _visible(text.replace("\r\n", "\n"))
     else:
-        text = " ".join(_visible(_LINE_ENDS.sub(" ", text)).split())
-        if _ONLY_BESIDE.fullmatch(text):
+        text = " ".join(_visible(re.sub(_LINE_ENDS, " ", text)).split())
+        if re.fullmatch(_ONLY_BESIDE, text):
             text = "\ufffd"
     return text[: length - 1] + "…" if is_long or len(text) > length else text
 
@@ -97,12 +98,12 @@ def message(text: str, length: int = 2_000) -> str:
     """Return a sentence of the library, with foreign texts in it, as one line. Spaces stay as they are."""
     text = text_of(text)
     is_long = len(text) > length
-    text = _visible(_LINE_ENDS.sub(" ", text[:length]))
+    text = _visible(re.sub(_LINE_ENDS, " ", text[:length]))
     return text[: length - 1] + "…" if is_long or len(text) > length else text
 
 
 def _visible(text: str) -> str:
-    return _HIDDEN.sub(_escape, text)
+    return re.sub(_HIDDEN, _escape, text)
 
 
 def _escape(found: re.Match[str]) -> str:
@@ -241,9 +242,9 @@ def params_text(params: Mapping[str, Any]) -> str:
 
 # ---- secrets ---------------------------------------------------------------------------------------------------------
 
-_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_CAMEL = r"(?<=[a-z0-9])(?=[A-Z])"
 # As whole words: "api_key", "OPENAI_API_KEY", "x-api-key", "clientSecret", "db_password2", but not "secretary".
-_SECRET = re.compile(
+_SECRET = (
     r"(?:^|_)(?:(?:api|access|private|secret|signing|encryption)_?keys?|secrets?|pass(?:word|wd|phrase|code)s?"
     r"|credentials?)(?![a-z])"
     # As the last word: "access_token", but not "max_tokens", "token_count", "tokenizer", "cookie_recipe".
@@ -262,13 +263,13 @@ def is_secret(name: object) -> bool:
         name = bytes.decode(name, "latin-1")  # type: ignore[arg-type]
     if not issubclass(type(name), str):
         return False
-    words = _CAMEL.sub("_", text_of(name)[:200])
-    return _SECRET.search(re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")) is not None
+    words = re.sub(_CAMEL, "_", text_of(name)[:200])
+    return re.search(_SECRET, re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")) is not None
 
 
 # A field in what a ``__repr__`` returned: ``name='...'``, or ``'name': ...``.
-_FIELD = re.compile(r"""\b([A-Za-z_][\w.-]{0,60})['"]?\s*[=:]\s*""")
-_VALUE = re.compile(
+_FIELD = r"""\b([A-Za-z_][\w.-]{0,60})['"]?\s*[=:]\s*"""
+_VALUE = (
     r"""b?'(?:[^'\\]|\\.)*'?|b?"(?:[^"\\]|\\.)*"?|\[[^\]]*\]?|\{[^}]*\}?|\([^)]*\)?|"""
     r"""(?:(?:Bearer|Basic|Token)\s+)?[^\s,(){}\[\]]+(?:\([^)]*\)?)?"""
 )
@@ -278,10 +279,10 @@ def _masked(text: str) -> str:
     """Return what a ``__repr__`` returned with the values of its secret fields masked."""
     parts: list[str] = []
     start = 0
-    for field in _FIELD.finditer(text):
+    for field in re.finditer(_FIELD, text):
         if field.start() < start or not is_secret(field[1]):
             continue
-        value = _VALUE.match(text, field.end())
+        value = re.compile(_VALUE).match(text, field.end())
         if value is not None and value[0] not in ("None", "True", "False") and MASK not in value[0]:
             parts += text[start : field.end()], MASK
             start = value.end()

@@ -1,6 +1,8 @@
 """What the stepper's tests share: nodes that count their calls, and ways to read off where a stepper is."""
 
+import os
 import sys
+import tempfile
 import types
 from typing import Any
 from zlib import crc32
@@ -59,7 +61,8 @@ class Cells:
         sys.modules[name] = self.module
 
     def run(self, text: str) -> Any:
-        exec(compile(text, f"/tmp/ipykernel_1/{crc32(text.encode())}.py", "exec"), self.module.__dict__)
+        file = os.path.join(tempfile.gettempdir(), "ipykernel_1", f"{crc32(text.encode())}.py")
+        exec(compile(text, file, "exec"), self.module.__dict__)
         return self.module
 
     def __enter__(self) -> "Cells":
