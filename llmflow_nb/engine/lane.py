@@ -153,7 +153,7 @@ class Lane:
         context: What they run in. It may be entered elsewhere while no job runs.
     """
 
-    __slots__ = ("_loop", "context", "state")
+    __slots__ = ("__weakref__", "_loop", "context", "state")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, context: Context) -> None:
         """Make a lane on a loop. Its task starts with the first job."""

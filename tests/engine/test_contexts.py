@@ -1,6 +1,8 @@
 """The async hooks of one visit share a task and a context, under every driver, also when walks run side by side."""
 
 import asyncio
+import subprocess
+import sys
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 
@@ -285,3 +287,24 @@ def test_a_wait_that_cannot_end_is_named():
     ):
         run_until_it_is_said()
     assert shared["met"] == [0, 1, 2, 3, 4]
+
+
+STOPS_IN_THE_MIDDLE = """
+from llmflow_nb import Flow, Node
+
+class Ask(Node):
+    async def prep(self, shared):
+        pass
+    async def exec(self, prep_res):
+        return 1
+
+stepper = Flow(start=Ask()).stepper({})
+stepper.into()
+print(stepper.place.phase)
+"""
+
+
+def test_a_program_may_end_in_the_middle_of_a_walk():
+    """The interpreter has nothing to say of the task in which the hooks ran."""
+    done = subprocess.run([sys.executable, "-c", STOPS_IN_THE_MIDDLE], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("after prep\n", "")

@@ -12,11 +12,12 @@ from contextlib import suppress
 from contextvars import Context
 from queue import Empty, SimpleQueue
 from typing import Any
+from weakref import WeakSet
 
 from ...core.errors import NestedLoopError
 from ..batch import Batch
 from ..flight import CLEAN_UP
-from ..lane import Job
+from ..lane import Job, Lane
 from ..sources import close_sources
 
 __all__ = ["LoopThread", "take"]
@@ -48,6 +49,7 @@ class LoopThread:
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
         self.pid = os.getpid()
+        self._lanes: WeakSet[Lane] = WeakSet()
         self.thread = threading.Thread(target=self._run, name="llmflow_nb-loop", daemon=True)
         self.thread.start()
         atexit.register(self._settle)
@@ -59,8 +61,10 @@ class LoopThread:
                 self.loop.run_forever()
 
     def _settle(self) -> None:
-        """Let lanes that were closed last end: the interpreter would complain of their tasks."""
+        """End all lanes, such as that of a stepper in the middle of a flow: the interpreter complains of open tasks."""
         if self.pid == os.getpid() and self.thread.is_alive():
+            for lane in list(self._lanes):
+                lane.close()
             asyncio.run_coroutine_threadsafe(asyncio.sleep(0.01), self.loop).exception(timeout=1)
 
     @classmethod
@@ -79,6 +83,12 @@ class LoopThread:
                 "`await flow.run_async(shared)` there."
             )
         return cls._shared
+
+    def lane(self, context: Context) -> Lane:
+        """Make a lane on this loop."""
+        lane = Lane(self.loop, context)
+        self._lanes.add(lane)
+        return lane
 
     def start(self, jobs: "deque[Job]") -> None:
         """Start jobs, all of them in one go: waking the loop costs more than a task does.

@@ -47,7 +47,7 @@ class _Blocking:
         self._rung = False
 
     def lane(self, context: Context) -> Lane:
-        return Lane(LoopThread.get().loop, context)
+        return LoopThread.get().lane(context)
 
     def spawn(self, job: Job) -> None:
         LoopThread.get()  # refuses here and now where it cannot work
