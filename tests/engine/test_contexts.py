@@ -258,7 +258,7 @@ def test_an_attempt_that_ignores_its_timeout():
 
     shared = {}
     try:
-        Flow(start=Stubborn(max_retries=2, timeout=0.05)).run(shared)
+        Flow(start=Stubborn(max_retries=2, timeout=1)).run(shared)
     finally:
         hold.set()
     assert shared == {"seen": ("opened", "opened")}
