@@ -6,6 +6,7 @@ from html import escape
 from time import monotonic, perf_counter, strftime
 
 from ..core.text import shown
+from ..core.walk import last_name, path_part
 from ..engine.batch import PENDING, Batch
 from ..runs.run import Run
 from .html import NO_MATHS, is_static, state, style_sheet
@@ -124,7 +125,8 @@ class LineReader:
 
     def _line(self, path: str, total: int, done: int, failed: int, cancelled: int, running: int, known: int) -> Line:
         outer = [other for other in self._ended if path.startswith(f"{other}/")]
-        name = path.removeprefix(f"{max(outer, key=len) if outer else self.run.name}/")
+        name = path.removeprefix(f"{max(outer, key=len) if outer else path_part(self.run.name)}/")
+        name = name if "/" in name else last_name(name)
         return Line(
             path,
             shown(name),
