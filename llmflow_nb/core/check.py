@@ -20,7 +20,7 @@ from .hooks import ROLES, RUN, hooks_of, is_library_class, overridden, router_of
 from .near import closest, is_an_ending, is_one_slip
 from .node import BaseNode, kind_of, label
 from .text import message, quoted, shown
-from .walk import names_within, path_part, reachable, within
+from .traversal import names_of, path_part, reachable, within
 
 __all__ = ["Actions", "Problem", "ProblemKind", "check", "exits_around"]
 
@@ -378,8 +378,8 @@ def _check_steps(
     ends: "_Ends",
 ) -> Steps:
     """Check the steps of one flow; return the flows among them."""
-    names = names_within(start)
     steps = reachable(start)
+    names = names_of(steps)
     possible: dict[int, list[BaseNode]] = {}  # where a node can lead to
     can_end: set[int] = set()
     inner: Steps = []

@@ -1,13 +1,13 @@
 """Classes that are edited in a running notebook: a node keeps its old class after its cell is run again."""
 
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from .definitions import any_superseded, definition_of
 from .errors import SignatureError, warn
 from .hooks import is_library_class
 from .node import BaseNode, kind_of
-from .walk import within
 
 __all__ = ["current_class", "rebind"]
 
@@ -32,8 +32,8 @@ def current_class(cls: type[BaseNode]) -> type[BaseNode]:
     return found if has_same_name and is_new else cls
 
 
-def rebind(root: BaseNode) -> list[tuple[BaseNode, type[BaseNode]]]:
-    """Give a node, and every node within it, the new version of its class.
+def rebind(nodes: Iterable[BaseNode]) -> list[tuple[BaseNode, type[BaseNode]]]:
+    """Give nodes the new version of their class.
 
     Returns:
         The nodes whose class changed, each with the class that it had.
@@ -44,7 +44,7 @@ def rebind(root: BaseNode) -> list[tuple[BaseNode, type[BaseNode]]]:
     if not any_superseded():
         return []
     changed = []
-    for node in within(root):
+    for node in nodes:
         old = type(node)
         cls = current_class(old)
         if cls is old:

@@ -13,6 +13,7 @@ the dialect says; if it says nothing, the class is refused.
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -80,6 +81,10 @@ class Dialect:
         """Every name that is a hook in this dialect."""
         return self.prep + self.exec + self.fallback + self.post
 
+    def names_around(self) -> set[str]:
+        """Every name of a method around the hooks that a program may override."""
+        return {layer.method for layers in self.layers.values() for layer in layers} | ({self.router} - {""})
+
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
@@ -90,7 +95,11 @@ class Hooks:
         exec_takes_shared, fallback_takes_shared: Whether ``shared`` comes first.
         exec_is_async, fallback_is_async: Whether the method is ``async def``.
         own: The roles that a user's class defines; the others are the defaults of the library.
-        found: The methods as they were when this was decided, to notice that one was replaced.
+        library_class: The nearest of the library's own classes, which says which settings a node has.
+        look: Returns the methods of a class that all of this depends on.
+        found: What it returned when this was decided, to notice that a method was replaced.
+        names: The attributes by which a node may have hooks of its own.
+        facts: The cache of `engine.facts`, which is valid as long as this object is.
     """
 
     prep: str
@@ -102,7 +111,11 @@ class Hooks:
     exec_is_async: bool
     fallback_is_async: bool
     own: frozenset[str]
+    library_class: type
+    look: Callable[[type], tuple[object, ...]]
     found: tuple[object, ...]
+    names: frozenset[str]
+    facts: dict[Any, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,18 +133,17 @@ class _Shape:
 def hooks_of(node: Any) -> Hooks:
     """Return the hooks of a node, looking again if a method was replaced on its class or set on the object."""
     cls = type(node)
-    hooks = cls.__dict__.get("_hooks")
-    if hooks is None or hooks.found != _methods(cls):
+    hooks: Hooks | None = cls.__dict__.get("_hooks")
+    if hooks is None or hooks.found != hooks.look(cls):
         hooks = read_hooks(cls, hooks)
         cls._hooks = hooks
-    set_here = [name for name in cls._dialect.names() if name in node.__dict__]
-    return _set_on_object(node, hooks, set_here) if set_here else hooks
+    return hooks if hooks.names.isdisjoint(node.__dict__) else _set_on_object(node, hooks)
 
 
 def overridden(node: Any) -> list[Layer]:
     """Return the layers of a node that a program overrides: in a class body, a mixin, a patched class or on the object.
 
-    Looked up each time, since a class may be patched at any moment. Free for the dialects that have no layers.
+    Free for the dialects that have no layers.
     """
     cls = type(node)
     return [layer for layer in cls._dialect.layers.get(cls._kind, ()) if _is_overridden(node, layer)]
@@ -184,8 +196,12 @@ def read_hooks(cls: type, before: Hooks | None = None) -> Hooks:
     _check_count(cls, names["post"], "post", 3, "post(self, shared, prep_res, exec_res)")
     for role in own & {"exec", "fallback", "post"}:
         _refuse_generator(cls, names[role], role, getattr(cls, names[role]))
+    look = _look_in(cls)
     return Hooks(
-        **names,
+        prep=names["prep"],
+        exec=names["exec"],
+        fallback=names["fallback"],
+        post=names["post"],
         exec_takes_shared=_takes_shared(
             cls, names["exec"], 1, ("prep_res",), dialect, before.exec_takes_shared if before else None
         ),
@@ -195,12 +211,24 @@ def read_hooks(cls: type, before: Hooks | None = None) -> Hooks:
         exec_is_async=inspect.iscoroutinefunction(getattr(cls, names["exec"])),
         fallback_is_async=inspect.iscoroutinefunction(getattr(cls, names["fallback"])),
         own=own,
-        found=_methods(cls),
+        library_class=next(base for base in cls.__mro__ if is_library_class(base)),
+        look=look,
+        found=look(cls),
+        names=frozenset({*dialect.names(), *dialect.names_around()}),
     )
 
 
-def _methods(cls: type) -> tuple[object, ...]:
-    return tuple(getattr(cls, name, None) for name in cls._dialect.names())  # type: ignore[attr-defined]
+def _look_in(cls: type) -> Callable[[type], tuple[object, ...]]:
+    """Return a function that reads off a class all methods that decide how its nodes are called and copied.
+
+    It runs once for each node and run, so it is one call in C where it can be: 0.2 us in place of 1 us.
+    """
+    dialect: Dialect = cls._dialect  # type: ignore[attr-defined]
+    look: Callable[[type], tuple[object, ...]] = attrgetter(*dialect.names(), "__copy__", "__setattr__")
+    around = sorted(dialect.names_around())
+    if not around:
+        return look
+    return lambda cls: (*look(cls), *(vars(base).get(name) for base in cls.__mro__ for name in around))
 
 
 def _nearest(cls: type, names: tuple[str, ...]) -> str:
@@ -350,11 +378,13 @@ def _advice(name: str, args: tuple[str, ...]) -> str:
     return f"write def {name}({plain}) or def {name}({with_shared})"
 
 
-def _set_on_object(node: Any, hooks: Hooks, names: list[str]) -> Hooks:
+def _set_on_object(node: Any, hooks: Hooks) -> Hooks:
     """Take hooks that were set on the object: their own signature where it is clear, else the class's."""
     dialect: Dialect = type(node)._dialect
     changes: dict[str, Any] = {}
-    for name in names:
+    for name in dialect.names():
+        if name not in node.__dict__:
+            continue
         role = next(role for role in ROLES if name in getattr(dialect, role))
         if role in changes:  # the preferred name came first
             continue
@@ -374,4 +404,4 @@ def _set_on_object(node: Any, hooks: Hooks, names: list[str]) -> Hooks:
             if decided is not None:
                 changes[f"{role}_takes_shared"] = decided
             changes[f"{role}_is_async"] = inspect.iscoroutinefunction(method)
-    return replace(hooks, **changes, own=hooks.own | {role for role in ROLES if role in changes})
+    return replace(hooks, **changes, own=hooks.own | {role for role in ROLES if role in changes}, facts={})

@@ -20,7 +20,7 @@ from typing import Any
 from ..core.hooks import EXEC, RUN
 from ..core.node import ATTEMPT, label
 from ..core.params import Params
-from ..core.walk import path_part, reachable
+from ..core.traversal import path_part, reachable
 from .drivers.async_ import drive_async
 from .drivers.sync import drive
 from .hiding import Hiding, Unrecorded

@@ -6,11 +6,12 @@ from concurrent.futures import Executor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from ..core.hooks import EXEC, ITEM, RUN, Layer, hooks_of, is_library_class, overridden, router_of
-from ..core.node import BaseNode, check_setting, kind_of, label
+from ..core.hooks import EXEC, ITEM, RUN, Hooks, Layer
+from ..core.node import BaseNode, label
 from ..core.seconds import LONGEST
-from ..core.walk import names_within, no_start, path_part
+from ..core.traversal import names_of, no_start, path_part, reachable
 from .events import Event, Recorder, Subscriber
+from .facts import facts_of
 from .stop import Stop
 
 if TYPE_CHECKING:
@@ -21,14 +22,25 @@ __all__ = ["Answer", "Answers", "Plan", "Setup"]
 
 
 class Plan:
-    """One node at one place of a flow.
+    """One node at one place of one run.
 
     Attributes:
         node: The user's own object, of which every visit gets a copy.
-        cls: Its class, as it was when the plan was made.
         name: What it is called among its neighbours.
         path: Names from the outermost flow down, joined by "/".
+        next: The plan of the step that this one led to last; at first its own.
+        children: For a flow: the plans of its steps, by ``id`` of the node.
+        names: For a flow: what its steps are called, by ``id`` of the node.
+        inner: The plans of the same node behind a layer, by that layer.
+        within: The outermost layer that counts.
+
+    From `facts_of`, the same for all nodes of the class with these settings, but for `_take_layers`:
+
+    Attributes:
+        cls: The class, as it was when the plan was made.
         kind: "node", "batch_node", "flow" or "batch_flow".
+        hooks: How the hooks are called.
+        plain_names: Whether they are called ``prep``, ``exec`` and ``post``.
         copies_plainly: Whether a copy is just a new object with the same attributes.
         inline: Whether ``exec`` may be called on the spot.
         direct: The same, of a plain node with plainly named hooks.
@@ -37,126 +49,74 @@ class Plan:
         hooks_overlap: Whether its ``prep`` and ``post`` are awaited beside those of other walks.
         has_prep, has_post: Whether there is one to call, other than the default that does nothing.
         limit: Calls (or param sets) in flight at once; None for no bound.
+        timeout, limiter, on_error, strict, max_steps, item_key: The settings; keep: ``keep_items``.
         expands: Whether this is a `BatchFlow` with an ``exec`` of its own.
-        next: The plan of the step that this one led to last; at first its own.
-        children: For a flow: the plans of its steps, by ``id`` of the node.
-        names: For a flow: what its steps are called, by ``id`` of the node.
-        layer: The method of the user's, around the hooks, by which a visit is made here; None mostly. See `override`.
-        inner: The plans of the same node behind a layer, by that layer.
-        setup: Of a plan with a layer: that of the run.
-        within: The outermost layer that counts.
-        driven: Of a visit that the user's own object serves: what is kept of it.
         has_router: Whether it is a flow whose ``get_next_node`` is the user's.
+        layers: The methods of the user's, around the hooks.
+        layer: That by which a visit is made here; None mostly. See `override`.
+        setup: Of a plan with a layer: that of the run.
+        driven: Of a visit that the user's own object serves: what is kept of it.
     """
 
-    __slots__ = (
-        "any_action",
-        "children",
-        "cls",
-        "copies_plainly",
-        "direct",
-        "driven",
-        "exec_takes_shared",
-        "expands",
-        "hands_on",
-        "has_post",
-        "has_prep",
-        "has_router",
-        "hooks",
-        "hooks_overlap",
-        "inline",
-        "inner",
-        "is_flow",
-        "item_key",
-        "keep",
-        "kind",
-        "layer",
-        "limit",
-        "limiter",
-        "max_steps",
-        "name",
-        "names",
-        "next",
-        "node",
-        "on_error",
-        "path",
-        "plain_names",
-        "setup",
-        "strict",
-        "timeout",
-        "within",
-    )
+    node: BaseNode
+    name: str
+    path: str
+    next: "Plan"
+    children: "dict[int, Plan]"
+    names: dict[int, str] | None
+    inner: "dict[int, Plan] | None"
+    within: int
+    cls: type[BaseNode]
+    kind: str
+    hooks: Hooks
+    plain_names: bool
+    exec_takes_shared: bool
+    any_action: bool
+    copies_plainly: bool
+    inline: bool
+    direct: bool
+    is_flow: bool
+    hands_on: bool
+    hooks_overlap: bool
+    has_prep: bool
+    has_post: bool
+    limit: int | None
+    timeout: float | None
+    limiter: Any
+    on_error: str
+    strict: bool
+    max_steps: int | None
+    item_key: str | None
+    keep: bool
+    expands: bool
+    has_router: bool
+    layers: list[Layer]
+    layer: Layer | None
+    setup: "Setup | None"
+    driven: "Driven | None"
 
     def __init__(self, node: BaseNode, name: str, path: str, setup: "Setup", within: int = RUN) -> None:
         """Plan a node. ``within``: the outermost layer that counts; those further out are entered already."""
-        self.node = node
-        self.name = name
-        self.path = path
-        self.cls = type(node)
-        self.kind = kind_of(node)
-        dialect = self.cls._dialect
-        library_class = next(base for base in self.cls.__mro__ if is_library_class(base))
+        calls_here = setup.executor is None and not setup.subscribers and setup.answers is None
+        # One copy of a dict in place of 36 assignments: a chain of nodes that are visited once is mostly this.
+        self.__dict__ = {
+            **facts_of(node, calls_here),
+            "node": node,
+            "name": name,
+            "path": path,
+            "within": within,
+            "children": {},
+            "next": self,
+        }
+        if self.layers or within:
+            self._take_layers(setup)
 
-        def setting(which: str, default: Any) -> Any:
-            if not hasattr(library_class, which):  # not of this kind: what a node has under that name is its own affair
-                return default
-            if which not in dialect.settings:
-                return getattr(library_class, which)
-            value = getattr(node, which)
-            return value if value is default else check_setting(node, which, value)
-
-        self.hooks = hooks = hooks_of(node)
-        self.plain_names = (hooks.prep, hooks.exec, hooks.post) == ("prep", "exec", "post")
-        self.exec_takes_shared = hooks.exec_takes_shared
-        self.any_action = dialect.any_action
-        self.hooks_overlap = dialect.hooks_overlap
-        self.copies_plainly = _copies_plainly(self.cls)
-        self.limit = setting("max_concurrency", 1)
-        timeout = setting("timeout", None)
-        self.timeout = None if timeout is None else min(timeout, LONGEST)
-        self.limiter = setting("limiter", None)
-        self.on_error = setting("on_error", "raise")
-        self.keep = setting("keep_items", True)
-        self.strict = setting("strict", False)
-        self.max_steps = setting("max_steps", None)
-        self.item_key = setting("item_key", None)
-        setting("max_retries", 1)
-        setting("wait", 0)
-        self.expands = self.kind == "batch_flow" and "exec" in hooks.own
-        self.inline = (
-            self.limit == 1
-            and self.timeout is None
-            and self.limiter is None
-            and setup.executor is None
-            and not setup.subscribers
-            and setup.answers is None
-            and not hooks.exec_is_async
-        )
-        self.direct = self.inline and self.kind == "node" and self.plain_names
-        self.is_flow = self.kind in ("flow", "batch_flow")
-        self.hands_on = self.kind == "flow" and "post" not in hooks.own
-        self.has_prep = "prep" in hooks.own or self.is_flow
-        self.has_post = "post" in hooks.own or self.is_flow
-        self.within = within
-        self.driven: Driven | None = None
-        self.layer: Layer | None = None
-        self.inner: dict[int, Plan] = {}
-        self.setup: Setup | None = None
-        self.has_router = False
-        if dialect.layers:
-            self._take_layers(within, setup)
-        self.next = self
-        self.children: dict[int, Plan] = {}
-        self.names: dict[int, str] | None = None
-
-    def _take_layers(self, within: int, setup: "Setup") -> None:
+    def _take_layers(self, setup: "Setup") -> None:
         """Have the user's override of PocketFlow's ``_run``, ``_exec`` or ``_orch`` called in place of the exec."""
-        node, kind = self.node, self.kind
-        self.has_router = self.is_flow and router_of(node) is not None
-        layers = overridden(node)
+        kind, within = self.kind, self.within
         if within > ITEM and kind == "batch_node":  # the base of the innermost layer calls one item
             self.kind, self.limit = "node", 1
-        layer = next((layer for layer in layers if layer.level >= within), None)
+        layer = next((layer for layer in self.layers if layer.level >= within), None)
         if layer is None:
             return
         self.layer, self.setup, self.copies_plainly = layer, setup, False
@@ -166,11 +126,12 @@ class Plan:
             exec_takes_shared=True,
             exec_is_async=layer.is_async,
             own=(self.hooks.own | {"exec"}) - {"fallback"},
+            facts={},
         )
         self.plain_names, self.exec_takes_shared = False, True
         self.direct = self.expands = self.is_flow = self.hands_on = False
         if layer.level == RUN:
-            self.hooks = replace(self.hooks, post="_hand_back")
+            self.hooks = replace(self.hooks, post="_hand_back", facts={})
             self.has_prep, self.has_post = False, True
         if layer.level == RUN or (layer.level == EXEC and kind != "batch_flow"):
             self.kind, self.limit = "node", 1
@@ -180,6 +141,8 @@ class Plan:
 
     def behind(self, level: int, setup: "Setup") -> "Plan":
         """Return the plan of this node with this layer, and those further out, entered already."""
+        if self.inner is None:
+            self.inner = {}
         plan = self.inner.get(level)
         if plan is None:
             plan = self.inner[level] = Plan(self.node, self.name, self.path, setup, level + 1)
@@ -207,9 +170,11 @@ class Plan:
 
     def child(self, node: BaseNode, start: BaseNode, setup: "Setup") -> "Plan":
         """Return the plan of a step of this flow, making it when it is first met."""
-        if self.names is None or id(node) not in self.names:
-            self.names = names_within(start)
-        name = self.names.get(id(node)) or label(node)  # a hook may have rewired the flow while it runs
+        if self.names is None:
+            self.names = setup.names.get(id(start))
+        if self.names is None or id(node) not in self.names:  # a hook may have rewired the flow while it runs
+            self.names = names_of(reachable(start))
+        name = self.names.get(id(node)) or label(node)
         plan = self.children[id(node)] = Plan(node, name, f"{self.path}/{path_part(name)}", setup)
         return plan
 
@@ -263,19 +228,6 @@ class Driven:
 DRIVEN = "_driven"
 
 
-def _copies_plainly(cls: type) -> bool:
-    """Whether ``copy.copy`` would do no more than make a new object with the same ``__dict__``.
-
-    Asked because ``copy.copy`` costs 2.6 us a visit, and the same by hand 0.3 us.
-    """
-    plain = ("__copy__", "__setattr__")
-    return (
-        all(getattr(cls, name, None) is getattr(BaseNode, name, None) for name in plain)
-        and not any(base.__dict__.get("__slots__") for base in cls.__mro__)
-        and cls.__basicsize__ == BaseNode.__basicsize__
-    )
-
-
 class Answer(NamedTuple):
     """What an earlier call of ``exec`` came to: its value, after how many attempts, and the error of the one before."""
 
@@ -313,6 +265,7 @@ class Setup:
         from_start: Of param sets that are walked again: whether from their start. None: unless ``shared`` is as it was.
         begun_anew: How many of those began at their start because ``shared`` is not as it was.
         untold: The path of the visit that is reported by the position around this one.
+        names: What the steps of each flow are called, from `Survey`; empty where nobody has made one.
     """
 
     def __init__(
@@ -341,6 +294,7 @@ class Setup:
         self.noted: dict[int, BaseException] = {}
         self.open_sources: list[Batch] = []
         self.untold = ""
+        self.names: dict[int, dict[int, str]] = {}
 
     def tell(self, event: Event) -> None:
         """Hand an event to every subscriber; one that raises is reported and told no more."""

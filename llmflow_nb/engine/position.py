@@ -9,7 +9,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 from ..core.node import BaseNode, label
-from ..core.walk import path_part
+from ..core.traversal import path_part
 from .batch import Batch
 from .lane import Lane
 from .plan import DRIVEN, Plan, Setup

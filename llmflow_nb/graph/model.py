@@ -19,7 +19,7 @@ from ..core.hooks import hooks_of
 from ..core.node import BaseNode, kind_of, label
 from ..core.settings import is_whole
 from ..core.text import quoted, shown
-from ..core.walk import names_within, path_part, reachable
+from ..core.traversal import names_of, path_part, reachable
 from .look import Look, Style, checked_style
 
 __all__ = ["GraphCluster", "GraphEdge", "GraphExit", "GraphModel", "GraphNode", "Note", "graph_of"]
@@ -323,7 +323,7 @@ class _Builder:
     def add_steps(self, start: BaseNode, outer: "_Place | None") -> list[str]:
         """Add what is reached from ``start`` along the edges, with the edges, and return the ids."""
         steps = reachable(start)
-        names = names_within(start)
+        names = names_of(steps)
         ids = {id(step): self.add(step, names[id(step)], outer) for step in steps}
         back = _back_edges(start)
         for step in steps:

@@ -6,7 +6,7 @@ from html import escape
 from time import monotonic, perf_counter, strftime
 
 from ..core.text import shown
-from ..core.walk import last_name, path_part
+from ..core.traversal import last_name, path_part
 from ..engine.batch import PENDING, Batch
 from ..runs.run import Run
 from .html import NO_MATHS, is_static, state, style_sheet

@@ -11,6 +11,7 @@ from ..core.flow import BatchFlow
 from ..core.kept_errors import copy_without_callers
 from ..core.node import check_setting, label
 from ..core.text import quoted
+from ..core.traversal import within
 from ..engine.advance import AFTER_EXEC
 from ..engine.batch import HAS_RESULT, Batch, without_result
 from ..engine.drivers.sync import drive
@@ -42,7 +43,7 @@ def retry(
     __tracebackhide__ = True
     node = chosen[0][0].plan.node
     _check_items(path, chosen)
-    rebind(node)
+    rebind(within(node))
     twin = _with(node, overrides)
     again = Hiding(run)
     check_executor(node, executor)

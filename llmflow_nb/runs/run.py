@@ -13,7 +13,7 @@ from ..core.doors import RunDoors
 from ..core.errors import RowError, RunStateError, did_you_mean
 from ..core.node import BaseNode, kind_of, label
 from ..core.text import described, message, plain_text, quoted, shown
-from ..core.walk import last_name, path_part
+from ..core.traversal import Survey, last_name, path_part
 from ..engine.batch import HAS_RESULT, Batch
 from ..engine.events import VISIT_FIELDS
 from .batch import BatchResult
@@ -99,6 +99,7 @@ class Run(RunDoors):
         retrying: Held while rows are called again.
         mended: The errors of what was done again, and came through, or failed with another one; by ``id``.
         notes: What was done with the record since: rows that were called again. Pairs of a path and a text.
+        survey: Of the wiring, as the run began; the next run takes it over if nothing has changed.
         left: The engine's position at which it failed or was stopped; None where there is none.
         where: Returns the path of the node that is visited now; "" where that cannot be told.
         opened_batches: The engine's columns, one `Batch` for each visit of a batch node or batch flow, as they began.
@@ -124,6 +125,7 @@ class Run(RunDoors):
         self.notes: list[tuple[str, str]] = []
         self.mended: dict[int, BaseException] = {}
         self.left: Position | None = None
+        self.survey: Survey | None = None
         self.retrying = Lock()
         self.where: Callable[[], str] = str
         self._problems: Counter[str] = Counter()

@@ -15,7 +15,7 @@ from ..core.fingerprint import fingerprint
 from ..core.kept_errors import copy_without_callers
 from ..core.node import ATTEMPT, BaseNode, check_setting, label
 from ..core.text import class_name, quoted
-from ..core.walk import check_flows, overwritten_edges, within
+from ..core.traversal import Survey, survey, within
 from ..engine.drivers.async_ import drive_async
 from ..engine.drivers.sync import drive
 from ..engine.events import Event, Subscriber
@@ -79,15 +79,22 @@ def check_executor(node: BaseNode, executor: Executor | None) -> None:
     """
     if executor is not None and not hasattr(type(executor), "submit"):
         raise SettingError(f"executor={quoted(executor)} has no submit(); pass a concurrent.futures.Executor.")
-    check_can_be_sent(within(node), executor)
+    if executor is not None:
+        check_can_be_sent(within(node), executor)
 
 
-def _check(node: BaseNode, executor: Executor | None) -> None:
-    """Refuse, before anything runs, what cannot run."""
-    check_flows(node)
-    check_executor(node, executor)
-    if node.successors:
-        warn("Node won't run successors. Use Flow.")
+def _surveyed(node: BaseNode) -> tuple[Survey, list[tuple[BaseNode, type[BaseNode]]]]:
+    """Look at the wiring, and give nodes the new versions of classes whose cell was run again.
+
+    The survey of the run before serves again where it is still valid, so a run again costs little.
+
+    Returns:
+        The survey, and the nodes whose class changed, each with the class that it had.
+    """
+    known = getattr(node.__dict__.get("last_run"), "survey", None)
+    wiring: Survey = known if type(known) is Survey and known.is_valid_for(node) else survey(node)
+    edited = rebind(wiring.nodes)
+    return survey(node) if edited else wiring, edited
 
 
 class Recorded:
@@ -110,10 +117,14 @@ class Recorded:
         __tracebackhide__ = True
         if again is not None:
             again.refuse_going()
-        edited = rebind(node)  # a cell with a class of its nodes may have been run since they were made
-        _check(node, executor)
+        wiring, edited = _surveyed(node)
+        if executor is not None:
+            check_executor(node, executor)
+        if node.successors:
+            warn("Node won't run successors. Use Flow.")
         self.record = Run(node, shared) if again is None else again
-        for edge in overwritten_edges(node) if again is None else ():
+        self.record.survey = wiring
+        for edge in wiring.overwritten if again is None else ():
             self.record.problem(edge)
         for step, old in edited:
             if fingerprint(old) != fingerprint(type(step)):
@@ -127,6 +138,7 @@ class Recorded:
             report=self._report,
             from_start=None if again is None else False,
         )
+        self.setup.names = wiring.names
         if again is None:
             self.position = Position.at_start(node, shared, self.setup, inline=stop is None)
         else:

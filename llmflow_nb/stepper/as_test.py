@@ -15,7 +15,7 @@ from ..core.errors import ExportError, a_type
 from ..core.hooks import hooks_of
 from ..core.node import BaseNode
 from ..core.params import Params
-from ..core.walk import last_name
+from ..core.traversal import last_name
 from .values import same
 
 __all__ = ["Visited", "write_test"]

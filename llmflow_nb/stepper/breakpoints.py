@@ -9,7 +9,7 @@ from ..core.errors import SettingError, did_you_mean
 from ..core.node import BaseNode, label
 from ..core.settings import is_whole
 from ..core.text import message, quoted
-from ..core.walk import last_name, within
+from ..core.traversal import last_name, within
 from .place import Place
 
 __all__ = ["Breakpoint", "Breakpoints"]

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..core.node import BaseNode
 from ..core.text import class_name, message, plain_text, shown, text_of
-from ..core.walk import last_name
+from ..core.traversal import last_name
 from ..engine.mark import Mark
 from ..engine.position import Position
 from ..runs.rewind import RunMark

@@ -21,7 +21,7 @@ from ..core.kept_errors import copy_without_callers
 from ..core.node import BaseNode, check_setting, label
 from ..core.settings import is_whole
 from ..core.text import error_text, message, quoted
-from ..core.walk import check_flows, overwritten_edges, within
+from ..core.traversal import survey, within
 from ..engine.advance import AFTER_EXEC, AFTER_ITEM, AFTER_POST, AFTER_PREP, ALL, BEFORE_PREP, END
 from ..engine.drivers.sync import drive
 from ..engine.mark import Mark
@@ -110,7 +110,7 @@ class Stepper(ShownWithWidget):
             WiringError: The flow has no start, or contains itself.
         """
         __tracebackhide__ = True
-        check_flows(node)
+        wiring = survey(node)
         if isinstance(budget, bool) or not isinstance(budget, int | float) or not budget >= 0:
             raise SettingError(f"stepper(budget={quoted(budget)}): budget must be a number of bytes, 0 or more.")
         self.shared = shared
@@ -122,7 +122,7 @@ class Stepper(ShownWithWidget):
         self.echoes = True
         self.listeners: list[Callable[[], None]] = []
         self.view: Any = None
-        for edge in overwritten_edges(node):
+        for edge in wiring.overwritten:
             self.record.problem(edge)
         self._node = node
         self._snapshots = Snapshots(shared)
@@ -711,7 +711,7 @@ class Stepper(ShownWithWidget):
         if edited:
             self._note(BEFORE_PREP, is_end=now.place.is_end, edited=f"edited {names(edited)}")
         self._fingerprints.forget()
-        is_rebound = bool(rebind(self._node))
+        is_rebound = bool(rebind(within(self._node)))
         prints = self._code_now()
         changed = [name for key, (name, found) in prints.items() if self._prints.get(key, (name, found))[1] != found]
         self._prints = prints

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from pandas.testing import assert_frame_equal
 
 from llmflow_nb import RunStateError
-from llmflow_nb.core.walk import within
+from llmflow_nb.core.traversal import within
 from tests.properties.flows import Step, TooLong, World, build, flows, label_of, walk_of
 from tests.properties.test_laws import Story, by_walk, laws, telling
 

@@ -1,0 +1,188 @@
+"""Which nodes a flow reaches, what to call them there, and whether it contains itself."""
+
+import itertools
+from collections import defaultdict
+from collections.abc import Iterator
+from operator import is_
+from typing import Any
+
+from .errors import WiringError, a_type
+from .hooks import hooks_of
+from .node import BaseNode, kind_of, label
+from .text import quoted, shown
+
+__all__ = ["Survey", "last_name", "names_of", "no_start", "path_part", "reachable", "survey", "within"]
+
+_FLOWS = ("flow", "batch_flow")
+_SLASH = "\N{DIVISION SLASH}"
+
+
+def reachable(start: BaseNode | None) -> list[BaseNode]:
+    """Return the nodes that can be reached from ``start`` along the edges, in breadth-first order, each once.
+
+    Raises:
+        WiringError: An edge leads to an object that is no node, which only code that writes into ``successors`` does.
+    """
+    found = [] if start is None else [start]
+    seen = {id(start)}
+    for node in found:  # grows as it is read
+        for action, target in node.successors.items():
+            if target is not None and id(target) not in seen:
+                if getattr(type(target), "_kind", None) is None:
+                    raise WiringError(
+                        f"the edge {quoted(action)} of {shown(label(node))} leads to {a_type(target)}, "
+                        "which is no node."
+                    )
+                seen.add(id(target))
+                found.append(target)
+    return found
+
+
+def within(root: BaseNode) -> list[BaseNode]:
+    """Return a node and, if it is a flow, every node in it at any depth, each once."""
+    return _gather(root)[0]
+
+
+def _gather(root: BaseNode) -> tuple[list[BaseNode], dict[int, list[BaseNode]]]:
+    """Return every node within a node, and for each flow among them its steps, by ``id`` of the flow."""
+    nodes, seen = [root], {id(root)}
+    steps_of: dict[int, list[BaseNode]] = {}
+    for node in nodes:  # grows as it is read
+        if kind_of(node) in _FLOWS:
+            steps = steps_of[id(node)] = reachable(node.start_node)  # type: ignore[attr-defined]
+            for step in steps:
+                if id(step) not in seen:
+                    seen.add(id(step))
+                    nodes.append(step)
+    return nodes, steps_of
+
+
+def names_of(nodes: list[BaseNode]) -> dict[int, str]:
+    """Return ``{id(node): name}`` for the steps of one flow; a name met again becomes ``Name#2``.
+
+    The names differ as parts of a path, and no number is given that another node has in its own name.
+    """
+    labels = [label(node) for node in nodes]
+    parts = [path_part(name) for name in labels]
+    given = set(parts)
+    if len(given) == len(parts):
+        return {id(node): name for node, name in zip(nodes, labels, strict=True)}
+    names: dict[int, str] = {}
+    taken: set[str] = set()
+    numbers: dict[str, Iterator[int]] = defaultdict(lambda: itertools.count(2))
+    for node, name, part in zip(nodes, labels, parts, strict=True):
+        if part in taken:
+            numbered = (f"{name}#{n}" for n in numbers[part])
+            name = next(other for other in numbered if path_part(other) not in given and path_part(other) not in taken)
+        taken.add(path_part(name))
+        names[id(node)] = name
+    return names
+
+
+def path_part(name: str) -> str:
+    """Return a name as it stands in a path. "/" separates names there, so a "/" in a name becomes a lookalike.
+
+    >>> path_part("load/parse") == "load\N{DIVISION SLASH}parse"
+    True
+    """
+    return name.replace("/", _SLASH)
+
+
+def last_name(path: str) -> str:
+    """Return the name that a path ends with, as the node has it."""
+    return path.rpartition("/")[2].replace(_SLASH, "/")
+
+
+class Survey:
+    """The result of one pass over a whole wiring. It is valid until an edge, a start, a name or a class changes.
+
+    Attributes:
+        root: The node or flow that was surveyed.
+        nodes: The root and every node in it at any depth, each once.
+        names: The names of the steps of each flow, by ``id`` of the flow's start, then by ``id`` of the step.
+        overwritten: The warnings of `BaseNode.next` about edges that were wired to another target later.
+    """
+
+    __slots__ = ("_parts", "names", "nodes", "overwritten", "root")
+
+    def __init__(self, root: BaseNode, nodes: list[BaseNode], names: dict[int, dict[int, str]]) -> None:
+        self.root = root
+        self.nodes = nodes
+        self.names = names
+        self.overwritten = [text for node in nodes for text in node.__dict__.get("overwritten", ())]
+        self._parts = _parts(nodes)
+
+    def is_valid_for(self, root: BaseNode) -> bool:
+        """Return whether a new pass over this node would find the same. Costs about a tenth of that pass."""
+        if root is not self.root:
+            return False
+        parts = _parts(self.nodes)
+        return len(parts) == len(self._parts) and all(map(is_, parts, self._parts))
+
+
+def _parts(nodes: list[BaseNode]) -> list[Any]:
+    """Return all that a survey depends on, to be compared by identity, since nodes may define ``==``."""
+    parts: list[Any] = []
+    for node in nodes:
+        cls, attributes = type(node), node.__dict__
+        parts += cls, node.name, attributes.get("overwritten"), *node.successors.values()
+        if cls._kind in _FLOWS:
+            parts.append(node.start_node)  # type: ignore[attr-defined]
+    return parts
+
+
+def survey(root: BaseNode) -> Survey:
+    """Look at the whole wiring once, and refuse what cannot run.
+
+    Raises:
+        WiringError: A flow has no start, a flow contains itself, or an edge leads to an object that is no node.
+    """
+    nodes, steps_of = _gather(root)
+    _refuse_cycles(root, steps_of)
+    names = {id(steps[0]): names_of(steps) for steps in steps_of.values() if steps}
+    return Survey(root, nodes, names)
+
+
+def _refuse_cycles(root: BaseNode, steps_of: dict[int, list[BaseNode]]) -> None:
+    """Refuse a flow that has no start or that is, at some depth, a step of itself.
+
+    Raises:
+        WiringError: Names the flow without a start, or shows the way from the flow back to itself.
+    """
+
+    def inner_flows(flow: BaseNode) -> Iterator[BaseNode]:
+        return (step for step in steps_of.get(id(flow), ()) if id(step) in steps_of)
+
+    _check_start(root)
+    done: set[int] = set()
+    open_ids: set[int] = {id(root)}
+    stack = [(root, inner_flows(root))]
+    while stack:
+        flow, rest = stack[-1]
+        inner = next(rest, None)
+        if inner is None:
+            stack.pop()
+            open_ids.discard(id(flow))
+            done.add(id(flow))
+        elif id(inner) in open_ids:
+            way = [f for f, _ in stack]
+            way = way[next(i for i, f in enumerate(way) if f is inner) :]
+            path = " > ".join(label(f) for f in (*way, inner))
+            raise WiringError(
+                f"{label(inner)} contains itself: {path}. Nothing was run; wire the inner step to another flow."
+            )
+        elif id(inner) not in done:
+            _check_start(inner, "".join(f"{path_part(label(f))}/" for f, _ in stack))
+            open_ids.add(id(inner))
+            stack.append((inner, inner_flows(inner)))
+
+
+def _check_start(flow: BaseNode, way: str = "") -> None:
+    """A flow with a prep of its own may set its start there; any other one has it by now, or never."""
+    if kind_of(flow) in _FLOWS and flow.start_node is None and "prep" not in hooks_of(flow).own:  # type: ignore[attr-defined]
+        raise no_start(flow, way + path_part(label(flow)))
+
+
+def no_start(flow: BaseNode, path: str) -> WiringError:
+    """Return the error of a flow without a start."""
+    return WiringError(f"{path} has no start node; write {type(flow).__name__}(start=node) or flow.start(node).")
