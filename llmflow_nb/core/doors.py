@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from ..engine.events import Subscriber
+    from ..graph.check import Problem
     from ..graph.look import Style
     from ..graph.model import GraphModel
     from ..notebook.progress import Progress
     from ..runs.run import Run, Watch
     from ..runs.submit import Submitted
     from ..stepper.stepper import Stepper
-    from .check import Problem
     from .node import BaseNode
 
 
@@ -259,16 +259,20 @@ class Doors(Drawn):
         return Stepper(_node(self), shared, budget=budget)
 
     def check(self) -> "list[Problem]":
-        """Return what is probably not meant in the wiring, each with its place and what to do. Runs nothing.
+        """Return the probable mistakes in the wiring, each with its path and what to do. Runs nothing.
 
-        What ``post`` returns is read off its code, as far as it returns constants; of what it computes nothing is said.
-        Actions that ``post`` may return and that seem to have lost their edge, edges that it never names, nodes that
-        are never reached, loops with no way out, flows without a start node or within themselves, one object at two
-        places.
-        A flow may end by an action without an edge: that is a problem only where the action is nearly that of an edge,
-        where an edge has a name that is never returned, or where it seems to name a step while the flow ends elsewhere.
+        The actions that ``post`` returns are read from its code, as far as they are constants. Reported are:
+
+        - actions that ``post`` may return and that have lost their edge; edges whose action it never returns
+        - nodes that are never reached, and loops without a way out
+        - flows without a start node, and flows that contain themselves
+        - one node object at two places, and an edge that was wired twice
+        - methods whose name is nearly that of a hook
+
+        An action without an edge ends the flow. It is reported only if it looks like a slip: it is nearly the action of
+        an edge, ``post`` never returns the action of an edge, or it seems to name a step while the flow ends elsewhere.
         """
-        from .check import check
+        from ..graph.check import check
 
         return check(_node(self))
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any, ClassVar, Literal, NamedTuple
 
-from ..core.check import Actions, Problem, check, exits_around
 from ..core.doors import Shown
 from ..core.errors import SettingError, SignatureError
 from ..core.hooks import hooks_of
@@ -20,7 +19,9 @@ from ..core.node import BaseNode, kind_of, label
 from ..core.settings import is_whole
 from ..core.text import quoted, shown
 from ..core.traversal import names_of, path_part, reachable
+from .check import Problem, check
 from .look import Look, Style, checked_style
+from .returns import ReturnedActions, edges_further_out
 
 __all__ = ["GraphCluster", "GraphEdge", "GraphExit", "GraphModel", "GraphNode", "Note", "graph_of"]
 
@@ -286,7 +287,7 @@ class _Builder:
         self.edges: list[GraphEdge] = []
         self.clusters: list[GraphCluster] = []
         self.to_open: deque[_Place] = deque()
-        self.returned = Actions()
+        self.returned = ReturnedActions()
 
     def build(self, root: BaseNode) -> GraphModel:
         if kind_of(root) in FLOWS:
@@ -316,7 +317,7 @@ class _Builder:
             self.clusters.append(GraphCluster(flow.id, is_closed=True))
         else:
             ids = self.add_steps(start, flow)
-            leads_on = exits_around([place.node for place in (*reversed(list(flow.outside())), flow)])
+            leads_on = edges_further_out([place.node for place in (*reversed(list(flow.outside())), flow)])
             exits = self.exits(start, ids, leads_on, must_end=bool(leads_on or flow.node.successors))
             self.clusters.append(GraphCluster(flow.id, ids[0], tuple(ids), exits, tuple(sorted(leads_on))))
 
@@ -346,7 +347,7 @@ class _Builder:
             else:
                 exits += [GraphExit(id, name) for name in found.actions or (None,)]
         if not exits and must_end:  # there are ways on, so it ends: after the last step of which not all is known
-            unknown = [id for step, id in zip(steps, ids, strict=True) if not self.returned.of(step).is_all]
+            unknown = [id for step, id in zip(steps, ids, strict=True) if not self.returned.of(step).is_complete]
             exits += [GraphExit(id) for id in unknown[-1:]]
         return tuple(exits)
 

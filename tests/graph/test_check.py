@@ -55,7 +55,7 @@ def test_an_edge_that_is_never_taken():
         ("unreachable", "F/Queue", None),
     ]
     assert problems[0].text == (
-        "the edge 'later' is never taken: post returns 'aprove', 'reject'. node.successors.pop('later') takes it back."
+        "the edge 'later' is never taken: post returns 'aprove', 'reject'. node.successors.pop('later') removes it."
     )
     del judge.successors["later"]
     assert Flow(judge, name="F").check() == []
