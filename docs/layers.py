@@ -3,6 +3,7 @@
 import ast
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,6 +66,34 @@ def uses() -> dict[str, Counter[str]]:
                 layer = layer_of(line.dotted)
                 if layer and layer != where.parts[0] and not (looks_up and (line.in_function or line.for_types)):
                     ours[layer] += 1
+    return found
+
+
+@cache
+def rings() -> dict[str, set[str]]:
+    """Return for each layer the modules that import each other in a ring. Imports in functions and for types count."""
+    modules = {".".join((NAME, *path.relative_to(PACKAGE).with_suffix("").parts)): path for path in FILES}
+    used = {name: _used_in_layer(path, modules) for name, path in modules.items()}
+    found: dict[str, set[str]] = {}
+    for name in used:
+        reached = list(used[name])
+        for other in reached:  # grows as it is read
+            reached += used[other] - set(reached)
+        layer = found.setdefault(layer_of(name) or "", set())
+        if name in reached:
+            layer.add(name.split(".", 2)[-1])
+    return found
+
+
+def _used_in_layer(path: Path, modules: dict[str, Path]) -> set[str]:
+    """Return the modules of its own layer that a file imports; without what `core/doors.py` looks up to."""
+    layer, *rest = path.relative_to(PACKAGE).parts
+    looks_up = [layer, *rest] == ["core", "doors.py"]
+    found = set()
+    for line in imports(path):
+        module = line.dotted if line.dotted in modules else line.dotted.rpartition(".")[0]
+        if module in modules and layer_of(module) == layer and not (looks_up and (line.in_function or line.for_types)):
+            found.add(module)
     return found
 
 
