@@ -11,8 +11,8 @@
 * ``END``: ``position.action`` and ``position.result`` are there.
 
 It knows no thread, event loop, pool or widget. Every way of running is a loop over it, so stepping cannot differ from
-running. Whatever recovery needs is in the frame at once, so that an exception may come at any line; the local variables
-only repeat it. Flows are walked by `walks`, exceptions handled by `recovery`, actions checked by `actions`.
+running. Whatever a checkpoint needs is in the frame at once, so that an exception may come at any line; the local
+variables only repeat it. Flows are walked by `walks`, exceptions handled by `unwind`, actions checked by `actions`.
 """
 
 from asyncio import CancelledError
@@ -51,7 +51,7 @@ from .position import (
     Position,
     set_by_hooks,
 )
-from .recovery import LOST, recover
+from .unwind import LOST, recover
 from .walks import call_expansion, enter, expand, next_set, take_sets, walk_ended
 
 __all__ = [
@@ -129,7 +129,7 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                     if stop is not None:
                         stop.check()
                     frame.t_start = frame.t_prepared = clock()
-                    frame.visit = visit  # only now: recovery reads off the clocks how far a visit came
+                    frame.visit = visit  # only now: a checkpoint reads off the clocks how far a visit came
                     if watched:
                         setup.tell(Event("visit_started", plan.path, visit.params))
                         frame.t_start = frame.t_prepared = clock()
@@ -307,7 +307,7 @@ def _begin_exec(position: Position, setup: Setup, frame: Frame, mask: int) -> st
     if plan.kind == "batch_flow":
         sets = open_items(plan, frame.visit.params, items, f"{what} (a BatchFlow)", keep=True)
         sets.actions = []
-        sets.visit, sets.left = frame.visit, set_by_hooks(frame)
+        sets.visit, sets.hook_attributes = frame.visit, set_by_hooks(frame)
         sets.within = position.within()
         setup.recorder.batch_opened(sets)
         if sets.is_async or (plan.limit != 1 and setup.concurrent):
@@ -321,7 +321,7 @@ def _begin_exec(position: Position, setup: Setup, frame: Frame, mask: int) -> st
         return _PUSHED
     frame.items_told = 0
     frame.work = open_items(plan, frame.params, items, f"{what} (a BatchNode)", keep=plan.keep)
-    frame.work.visit, frame.work.left = frame.visit, set_by_hooks(frame)
+    frame.work.visit, frame.work.hook_attributes = frame.visit, set_by_hooks(frame)
     frame.work.within = position.within()
     setup.recorder.batch_opened(frame.work)
     return _go_on_with_items(position, frame, mask)

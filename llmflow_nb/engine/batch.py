@@ -17,6 +17,7 @@ from ..core.text import error_text, quoted, shown
 from .items import added_since, index_of, is_iterator, iterate, length, plain_value
 
 if TYPE_CHECKING:
+    from .checkpoint import Checkpoint
     from .plan import Plan
     from .position import Position
 
@@ -49,7 +50,8 @@ class Batch:
         source: The iterator that items are read from; is_async: whether it has to be awaited.
         plan: The node (or `BatchFlow`) whose items these are; path: of that node, with ".exec" for the elements that
             the ``exec`` of a batch flow returned.
-        params: The params of that visit; visit: the copy of the node that served it; left: what ``prep`` had set on it.
+        params: The params of that visit; visit: the copy of the node that served it; hook_attributes: what ``prep``
+            had set on it.
         items: The items in order: all of them where ``prep`` returned a list, else those read so far; None where they
             are not kept.
         dropped: Where items are not kept: those that have no result, by position.
@@ -69,7 +71,8 @@ class Batch:
             ended before.
         within: The param set around it, as its batch and its place there; None where there is none.
         again: Items to call once more before any is read, by position; earlier: what had become of those.
-        kept: For param sets that did not come through, by position: where they were, to go on from.
+        checkpoints: For param sets that failed or were stopped, by position: where, to be resumed from.
+        retries: For rows that a retry calls as the param sets of a walk, by position: where each begins.
         begun: A call that was begun on the spot and needs its driver to go on: item, coroutine, error, when it began.
         is_single: Whether this is the one call of a plain node.
         attempts_before: Attempts made before its visit was resumed; another row of the record has them.
@@ -81,17 +84,17 @@ class Batch:
         "attempts_before",
         "begun",
         "broken",
+        "checkpoints",
         "dropped",
         "earlier",
         "exhausted",
+        "hook_attributes",
         "index",
         "is_async",
         "is_none",
         "is_single",
         "is_whole",
         "items",
-        "kept",
-        "left",
         "odd",
         "one_pass",
         "open",
@@ -99,6 +102,7 @@ class Batch:
         "path",
         "plan",
         "results",
+        "retries",
         "returned",
         "seconds",
         "source",
@@ -114,7 +118,7 @@ class Batch:
         self.path = plan.path
         self.params = params
         self.visit: Any = None
-        self.left: dict[str, Any] = {}
+        self.hook_attributes: dict[str, Any] = {}
         self.within: tuple[Batch, int] | None = None
         self.is_async = hasattr(type(source), "__aiter__")
         self.source: Any = aiter(source) if self.is_async else iter(source)
@@ -137,7 +141,8 @@ class Batch:
         self.stopped = False
         self.again: deque[int] = deque()
         self.earlier: dict[int, tuple[Outcome, float]] = {}
-        self.kept: dict[int, Position] = {}
+        self.checkpoints: dict[int, Checkpoint] = {}
+        self.retries: dict[int, Position] = {}
         self.begun: tuple[Any, Any, BaseException | None, float] | None = None
         self.is_single = False
         self.attempts_before = 0
@@ -334,7 +339,7 @@ class Batch:
             where, why = shown(self.plan.path, 320), error_text(first)
             raise AllFailedError(f"{where}: all {self.taken} {what} failed, the first with {why}") from first
 
-    # ---- going back, see `mark` --------------------------------------------------------------------------------------
+    # ---- going back, see `checkpoint` --------------------------------------------------------------------------------
 
     def lengths(self) -> tuple[int, ...]:
         """How long the columns are now: items, results, seconds, odd rows, actions, and what ``prep`` returned."""
@@ -365,7 +370,7 @@ class Batch:
         twin.seconds = self.seconds[:seconds]
         twin.odd = dict(itertools.islice(self.odd.items(), odd))
         twin.actions = None if self.actions is None else self.actions[:actions]
-        twin.kept = {place: kept for place, kept in self.kept.items() if place < twin.taken}
+        twin.checkpoints = {place: kept for place, kept in self.checkpoints.items() if place < twin.taken}
         twin.dropped = {place: item for place, item in self.dropped.items() if place < twin.taken}
         twin.again, twin.earlier = deque(), {}
         if self.is_whole:

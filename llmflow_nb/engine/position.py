@@ -17,6 +17,8 @@ from .plan import DRIVEN, Plan, Setup
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from .checkpoint import Checkpoint
+
 __all__ = ["ARRIVE", "Frame", "Position"]
 
 # The boundaries that a mask may name.
@@ -152,8 +154,8 @@ class Frame:
         self.follows = owner is not None and not owner.has_router
         self.children: dict[int, Plan] = {} if owner is None else owner.children
 
-    def same(self) -> "Frame":
-        """Return another frame that stands here, with the very same visit and items."""
+    def copy(self) -> "Frame":
+        """Return another frame that stands here, with the same visit and the same batches."""
         twin = object.__new__(Frame)
         for name in self.__slots__:
             setattr(twin, name, getattr(self, name))
@@ -192,8 +194,7 @@ class Position:
         error: What the driver has to raise here: the exception that the awaited or called code ended with.
         paused_at: Clock when `advance` stopped at a boundary; else None.
         failed_at: After a failure: the path of the node that it came from.
-        held: After a failure or an interrupt: the frames as they were then; seen: what ``shared`` held; left: what the
-            hooks of the visit on top had set on the node's copy.
+        failure: After a failure or an interrupt: where it was then.
         outermost: The copy of the run's node that serves its visit, and what the node had on it; None in a branch.
         action: After the end: the last action.
         result: After the end: the result of the last node.
@@ -205,15 +206,13 @@ class Position:
         "context",
         "error",
         "failed_at",
+        "failure",
         "frames",
-        "held",
         "inline",
         "lane",
-        "left",
         "outermost",
         "paused_at",
         "result",
-        "seen",
         "shared",
         "slot",
     )
@@ -229,9 +228,7 @@ class Position:
         self.error: BaseException | None = None
         self.paused_at: float | None = None
         self.failed_at: str | None = None
-        self.held: list[Frame] | None = None
-        self.seen: dict[Any, Any] | None = None
-        self.left: dict[str, Any] = {}
+        self.failure: Checkpoint | None = None
         self.outermost: tuple[Any, dict[str, Any]] | None = None
         self.action: Any = None
         self.result: Any = None

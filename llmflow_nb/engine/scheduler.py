@@ -37,10 +37,10 @@ from .lane import Job, Lane
 from .limiter import HELD, Limiter, Ticket, hold, release
 from .plan import Setup
 from .position import EXPANDED, Position
-from .recovery import cancel, forget, keep, note_where
 from .remote import dumps, explain_unsent, has_exact_cancel, send, workers_of
-from .resume import gone_on
+from .resume import resume_param_set
 from .threads import DaemonThreads
+from .unwind import cancel, keep_checkpoint, note_where
 from .walks import branch
 
 __all__ = ["Scheduler", "Strand"]
@@ -295,8 +295,7 @@ class Scheduler:
             value = _result_so_far(strand.position)
             cancel(strand.position, self.setup)
             if strand.parent is not None:
-                keep(strand.parent.batch, strand.place, strand.position, strand.position.held)
-                forget(strand.position)
+                keep_checkpoint(strand.parent.batch, strand.place, strand.position)
                 self._settle_set(strand.parent.batch, strand.place, "cancelled", value, clock() - strand.started)
         self._strands.clear()
 
@@ -379,8 +378,7 @@ class Scheduler:
             cancel(strand.position, self.setup)
         batch = parent.batch
         if status != "ok":
-            keep(batch, strand.place, strand.position, strand.position.held)
-            forget(strand.position)
+            keep_checkpoint(batch, strand.place, strand.position)
         failed_at = strand.position.failed_at if error is not None else None
         assert batch.actions is not None
         batch.actions[strand.place] = strand.position.action
@@ -483,12 +481,14 @@ class Scheduler:
         element = batch.item_at(place)
         strand.running += 1
         if strand.need == SETS:
-            kept = batch.kept.pop(place, None)
-            position = None if kept is None else gone_on(kept, self.setup, strand.position.shared)
-            if position is None:  # it begins anew, so what it had come to is of no more use
+            position = batch.retries.pop(place, None)
+            checkpoint = batch.checkpoints.pop(place, None)
+            if position is None and checkpoint is not None:
+                position = resume_param_set(checkpoint, self.setup, strand.position.shared)
+                if position is not None:
+                    position.frames[0].part_of = batch, place
+            if position is None:  # it starts from the beginning, so its earlier batches are of no more use
                 self.setup.recorder.superseded(lambda inner: inner.is_within(batch, place))
-            elif position is not kept:
-                position.frames[0].part_of = batch, place
             self._begin_set(strand, place, element, position)
         else:
             call = self._call(strand, place, element)

@@ -357,7 +357,7 @@ def _places(stepper: Stepper, texts: ValueTexts) -> list[dict[str, Any]]:
                 "depth": depth,
                 "on_line": moment.number in on_line,
                 "here": moment is stepper.now,
-                "gone": moment.mark is None,
+                "gone": moment.checkpoint is None,
                 "text": f"{shown(place.path)}  visit {place.visit}"
                 + ("" if place.item is None else f", item {place.item}")
                 + f"  {place.phase}",

@@ -18,7 +18,7 @@ from ..engine.drivers.sync import drive
 from ..engine.hiding import Hiding
 from ..engine.plan import Setup
 from ..engine.position import WORKING, Position
-from ..engine.resume import at_work
+from ..engine.resume import retry_position
 from .run import Run, Watch
 from .start import check_executor
 
@@ -110,13 +110,13 @@ def _visit_again(
     visits.actions = []
     visits.total = len(chosen)
     for batch, rows in chosen:
-        there = at_work(node, batch, rows, run.shared, setup)
+        there = retry_position(node, batch, rows, run.shared, setup)
         plan = there.frames[0].plan
         plan.has_post = plan.has_post and post
         plan.on_error = "keep"  # whatever the node says: a failure is a row again
         hidden.add(plan)
         batch.plan, batch.exhausted = plan, True  # nothing more is read of the input
-        visits.kept[visits.take((batch, rows))] = there
+        visits.retries[visits.take((batch, rows))] = there
     visits.again.extend(range(len(chosen)))
     visits.exhausted = True
     frame.work = visits

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from ..engine.position import Frame, Position
+    from ..engine.checkpoint import Checkpoint
 
 __all__ = ["MOST_KEPT", "Run", "Visit", "Watch"]
 
@@ -100,7 +100,7 @@ class Run(RunDoors):
         mended: The errors of what was done again, and came through, or failed with another one; by ``id``.
         notes: What was done with the record since: rows that were called again. Pairs of a path and a text.
         survey: Of the wiring, as the run began; the next run takes it over if nothing has changed.
-        left: The engine's position at which it failed or was stopped; None where there is none.
+        resume_from: Where the run failed or was stopped; None where it cannot be resumed.
         where: Returns the path of the node that is visited now; "" where that cannot be told.
         opened_batches: The engine's columns, one `Batch` for each visit of a batch node or batch flow, as they began.
         dropped_batches: How many before them are not kept any more.
@@ -124,7 +124,7 @@ class Run(RunDoors):
         self.limited: dict[Any, tuple[float, float | None]] = {}
         self.notes: list[tuple[str, str]] = []
         self.mended: dict[int, BaseException] = {}
-        self.left: Position | None = None
+        self.resume_from: Checkpoint | None = None
         self.survey: Survey | None = None
         self.retrying = Lock()
         self.where: Callable[[], str] = str
@@ -245,21 +245,22 @@ class Run(RunDoors):
         """Keep another object in place of an error (for whoever drives the run)."""
         self.error = kept if self.error is error else self.error
         self._failures.update({step: kept for step, known in self._failures.items() if known is error})
-        for batch in _batches_within(self.opened_batches, (self.left and self.left.held) or []):
+        for batch in _batches_within(self.opened_batches, self.resume_from):
             for position, outcome in batch.odd.items():
                 if outcome.error is error:
                     batch.odd[position] = outcome._replace(error=kept)
 
     def goes_on(self) -> None:
         """Open the record again (for whoever goes on with the run)."""
-        from ..engine.resume import errors_within
+        from ..engine.resume import errors_to_retry
 
-        frames = (self.left and self.left.held) or []
-        self.mended.update({id(error): error for error in (self.error, *errors_within(frames)) if error is not None})
+        checkpoint = self.resume_from
+        frames = [] if checkpoint is None else checkpoint.frames
+        self.mended.update({id(error): error for error in (self.error, *errors_to_retry(frames)) if error is not None})
         how = {"failed": "failed", "interrupted": "been interrupted", "stopped": "been stopped"}[self.status]
-        self.notes.append(((self.left and self.left.failed_at) or self.name, f"gone on with where it had {how}"))
+        self.notes.append(((checkpoint and checkpoint.failed_at) or self.name, f"gone on with where it had {how}"))
         self._began = perf_counter() - (self.seconds or 0.0)
-        self.seconds, self.action, self.error, self.status, self.left = None, None, None, "running", None
+        self.seconds, self.action, self.error, self.status, self.resume_from = None, None, None, "running", None
 
     def __repr__(self) -> str:
         """Say how it went, in a line."""
@@ -484,15 +485,15 @@ def _paths(paths: Iterable[str]) -> str:
     return quoted(list(paths), 1_000, elements=20)
 
 
-def _batches_within(batches: list[Batch], frames: "list[Frame]") -> list[Batch]:
-    """Return the given batches, those of the frames, and those of the saved positions in them, each once."""
+def _batches_within(batches: list[Batch], checkpoint: "Checkpoint | None") -> list[Batch]:
+    """Return the given batches, those of a checkpoint, and those of the checkpoints in them, each once."""
     found: dict[int, Batch] = {}
-    todo = [*batches, *(batch for frame in frames for batch in (frame.work, frame.sets) if batch is not None)]
+    todo = [*batches, *(checkpoint.batches() if checkpoint is not None else ())]
     for batch in todo:  # grows as it is read
         if id(batch) not in found:
             found[id(batch)] = batch
-            inner = [frame for saved in batch.kept.values() for frame in saved.frames]
-            todo += [each for frame in inner for each in (frame.work, frame.sets) if each is not None]
+            for inner in batch.checkpoints.values():
+                todo += inner.batches()
     return list(found.values())
 
 

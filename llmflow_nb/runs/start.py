@@ -21,10 +21,10 @@ from ..engine.drivers.sync import drive
 from ..engine.events import Event, Subscriber
 from ..engine.plan import Setup
 from ..engine.position import Position
-from ..engine.recovery import FINISHED
 from ..engine.remote import check_can_be_sent
-from ..engine.resume import where_it_ended
+from ..engine.resume import resume_run
 from ..engine.stop import Stop, Stopped
+from ..engine.unwind import FINISHED
 from .run import Run, Watch
 
 __all__ = ["Recorded", "check_executor", "resume", "run", "run_async"]
@@ -142,7 +142,7 @@ class Recorded:
         if again is None:
             self.position = Position.at_start(node, shared, self.setup, inline=stop is None)
         else:
-            self.position = _where_it_ended(again, self.setup)
+            self.position = _resumed(again, self.setup)
         self._goes_on = again is not None
         self._is_published = False
         self.record.where = self.position.where
@@ -197,12 +197,13 @@ class Recorded:
             )
         else:
             status = "failed" if isinstance(error, Exception) else "interrupted"
-        held = self.position.held
-        has_place = held and (held[-1].visit is not None or held[-1].sets is not None)
-        if has_place and isinstance(error, Exception | KeyboardInterrupt):
+        failure = self.position.failure
+        top = None if failure is None else failure.frames[-1]
+        is_resumable = top is not None and (top.visit is not None or top.sets is not None)
+        if is_resumable and isinstance(error, Exception | KeyboardInterrupt):
             _say_how_to_go_on(error)
         action = self.position.action if error is None else None
-        self.record.left = self.position if error is not None else None
+        self.record.resume_from = failure if error is not None else None
         self.record.ended(status, self.record.seconds_so_far, action, error)
         if raised is not None:
             self.record.replace_error(raised, copy_without_callers(raised))
@@ -223,18 +224,18 @@ def _say_how_to_go_on(error: BaseException) -> None:
             error.__notes__[-1] += "; .last_run.resume() goes on from there"
 
 
-def _where_it_ended(record: Run, setup: Setup) -> Position:
-    """Return the position at which a run is to go on.
+def _resumed(record: Run, setup: Setup) -> Position:
+    """Return the position at which a run is resumed.
 
     Raises:
-        RunStateError: It ended well, or nothing is kept of where it ended, or that cannot be taken up.
+        RunStateError: The run finished, or it has no checkpoint, or that cannot be restored.
     """
     __tracebackhide__ = True
     if record.retrying.locked():
         raise RunStateError(f"rows of {record.name} are being called again; wait for that to end.")
     if record.status == "ok":
         raise RunStateError(f"the run of {record.name} came to its end; there is nothing to go on with.")
-    position = where_it_ended(record.left, setup) if record.left is not None else None
+    position = resume_run(record.resume_from, setup) if record.resume_from is not None else None
     if position is None:
         raise RunStateError(
             f"the run of {record.name} cannot be gone on with where it ended; run it again. What was finished is kept "

@@ -7,7 +7,7 @@ from typing import Any
 from ..core.node import BaseNode
 from ..core.text import class_name, message, plain_text, shown, text_of
 from ..core.traversal import last_name
-from ..engine.mark import Mark
+from ..engine.checkpoint import Checkpoint
 from ..engine.position import Position
 from ..runs.rewind import RunMark
 from .place import Place
@@ -39,7 +39,7 @@ class Moment:
         parent: The one before it; None for the first.
         place: Where it is.
         node: The node that is visited.
-        mark: The position; None where it was let go of for want of room.
+        checkpoint: The position; None if it was discarded because the history is over its budget.
         snapshot: What ``shared`` held.
         record: How far the record was.
         counts: Calls on the way here from the one before it.
@@ -56,7 +56,7 @@ class Moment:
     parent: "Moment | None"
     place: Place
     node: BaseNode
-    mark: Mark | None
+    checkpoint: Checkpoint | None
     snapshot: Snapshot
     record: RunMark
     counts: Counts
@@ -85,7 +85,7 @@ class Moment:
 
     def let_go(self) -> None:
         """Keep no more than the words."""
-        self.mark = self._values = None
+        self.checkpoint = self._values = None
 
     def put_values(self, position: Position, snapshots: Snapshots) -> None:
         """Give a position what the hooks had returned; what was a value of ``shared`` is that again."""
@@ -97,7 +97,7 @@ class Moment:
             of_shared = next((key for key, v in self.snapshot.items() if v.original is now), None)
             if of_shared is not None and snapshots.values is not None:
                 setattr(frame, name, snapshots.values[of_shared])
-            elif not hasattr(type(now), "__next__") and not same(now, kept):  # what is read once is the mark's affair
+            elif not hasattr(type(now), "__next__") and not same(now, kept):  # an iterator is split by the checkpoint
                 setattr(frame, name, kept)
 
 
@@ -168,7 +168,7 @@ class History:
             words += [moment.edited] if moment.edited else []
             words += [f"{place.failed}: {shown(class_name(place.error))}"] if place.error is not None else []
             words += ["mocked"] if moment.counts.mocked else []
-            words += ["(let go of)"] if moment.mark is None else []
+            words += ["(let go of)"] if moment.checkpoint is None else []
             lines.append(f"{'->' if moment is self.now else '  '} {'  ' * depth}{message('  '.join(words))}")
         return "\n".join(lines)
 

@@ -112,7 +112,7 @@ def place_of(position: Position, *, is_end: bool) -> Place:
 
 def item_that_failed(position: Position, error: BaseException) -> int | None:
     """Return the number, from 1, of the batch node's item whose call raised this error; None if there is none."""
-    frame = (position.held or position.frames)[-1]  # a failure closes the frames, and keeps them as `held`
+    frame = (position.failure or position).frames[-1]  # a failure closes the frames of the position
     if frame.work is None or frame.plan.kind != "batch_node":
         return None
     return next((place + 1 for place, outcome in frame.work.odd.items() if outcome.error is error), None)

@@ -23,13 +23,12 @@ from ..core.settings import is_whole
 from ..core.text import error_text, message, quoted
 from ..core.traversal import survey, within
 from ..engine.advance import AFTER_EXEC, AFTER_ITEM, AFTER_POST, AFTER_PREP, ALL, BEFORE_PREP, END
+from ..engine.checkpoint import Checkpoint, batches_of, rebuild_plans
 from ..engine.drivers.sync import drive
-from ..engine.mark import Mark
 from ..engine.plan import Setup
 from ..engine.position import EXEC, LEAVE, POST, WORKING, Position
-from ..engine.recovery import FINISHED
-from ..engine.resume import plan_anew
 from ..engine.stop import Stop, Stopped
+from ..engine.unwind import FINISHED
 from ..runs.rewind import RunMark
 from ..runs.run import Run
 from .as_test import Visited, write_test
@@ -528,7 +527,7 @@ class Stepper(ShownWithWidget):
             following = moment.following
             known = (
                 following is not None
-                and following.mark is not None
+                and following.checkpoint is not None
                 and following.code == self._code
                 and not following.edited
                 and following.place.error is None
@@ -617,7 +616,7 @@ class Stepper(ShownWithWidget):
             parent=self._history.now,
             place=place,
             node=frame.node,
-            mark=Mark(position),
+            checkpoint=Checkpoint(position),
             snapshot=self._snapshots.take(),
             record=RunMark(self.record),
             counts=self._counted(),
@@ -671,24 +670,26 @@ class Stepper(ShownWithWidget):
 
     def _go(self, moment: Moment) -> None:
         """Put a moment in the place of the present one."""
-        if moment.mark is None:
+        checkpoint = moment.checkpoint
+        if checkpoint is None:
             raise RunStateError(
                 f"place {moment.number} was let go of, as what is kept to go back to took more than the budget; give "
                 "stepper(budget=) more bytes, or go to a later place."
             )
-        position, again = moment.mark.position()
+        position = checkpoint.restore(self._setup, checkpoint.shared, copies=True)
+        assert position is not None  # only a failure may be impossible to resume
+        copies = zip(map(id, checkpoint.batches()), batches_of(position.frames), strict=True)
         self._snapshots.put_back(moment.snapshot)
         moment.put_values(position, self._snapshots)
-        moment.record.put_back(self.record, again)
+        moment.record.put_back(self.record, dict(copies))
         self._position = position
-        plan_anew(position, self._setup)
         self._settings.apply(position, since=moment.code)
         self._history.go(moment)
         self._replay.be_after(key for step in self._history.line() for key in step.used)
         self._passes = Counter(
-            (step.place.path, id(step.mark.frames[-1].params))
+            (step.place.path, id(step.checkpoint.frames[-1].params))
             for step in self._history.line()
-            if step.begins_visit and step.mark is not None
+            if step.begins_visit and step.checkpoint is not None
         )
         if moment.place.is_end:
             self.record.ended("ok", self._seconds, position.action)
@@ -717,7 +718,7 @@ class Stepper(ShownWithWidget):
         self._prints = prints
         settings = self._settings.changed(within(self._node), self._code + 1)
         if is_rebound or changed or settings:
-            plan_anew(self._position, self._setup)
+            rebuild_plans(self._position.frames, self._setup)
         if settings:
             self._code += 1
             self._settings.apply(self._position, since=self._code - 1)

@@ -13,9 +13,9 @@ import pytest
 
 from llmflow_nb import AllFailedError, BatchFlow, BatchNode, Flow, Limiter, MaxStepsError, Node, Run, SignatureError
 from llmflow_nb.engine.advance import AFTER_PREP, ALL, BOUNDARY
+from llmflow_nb.engine.checkpoint import Checkpoint
 from llmflow_nb.engine.drivers.sync import drive
 from llmflow_nb.engine.limiter import Ticket
-from llmflow_nb.engine.mark import Mark
 from llmflow_nb.engine.plan import Setup
 from llmflow_nb.engine.position import Position
 from tests.engine.helpers import MODES, PATIENCE, SIDE_BY_SIDE, Items, Signal, When, go, items_node, statuses
@@ -458,7 +458,7 @@ def test_a_copied_position_keeps_what_a_visit_has_set(cls, mask):
     position = Position.at_start(flow, {}, setup)
     copies = []
     while drive(position, setup, mask) == BOUNDARY:
-        copies.append(Mark(position).position()[0])
+        copies.append(Checkpoint(position).restore(setup, position.shared, copies=True))
     assert position.result == "in prep"
     for twin in copies:
         drive(twin, setup)

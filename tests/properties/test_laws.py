@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from llmflow_nb import BatchFlow, BatchNode, FlowError, Limiter, Node, Run
 from llmflow_nb.engine.advance import AFTER_ITEM, ALL, BOUNDARY
+from llmflow_nb.engine.checkpoint import Checkpoint
 from llmflow_nb.engine.drivers.sync import drive
-from llmflow_nb.engine.mark import Mark
 from llmflow_nb.engine.plan import Setup
 from llmflow_nb.engine.position import Position
 from tests.properties.flows import Boom, Step, TooLong, World, build, flows, walk_of
@@ -103,6 +103,9 @@ class Stepper:
             at_boundary()
         return self.position.action
 
+    def go_to(self, checkpoint, shared):
+        self.position = checkpoint.restore(self.setup, shared, copies=True)
+
 
 def told_by_stepping(step, *, copying=False):
     story = Story(World(most_at_once=2), {"marker": "shared"})
@@ -110,7 +113,8 @@ def told_by_stepping(step, *, copying=False):
     story.record = None if copying else stepper.record
 
     def go_on_from_a_copy():
-        abandoned, stepper.position = stepper.position, Mark(stepper.position).position()[0]
+        abandoned = stepper.position
+        stepper.go_to(Checkpoint(abandoned), story.shared)
         abandoned.frames.clear()
 
     with telling(story):
@@ -302,16 +306,18 @@ def test_going_back_and_on_again_does_the_same_again(step, which, times):
     kept = []
 
     def keep():
-        kept.append((stepper.position.path, Mark(stepper.position), copy.deepcopy(told.shared), told.world.snapshot()))
+        kept.append(
+            (stepper.position.path, Checkpoint(stepper.position), copy.deepcopy(told.shared), told.world.snapshot())
+        )
 
     with telling(told):
         told.action = stepper.run(keep)
     check_story(step, expected, told, in_order=True)
-    place, mark, shared, snapshot = kept[which % len(kept)]
+    place, checkpoint, shared, snapshot = kept[which % len(kept)]
     for _ in range(times):
         note(f"back to boundary {which % len(kept)} at {place}")
-        stepper.position = mark.position()[0]
-        stepper.position.shared = told.shared = copy.deepcopy(shared)
+        told.shared = copy.deepcopy(shared)
+        stepper.go_to(checkpoint, told.shared)
         told.world.restore(snapshot)
         told.error = told.action = None
         with telling(told):

@@ -1,4 +1,4 @@
-"""What an exception does to a position: it closes frames, down to a batch flow that keeps failures and goes on."""
+"""What an exception does to a position: it closes frames, down to a batch flow that keeps failures."""
 
 from asyncio import CancelledError
 from contextlib import suppress
@@ -9,28 +9,30 @@ from ..core.errors import HookCancelledError
 from ..core.kept_errors import drop_callers
 from ..core.text import message, params_text, shown
 from .batch import Batch
+from .checkpoint import Checkpoint
 from .events import Event
 from .plan import Setup
-from .position import END, POST, PREPPED, Frame, Position, set_by_hooks
+from .position import END, POST, PREPPED, Frame, Position
 from .walks import next_set, settle_set
 
-__all__ = ["FINISHED", "LOST", "cancel", "forget", "keep", "note_where", "recover"]
+__all__ = ["FINISHED", "LOST", "cancel", "keep_checkpoint", "note_where", "recover"]
 
 LOST, KEPT = "lost", "kept"
 FINISHED = "what was finished is in .last_run"
 
-MOST_KEPT = 1000
-"""Param sets of one batch flow whose place is kept, to go on from; the others can only begin anew."""
+MAX_CHECKPOINTS = 1000
+"""Param sets of one batch flow that can be resumed where they failed; further ones only start from the beginning."""
 
 
 def recover(position: Position, setup: Setup, error: BaseException) -> str:
     """Close the frames that an exception ends.
 
     Returns:
-        `LOST`: nothing keeps it; raise it on. `KEPT`: the position goes on with the next param set. `END`: it ended.
+        `LOST`: no batch flow keeps the exception; raise it. `KEPT`: the next param set has begun. `END`: it was the
+        last one, and the position has ended.
 
     Raises:
-        Exception: Another one that came up on the way, such as `AllFailedError`.
+        Exception: One that replaces it, such as `AllFailedError`.
     """
     __tracebackhide__ = True
     first = error
@@ -49,7 +51,7 @@ def recover(position: Position, setup: Setup, error: BaseException) -> str:
 
 
 def _hook(position: Position) -> str:
-    """The name of the hook that is being called."""
+    """Return the name of the hook that is being called."""
     phase = position.frames[-1].phase
     return "prep" if phase <= PREPPED else "post" if phase >= POST else "exec"
 
@@ -57,28 +59,30 @@ def _hook(position: Position) -> str:
 def _unwind(position: Position, setup: Setup, error: BaseException) -> bool:
     """Close frames from the top. True: the top one is now a batch flow that keeps the failure of its param set."""
     frames = position.frames
-    kept = isinstance(error, Exception)
-    status = "failed" if kept else "cancelled"
-    if position.failed_at is None:  # else it comes from a branch, which knows it better
+    is_failure = isinstance(error, Exception)
+    status = "failed" if is_failure else "cancelled"
+    if position.failed_at is None:  # otherwise the error comes from a param set side by side, and was located there
         top = frames[-1]
         position.failed_at = top.plan.path if top.visit is not None or top.owner is None else top.owner.path
     failed_at = position.failed_at
     top = frames[-1]
     note_where(setup, error, failed_at, params_text(top.params if top.visit is None else top.visit.params))
-    held = _held(position)
+    checkpoint = position.failure = Checkpoint(position, is_failure=True)
     while True:
         frame = frames[-1]
+        keeps = frame.sets is not None and is_failure and frame.owner.on_error == "keep"
         for batch in (frame.work, frame.sets):
-            if batch is not None and not (batch is frame.sets and kept and frame.owner.on_error == "keep"):
+            if batch is not None and not (batch is frame.sets and keeps):
                 batch.stop_reading()
                 if isinstance(batch.source, AsyncGeneratorType) and not batch.exhausted:
-                    setup.open_sources.append(batch)  # the driver closes it: that has to be awaited
+                    setup.open_sources.append(batch)  # the driver closes it, because that has to be awaited
         if frame.visit is not None:
             _close_visit(setup, frame, status, error)
         if frame.sets is not None and frame.set_open:
-            keep(frame.sets, frame.sets.taken - 1, position, held[len(frames) - 1 :])
+            if len(frame.sets.checkpoints) < MAX_CHECKPOINTS:
+                frame.sets.checkpoints[frame.sets.taken - 1] = checkpoint.of_param_set(len(frames) - 1)
             settle_set(setup, frame, status, None, None, error, failed_at)
-            if kept and frame.owner.on_error == "keep":
+            if keeps:
                 position.failed_at = None
                 drop_callers(error)
                 return True
@@ -87,31 +91,18 @@ def _unwind(position: Position, setup: Setup, error: BaseException) -> bool:
         frames.pop()
 
 
-def _held(position: Position) -> list[Frame]:
-    """The frames as they are, for a run or a param set that is to be gone on with."""
-    position.held = [frame.same() for frame in position.frames]
-    position.seen = dict(position.shared) if isinstance(position.shared, dict) else None
-    top = position.frames[-1]
-    if top.visit is not None:
-        position.left = set_by_hooks(top)
-    return position.held
+def keep_checkpoint(sets: Batch, index: int, position: Position) -> None:
+    """Move the checkpoint of a param set that ran side by side from its position to the param sets.
 
-
-def keep(sets: Batch, place: int, position: Position, frames: list[Frame] | None) -> None:
-    """Leave with the param sets where one of them was when it failed, or was stopped."""
-    if frames is not None and len(sets.kept) < MOST_KEPT:
-        there = Position(position.shared, frames)
-        there.seen, there.left, there.context = position.seen, position.left, position.context
-        sets.kept[place] = there
-
-
-def forget(position: Position) -> None:
-    """Let go of where a branch ended: its exception, which is kept, leads to it, and it to all that ``shared`` held."""
-    position.held, position.seen, position.left = None, None, {}
+    The position must not keep it: its exception, which is kept, refers to the position, and so to all of ``shared``.
+    """
+    if position.failure is not None and len(sets.checkpoints) < MAX_CHECKPOINTS:
+        sets.checkpoints[index] = position.failure
+    position.failure = None
 
 
 def cancel(position: Position, setup: Setup) -> None:
-    """Close a position that is not gone on with: its open visits and param sets are recorded as cancelled."""
+    """Close a position that does not continue: its open visits and param sets are recorded as cancelled."""
     if position.frames[-1].visit is not None or len(position.frames) > 1:
         _unwind(position, setup, CancelledError())
 
@@ -122,7 +113,7 @@ def _close_visit(setup: Setup, frame: Frame, status: str, error: BaseException) 
         attempts = plan.driven_by(frame.visit).attempts or 1
     elif frame.work is not None and not plan.is_flow:
         attempts = frame.work.attempts_of_visit
-    else:  # none was made if prep did not end (its two readings are one then), or if what it gave was no batch
+    else:  # none was made if prep did not end (its two readings are equal then), or if its result was no batch
         is_resumed = frame.reached is not None and frame.reached[0] is frame.visit
         in_prep = plan.has_prep and frame.t_prepared == frame.t_start and not is_resumed
         attempts = int(not (plan.kind == "batch_node" or in_prep))
@@ -137,8 +128,8 @@ def _close_visit(setup: Setup, frame: Frame, status: str, error: BaseException) 
 
 
 def note_where(setup: Setup, error: BaseException, path: str, detail: str = "") -> None:
-    """Say on the user's exception where it happened, once in a run."""
+    """Add a note to the user's exception that says where it happened, once in a run."""
     if id(error) not in setup.noted and isinstance(error, Exception):
         setup.noted[id(error)] = error
-        with suppress(Exception):  # not every exception lets itself be written on, and it must come out as it is
+        with suppress(Exception):  # some exceptions refuse attributes, and must be raised as they are
             error.add_note(message(f"in {shown(path, 320).replace('/', ' > ')}{detail}; {FINISHED}"))

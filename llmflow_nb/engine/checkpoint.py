@@ -1,0 +1,337 @@
+"""Where a position was, kept so that it can be restored.
+
+A checkpoint is taken in two situations, and there is one way to restore it:
+
+* At a boundary. The stepper takes one at each of its places, and restores it with ``copies=True``: the position gets
+  visits and columns of its own, as they were, so that other checkpoints stay valid.
+* At a failure or a stop, before the frames are closed. `resume` restores it: the visits and columns are continued,
+  since they are the record of the run. Rows that ended with the failure are reopened, and the visit on top is rewound
+  to the hook that did not end. An ``exec`` that returned is not called again.
+
+Both rebuild the plans, because classes and settings may have changed since.
+"""
+
+import copy
+import itertools
+from collections.abc import Iterator
+from time import perf_counter as clock
+from typing import Any
+
+from .batch import Batch, Outcome, split, without_result
+from .items import is_iterator
+from .plan import Plan, Setup
+from .position import ARRIVE, ARRIVED, EXEC, POST, PREPPED, WORKING, Frame, Position, most_steps, set_by_hooks
+
+__all__ = ["Checkpoint", "batches_of", "clone_again", "rebuild_plans"]
+
+
+class Checkpoint:
+    """Where a position was.
+
+    Values of the user are referred to, not copied. Columns only grow, so their lengths are enough to cut them again,
+    and one checkpoint for each visit of a long run is affordable. An async generator cannot be read twice: positions
+    that are restored from several checkpoints share what is left of it.
+    """
+
+    __slots__ = (
+        "action",  # the last action, at the end of a run
+        "context",  # the context that the hooks run in; None: that of the driver
+        "failed_at",  # the path of the node that failed
+        "frames",  # copies of the frames, which refer to the same visits and batches
+        "hook_attributes",  # at a failure: what the hooks of the top visit had set on the copy of the node
+        "inline",  # whether calls are made on the spot
+        "is_failure",  # whether it was taken at a failure or a stop
+        "outermost",  # see `Position`
+        "paused_at",  # clock at the boundary
+        "result",  # the result of the last node, at the end of a run
+        "saved_batches",  # at a boundary, by frame: the state of ``work`` and of ``sets``
+        "saved_visits",  # at a boundary, by frame: the attributes of the visit; None where there is none
+        "shared",  # the object that the hooks read and write
+        "shared_values",  # at a failure: what ``shared`` held, by key; None if it is no dict
+    )
+
+    def __init__(self, position: Position, *, is_failure: bool = False) -> None:
+        """Take a checkpoint of a position.
+
+        Args:
+            position: Where it is. At a failure its frames must not be closed yet.
+            is_failure: Whether the hook or call on top failed or was stopped; otherwise this is a boundary.
+        """
+        self.shared, self.inline, self.outermost = position.shared, position.inline, position.outermost
+        self.paused_at, self.action, self.result = position.paused_at, position.action, position.result
+        self.failed_at = position.failed_at
+        self.is_failure = is_failure
+        self.frames = [frame.copy() for frame in position.frames]
+        self.shared_values: dict[Any, Any] | None = None
+        self.hook_attributes: dict[str, Any] = {}
+        self.saved_visits: list[Any] = []
+        self.saved_batches: list[list[_SavedBatch | None]] = []
+        if is_failure:
+            top = position.frames[-1]
+            self.context = position.context
+            self.shared_values = dict(position.shared) if isinstance(position.shared, dict) else None
+            self.hook_attributes = set_by_hooks(top) if top.visit is not None else {}
+        else:
+            self.context = None if position.context is None else position.context.copy()
+            for frame, twin in zip(position.frames, self.frames, strict=True):
+                if _is_read_once(frame):  # the position and whatever is restored from here each read all of it
+                    frame.prep_res, twin.prep_res = split(frame.prep_res)
+            self._save(position.frames)
+
+    def of_param_set(self, depth: int) -> "Checkpoint":
+        """Return the part of a failure that belongs to one param set: the frames from its walk on."""
+        inner = copy.copy(self)
+        first = self.frames[depth].copy()
+        first.sets = None  # whoever resumes the param set settles its row
+        inner.frames = [first, *self.frames[depth + 1 :]]
+        inner.outermost = None
+        return inner
+
+    def restore(self, setup: Setup, shared: Any, *, copies: bool = False) -> Position | None:
+        """Return a position that stands here, with the classes and settings that the nodes have now.
+
+        Args:
+            setup: The run that the position will be a part of.
+            shared: What the hooks will read and write.
+            copies: Whether the position gets visits and columns of its own. Otherwise it continues those that it had.
+
+        Returns:
+            The position; None if a failure cannot be resumed, because the rest of an input cannot be read.
+
+        Raises:
+            TypeError: The new class of a node has another layout than the object that serves a visit.
+        """
+        frames = [frame.copy() for frame in self.frames]
+        if copies:
+            self._copy_state(frames)
+        if self.is_failure and not _is_resumable(frames):
+            return None
+        rebuild_plans(frames, setup)
+        for below, frame in itertools.pairwise(frames):
+            # The copy whose hooks serve the walk is the one that its visit belongs to.
+            frame.flow = below.flow if frame.implicit else below.visit
+        position = Position(shared, frames, inline=self.inline)
+        position.paused_at, position.action, position.result = self.paused_at, self.action, self.result
+        position.context = self.context.copy() if copies and self.context is not None else self.context
+        if self.outermost is not None:
+            visit, before = self.outermost
+            position.outermost = visit if frames[0].visit is None else frames[0].visit, before
+        if self.is_failure:
+            _reopen(position, self.hook_attributes, setup)
+        return position
+
+    def batches(self) -> Iterator[Batch]:
+        """Return the batches of the frames, in the same order as `batches_of` those of a restored boundary."""
+        return batches_of(self.frames)
+
+    def _save(self, frames: list[Frame]) -> None:
+        self.saved_visits = [_attributes(frame) for frame in frames]
+        self.saved_batches = [
+            [None if batch is None else _SavedBatch(batch) for batch in (frame.work, frame.sets)] for frame in frames
+        ]
+
+    def _copy_state(self, frames: list[Frame]) -> None:
+        """Give frames visits and batches of their own, as they were; after a failure, as they are now."""
+        saved = self
+        if self.is_failure:
+            saved = copy.copy(self)
+            saved._save(self.frames)
+        twins: dict[int, Batch] = {}
+        for kept, frame, attributes, batches in zip(
+            self.frames, frames, saved.saved_visits, saved.saved_batches, strict=True
+        ):
+            if attributes is not None:
+                frame.visit = _visit(kept, attributes)
+            if _is_read_once(kept):
+                kept.prep_res, frame.prep_res = split(kept.prep_res)
+            for batch, name in zip(batches, ("work", "sets"), strict=True):
+                if batch is not None:
+                    twin = twins[id(batch.batch)] = batch.copy()
+                    setattr(frame, name, twin)
+        for twin in twins.values():
+            if twin.within is not None:
+                twin.within = twins.get(id(twin.within[0]), twin.within[0]), twin.within[1]
+            if twin.visit is not None:
+                twin.visit = next((frame.visit for frame in frames if twin in (frame.work, frame.sets)), twin.visit)
+
+
+class _SavedBatch:
+    """How far a batch had come. From then on it only appends."""
+
+    __slots__ = ("batch", "lengths", "source", "state")
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+        self.lengths, self.state = batch.lengths(), batch.state()
+        self.source = batch.split_source()
+
+    def copy(self) -> Batch:
+        """Return a batch of its own that stands there."""
+        source = None
+        if self.source is not None:
+            self.source, source = split(self.source)
+        return self.batch.cut(self.lengths, self.state, source)
+
+
+def batches_of(frames: list[Frame]) -> Iterator[Batch]:
+    """Iterate over the batches that frames are at work on, the outermost first."""
+    for frame in frames:
+        for batch in (frame.work, frame.sets):
+            if batch is not None:
+                yield batch
+
+
+def rebuild_plans(frames: list[Frame], setup: Setup) -> None:
+    """Give frames plans with the classes and settings that their nodes have now.
+
+    Raises:
+        TypeError: The new class of a node has another layout than the object that serves a visit.
+    """
+    below: Frame | None = None
+    for frame in frames:
+        if below is not None:
+            frame.owner = below.owner if frame.implicit else below.plan
+        elif frame.owner is not None:  # the walk of a param set
+            frame.owner = _plan_again(frame.owner, setup)
+        if frame.owner is None:  # the bottom of a run
+            frame.plan = _plan_again(frame.plan, setup)
+            frame.children = {id(frame.node): frame.plan}
+        else:
+            frame.children = frame.owner.children
+            frame.plan = frame.owner.child(frame.node, frame.start, setup)
+        for batch, plan in ((frame.work, frame.plan), (frame.sets, frame.owner)):
+            if batch is not None:
+                batch.plan = plan
+        if frame.visit is not None and type(frame.visit) is not frame.plan.cls:
+            frame.visit.__class__ = frame.plan.cls
+        below = frame
+
+
+def _plan_again(plan: Plan, setup: Setup) -> Plan:
+    return Plan(plan.node, plan.name, plan.path, setup, plan.within)
+
+
+def clone_again(plan: Plan, previous: Any, params: Any, hook_attributes: dict[str, Any] | None = None) -> Any:
+    """Return a copy of a node for a visit that was begun before.
+
+    Args:
+        plan: The node as it is now.
+        previous: The copy that served the visit. Its attributes that the node has not are taken over.
+        params: What the visit sees as its params.
+        hook_attributes: What hooks of the visit had set; these win over what the node has.
+    """
+    visit = plan.clone(params)
+    for name, value in (vars(previous) if previous is not None else {}).items():
+        visit.__dict__.setdefault(name, value)
+    visit.__dict__.update(hook_attributes or {})
+    return visit
+
+
+# ---- copying a boundary ----------------------------------------------------------------------------------------------
+
+
+def _is_read_once(frame: Frame) -> bool:
+    """Return whether the result of ``prep`` has yet to be read, and can be read only once."""
+    is_batch = frame.phase in (PREPPED, EXEC) and frame.plan.kind in ("batch_node", "batch_flow")
+    return is_batch and is_iterator(frame.prep_res)
+
+
+def _attributes(frame: Frame) -> Any:
+    """Return the attributes of the copy that serves a visit; None if there is none."""
+    if frame.visit is None:
+        return None
+    return frame.visit.__dict__.copy() if frame.plan.copies_plainly else copy.copy(frame.visit)
+
+
+def _visit(frame: Frame, attributes: Any) -> Any:
+    if not frame.plan.copies_plainly:
+        return copy.copy(attributes)
+    visit = object.__new__(type(frame.visit))
+    visit.__dict__ = attributes.copy()
+    return visit
+
+
+# ---- reopening a failure ---------------------------------------------------------------------------------------------
+
+
+def _is_resumable(frames: list[Frame]) -> bool:
+    """Collapse a walk whose param sets have all failed, and return whether the inputs can be read further."""
+    top = frames[-1]
+    if top.visit is None:
+        if len(frames) == 1 or top.sets is None or top.implicit:
+            return False
+        frames.pop()
+        frames[-1].work = top.sets  # a visit whose param sets are to be walked again
+    return all(frame.sets.can_go_on for frame in frames if frame.sets is not None)
+
+
+def _reopen(position: Position, hook_attributes: dict[str, Any], setup: Setup) -> None:
+    """Make a position that failed ready to be advanced: param sets are in progress again, the top visit is rewound."""
+    frames = position.frames
+    now = position.paused_at = clock()  # the clocks of the frames start when it is advanced
+    for frame in frames:
+        frame.set_started = now
+        frame.max_steps = most_steps(frame.owner)  # the setting may have changed
+        frame.check_at = min(frame.steps, frame.max_steps)
+        if frame.sets is not None:
+            frame.set_started = now - _reopen_row(frame.sets)
+            frame.sets.read_on()
+            frame.set_open = True
+    top = frames[-1]
+    before = top.work
+    _rewind_visit(top)
+    for frame in frames:  # the time before the failure has a row of its own
+        frame.t_start = frame.t_prepared = frame.t_executed = now
+    if top.visit is not None and top.phase != ARRIVE:
+        top.visit.__dict__.update(hook_attributes)
+    if before is not None and not before.is_single and top.work is not before:
+        setup.recorder.superseded(lambda batch: batch is before)
+
+
+def _reopen_row(sets: Batch) -> float:
+    """Remove the outcome of the latest param set, which is in progress again. Return its seconds so far."""
+    index = sets.taken - 1
+    seconds = sum(sets.seconds[index:])
+    before = sets.odd.get(index)
+    del sets.results[index:], sets.seconds[index:]
+    del sets.actions[index:]  # type: ignore[union-attr]
+    sets.odd[index] = Outcome("ok", (before.attempts if before else 1) + 1)
+    return seconds
+
+
+def _rewind_visit(frame: Frame) -> None:
+    """Set a visit back to the hook that did not end."""
+    plan, work = frame.plan, frame.work
+    reached = _phase_reached(frame)
+    if reached == POST:  # exec has returned, and no call is made again
+        frame.phase, frame.attempts = POST, 0
+        if plan.kind == "node" and work is None:
+            frame.work = Batch.single(plan, frame.params, frame.prep_res)
+        elif work is not None:
+            work.attempts_before = work.attempts
+    elif work is not None and work.is_single and without_result(work):
+        frame.phase, frame.work = EXEC, None
+    elif work is None and plan.kind == "node" and (reached >= EXEC or not plan.has_prep):
+        frame.phase = EXEC  # it was called on the spot, and interrupted
+    elif work is not None and work.can_go_on:
+        frame.phase = WORKING
+        work.attempts_before = work.attempts
+        work.call_again([i for i in without_result(work) if i < work.taken])
+    elif frame.owner is None:  # a run begins with a visit
+        frame.phase, frame.work = ARRIVED, None
+    else:
+        frame.phase, frame.work = ARRIVE, None
+        frame.steps -= 1
+        return
+    frame.visit = clone_again(plan, frame.visit, frame.params)
+    frame.reached = (frame.visit, frame.phase)
+
+
+def _phase_reached(frame: Frame) -> int:
+    """Return the phase that a visit had reached, by its clocks. Those of a resumed visit count from where it was."""
+    if frame.t_executed >= frame.t_prepared >= frame.t_start and frame.t_executed > frame.t_start:
+        return POST
+    if frame.t_prepared > frame.t_start:
+        return EXEC
+    is_resumed = frame.reached is not None and frame.reached[0] is frame.visit
+    return frame.reached[1] if is_resumed and frame.reached is not None else ARRIVED
