@@ -9,7 +9,7 @@ from ..core.text import class_name, message, plain_text, shown, text_of
 from ..core.traversal import last_name
 from ..engine.checkpoint import Checkpoint
 from ..engine.position import Position
-from ..runs.rewind import RunMark
+from ..runs.recorder import RecordPoint
 from .place import Place
 from .snapshots import Snapshot, Snapshots, changes, names
 from .values import Copier, same
@@ -58,7 +58,7 @@ class Moment:
     node: BaseNode
     checkpoint: Checkpoint | None
     snapshot: Snapshot
-    record: RunMark
+    record: RecordPoint
     counts: Counts
     code: int
     mask: int

@@ -29,7 +29,6 @@ from ..engine.plan import Setup
 from ..engine.position import EXEC, LEAVE, POST, WORKING, Position
 from ..engine.stop import Stop, Stopped
 from ..engine.unwind import FINISHED
-from ..runs.rewind import RunMark
 from ..runs.run import Run
 from .as_test import Visited, write_test
 from .breakpoints import Breakpoints
@@ -129,7 +128,7 @@ class Stepper(ShownWithWidget):
         self._replay = Replay(self._snapshots, self._fingerprints)
         self._stop = Stop()
         grace = check_setting(node, "grace", node.grace)
-        self._setup = Setup(self.record, concurrent=False, answers=self._replay, stop=self._stop, grace=grace)
+        self._setup = Setup(self.record._recorder, concurrent=False, answers=self._replay, stop=self._stop, grace=grace)
         self._history = History(self._snapshots, budget)
         self._position = (start or (lambda setup: Position.at_start(node, shared, setup)))(self._setup)
         self._seconds = 0.0
@@ -139,7 +138,7 @@ class Stepper(ShownWithWidget):
         self._counts = Counts()
         self._code, self._prints = 0, self._code_now()
         self._settings = Settings()
-        self.record.where = self._where
+        self.record._where = self._where
         self._begin()
         self._settle()
 
@@ -497,7 +496,7 @@ class Stepper(ShownWithWidget):
         if not self._is_stopped:
             self._is_stopped = True
             if not self._history.now.place.is_end:
-                self.record.ended("stopped", self._seconds)
+                self.record._end("stopped", self._seconds)
         return self.place
 
     # ---- how it is done ----------------------------------------------------------------------------------------------
@@ -604,7 +603,7 @@ class Stepper(ShownWithWidget):
         position = self._position
         if is_end:
             position.give_back(self._node)
-            self.record.ended("ok", self._seconds, position.action)
+            self.record._end("ok", self._seconds, position.action)
         place = place_of(position, is_end=is_end)
         frame = position.frames[-1]
         walk = place.path, id(frame.params)
@@ -618,7 +617,7 @@ class Stepper(ShownWithWidget):
             node=frame.node,
             checkpoint=Checkpoint(position),
             snapshot=self._snapshots.take(),
-            record=RunMark(self.record),
+            record=self.record._recorder.point(),
             counts=self._counted(),
             code=self._code,
             mask=mask,
@@ -650,7 +649,7 @@ class Stepper(ShownWithWidget):
         failed_item = item_that_failed(self._position, error)
         _name_the_record(error)
         kept = copy_without_callers(error)
-        self.record.replace_error(error, kept)
+        self.record._replace_error(error, kept)
         self._setup.noted.pop(id(error), None)
         self._undo()
         place = replace(last.place, error=kept, failed_item=failed_item, note="")
@@ -681,7 +680,7 @@ class Stepper(ShownWithWidget):
         copies = zip(map(id, checkpoint.batches()), batches_of(position.frames), strict=True)
         self._snapshots.put_back(moment.snapshot)
         moment.put_values(position, self._snapshots)
-        moment.record.put_back(self.record, dict(copies))
+        self.record._cut_after(moment.record, dict(copies))
         self._position = position
         self._settings.apply(position, since=moment.code)
         self._history.go(moment)
@@ -692,8 +691,8 @@ class Stepper(ShownWithWidget):
             if step.begins_visit and step.checkpoint is not None
         )
         if moment.place.is_end:
-            self.record.ended("ok", self._seconds, position.action)
-        self.record.where = self._where
+            self.record._end("ok", self._seconds, position.action)
+        self.record._where = self._where
 
     def _edit(self, change: Callable[[Any], None]) -> Place:
         values = self._snapshots.values
