@@ -32,7 +32,6 @@ OPEN_RINGS = {
         *("resume", "scheduler", "unwind", "walks"),
     },
     "graph": {"dot", "look", "mermaid", "model", "outline", "save", "svg"},
-    "notebook": {"display", "stepper_view"},
 }
 
 IDS = [str(path.relative_to(PACKAGE)) for path in FILES]

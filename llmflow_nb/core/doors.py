@@ -151,7 +151,7 @@ class ShownWithWidget(Shown):
 
     def _display_(self) -> Any:
         """Return the widget, for marimo, which asks for it by this name."""
-        from ..notebook.stepper_view import view_of
+        from ..notebook.display import view_of
 
         stepper: Any = self
         return view_of(stepper)
