@@ -5,12 +5,12 @@ importing the package stays cheap.
 """
 
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-    from ..engine.batch import Batch
     from ..engine.events import Subscriber
     from ..graph.check import Problem
     from ..graph.look import Style
@@ -28,9 +28,22 @@ def watcher_for(progress: "Progress") -> "Watch | None":
     Raises:
         SettingError: ``progress`` is none of the values that it may have.
     """
-    from ..notebook.progress import watcher
+    watch: Watch | None = _progress().watcher(progress)
+    return watch
 
-    return watcher(progress)
+
+@cache  # an import statement in a function costs 1 us each time, and a short run takes 20 us
+def _progress() -> Any:
+    from ..notebook import progress
+
+    return progress
+
+
+@cache
+def _start() -> Any:
+    from ..runs import start
+
+    return start
 
 
 class Shown:
@@ -109,9 +122,7 @@ class RunDoors(Drawn):
 
 
 class BatchDoors(Shown):
-    """Retry rows, and step through one row."""
-
-    run: "Run"
+    """Step through one row."""
 
     def debug(self, row: Any) -> "Stepper":
         """Return a stepper that stands at one row of this batch. The record, and ``shared``, stay as they are.
@@ -131,13 +142,6 @@ class BatchDoors(Shown):
         result: Any = self
         return debug(result, row)
 
-    def _retry_rows(self, chosen: "list[tuple[Batch, list[int]]]", overrides: dict[str, Any], **options: Any) -> None:
-        __tracebackhide__ = True
-        from ..runs.retry import retry
-
-        result: Any = self
-        retry(self.run, result.path, chosen, overrides, **options)
-
 
 class ShownWithWidget(Shown):
     """Show itself as the last line of a cell, with a widget where there is a kernel to answer it."""
@@ -151,7 +155,7 @@ class ShownWithWidget(Shown):
 
     def _display_(self) -> Any:
         """Return the widget, for marimo, which asks for it by this name."""
-        from ..notebook.display import view_of
+        from ..notebook.stepper_view import view_of
 
         stepper: Any = self
         return view_of(stepper)
@@ -202,9 +206,8 @@ class Doors(Drawn):
             Exception: Whatever a hook raised, with a note that says where. `last_run` holds what was finished.
         """
         __tracebackhide__ = True
-        from ..runs.start import run
-
-        return run(_node(self), shared, executor=executor, subscribers=subscribers, watch=watcher_for(progress))
+        watch = watcher_for(progress)
+        return _start().run(_node(self), shared, executor=executor, subscribers=subscribers, watch=watch)
 
     async def run_async(
         self,
@@ -219,10 +222,8 @@ class Doors(Drawn):
         A plain ``def exec`` that is called one at a time runs on the loop too, and blocks it while it does.
         """
         __tracebackhide__ = True
-        from ..runs.start import run_async
-
-        node, watch = _node(self), watcher_for(progress)
-        return await run_async(node, shared, executor=executor, subscribers=subscribers, watch=watch)
+        watch = watcher_for(progress)
+        return await _start().run_async(_node(self), shared, executor=executor, subscribers=subscribers, watch=watch)
 
     def submit(
         self,

@@ -132,12 +132,17 @@ class _Shape:
 
 def hooks_of(node: Any) -> Hooks:
     """Return the hooks of a node, looking again if a method was replaced on its class or set on the object."""
-    cls = type(node)
+    hooks = hooks_of_class(type(node))
+    return hooks if hooks.names.isdisjoint(node.__dict__) else _set_on_object(node, hooks)
+
+
+def hooks_of_class(cls: type) -> Hooks:
+    """Return the hooks of a class, looking again if a method was replaced on it."""
     hooks: Hooks | None = cls.__dict__.get("_hooks")
     if hooks is None or hooks.found != hooks.look(cls):
         hooks = read_hooks(cls, hooks)
-        cls._hooks = hooks
-    return hooks if hooks.names.isdisjoint(node.__dict__) else _set_on_object(node, hooks)
+        cls._hooks = hooks  # type: ignore[attr-defined]
+    return hooks
 
 
 def overridden(node: Any) -> list[Layer]:

@@ -187,6 +187,7 @@ def rebuild_plans(frames: list[Frame], setup: Setup) -> None:
     Raises:
         TypeError: The new class of a node has another layout than the object that serves a visit.
     """
+    setup.checked.clear()
     below: Frame | None = None
     for frame in frames:
         if below is not None:

@@ -4,14 +4,15 @@ Working it out takes 20 us. All nodes of one class with the same settings share 
 of the class is replaced. The cache belongs to the `Hooks` of the class, which are then decided again.
 """
 
-from operator import attrgetter
-from typing import Any
+from collections.abc import Callable
+from operator import attrgetter, is_
+from typing import Any, NamedTuple
 
-from ..core.hooks import Hooks, hooks_of, overridden, router_of
+from ..core.hooks import Hooks, hooks_of, hooks_of_class, overridden, router_of
 from ..core.node import BaseNode, check_setting
 from ..core.seconds import LONGEST
 
-__all__ = ["facts_of"]
+__all__ = ["Checked", "Facts", "facts_of"]
 
 _OF_KIND = {
     "max_retries": 1,
@@ -30,50 +31,98 @@ _OF_KIND = {
 _MOST_COMBINATIONS = 64
 """Combinations of settings that are cached for a class."""
 
-_readers: dict[type, tuple[tuple[str, ...], Any]] = {}
+Facts = dict[str, Any]
+Checked = dict[type, tuple[frozenset[str], Facts]]
 
 
-def facts_of(node: BaseNode, calls_here: bool) -> dict[str, Any]:
+def facts_of(node: BaseNode, calls_here: bool, checked: Checked) -> Facts:
     """Return the fields of a `Plan` that depend on the class, the hooks and the settings of a node. Not to be changed.
 
     Args:
         node: The node.
         calls_here: Whether the run makes calls in the caller's thread, with nothing that watches or answers them.
+        checked: By class: the attributes that would make a node of it differ, and the facts of those that have none.
+            A run keeps it, so that it looks once at each class.
 
     Raises:
         SettingError: A setting that was assigned later makes no sense.
         SignatureError: A hook that was assigned later cannot be called.
     """
+    cls = type(node)
+    of_class = checked.get(cls)
+    if of_class is None:
+        of_class = _of_class(node, cls, calls_here)
+        if of_class is None:
+            return _of_node(node, calls_here)
+        checked[cls] = of_class
+    own_names, facts = of_class
+    return facts if own_names.isdisjoint(node.__dict__) else _of_node(node, calls_here)
+
+
+def _of_class(node: BaseNode, cls: type, calls_here: bool) -> tuple[frozenset[str], Facts] | None:
+    """Return what holds for nodes that have no hooks and settings of their own; None if this one has some."""
+    hooks = hooks_of_class(cls)
+    reader = _readers.get(hooks.library_class) or _reader(hooks)
+    values = reader.read(cls)
+    known = hooks.facts.get(calls_here)
+    if known is not None and all(map(is_, known[1], values)):
+        return reader.own_names, known[0]
+    if not reader.own_names.isdisjoint(node.__dict__) or not all(map(is_, values, reader.read(node))):
+        return None  # the latter of a property, which each node answers for itself
+    facts = _of_node(node, calls_here)
+    hooks.facts[calls_here] = facts, values
+    return reader.own_names, facts
+
+
+def _of_node(node: BaseNode, calls_here: bool) -> Facts:
+    """Return the facts of a node, from the cache if a node of its class had the very same settings."""
     hooks = hooks_of(node)
-    names, read = _readers.get(hooks.library_class) or _reader(hooks.library_class)
-    values = read(node)
-    key = (calls_here, *map(id, values))  # by identity: 1 is True is 1.0 otherwise
+    reader = _readers.get(hooks.library_class) or _reader(hooks)
+    values = reader.read(node)
+    key = (calls_here, *map(id, values))  # by identity, since 1 == True
     known = hooks.facts.get(key)
     if known is not None:
-        fields: dict[str, Any] = known[0]
-        return fields
+        cached: Facts = known[0]
+        return cached
     settings = {**_OF_KIND, **_fixed(hooks.library_class)}
     plain = [
         value if value is settings[name] else check_setting(node, name, value)
-        for name, value in zip(names, values[2:], strict=True)
+        for name, value in zip(reader.settings, values[2:], strict=True)
     ]
-    fields = _work_out(node, hooks, {**settings, **dict(zip(names, plain, strict=True))}, calls_here)
-    if all(value is kept for value, kept in zip(values[2:], plain, strict=True)):  # else it may change, as an array may
+    facts = _work_out(node, hooks, {**settings, **dict(zip(reader.settings, plain, strict=True))}, calls_here)
+    if all(map(is_, values[2:], plain)):  # else it may change, as an array may
         if len(hooks.facts) >= _MOST_COMBINATIONS:
             hooks.facts.clear()
-        hooks.facts[key] = fields, values  # the values are kept, so that their ids stay theirs
-    return fields
+        hooks.facts[key] = facts, values  # the values are kept, so that their ids stay theirs
+    return facts
 
 
-def _reader(library_class: type) -> tuple[tuple[str, ...], Any]:
-    """Return which settings the engine reads of nodes of a library class, and a function that reads all it depends on.
+class _Reader(NamedTuple):
+    """How to read the settings of nodes of one library class.
+
+    Attributes:
+        settings: The names of the settings that the engine obeys.
+        read: Returns their values, behind the kind and the dialect.
+        own_names: The attributes by which a node may differ from its class.
+    """
+
+    settings: tuple[str, ...]
+    read: Callable[[Any], tuple[Any, ...]]
+    own_names: frozenset[str]
+
+
+_readers: dict[type, _Reader] = {}
+
+
+def _reader(hooks: Hooks) -> _Reader:
+    """Make the reader of a library class.
 
     A class of PocketFlow's names may use ``timeout`` or ``limiter`` for something of its own, see `Dialect.settings`.
     """
-    obeyed = library_class._dialect.settings  # type: ignore[attr-defined]
-    names = tuple(name for name in _OF_KIND if hasattr(library_class, name) and name in obeyed)
-    _readers[library_class] = names, attrgetter("_kind", "_dialect", *names)  # of one name it would give no tuple
-    return _readers[library_class]
+    cls: Any = hooks.library_class
+    settings = tuple(name for name in _OF_KIND if hasattr(cls, name) and name in cls._dialect.settings)
+    read = attrgetter("_kind", "_dialect", *settings)
+    return _readers.setdefault(cls, _Reader(settings, read, hooks.names | set(settings)))
 
 
 def _fixed(library_class: type) -> dict[str, Any]:
@@ -81,7 +130,7 @@ def _fixed(library_class: type) -> dict[str, Any]:
     return {name: getattr(library_class, name) for name in _OF_KIND if hasattr(library_class, name)}
 
 
-def _work_out(node: BaseNode, hooks: Hooks, settings: dict[str, Any], calls_here: bool) -> dict[str, Any]:
+def _work_out(node: BaseNode, hooks: Hooks, settings: dict[str, Any], calls_here: bool) -> Facts:
     cls = type(node)
     kind, dialect = cls._kind, cls._dialect
     is_flow = kind in ("flow", "batch_flow")
@@ -119,6 +168,7 @@ def _work_out(node: BaseNode, hooks: Hooks, settings: dict[str, Any], calls_here
         "setup": None,
         "names": None,
         "inner": None,
+        "kept": None,
     }
 
 

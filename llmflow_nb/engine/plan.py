@@ -11,7 +11,7 @@ from ..core.node import BaseNode, label
 from ..core.seconds import LONGEST
 from ..core.traversal import names_of, no_start, path_part, reachable
 from .events import Event, Recorder, Subscriber
-from .facts import facts_of
+from .facts import Checked, Facts, facts_of
 from .stop import Stop
 
 if TYPE_CHECKING:
@@ -28,11 +28,12 @@ class Plan:
         node: The user's own object, of which every visit gets a copy.
         name: What it is called among its neighbours.
         path: Names from the outermost flow down, joined by "/".
-        next: The plan of the step that this one led to last; at first its own.
+        next: The plan of the step that this one led to last; before that one of no node.
         children: For a flow: the plans of its steps, by ``id`` of the node.
         names: For a flow: what its steps are called, by ``id`` of the node.
         inner: The plans of the same node behind a layer, by that layer.
         within: The outermost layer that counts.
+        kept: For a flow: the plans that its steps had in the run before, see `renew`.
 
     From `facts_of`, the same for all nodes of the class with these settings, but for `_take_layers`:
 
@@ -58,6 +59,7 @@ class Plan:
         driven: Of a visit that the user's own object serves: what is kept of it.
     """
 
+    facts: Facts
     node: BaseNode
     name: str
     path: str
@@ -66,6 +68,7 @@ class Plan:
     names: dict[int, str] | None
     inner: "dict[int, Plan] | None"
     within: int
+    kept: "dict[int, Plan] | None"
     cls: type[BaseNode]
     kind: str
     hooks: Hooks
@@ -97,16 +100,17 @@ class Plan:
 
     def __init__(self, node: BaseNode, name: str, path: str, setup: "Setup", within: int = RUN) -> None:
         """Plan a node. ``within``: the outermost layer that counts; those further out are entered already."""
-        calls_here = setup.executor is None and not setup.subscribers and setup.answers is None
         # One copy of a dict in place of 36 assignments: a chain of nodes that are visited once is mostly this.
+        facts = setup.facts_of(node)
         self.__dict__ = {
-            **facts_of(node, calls_here),
+            **facts,
+            "facts": facts,
             "node": node,
             "name": name,
             "path": path,
             "within": within,
             "children": {},
-            "next": self,
+            "next": _NOWHERE,
         }
         if self.layers or within:
             self._take_layers(setup)
@@ -175,8 +179,23 @@ class Plan:
         if self.names is None or id(node) not in self.names:  # a hook may have rewired the flow while it runs
             self.names = names_of(reachable(start))
         name = self.names.get(id(node)) or label(node)
-        plan = self.children[id(node)] = Plan(node, name, f"{self.path}/{path_part(name)}", setup)
+        plan = None if self.kept is None else self.kept.get(id(node))
+        if plan is None or not plan.renew(name, setup):
+            plan = Plan(node, name, f"{self.path}/{path_part(name)}", setup)
+        self.children[id(node)] = plan
         return plan
+
+    def renew(self, name: str, setup: "Setup") -> bool:
+        """Take this plan of the run before into a new run, at the first visit, if it is still true. Return whether.
+
+        Costs a third of a new plan. Only one run has a plan at a time; records share it, and see nothing of `next`.
+        """
+        if self.name != name or self.layer is not None or self.inner is not None or self.kind not in ("node", "flow"):
+            return False
+        if setup.facts_of(self.node) is not self.facts:
+            return False
+        self.kept, self.children, self.next, self.names = self.children, {}, _NOWHERE, None
+        return True
 
     def clone(self, params: Any) -> Any:
         """Return the copy of the node that serves one visit."""
@@ -228,6 +247,11 @@ class Driven:
 DRIVEN = "_driven"
 
 
+_NOWHERE: Plan = object.__new__(Plan)
+_NOWHERE.__dict__["node"] = None
+"""Stands for the next step before there is one, so that a visit needs no question more."""
+
+
 class Answer(NamedTuple):
     """What an earlier call of ``exec`` came to: its value, after how many attempts, and the error of the one before."""
 
@@ -266,6 +290,8 @@ class Setup:
         begun_anew: How many of those began at their start because ``shared`` is not as it was.
         untold: The path of the visit that is reported by the position around this one.
         names: What the steps of each flow are called, from `Survey`; empty where nobody has made one.
+        checked: The facts of the classes that this run has looked at.
+        plan: The plan of the node that is run, from the run before; None where there is none.
     """
 
     def __init__(
@@ -295,6 +321,13 @@ class Setup:
         self.open_sources: list[Batch] = []
         self.untold = ""
         self.names: dict[int, dict[int, str]] = {}
+        self.plan: Plan | None = None
+        self.checked: Checked = {}
+
+    def facts_of(self, node: BaseNode) -> Facts:
+        """Return the fields that the plan of a node has in this run. See `facts_of`."""
+        calls_here = self.executor is None and not self.subscribers and self.answers is None
+        return facts_of(node, calls_here, self.checked)
 
     def tell(self, event: Event) -> None:
         """Hand an event to every subscriber; one that raises is reported and told no more."""

@@ -240,12 +240,17 @@ class Position:
         So several callers may run one node at once. What the hooks set on the copy is given to the node by `give_back`.
         """
         frame = Frame(None, None, node.params, node)
-        frame.plan = frame.children[id(node)] = Plan(node, label(node), path_part(label(node)), setup)
+        plan, name = setup.plan, label(node)
+        if plan is None or not plan.renew(name, setup):
+            plan = Plan(node, name, path_part(name), setup)
+        frame.plan = frame.children[id(node)] = plan
         frame.visit = frame.plan.clone(node.params)
         frame.phase = ARRIVED
         frame.steps = 1
         position = cls(shared, [frame], inline=inline)
-        position.outermost = frame.visit, dict(vars(node))
+        before = dict(vars(node))
+        before.pop("last_run", None)  # else each failed run would hold the one before
+        position.outermost = frame.visit, before
         return position
 
     def give_back(self, node: BaseNode) -> None:

@@ -46,14 +46,10 @@ def watcher(progress: Progress) -> Watch | None:
     view: View
     if progress is True or (isinstance(progress, str) and progress == "auto"):
         asked = progress is True
-        if is_static() and not asked:
+        in_notebook = has_kernel()
+        if not (asked or ((in_notebook or _is_terminal()) and not is_static())):
             return None
-        if has_kernel():
-            view = _Notebook()
-        elif asked or _is_terminal():
-            view = _Terminal(asked)
-        else:
-            return None
+        view = _Notebook() if in_notebook else _Terminal(asked)
         return lambda run: _Followed(run, view, 0.0 if asked else FIRST, always=asked).end
     if callable(progress):
         return lambda run: _Followed(run, _Bars(progress), 0.0, always=True).end
@@ -232,7 +228,7 @@ class _Followed:
             self._drawn = True
             self._ended = last
             is_drawn = self.view.draw(self.run, self._reader.lines(), last=last)
-            self.run._is_displayed |= last and is_drawn
+            self.run.is_displayed |= last and is_drawn
         except KeyboardInterrupt:
             raise
         except BaseException as exc:  # the user's bar, or a front end that is gone: the run goes on

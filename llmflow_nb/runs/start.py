@@ -7,6 +7,7 @@ them out: what is seen of an error is the cell that ran the flow and the hook th
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from ..core.edited import rebind
@@ -19,7 +20,7 @@ from ..core.traversal import Survey, survey, within
 from ..engine.drivers.async_ import drive_async
 from ..engine.drivers.sync import drive
 from ..engine.events import Event, Subscriber
-from ..engine.plan import Setup
+from ..engine.plan import Plan, Setup
 from ..engine.position import Position
 from ..engine.remote import check_can_be_sent
 from ..engine.resume import resume_run
@@ -83,18 +84,26 @@ def check_executor(node: BaseNode, executor: Executor | None) -> None:
         check_can_be_sent(within(node), executor)
 
 
-def _surveyed(node: BaseNode) -> tuple[Survey, list[tuple[BaseNode, type[BaseNode]]]]:
+def _surveyed(node: BaseNode, known: Survey | None) -> tuple[Survey, list[tuple[BaseNode, type[BaseNode]]]]:
     """Look at the wiring, and give nodes the new versions of classes whose cell was run again.
 
-    The survey of the run before serves again where it is still valid, so a run again costs little.
+    ``known``, the survey of the run before, serves again where it is still valid.
 
     Returns:
         The survey, and the nodes whose class changed, each with the class that it had.
     """
-    known = getattr(node.__dict__.get("last_run"), "_survey", None)
-    wiring: Survey = known if type(known) is Survey and known.is_valid_for(node) else survey(node)
+    wiring = known if known is not None and known.is_valid_for(node) else survey(node)
     edited = rebind(wiring.nodes)
     return survey(node) if edited else wiring, edited
+
+
+def _take_plan(node: BaseNode, wiring: Survey) -> Plan | None:
+    """Take the plan of the run before, if the wiring is the same. Nobody else gets it then."""
+    before = node.__dict__.get("last_run")
+    if type(before) is not Run or before.survey is not wiring:
+        return None
+    plan: Plan | None = before.__dict__.pop("plan", None)
+    return plan
 
 
 class Recorded:
@@ -116,36 +125,38 @@ class Recorded:
         """``again``: the record of a run that is gone on with."""
         __tracebackhide__ = True
         if again is not None:
-            again._require_ended()
-        wiring, edited = _surveyed(node)
+            again.refuse_going()
+        before = node.__dict__.get("last_run")
+        wiring, edited = _surveyed(node, before.survey if type(before) is Run else None)
         if executor is not None:
             check_executor(node, executor)
         if node.successors:
             warn("Node won't run successors. Use Flow.")
         self.record = Run(node, shared) if again is None else again
-        self.record._survey = wiring
+        self.record.survey = wiring
         for edge in wiring.overwritten if again is None else ():
             self.record.problem(edge)
         for step, old in edited:
             if fingerprint(old) != fingerprint(type(step)):
                 warn(f"{label(step)}: its class was defined again, and this run has the new one.")
         self.setup = Setup(
-            self.record._recorder,
+            self.record,
             subscribers=subscribers,
             executor=executor,
-            grace=check_setting(node, "grace", node.grace),
+            grace=node.grace if node.grace is BaseNode.grace else check_setting(node, "grace", node.grace),
             stop=stop,
-            report=self._report,
+            report=partial(_report, self.record),
             from_start=None if again is None else False,
         )
         self.setup.names = wiring.names
+        self.setup.plan = _take_plan(node, wiring)
         if again is None:
             self.position = Position.at_start(node, shared, self.setup, inline=stop is None)
         else:
             self.position = _resumed(again, self.setup)
         self._goes_on = again is not None
         self._is_published = False
-        self.record._where = self.position.where
+        self.record.where = self.position.where
         self.name = self.position.path
         self.watch = watch
         self.unwatch: Callable[[], None] | None = None
@@ -155,15 +166,10 @@ class Recorded:
         if not self._is_published:
             self._is_published = True
             if self._goes_on:
-                self.record._reopen()
+                self.record.goes_on()
             served = () if self.position.outermost is None else self.position.outermost[:1]
             for node in (self.record.node, *served):  # its hooks may look at it too
                 node.__dict__["last_run"] = self.record  # not by setattr, which the class may have closed
-
-    def _report(self, subscriber: Subscriber, error: Exception) -> None:
-        text = f"subscriber {class_name(subscriber)} raised {quoted(error, 200)} and is told no more"
-        self.record.problem(text)
-        warn(text)
 
     def __enter__(self) -> "Recorded":
         if self.watch is not None:
@@ -203,16 +209,24 @@ class Recorded:
         if is_resumable and isinstance(error, Exception | KeyboardInterrupt):
             _say_how_to_go_on(error)
         action = self.position.action if error is None else None
-        self.record._resume_from = failure if error is not None else None
-        self.record._end(status, self.record.seconds_so_far, action, error)
+        if error is None:
+            self.record.plan = self.position.frames[0].plan
+        self.record.resume_from = failure if error is not None else None
+        self.record.ended(status, self.record.seconds_so_far, action, error)
         if raised is not None:
-            self.record._replace_error(raised, copy_without_callers(raised))
+            self.record.replace_error(raised, copy_without_callers(raised))
         if self.setup.subscribers:
             self.setup.tell(Event("run_finished", self.name, status=status, value=action, error=error))
         if self.unwatch is not None:
             self.unwatch()
         with suppress(ValueError):  # a coroutine that is thrown away ends in another context
             ATTEMPT.reset(self.token)
+
+
+def _report(record: Run, subscriber: Subscriber, error: Exception) -> None:
+    text = f"subscriber {class_name(subscriber)} raised {quoted(error, 200)} and is told no more"
+    record.problem(text)
+    warn(text)
 
 
 def _say_how_to_go_on(error: BaseException) -> None:
@@ -231,11 +245,11 @@ def _resumed(record: Run, setup: Setup) -> Position:
         RunStateError: The run finished, or it has no checkpoint, or that cannot be restored.
     """
     __tracebackhide__ = True
-    if record._retrying.locked():
+    if record.retrying.locked():
         raise RunStateError(f"rows of {record.name} are being called again; wait for that to end.")
     if record.status == "ok":
         raise RunStateError(f"the run of {record.name} came to its end; there is nothing to go on with.")
-    position = resume_run(record._resume_from, setup) if record._resume_from is not None else None
+    position = resume_run(record.resume_from, setup) if record.resume_from is not None else None
     if position is None:
         raise RunStateError(
             f"the run of {record.name} cannot be gone on with where it ended; run it again. What was finished is kept "

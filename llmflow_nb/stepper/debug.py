@@ -1,4 +1,4 @@
-"""`BatchResult.debug`: a stepper at one row of a batch, with the item, the params and the state of that row."""
+"""A stepper at one row of a batch: with the item, the params and the state that it had."""
 
 from typing import Any
 
@@ -8,8 +8,8 @@ from ..engine.plan import Setup
 from ..engine.position import Position
 from ..engine.resume import debug_item, debug_param_set
 from ..runs.batch import BatchResult
-from .copying import Copier
 from .stepper import Stepper
+from .values import Copier
 
 __all__ = ["debug"]
 
@@ -19,12 +19,12 @@ def debug(result: BatchResult, row: Any) -> Stepper:
     from ..runs.tables import rows_of
 
     (number,) = rows_of(result.df, result.path, [row])
-    batch, index = result._at([number])[0]
-    label = number if batch.index is None else batch.row_at(index)
+    batch, place = result._at([number])[0]
+    label = number if batch.index is None else batch.row_at(place)
     node, run = batch.plan.node, result.run
-    checkpoint = batch.checkpoints.get(index)
+    checkpoint = batch.checkpoints.get(place)
     try:
-        item = batch.item_at(index)
+        item = batch.item_at(place)
     except LookupError:
         raise RowError(
             f"{result.path}: the item of row {quoted(row)} was not kept; keep_items=True keeps them."
@@ -36,6 +36,6 @@ def debug(result: BatchResult, row: Any) -> Stepper:
         if not result.is_of_params:
             return debug_item(batch, Copier().copy(item), shared, setup)
         setup.from_start = False
-        return debug_param_set(batch, index, checkpoint, shared, setup)
+        return debug_param_set(batch, place, checkpoint, shared, setup)
 
     return Stepper(node, shared, start=start, root=run.node, title=f"row {quoted(label)} of {result.path}")

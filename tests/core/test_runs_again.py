@@ -1,5 +1,7 @@
 """A second run of a flow takes over what the first one found out about it, and notices every change in between."""
 
+import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -168,3 +170,20 @@ def test_a_flow_rewired_by_a_hook_walks_the_new_nodes() -> None:
     flow = Rewires(Step(name="wired before"), name="flow")
     assert paths(flow) == ["flow/made in prep", "flow"]
     assert paths(flow) == ["flow/made in prep", "flow"]
+
+
+def test_a_failed_run_holds_no_record_of_earlier_runs() -> None:
+    """Or a flow that fails again and again would keep the record of every run."""
+
+    class Failing(Node):
+        def exec(self, prep_res: Any) -> None:
+            raise LookupError("no such page")
+
+    flow = Flow(Failing())
+    records = []
+    for _ in range(3):
+        with pytest.raises(LookupError, match="no such page"):
+            flow.run({})
+        records.append(weakref.ref(flow.last_run))
+    gc.collect()
+    assert [record() is not None for record in records] == [False, False, True]
