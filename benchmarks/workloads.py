@@ -78,7 +78,7 @@ class Counter:
 def stepped() -> Work:
     def step() -> None:
         flow = loop_flow(llmflow_nb)
-        setup = Setup(Run(flow), concurrent=False)
+        setup = Setup(Run(flow)._recorder, concurrent=False)
         position = Position.at_start(flow, {"count": 0}, setup)
         while advance(position, setup, ALL) != END:
             pass

@@ -32,8 +32,6 @@ OPEN_RINGS = {
         *("resume", "scheduler", "unwind", "walks"),
     },
     "graph": {"dot", "look", "mermaid", "model", "outline", "save", "svg"},
-    "notebook": {"display", "stepper_view"},
-    "runs": {"batch", "export", "retry", "run", "start", "tables"},
 }
 
 IDS = [str(path.relative_to(PACKAGE)) for path in FILES]

@@ -127,7 +127,6 @@ def walked(stepper: Any) -> Iterator[str]:
     stepper.run()
     yield repr((stepper, stepper.place, stepper.tree, stepper.notes, stepper.pending))
     yield repr(stepper.history.to_dict())
-    yield repr([(moment.output, moment.place) for moment, _ in stepper.walk()])
     yield from views(stepper.error)
     yield from shown(stepper.record)
 

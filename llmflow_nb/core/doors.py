@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
+    from ..engine.batch import Batch
     from ..engine.events import Subscriber
     from ..graph.check import Problem
     from ..graph.look import Style
@@ -122,7 +123,9 @@ class RunDoors(Drawn):
 
 
 class BatchDoors(Shown):
-    """Step through one row."""
+    """Retry rows, and step through one row."""
+
+    run: "Run"
 
     def debug(self, row: Any) -> "Stepper":
         """Return a stepper that stands at one row of this batch. The record, and ``shared``, stay as they are.
@@ -142,6 +145,13 @@ class BatchDoors(Shown):
         result: Any = self
         return debug(result, row)
 
+    def _retry_rows(self, chosen: "list[tuple[Batch, list[int]]]", overrides: dict[str, Any], **options: Any) -> None:
+        __tracebackhide__ = True
+        from ..runs.retry import retry
+
+        result: Any = self
+        retry(self.run, result.path, chosen, overrides, **options)
+
 
 class ShownWithWidget(Shown):
     """Show itself as the last line of a cell, with a widget where there is a kernel to answer it."""
@@ -155,7 +165,7 @@ class ShownWithWidget(Shown):
 
     def _display_(self) -> Any:
         """Return the widget, for marimo, which asks for it by this name."""
-        from ..notebook.stepper_view import view_of
+        from ..notebook.display import view_of
 
         stepper: Any = self
         return view_of(stepper)

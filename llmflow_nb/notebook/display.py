@@ -1,8 +1,9 @@
 """How things show themselves when they are the last line of a cell."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..core.errors import FlowError
 from ..core.node import BaseNode
@@ -19,7 +20,10 @@ from .progress import has_kernel, publish
 from .run_graph import MAX_NODES, marked, picture_of
 from .summary import of_batch, of_run
 
-__all__ = ["mimebundle", "show_stepper"]
+if TYPE_CHECKING:
+    from .stepper_view import StepperView
+
+__all__ = ["mimebundle", "show_stepper", "view_of"]
 
 MAX_TEXT = 20_000
 """Characters of the outline."""
@@ -91,7 +95,7 @@ def run_bundle(run: Run) -> dict[str, str]:
 
 
 def stepper_bundle(stepper: Stepper) -> dict[str, Any]:
-    """Return a picture of where a stepper is, and the same in words."""
+    """Return a picture of where a stepper is, and the same as text."""
     model = marked(graph_of(stepper.root, max_nodes=MAX_NODES), stepper.record)
     place = f"{shown(stepper.title)}\n{stepper.place}" if stepper.title else str(stepper.place)
     words = f"{place}\n\n{model.outline()}"
@@ -105,17 +109,33 @@ def stepper_bundle(stepper: Stepper) -> dict[str, Any]:
 def show_stepper(stepper: Stepper) -> None:
     """Show a stepper in the cell: its widget where there is a kernel to answer it, and a picture beside it.
 
-    The picture is an output of its own, hidden while the widget is there. It is what a saved notebook shows, so it is
-    drawn anew after each command.
+    The picture is an output of its own, hidden while the widget is there. A saved notebook shows the picture, so it is
+    redrawn after each command.
     """
     if is_static() or not has_kernel():
         publish(stepper_bundle(stepper))
         return
-    from .stepper_view import view_of
-
     view = view_of(stepper)
     publish(view.bundle())
     publish(stepper_bundle(stepper), transient={"display_id": view.still_id}, update=False)
+
+
+def view_of(stepper: Stepper) -> "StepperView":
+    """Return the widget of a stepper: the same one each time."""
+    from .stepper_view import StepperView
+
+    session = stepper._session
+    if session.view is None:
+        session.view = StepperView(stepper, lambda still_id: _draw_still(stepper, still_id))
+    view: StepperView = session.view
+    return view
+
+
+def _draw_still(stepper: Stepper, still_id: str) -> None:
+    """Redraw the picture that a saved notebook shows."""
+    if has_kernel():
+        with suppress(Exception):  # the front end may be gone
+            publish(mimebundle(stepper), transient={"display_id": still_id}, update=True)
 
 
 # By what a class says of itself, not by ``isinstance``: an object keeps its class when the package is reloaded.

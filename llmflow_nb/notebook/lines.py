@@ -97,7 +97,7 @@ class LineReader:
     def lines(self) -> list[Line]:
         """Return a line for each batch, as of now: the outer ones before those within."""
         dropped = self.run.dropped_batches
-        new = self.run.opened_batches[max(0, self._next - dropped) :]
+        new = self.run._recorder.batches[max(0, self._next - dropped) :]
         self._next = max(self._next, dropped) + len(new)
         going, self._going = [*self._going, *new], []
         for batch in new:
@@ -138,7 +138,7 @@ class LineReader:
             cancelled,
             running,
             self._rate(path, done),
-            any(until is not None for _, until in list(self.run.limited.values())),
+            any(until is not None for _, until in list(self.run._recorder.limited.values())),
         )
 
     def _rate(self, path: str, done: int) -> float | None:
@@ -167,9 +167,9 @@ def _ended_before(batch: Batch) -> int:
 def _head(run: Run, going: bool) -> list[str]:
     """What there is to say of the run itself."""
     facts = []
-    if going and run.where():
-        facts.append(f"at {shown(run.where())}")
-    if going and run.limited and not is_static():
+    if going and run._where():
+        facts.append(f"at {shown(run._where())}")
+    if going and run._recorder.limited and not is_static():
         facts.append(_waiting(run))
     if going and run.seconds is not None:  # rows are called again: what follows is of the run before
         return facts
@@ -182,7 +182,7 @@ def _head(run: Run, going: bool) -> list[str]:
 
 def _waiting(run: Run) -> str:
     """How long calls have waited for their limiter, and when the next will be let; "" where none waits any more."""
-    waits, now = list(run.limited.values()), perf_counter()
+    waits, now = list(run._recorder.limited.values()), perf_counter()
     if not waits:
         return ""
     until = [until for _, until in waits if until is not None]

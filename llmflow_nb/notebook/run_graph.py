@@ -10,7 +10,8 @@ from ..graph.marks import Mark, Marks, MarkState
 from ..graph.model import GraphCluster, GraphExit, GraphModel, graph_of
 from ..graph.render import DrawingError
 from ..runs.batch import BatchResult
-from ..runs.run import Run, Visit
+from ..runs.rows import Visit, unresolved
+from ..runs.run import Run
 from .html import is_static, notes_html
 from .picture import description, image
 from .summary import duration
@@ -90,7 +91,7 @@ def _nodes(
         found.setdefault(visit.path, _Seen(run)).add(visit)
     batches = {result.path: result for result in results}
     is_going = run.status == "running"
-    here = run.where() if is_going else ""
+    here = run._where() if is_going else ""
     marks: dict[str, Mark] = {}
     told: set[int] = set()  # errors, which pass through the flows around the node that they come from
     begun: set[str | None] = set()  # flows of which a step was visited
@@ -134,7 +135,7 @@ class _Seen:
         self.error: BaseException | None = None
 
     def add(self, visit: Visit) -> None:
-        is_mended = visit.status == "failed" and not self._run.failed_visits([visit])
+        is_mended = visit.status == "failed" and not unresolved(self._run._recorder, [visit])
         self.visits += 1
         self.failed += visit.status == "failed" and not is_mended
         self.fallbacks += visit.status == "fallback"

@@ -1,7 +1,7 @@
-"""The widget of a stepper: shows where it is, and asks it to go on.
+"""The widget of a stepper: shows where it is, and sends it commands.
 
-All state is the stepper's. The graph is sent once; after each command the small things that have changed are. Commands
-run one after the other in a thread, so that the kernel can answer meanwhile; what the front end shows is text.
+All state is in the stepper. The graph is sent once; after each command, what has changed is sent. Commands run in a
+thread, one after the other, so that the kernel can answer meanwhile. The front end gets only text.
 """
 
 import json
@@ -9,7 +9,6 @@ import re
 import threading
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -22,59 +21,70 @@ from ..core.text import MASK, class_name, error_text, is_secret, quoted, shown
 from ..graph.model import GraphModel, graph_of
 from ..graph.outline import outline_of
 from ..graph.render import DrawingError
-from ..stepper.history import Moment
+from ..stepper.commands import COMMANDS
+from ..stepper.history import History, HistoryEntry
+from ..stepper.location import Location
 from ..stepper.snapshots import Version, changes
 from ..stepper.stepper import Stepper
 from .interrupts import on_interrupt
-from .progress import has_kernel, publish
 from .run_graph import MAX_NODES, marked
 from .values import ValueTexts
 
-__all__ = ["StepperView", "view_of"]
+__all__ = ["StepperView"]
 
 STATIC = Path(__file__).parent / "static"
 LONG, SHORT = 2_000, 120
 """Characters of a value that is unfolded, and of one that is not."""
-LONGEST_QUEUE = 100
-"""Commands that wait for the one in progress; further ones are dropped."""
-MOST_PLACES, MOST_KEYS, MOST_OUTPUT = 300, 300, 10_000
+MAX_QUEUE = 100
+"""Commands that wait for the one in progress. Further ones are discarded."""
+MAX_PLACES, MAX_KEYS, MAX_OUTPUT = 300, 300, 10_000
 
 
 class StepperView(anywidget.AnyWidget):
-    """Shows one stepper, in as many places as it is displayed at."""
+    """Shows one stepper, wherever it is displayed."""
 
     _esm = STATIC / "stepper.js"
     _css = STATIC / "stepper.css"
 
     svg = traitlets.Unicode().tag(sync=True)
     outline = traitlets.Unicode().tag(sync=True)
+    commands: Any = traitlets.List().tag(sync=True)
+    """The buttons: a dict for each."""
     nodes = traitlets.Dict().tag(sync=True)
     """The paths of nodes, by the ids of their groups in the drawing."""
     place = traitlets.Dict().tag(sync=True)
     marks = traitlets.Dict().tag(sync=True)
-    held: Any = traitlets.List().tag(sync=True)
+    shared: Any = traitlets.List().tag(sync=True)
+    """The keys of ``shared``: a dict for each."""
     places: Any = traitlets.List().tag(sync=True)
-    told = traitlets.Dict().tag(sync=True)
-    """What changes while a command runs: whether one does, and what came of the last."""
+    status = traitlets.Dict().tag(sync=True)
+    """What changes while a command runs: whether one does, and the message of the last one."""
 
-    def __init__(self, stepper: Stepper) -> None:
-        """Show a stepper."""
+    def __init__(self, stepper: Stepper, on_idle: Callable[[str], object]) -> None:
+        """Show a stepper.
+
+        Args:
+            stepper: The stepper.
+            on_idle: Called with ``still_id`` when all requested commands have run.
+        """
         super().__init__()
-        self._stepper = stepper
+        self._stepper, self._session = stepper, stepper._session
+        self._on_idle = on_idle
         self._model = graph_of(stepper.root, max_nodes=MAX_NODES)
         self.still_id = ""
         self._lock = threading.RLock()
         self._queue: deque[dict[str, Any]] = deque()
         self._is_working = False
         self._answers, self._message = 0, ""
-        stepper.listeners.append(self.refresh)
-        self._tell()
+        self._session.listeners.append(self.refresh)
+        self.commands = [command._asdict() for command in COMMANDS if command.key]
+        self._send_status()
         self._draw()
         self.refresh()
-        self.on_msg(self._asked)
+        self.on_msg(self._on_request)
 
     def bundle(self) -> dict[str, Any]:
-        """Return the form in which a front end knows the widget, and begin another picture beside it."""
+        """Return the output that a front end shows as the widget, and start a new picture beside it."""
         self.still_id = f"llmflow_nb-{uuid4().hex}"
         made: Any = super()._repr_mimebundle_()
         data = made[0] if isinstance(made, tuple) else made
@@ -93,50 +103,51 @@ class StepperView(anywidget.AnyWidget):
             self.nodes = {f"{prefix[1]}n{i}": node.id for i, node in enumerate(self._model.nodes)}
 
     def refresh(self) -> None:
-        """Send what has changed since."""
-        stepper, texts = self._stepper, ValueTexts()
-        now = stepper.now
+        """Send what has changed."""
+        history, texts = self._session.history, ValueTexts()
         with self.hold_sync():
-            self.place = self._place(now, texts)
-            self.marks = _marks(marked(self._model, stepper.record), stepper)
-            self.held = _keys(stepper, now, texts)
-            self.places = _places(stepper, texts)
+            self.place = self._place(history.now, texts)
+            self.marks = _marks(marked(self._model, self._session.record), history)
+            self.shared = _keys(history.now, texts)
+            self.places = _places(history)
 
-    def _place(self, now: Moment, texts: ValueTexts) -> dict[str, Any]:
-        place, pending = self._stepper.place, self._stepper.pending
-        own = hooks_of(pending.node).own
-        batch = {} if place.item is None else {"item": place.item, "items": place.items}
+    def _place(self, entry: HistoryEntry, texts: ValueTexts) -> dict[str, Any]:
+        here, pending = self._session.location, self._stepper.pending
+        shows, hooks = here.boundary.shows, here.boundary.next_hooks
+        is_batch = type(pending.node)._kind == "batch_node"
+        batch = {} if here.item is None else {"item": here.item, "items": here.items}
+        of_sets = f" of {here.param_sets}" if here.param_sets else ""
         return batch | {
             "title": shown(self._stepper.title) if self._stepper.title else "",
-            "path": shown(place.path, 200),
-            "id": place.path,
-            "visit": place.visit,
-            "set": ""
-            if place.param_set is None
-            else f"{place.param_set}{f' of {n}' if (n := place.param_sets) else ''}",
-            "params": texts.of(dict(place.params), SHORT) if place.params else "",
-            "phase": place.phase,
-            "next": _next(place.phase, own, place.item is not None),
-            "called": place.called,
-            "replayed": place.replayed,
-            "number": now.number,
-            "note": shown(place.note, 300) if place.note else "",
-            "failed": place.failed,
-            "error": "" if place.error is None else f"{shown(class_name(place.error))}: {texts.of_error(place.error)}",
-            "output": shown(now.output[-MOST_OUTPUT:], 2 * MOST_OUTPUT, keep_lines=True),
-            "prep": texts.of(pending.prep_res, LONG) if place.phase not in ("before prep", "at the end") else "",
-            "exec": texts.of(pending.exec_res, LONG) if place.phase in ("after exec", "after post") else "",
-            "action": "" if place.phase not in ("after post", "at the end") else quoted(place.action),
+            "path": shown(here.path, 200),
+            "id": here.path,
+            "visit": here.visit,
+            "set": "" if here.param_set is None else f"{here.param_set}{of_sets}",
+            "params": texts.of(dict(here.params), SHORT) if here.params else "",
+            "phase": here.phase,
+            "is_end": here.is_end,
+            "next": _next(here, hooks_of(pending.node).own),
+            "called": here.called,
+            "replayed": here.replayed,
+            "number": entry.number,
+            "note": shown(here.note, 300) if here.note else "",
+            "failed": here.failed,
+            "error": "" if here.error is None else f"{shown(class_name(here.error))}: {texts.of_error(here.error)}",
+            "output": shown(entry.output[-MAX_OUTPUT:], 2 * MAX_OUTPUT, keep_lines=True),
+            "prep": texts.of(pending.prep_res, LONG) if "prep_res" in shows else "",
+            "exec": texts.of(pending.exec_res, LONG) if "exec_res" in shows else "",
+            "action": quoted(here.action) if "action" in shows else "",
             "edges": [shown(action) for action in pending.node.successors],
-            "is_batch": type(pending.node)._kind == "batch_node",
-            "breaks": [[found.number, str(found)] for found in self._stepper.breakpoints],
+            "can_mock": "exec" in hooks,
+            "can_go_to_item": is_batch and "exec" in hooks,
+            "breaks": [[found.number, str(found)] for found in self._session.breakpoints],
             "stops": _stops(self._model, self._stepper),
         }
 
-    # ---- what is asked -----------------------------------------------------------------------------------------------
+    # ---- requests ----------------------------------------------------------------------------------------------------
 
-    def _asked(self, _: Any, content: Any, buffers: Any) -> None:
-        """Take what the front end asks for. Comes in the kernel's thread, or in another one of it."""
+    def _on_request(self, _: Any, content: Any, buffers: Any) -> None:
+        """Receive a request of the front end. Runs in the kernel's thread, or in another one of the kernel."""
         if not isinstance(content, dict):
             return
         do = content.get("do")
@@ -144,80 +155,66 @@ class StepperView(anywidget.AnyWidget):
             self._answers += 1
             if do == "pause":
                 self._pause()
-            elif do != "hello" and len(self._queue) < LONGEST_QUEUE:
+            elif do != "hello" and len(self._queue) < MAX_QUEUE:
                 self._queue.append(content)
                 if not self._is_working:
                     threading.Thread(target=self._work, name="llmflow_nb-step", daemon=True).start()
                     self._is_working = True
                     self._message = ""
-            self._tell()
+            self._send_status()
 
     def _pause(self) -> None:
-        """End the command in progress at the next boundary, and discard those that wait for it."""
+        """Stop the command in progress at the next boundary, and discard the waiting ones."""
         with self._lock:
             self._queue.clear()
             self._stepper.pause()
             if self._is_working:
                 self._message = "stopping …"
-            self._tell()
+            self._send_status()
 
-    def _tell(self) -> None:
-        self.told = {"busy": self._is_working, "answers": self._answers, "message": self._message}
+    def _send_status(self) -> None:
+        self.status = {"busy": self._is_working, "answers": self._answers, "message": self._message}
 
     def _work(self) -> None:
-        """Run the commands in the order in which they were asked for, in a thread of its own."""
+        """Run the requested commands in order. This is the target of a thread."""
         message = ""
         with on_interrupt(self._pause):
             while (content := self._next_command(message)) is not None:
-                message = self._do(content)
+                message = self._run(content)
                 self.refresh()
                 if message or self._stepper.error is not None:
                     with self._lock:
-                        self._queue.clear()  # the rest was meant for another place
-        self._draw_still()
+                        self._queue.clear()  # the other commands were meant for another place
+        self._on_idle(self.still_id)
 
     def _next_command(self, message: str) -> dict[str, Any] | None:
-        """Return the next command; None, having sent what the last one said, if there is none."""
+        """Return the next command. If there is none, send the message of the last one and return None."""
         with self._lock:
             if self._queue:
                 return self._queue.popleft()
             self._is_working = False
             self._message = message
-            self._tell()
+            self._send_status()
             return None
 
-    def _do(self, content: dict[str, Any]) -> str:
-        """Run one command, and return what it was refused with."""
-        self._stepper.echoes = False  # the widget shows it; what is typed in a cell prints there
+    def _run(self, content: dict[str, Any]) -> str:
+        """Run one command. Returns the error message, or ""."""
+        self._session.echoes = False  # the widget shows the output; commands in a cell print it
         try:
             _command(self._stepper, content)
         except KeyError as exc:
-            return f"{quoted(content.get('do'), 40)} was asked for without {shown(exc)}"
-        except BaseException as exc:  # of whatever the command came upon: the widget is to say it, and to go on
+            return f"{quoted(content.get('do'), 40)} was requested without {shown(exc)}"
+        except BaseException as exc:  # whatever the command raised: the widget reports it and stays usable
             return error_text(exc, 600)
         finally:
-            self._stepper.echoes = True
+            self._session.echoes = True
         return ""
-
-    def _draw_still(self) -> None:
-        """Draw the picture anew that a saved notebook shows."""
-        from .display import mimebundle
-
-        if not has_kernel():
-            return
-        with suppress(Exception):  # a front end that is gone
-            publish(mimebundle(self._stepper), transient={"display_id": self.still_id}, update=True)
 
 
 def _command(stepper: Stepper, content: dict[str, Any]) -> None:
     do = content.get("do")
-    simple: dict[Any, Callable[[], Any]] = {
-        "into": stepper.into,
-        "over": stepper.over,
-        "out": stepper.out,
-        "run": stepper.run,
-        "back": stepper.back,
-        "rerun": stepper.rerun,
+    buttons = {command.name for command in COMMANDS if command.key and command.name != "pause"}
+    forms: dict[Any, Callable[[], Any]] = {
         "again": lambda: stepper.rerun(call_again=True),
         "goto": lambda: stepper.goto(content["number"]),
         "item": lambda: stepper.to_item(content["number"]),
@@ -228,29 +225,31 @@ def _command(stepper: Stepper, content: dict[str, Any]) -> None:
         "break": lambda: _toggle(stepper, str(content["path"])),
         "unbreak": lambda: stepper.breakpoints.remove(content["number"]),
     }
-    if do in simple:
-        simple[do]()
+    if do in forms:
+        forms[do]()
+    elif do in buttons:
+        getattr(stepper, str(do))()
 
 
 def parsed(text: Any) -> Any:
-    """Return what a text says in JSON.
+    """Return the value of a JSON text.
 
     Raises:
-        ValueError: It is none; says in which line and column.
+        ValueError: It is not JSON. Names the line and the column.
     """
 
     def refuse(name: str) -> None:
-        raise ValueError(f"{name} is no JSON")
+        raise ValueError(f"{name} is not JSON")
 
     try:
         return json.loads(str(text), parse_constant=refuse)
     except json.JSONDecodeError as exc:
-        raise ValueError(f"this is no JSON: {exc.msg}, in line {exc.lineno}, column {exc.colno}") from None
+        raise ValueError(f"this is not JSON: {exc.msg}, in line {exc.lineno}, column {exc.colno}") from None
 
 
 def _key(stepper: Stepper, name: Any) -> Any:
-    """The key of ``shared`` that is shown by this name; a new one is that name."""
-    return next((key for key in stepper.now.snapshot if _name(key) == name), name)
+    """Return the key of ``shared`` that is shown by this name; the name itself if there is none."""
+    return next((key for key in stepper._session.history.now.snapshot if _name(key) == name), name)
 
 
 def _name(key: Any) -> str:
@@ -268,30 +267,34 @@ def _toggle(stepper: Stepper, path: str) -> None:
 
 
 def _stops(model: GraphModel, stepper: Stepper) -> list[str]:
-    """The nodes of the drawing that have a breakpoint of their own."""
+    """Return the nodes of the drawing that have a breakpoint of their own."""
     wanted = {found.node if isinstance(found.node, str) else None for found in stepper.breakpoints}
     return [node.id for node in model.nodes if node.id in wanted or node.name in wanted]
 
 
-def _next(phase: str, own: frozenset[str], between: bool) -> str:
-    """What the next hook is, in words."""
-    if phase == "at the end":
+def _next(here: Location, own: frozenset[str]) -> str:
+    """Return what comes next, as text.
+
+    Args:
+        here: Where the stepper is.
+        own: The hooks that the class defines.
+    """
+    if here.is_end:
         return "nothing: the run has ended"
-    if between:
+    if here.boundary.is_between_items:
         return "exec of the next item, if there is one"
-    after = {"before prep": ("prep", "exec", "post"), "after prep": ("exec", "post"), "after exec": ("post",)}
-    return next((hook for hook in after.get(phase, ()) if hook in own), "the edge to the next node")
+    return next((hook for hook in here.boundary.next_hooks if hook in own), "the edge to the next node")
 
 
-def _marks(model: GraphModel, stepper: Stepper) -> dict[str, Any]:
+def _marks(model: GraphModel, history: History) -> dict[str, Any]:
     assert model.look.marks is not None
-    here = stepper.place
+    here = history.now.location
     marks: dict[str, dict[str, Any]] = {
         id: {"state": mark.state, "text": ", ".join(mark.notes)} for id, mark in model.look.marks.nodes.items()
     }
-    for moment in stepper.line():
-        if moment.counts.replayed and moment.place.path in marks:
-            marks[moment.place.path]["replayed"] = True
+    for entry in history.line():
+        if entry.counts.replayed and entry.location.path in marks:
+            marks[entry.location.path]["replayed"] = True
     if not here.is_end:
         mark = marks.setdefault(here.path, {"state": "running", "text": ""})
         mark["here"] = True
@@ -300,12 +303,12 @@ def _marks(model: GraphModel, stepper: Stepper) -> dict[str, Any]:
     return marks
 
 
-def _keys(stepper: Stepper, now: Moment, texts: ValueTexts) -> list[dict[str, Any]]:
-    """The keys of ``shared``: what they hold, and held before the last step. Those that changed come first."""
+def _keys(now: HistoryEntry, texts: ValueTexts) -> list[dict[str, Any]]:
+    """Return a row for each key of ``shared``, with its value now and before the last step. Changed keys come first."""
     before = now.parent.snapshot if now.parent is not None else now.snapshot
     changed = {change.key: change for change in changes(before, now.snapshot)}
     rows = []
-    for key in [*changed, *(key for key in now.snapshot if key not in changed)][:MOST_KEYS]:
+    for key in [*changed, *(key for key in now.snapshot if key not in changed)][:MAX_KEYS]:
         version, change = now.snapshot.get(key), changed.get(key)
         old = None if change is None else change.before
         how = "" if change is None else "new" if old is None else "gone" if version is None else "changed"
@@ -328,7 +331,7 @@ def _text(key: Any, version: Version | None, texts: ValueTexts) -> str:
 
 
 def _json(key: Any, version: Version | None) -> str:
-    """A value as JSON, to be edited; "" if it is none, is too long for that, or holds a secret."""
+    """Return a value as JSON, to be edited; "" if it has no JSON, is too long for that, or holds a secret."""
     if version is None or version.size > 100_000 or is_secret(key):
         return ""
     try:
@@ -342,37 +345,27 @@ def _json(key: Any, version: Version | None) -> str:
     return "" if secrets else text
 
 
-def _places(stepper: Stepper, texts: ValueTexts) -> list[dict[str, Any]]:
-    """All places of all branches, the latest of them."""
-    on_line = {moment.number for moment in stepper.line()}
+def _places(history: History) -> list[dict[str, Any]]:
+    """Return a row for each entry of all branches, at most the latest `MAX_PLACES`."""
+    on_line = {entry.number for entry in history.line()}
     rows = []
-    for moment, depth in stepper.walk():
-        place = moment.place
-        counts = moment.counts
+    for entry, depth in history.walk():
+        there, counts = entry.location, entry.counts
         how = ["called"] * bool(counts.called) + ["replayed"] * bool(counts.replayed) + ["mocked"] * bool(counts.mocked)
-        keys = [] if moment.parent is None else changes(moment.parent.snapshot, moment.snapshot)
+        keys = [] if entry.parent is None else changes(entry.parent.snapshot, entry.snapshot)
+        item = "" if there.item is None else f", item {there.item}"
         rows.append(
             {
-                "number": moment.number,
+                "number": entry.number,
                 "depth": depth,
-                "on_line": moment.number in on_line,
-                "here": moment is stepper.now,
-                "gone": moment.checkpoint is None,
-                "text": f"{shown(place.path)}  visit {place.visit}"
-                + ("" if place.item is None else f", item {place.item}")
-                + f"  {place.phase}",
+                "on_line": entry.number in on_line,
+                "here": entry is history.now,
+                "evicted": entry.is_evicted,
+                "text": f"{shown(there.path)}  visit {there.visit}{item}  {there.phase}",
                 "how": ", ".join(how),
-                "edited": shown(moment.edited, SHORT) if moment.edited else "",
-                "failed": "" if place.error is None else f"{place.failed}: {shown(class_name(place.error))}",
+                "edited": shown(entry.edited, SHORT) if entry.edited else "",
+                "failed": "" if there.error is None else f"{there.failed}: {shown(class_name(there.error))}",
                 "changed": ", ".join(shown(_name(change.key), 30) for change in keys[:4]) or "no change",
             }
         )
-    return rows[-MOST_PLACES:]
-
-
-def view_of(stepper: Stepper) -> StepperView:
-    """Return the widget of a stepper: the same one each time."""
-    if stepper.view is None:
-        stepper.view = StepperView(stepper)
-    view: StepperView = stepper.view
-    return view
+    return rows[-MAX_PLACES:]

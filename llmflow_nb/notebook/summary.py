@@ -8,7 +8,8 @@ from typing import Any
 from ..core.text import MASK, class_name, is_secret, quoted, shown
 from ..engine.batch import HAS_RESULT
 from ..runs.batch import BatchResult
-from ..runs.run import Run, Visit
+from ..runs.rows import Visit, unresolved
+from ..runs.run import Run
 from .html import Summary, Table, is_static
 from .values import ValueTexts
 
@@ -31,8 +32,8 @@ def of_run(run: Run) -> Summary:
     facts = [_many(run.visit_count, "visit"), _many(run.calls, "call")]
     if run.seconds is not None and not is_static():
         facts.append(duration(run.seconds))
-    if run.status == "running" and run.where():
-        facts.append(f"at {_from_the_right(run.where())}")
+    if run.status == "running" and run._where():
+        facts.append(f"at {_from_the_right(run._where())}")
     if run.status == "ok" and run.action is not None:
         facts.append(f"last action {texts.of(run.action, NAME)}")
     failed = sum(result.counts.get("failed", 0) for result in results if not result.is_of_params)
@@ -51,7 +52,7 @@ def of_run(run: Run) -> Summary:
     for result in results:
         if not result.is_of_params:  # a param set fails by what failed in it
             groups.add_rows(result, result.path)
-    for visit in run.failed_visits(visits):  # but what failed in a row is counted there
+    for visit in unresolved(run._recorder, visits):  # but what failed in a row is counted there
         if visit.error is not None and not groups.has(visit.error):
             groups.add(visit.path, visit.error)
     if groups:

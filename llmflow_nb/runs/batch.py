@@ -4,11 +4,12 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from itertools import accumulate, groupby
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from ..core.doors import BatchDoors, watcher_for
-from ..core.text import described, plain_text, quoted, shown
-from ..engine.batch import HAS_RESULT, PENDING, Batch, without_result
+from ..core.text import quoted, shown
+from ..engine.batch import HAS_RESULT, Batch, without_result
+from .rows import Item, item_of
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -16,44 +17,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from .run import Run
-
-__all__ = ["BatchResult", "Item"]
-
-
-class Item(NamedTuple):
-    """One item of a batch node, or one param set of a batch flow.
-
-    Attributes:
-        position: Its place in the input, from 0.
-        label: Its label in a pandas input, else its place.
-        params: The params of the visit that it belongs to.
-        item: The item or param set; None where it was not kept, or not read yet.
-        result: The result of ``exec``; of a param set, that of the last node. None unless the status is ok or
-            fallback; of a cancelled param set, what its last ``exec`` had given by then.
-        status: "ok", "fallback", "failed", "cancelled" or "pending".
-        attempts: Attempts of ``exec``, or walks of a param set; 0 for what was not begun.
-        seconds: From its first attempt to its end, over all times that it was called.
-        error: The exception of the last attempt that failed.
-        action: Of a param set: the last action of its walk.
-        failed_at: Of a param set: the path of the node that failed.
-    """
-
-    position: int
-    label: Any
-    params: Any
-    item: Any
-    result: Any
-    status: str
-    attempts: int
-    seconds: float
-    error: BaseException | None
-    action: Any
-    failed_at: str | None
-
-    def __repr__(self) -> str:
-        """Return the fields, each cut to a line, with secrets masked."""
-        return described("Item", zip(self._fields, self, strict=True))
+__all__ = ["BatchResult"]
 
 
 class BatchResult(BatchDoors):
@@ -72,7 +36,7 @@ class BatchResult(BatchDoors):
 
     _shown_as = "batch"
 
-    def __init__(self, run: "Run", path: str, batches: list[tuple[int, Batch]]) -> None:
+    def __init__(self, run: Any, path: str, batches: list[tuple[int, Batch]]) -> None:
         """Take the visits of one node, each with its number."""
         self.run = run
         self.path = path
@@ -87,7 +51,7 @@ class BatchResult(BatchDoors):
         """Go through the items, the earliest visit first."""
         for _, batch in self._batches:
             for position in range(batch.rows):
-                yield _item(batch, position)
+                yield item_of(batch, position)
 
     @overload
     def __getitem__(self, row: int) -> Item: ...
@@ -101,12 +65,12 @@ class BatchResult(BatchDoors):
             TypeError: A label, or the name of a column: those are for the table, ``.df``.
         """
         if isinstance(row, slice):
-            return [_item(*at) for at in self._at(range(len(self))[row])]
+            return [item_of(*at) for at in self._at(range(len(self))[row])]
         if not hasattr(type(row), "__index__"):
             raise TypeError(
                 f"rows are counted from 0, and {quoted(row)} is no number; for labels and columns use .df.loc."
             )
-        return _item(*self._at([row.__index__()])[0])
+        return item_of(*self._at([row.__index__()])[0])
 
     def __repr__(self) -> str:
         """Count the items by status."""
@@ -296,27 +260,23 @@ class BatchResult(BatchDoors):
         executor: "Executor | None",
         progress: Any,
     ) -> "BatchResult":
-        from .retry import retry
-
-        self.run.refuse_going()
+        self.run._require_ended()
         at = self._at(rows)
-        before = [_item(*where).attempts for where in at]
+        before = [item_of(*where).attempts for where in at]
         chosen = [(batch, [place for _, place in group]) for batch, group in groupby(at, key=itemgetter(0))]
         if not chosen:  # there may still be a post to run
             chosen = [(batch, []) for _, batch in self._batches]
         watch = watcher_for(progress)
         try:
-            retry(
-                self.run, self.path, chosen, overrides, post=post, from_start=from_start, executor=executor, watch=watch
-            )
+            self._retry_rows(chosen, overrides, post=post, from_start=from_start, executor=executor, watch=watch)
         finally:
-            after = [_item(*where).attempts for where in at]
+            after = [item_of(*where).attempts for where in at]
             self.called_again = [row for row, n, m in zip(rows, before, after, strict=True) if m > n]
         return self
 
     def still_failed(self, rows: list[tuple[int, BaseException | None]]) -> list[int]:
         """Return those of some rows that are still there, and failed with the very errors that are named."""
-        here = {id(batch) for batch in self.run.opened_batches}  # else the visit was made anew
+        here = {id(batch) for batch in self.run._recorder.batches}  # else the visit was made anew
         found = []
         for (row, error), (batch, place) in zip(rows, self._at([row for row, _ in rows]), strict=True):
             outcome = batch.odd.get(place)
@@ -335,29 +295,3 @@ class BatchResult(BatchDoors):
             n = bisect_right(ends, place) - 1
             found.append((self._batches[n][1], place - ends[n]))
         return found
-
-
-def _item(batch: Batch, position: int) -> Item:
-    begun = position < len(batch.results)
-    result = batch.results[position] if begun else PENDING
-    odd = batch.odd.get(position)
-    status = odd.status if odd else ("pending" if result is PENDING else "ok")
-    if status == "ok" and result is PENDING:  # a param set that is walked again
-        status = "pending"
-    try:
-        item = batch.item_at(position)
-    except LookupError:
-        item = None
-    return Item(
-        position,
-        batch.row_at(position),
-        batch.params,
-        item,
-        None if result is PENDING else result,
-        status,
-        odd.attempts if odd else int(status == "ok"),
-        batch.seconds[position] if position < len(batch.seconds) else 0.0,
-        odd.error if odd else None,
-        plain_text(batch.actions[position]) if batch.actions is not None and position < len(batch.actions) else None,
-        odd.failed_at if odd else None,
-    )

@@ -45,11 +45,11 @@ def retry(
     _check_items(path, chosen)
     rebind(within(node))
     twin = _with(node, overrides)
-    again = Hiding(run)
+    again = Hiding(run._recorder)
     check_executor(node, executor)
     grace = check_setting(node, "grace", node.grace)
     setup = Setup(again, grace=grace, from_start=from_start, executor=executor)
-    if not run.retrying.acquire(blocking=False):
+    if not run._retrying.acquire(blocking=False):
         raise RunStateError(f"rows of {run.name} are being called again already; wait for that to end.")
     before = [(batch, batch.plan, batch.exhausted) for batch, _ in chosen]
     were = {(n, row): batch.odd.get(row) for n, (batch, rows) in enumerate(chosen) for row in rows}
@@ -64,10 +64,10 @@ def retry(
             ready = [(batch, []) for batch, _ in chosen if not (batch.all_failed if keeps else without_result(batch))]
             _visit_again(run, twin, ready, setup, again, post=True)
     except BaseException as exc:
-        run.replace_error(exc, copy_without_callers(exc))
+        run._replace_error(exc, copy_without_callers(exc))
         raise
     finally:
-        run.retrying.release()
+        run._retrying.release()
         called = {key for key in were if key[1] not in chosen[key[0]][0].again}
         for batch, plan, exhausted in before:
             batch.plan, batch.exhausted = plan, exhausted
@@ -80,7 +80,7 @@ def retry(
             if has_result and (n, row) in called and (now is not was or (n, row) in had_none):
                 through += 1
                 if was is not None and was.status == "failed" and was.error is not None:
-                    run.mended[id(was.error)] = was.error
+                    run._recorder.resolved[id(was.error)] = was.error
         posts = len(ready) if post else None
         run.notes.append((path, _note(label(node), len(called), through, posts, len(chosen), setup.begun_anew)))
         if unwatch is not None:

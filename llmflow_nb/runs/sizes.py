@@ -1,22 +1,102 @@
-"""About how many bytes a record holds: from a few items and results of each batch, one level deep."""
+"""Bound a record by bytes: estimate what each batch holds, and name the batches to drop."""
 
 import sys
+from collections import deque
+from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
 from ..engine.batch import PENDING, Batch
 
-__all__ = ["bytes_of"]
+__all__ = ["MAX_BYTES", "ByteBudget"]
 
+MAX_BYTES = 1_000_000_000
+"""About the number of bytes of items and results that a record keeps of earlier visits of batches."""
 SAMPLED = 4
-"""Rows of a batch, and elements of a list or a dict in it, that are looked at."""
+"""Rows of a batch, and elements of a container, that an estimate looks at."""
+SMALL_VALUES = 32
+SMALL_CHARACTERS = 1_000
+"""A batch up to here is not counted: the bound on the number of visits keeps all small batches below 1 GB."""
+
+_NUMBERS = frozenset({int, float, bool, type(None)})
+_PLAIN = frozenset({str, bytes, bytearray, int, float, bool, complex, type(None)})
 
 
-def bytes_of(batch: Batch, known: set[int]) -> tuple[int, set[int]]:
+class ByteBudget:
+    """Estimate the bytes of the batches in a record. Each batch is measured once, when all its items have ended."""
+
+    def __init__(self) -> None:
+        self._unmeasured: deque[Batch] = deque()
+        self._sizes: dict[int, int] = {}  # by the id of a batch
+        self._latest_values: dict[str, set[int]] = {}  # ids of values in the latest batch of each path
+        self._bytes = 0
+
+    def add(self, batch: Batch) -> None:
+        """Count a new batch as soon as it has ended."""
+        self._unmeasured.append(batch)
+
+    def measure(self) -> bool:
+        """Measure some of the batches that have ended; return whether the record holds too many bytes."""
+        unmeasured = self._unmeasured
+        for _ in range(min(4, len(unmeasured))):  # a few each time, since many may be in progress side by side
+            batch = unmeasured.popleft()
+            if not batch.is_done:
+                unmeasured.append(batch)
+            elif not _is_small(batch):
+                size, values = _measure(batch, self._latest_values.get(batch.path, set()))
+                self._latest_values[batch.path] = values
+                self._sizes[id(batch)] = size
+                self._bytes += size
+        return self._bytes > MAX_BYTES
+
+    def surplus(self, batches: list[Batch]) -> list[Batch]:
+        """Return the oldest batches, which are to be dropped to be well below the bound again.
+
+        The latest batch of each path stays, whatever its size, and so does a batch that is in progress.
+        """
+        latest = {batch.path: batch for batch in batches}
+        old, left = [], self._bytes
+        for batch in batches:
+            if left <= MAX_BYTES * 3 // 4:
+                break
+            if batch.is_done and latest[batch.path] is not batch:
+                old.append(batch)
+                left -= self._sizes.get(id(batch), 0)
+        return old
+
+    def remove(self, ids: Iterable[int]) -> None:
+        """Forget batches, by their ids."""
+        gone = set(ids)
+        self._unmeasured = deque(batch for batch in self._unmeasured if id(batch) not in gone)
+        self._bytes -= sum(self._sizes.pop(each, 0) for each in gone)
+
+
+def _is_small(batch: Batch) -> bool:
+    """Whether a batch holds a few short texts and numbers, in containers or not. Costs less than an estimate."""
+    if len(batch.results) > SMALL_VALUES:
+        return False
+    values = [*batch.results, *(batch.items or ())]
+    characters = 0
+    for value in values:  # grows as it is read
+        cls = type(value)
+        if cls is str or cls is bytes:
+            characters += len(value)
+        elif cls in _NUMBERS:
+            continue
+        elif cls is dict and len(value) <= SMALL_VALUES >= len(values):
+            values += value.values()
+        elif cls in (list, tuple) and len(value) <= SMALL_VALUES >= len(values):
+            values += value
+        else:
+            return False
+    return characters <= SMALL_CHARACTERS
+
+
+def _measure(batch: Batch, known: set[int]) -> tuple[int, set[int]]:
     """Return about how many bytes a batch holds, and the ids of the values that were looked at.
 
     Args:
-        batch: The batch. Its work should be done.
+        batch: The batch. All its items have ended.
         known: Ids of values that another batch holds too, which are not counted again.
     """
     total = 0
@@ -31,11 +111,8 @@ def bytes_of(batch: Batch, known: set[int]) -> tuple[int, set[int]]:
     return total + len(batch.results) * 16, seen
 
 
-_PLAIN = frozenset({str, bytes, bytearray, int, float, bool, complex, type(None)})
-
-
 def _size(value: Any, *, deeper: bool = True) -> int:
-    """About how many bytes a value takes, with what is in it."""
+    """Return about how many bytes a value takes, with its elements, one level deep."""
     cls = type(value)
     if cls in _PLAIN:
         return sys.getsizeof(value)
@@ -49,5 +126,5 @@ def _size(value: Any, *, deeper: bool = True) -> int:
         return int(of_table().sum()) if of_table is not None and value.ndim == 2 else int(getattr(value, "nbytes", 0))
     else:
         inside = getattr(value, "__dict__", {}).values()
-    some = [_size(each, deeper=False) for each in islice(inside, SAMPLED)] if deeper else ()
+    some = [_size(each, deeper=False) for each in list(islice(inside, SAMPLED))] if deeper else ()
     return object.__sizeof__(value) + (sum(some) * len(inside) // len(some) if some else 0)

@@ -100,9 +100,9 @@ def _surveyed(node: BaseNode, known: Survey | None) -> tuple[Survey, list[tuple[
 def _take_plan(node: BaseNode, wiring: Survey) -> Plan | None:
     """Take the plan of the run before, if the wiring is the same. Nobody else gets it then."""
     before = node.__dict__.get("last_run")
-    if type(before) is not Run or before.survey is not wiring:
+    if type(before) is not Run or before._survey is not wiring:
         return None
-    plan: Plan | None = before.__dict__.pop("plan", None)
+    plan: Plan | None = before.__dict__.pop("_plan", None)
     return plan
 
 
@@ -125,22 +125,22 @@ class Recorded:
         """``again``: the record of a run that is gone on with."""
         __tracebackhide__ = True
         if again is not None:
-            again.refuse_going()
+            again._require_ended()
         before = node.__dict__.get("last_run")
-        wiring, edited = _surveyed(node, before.survey if type(before) is Run else None)
+        wiring, edited = _surveyed(node, before._survey if type(before) is Run else None)
         if executor is not None:
             check_executor(node, executor)
         if node.successors:
             warn("Node won't run successors. Use Flow.")
         self.record = Run(node, shared) if again is None else again
-        self.record.survey = wiring
+        self.record._survey = wiring
         for edge in wiring.overwritten if again is None else ():
             self.record.problem(edge)
         for step, old in edited:
             if fingerprint(old) != fingerprint(type(step)):
                 warn(f"{label(step)}: its class was defined again, and this run has the new one.")
         self.setup = Setup(
-            self.record,
+            self.record._recorder,
             subscribers=subscribers,
             executor=executor,
             grace=node.grace if node.grace is BaseNode.grace else check_setting(node, "grace", node.grace),
@@ -156,7 +156,7 @@ class Recorded:
             self.position = _resumed(again, self.setup)
         self._goes_on = again is not None
         self._is_published = False
-        self.record.where = self.position.where
+        self.record._where = self.position.where
         self.name = self.position.path
         self.watch = watch
         self.unwatch: Callable[[], None] | None = None
@@ -166,7 +166,7 @@ class Recorded:
         if not self._is_published:
             self._is_published = True
             if self._goes_on:
-                self.record.goes_on()
+                self.record._reopen()
             served = () if self.position.outermost is None else self.position.outermost[:1]
             for node in (self.record.node, *served):  # its hooks may look at it too
                 node.__dict__["last_run"] = self.record  # not by setattr, which the class may have closed
@@ -210,11 +210,11 @@ class Recorded:
             _say_how_to_go_on(error)
         action = self.position.action if error is None else None
         if error is None:
-            self.record.plan = self.position.frames[0].plan
-        self.record.resume_from = failure if error is not None else None
-        self.record.ended(status, self.record.seconds_so_far, action, error)
+            self.record._plan = self.position.frames[0].plan
+        self.record._resume_from = failure if error is not None else None
+        self.record._end(status, self.record.seconds_so_far, action, error)
         if raised is not None:
-            self.record.replace_error(raised, copy_without_callers(raised))
+            self.record._replace_error(raised, copy_without_callers(raised))
         if self.setup.subscribers:
             self.setup.tell(Event("run_finished", self.name, status=status, value=action, error=error))
         if self.unwatch is not None:
@@ -245,11 +245,11 @@ def _resumed(record: Run, setup: Setup) -> Position:
         RunStateError: The run finished, or it has no checkpoint, or that cannot be restored.
     """
     __tracebackhide__ = True
-    if record.retrying.locked():
+    if record._retrying.locked():
         raise RunStateError(f"rows of {record.name} are being called again; wait for that to end.")
     if record.status == "ok":
         raise RunStateError(f"the run of {record.name} came to its end; there is nothing to go on with.")
-    position = resume_run(record.resume_from, setup) if record.resume_from is not None else None
+    position = resume_run(record._resume_from, setup) if record._resume_from is not None else None
     if position is None:
         raise RunStateError(
             f"the run of {record.name} cannot be gone on with where it ended; run it again. What was finished is kept "

@@ -68,7 +68,7 @@ class Submitted(ShownLive):
     def __del__(self) -> None:
         """Report a failure that nobody has seen: not in the live display, not by awaiting, not in ``run``."""
         run = self._recorded.record
-        if run.error is not None and run.status != "stopped" and not (self._is_looked_at or run.is_displayed):
+        if run.error is not None and run.status != "stopped" and not (self._is_looked_at or run._is_displayed):
             what = f"The submitted run of {shown(run.name)} failed, and nothing has looked at it"
             warn_at(self._line, f"{what}: {error_text(run.error)}. Await what submit() returns, or look at its .run.")
 

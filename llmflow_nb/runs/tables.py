@@ -13,7 +13,7 @@ from ..core.errors import RowError
 from ..core.settings import is_whole
 from ..core.text import quoted, text_of
 from ..engine.batch import PENDING, Batch
-from .run import Visit
+from .rows import Visit
 
 __all__ = ["batch_table", "errors_table", "exceptions", "expanded", "mapped", "rows_of", "steps_table"]
 

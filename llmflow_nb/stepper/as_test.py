@@ -16,7 +16,7 @@ from ..core.hooks import hooks_of
 from ..core.node import BaseNode
 from ..core.params import Params
 from ..core.traversal import last_name
-from .values import same
+from .comparing import same
 
 __all__ = ["Visited", "write_test"]
 

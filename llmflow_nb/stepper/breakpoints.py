@@ -1,4 +1,4 @@
-"""Where a stepper that runs on is to stop."""
+"""Breakpoints: where a stepper stops by itself."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,24 +10,26 @@ from ..core.node import BaseNode, label
 from ..core.settings import is_whole
 from ..core.text import message, quoted
 from ..core.traversal import last_name, within
-from .place import Place
+from ..engine.position import AFTER_POST, BEFORE_PREP
+from .location import Location
 
 __all__ = ["Breakpoint", "Breakpoints"]
 
 When = Literal["before", "after"]
+_MASKS = {"before": BEFORE_PREP, "after": AFTER_POST}
 
 
 @dataclass(frozen=True, slots=True)
 class Breakpoint:
-    """One reason to stop. It stays until it is removed.
+    """One condition on which to stop.
 
     Attributes:
-        number: Its own, to remove it by.
-        node: A node, the name of one, or its path; None: any.
-        when: "before" its prep, or "after" its post, when the action is there.
-        visit: Only at this pass of the node, from 1; None: at each.
-        action: Only when ``post`` returned this; None: whatever it returned.
-        where: Only when this function of ``shared`` returns a true value; None: always.
+        number: The number that `Breakpoints.remove` takes.
+        node: A node, its name, or its path; None: any node.
+        when: "before" its prep, or "after" its post.
+        visit: Only at this visit of the node, from 1; None: at each.
+        action: Only if ``post`` returned this action; None: any action.
+        where: Only if this function of ``shared`` returns a true value; None: always.
     """
 
     number: int
@@ -38,7 +40,7 @@ class Breakpoint:
     where: Callable[[Any], Any] | None
 
     def __str__(self) -> str:
-        """Return it in words."""
+        """Return it as text."""
         node = "any node" if self.node is None else self.node if isinstance(self.node, str) else label(self.node)
         words = f"{self.number}: {self.when} {node}"
         words += "" if self.visit is None else f", visit {self.visit}"
@@ -48,18 +50,18 @@ class Breakpoint:
 
     __repr__ = __str__
 
-    def stops_at(self, place: Place, node: BaseNode, shared: Any) -> bool:
-        """Whether this is a place to stop at."""
-        if place.phase != ("before prep" if self.when == "before" else "after post"):
+    def stops_at(self, here: Location, node: BaseNode, shared: Any) -> bool:
+        """Whether to stop here."""
+        if here.boundary.mask != _MASKS[self.when]:
             return False
         if isinstance(self.node, str):
-            if self.node not in (place.path, last_name(place.path), label(node)):
+            if self.node not in (here.path, last_name(here.path), label(node)):
                 return False
         elif self.node is not None and self.node is not node:
             return False
-        if self.visit is not None and self.visit != place.visit:
+        if self.visit is not None and self.visit != here.visit:
             return False
-        if self.action is not None and self.action != (place.action or "default"):
+        if self.action is not None and self.action != (here.action or "default"):
             return False
         return self.where is None or bool(self.where(shared))
 
@@ -68,8 +70,8 @@ class Breakpoints:
     """The breakpoints of one stepper.
 
     Attributes:
-        on_exception: What happens where a node fails. True, the default: the stepper stops before the failed step and
-            keeps the exception in `Stepper.error`. False: the exception is raised, too.
+        on_exception: True, the default: if a node fails, the stepper stops before the failed step and keeps the
+            exception in `Stepper.error`. False: the exception is raised, too.
     """
 
     def __init__(self, root: BaseNode) -> None:
@@ -87,23 +89,23 @@ class Breakpoints:
         action: str | None = None,
         where: Callable[[Any], Any] | None = None,
     ) -> Breakpoint:
-        """Stop there from now on.
+        """Add a breakpoint.
 
-        Where a node fails, the stepper stops without a breakpoint. ``breakpoints.on_exception = False`` has the
-        exception raised instead.
+        If a node fails, the stepper stops without a breakpoint. With ``breakpoints.on_exception = False`` it raises the
+        exception, too.
 
         Args:
-            node: The node, its name, or its path; None: any.
-            when: "before" its prep or "after" its post. With an ``action`` it is always after.
-            visit: Only at this pass of the node on its walk, from 1.
-            action: Only when ``post`` returned this action; "default" for none.
-            where: Called with ``shared``; only when it returns a true value.
+            node: A node, its name, or its path. None: any node.
+            when: "before" its prep or "after" its post. With an ``action`` always "after".
+            visit: Only at this visit of the node on its walk, from 1.
+            action: Only if ``post`` returned this action; "default" if it returned None.
+            where: A function of ``shared``. Only if it returns a true value.
 
         Raises:
-            ValueError: There is no such node, or nothing was said of when to stop.
+            ValueError: There is no such node, or no condition was given.
         """
         if node is None and visit is None and action is None and where is None:
-            raise SettingError("breakpoints.add(): say at which node, visit or action, or where=, to stop.")
+            raise SettingError("breakpoints.add(): give a node, a visit, an action, or where=.")
         if where is not None and not callable(where):
             raise SettingError(f"breakpoints.add(where={quoted(where)}): it must be a function of shared.")
         if visit is not None and (not is_whole(visit) or visit < 1):
@@ -124,17 +126,19 @@ class Breakpoints:
         return found
 
     def remove(self, number: int | Breakpoint) -> None:
-        """Stop there no more.
+        """Remove a breakpoint, by its number.
 
         Raises:
             ValueError: There is no such breakpoint.
         """
         number = number.number if isinstance(number, Breakpoint) else number
         if self._all.pop(number, None) is None:
-            raise SettingError(f"breakpoints.remove({quoted(number)}): there are {list(self._all)}.")
+            raise SettingError(
+                f"breakpoints.remove({quoted(number)}): there is no such breakpoint; the numbers are {list(self._all)}."
+            )
 
     def clear(self) -> None:
-        """Remove all."""
+        """Remove all breakpoints."""
         self._all.clear()
 
     def __iter__(self) -> Iterator[Breakpoint]:
@@ -144,10 +148,10 @@ class Breakpoints:
         return len(self._all)
 
     def __repr__(self) -> str:
-        """Return them in words, a line each."""
+        """Return them as text, a line each."""
         return "\n".join(map(str, self)) or "no breakpoints"
 
     @property
     def need_actions(self) -> bool:
-        """Whether one of them stops after a post."""
+        """Whether any of them stops after a post."""
         return any(found.when == "after" for found in self)

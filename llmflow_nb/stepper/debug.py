@@ -1,4 +1,4 @@
-"""A stepper at one row of a batch: with the item, the params and the state that it had."""
+"""`BatchResult.debug`: a stepper at one row of a batch, with the item, the params and the state of that row."""
 
 from typing import Any
 
@@ -8,8 +8,8 @@ from ..engine.plan import Setup
 from ..engine.position import Position
 from ..engine.resume import debug_item, debug_param_set
 from ..runs.batch import BatchResult
+from .copying import Copier
 from .stepper import Stepper
-from .values import Copier
 
 __all__ = ["debug"]
 
@@ -19,12 +19,12 @@ def debug(result: BatchResult, row: Any) -> Stepper:
     from ..runs.tables import rows_of
 
     (number,) = rows_of(result.df, result.path, [row])
-    batch, place = result._at([number])[0]
-    label = number if batch.index is None else batch.row_at(place)
+    batch, index = result._at([number])[0]
+    label = number if batch.index is None else batch.row_at(index)
     node, run = batch.plan.node, result.run
-    checkpoint = batch.checkpoints.get(place)
+    checkpoint = batch.checkpoints.get(index)
     try:
-        item = batch.item_at(place)
+        item = batch.item_at(index)
     except LookupError:
         raise RowError(
             f"{result.path}: the item of row {quoted(row)} was not kept; keep_items=True keeps them."
@@ -36,6 +36,6 @@ def debug(result: BatchResult, row: Any) -> Stepper:
         if not result.is_of_params:
             return debug_item(batch, Copier().copy(item), shared, setup)
         setup.from_start = False
-        return debug_param_set(batch, place, checkpoint, shared, setup)
+        return debug_param_set(batch, index, checkpoint, shared, setup)
 
     return Stepper(node, shared, start=start, root=run.node, title=f"row {quoted(label)} of {result.path}")

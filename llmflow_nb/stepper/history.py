@@ -1,211 +1,242 @@
-"""The places that a stepper has been at, as a tree: an edit or another way on opens a branch, and nothing is lost."""
+"""The history of a stepper: a tree of entries. An edit, or running on from an earlier entry, begins a branch."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from ..core.node import BaseNode
 from ..core.text import class_name, message, plain_text, shown, text_of
 from ..core.traversal import last_name
 from ..engine.checkpoint import Checkpoint
-from ..engine.position import Position
-from ..runs.rewind import RunMark
-from .place import Place
+from ..engine.position import BEFORE_PREP, Position
+from ..runs.recorder import RecordPoint
+from .comparing import same
+from .copying import Copier
+from .location import Location
+from .replay import Counts
 from .snapshots import Snapshot, Snapshots, changes, names
-from .values import Copier, same
 
-__all__ = ["Counts", "History", "Moment"]
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """Calls of ``exec``: made, answered by an earlier result, answered by the user."""
-
-    called: int = 0
-    replayed: int = 0
-    mocked: int = 0
-
-    def since(self, before: "Counts") -> "Counts":
-        """Return how many more there are than before."""
-        return Counts(self.called - before.called, self.replayed - before.replayed, self.mocked - before.mocked)
+__all__ = ["History", "HistoryEntry"]
 
 
 @dataclass(slots=True, eq=False)
-class Moment:
-    """One place, with all that it takes to go back there.
+class HistoryEntry:
+    """One place in the history, with all that is needed to go back to it.
 
     Attributes:
-        number: Its own, to go back by.
-        parent: The one before it; None for the first.
-        place: Where it is.
+        number: The number that `Stepper.goto` takes.
+        parent: The entry before it; None for the first.
+        location: Where the run was.
         node: The node that is visited.
-        checkpoint: The position; None if it was discarded because the history is over its budget.
+        walk_params: The params of the walk through the flow. The same object for all visits of one walk.
+        checkpoint: The position; None if the entry was evicted.
         snapshot: What ``shared`` held.
         record: How far the record was.
-        counts: Calls on the way here from the one before it.
-        code: Which code was there: a number that grows when some of it is edited.
-        mask: The boundaries at which the step that led here could have stopped.
-        edited: What the user changed here, in words; "" where this is no edit.
+        counts: The calls between the parent and this entry.
+        edition: How many edits there had been.
+        mask: The boundaries at which the way here could have stopped.
+        edited: What the user changed here, in words; "" if this is not an edit.
         output: What was printed on the way here.
-        used: What the calls on the way here were found by, see `Replay`.
-        size: About how many bytes it keeps beside the snapshot.
-        children: What came after, in the order in which it was first done; following: the one that came last.
+        cache_keys: The keys in the result cache of the calls on the way here.
+        size: About how many bytes it takes besides the snapshot.
+        children: The entries that follow it, the oldest first.
+        following: The child that was current last.
     """
 
     number: int
-    parent: "Moment | None"
-    place: Place
+    parent: "HistoryEntry | None"
+    location: Location
     node: BaseNode
+    walk_params: Any
     checkpoint: Checkpoint | None
     snapshot: Snapshot
-    record: RunMark
+    record: RecordPoint
     counts: Counts
-    code: int
+    edition: int
     mask: int
     edited: str = ""
     output: str = ""
-    children: list["Moment"] = field(default_factory=list)
-    following: "Moment | None" = None
-    used: list[Any] = field(default_factory=list)
+    cache_keys: list[Any] = field(default_factory=list)
+    children: list["HistoryEntry"] = field(default_factory=list)
+    following: "HistoryEntry | None" = None
     size: int = 0
-    _values: Any = None
+    _results: Any = None
 
     @property
-    def begins_visit(self) -> bool:
-        """Whether a visit begins here, and this is not its beginning once more, with an edit or a failure."""
-        return self.place.phase == "before prep" and not self.edited and self.place.error is None
+    def is_evicted(self) -> bool:
+        """Whether it was evicted, so that it cannot be gone back to."""
+        return self.checkpoint is None
 
-    def hold(self, position: Position) -> None:
-        """Keep copies of what the hooks of the visit have returned so far, which the next hook may change in place."""
+    @property
+    def starts_visit(self) -> bool:
+        """Whether a visit starts here. Entries that repeat the start, with an edit or a failure, do not count."""
+        return self.location.boundary.mask == BEFORE_PREP and not self.edited and self.location.error is None
+
+    def can_be_followed(self, mask: int, edition: int) -> bool:
+        """Whether a command may move here from the parent without running a hook.
+
+        Args:
+            mask: The boundaries at which the command might stop.
+            edition: How many edits there are now.
+        """
+        is_up_to_date = not self.is_evicted and self.edition == edition
+        return is_up_to_date and not self.edited and self.location.error is None and not mask & ~self.mask
+
+    def keep_results(self, position: Position) -> None:
+        """Copy what the hooks of the visit have returned so far, since the next hook may change it in place."""
         frame, copier = position.frames[-1], Copier()
-        of_shared = {id(version.original) for version in self.snapshot.values()}
-        values = [None if id(v) in of_shared else v for v in (frame.prep_res, frame.exec_res)]
-        self._values = copier.copy(values)
+        in_shared = {id(version.original) for version in self.snapshot.values()}
+        results = [None if id(result) in in_shared else result for result in (frame.prep_res, frame.exec_res)]
+        self._results = copier.copy(results)
         self.size = copier.size
 
-    def let_go(self) -> None:
-        """Keep no more than the words."""
-        self.checkpoint = self._values = None
-
-    def put_values(self, position: Position, snapshots: Snapshots) -> None:
-        """Give a position what the hooks had returned; what was a value of ``shared`` is that again."""
-        if self._values is None:
+    def restore_results(self, position: Position, snapshots: Snapshots) -> None:
+        """Set what the hooks had returned on a position. A value of ``shared`` becomes the value that is there now."""
+        if self._results is None:
             return
         frame = position.frames[-1]
-        for name, kept in zip(("prep_res", "exec_res"), Copier().copy(self._values), strict=True):
+        for name, kept in zip(("prep_res", "exec_res"), Copier().copy(self._results), strict=True):
             now = getattr(frame, name)
-            of_shared = next((key for key, v in self.snapshot.items() if v.original is now), None)
-            if of_shared is not None and snapshots.values is not None:
-                setattr(frame, name, snapshots.values[of_shared])
-            elif not hasattr(type(now), "__next__") and not same(now, kept):  # an iterator is split by the checkpoint
+            key = next((key for key, version in self.snapshot.items() if version.original is now), None)
+            if key is not None and snapshots.values is not None:
+                setattr(frame, name, snapshots.values[key])
+            elif not hasattr(type(now), "__next__") and not same(now, kept):  # the checkpoint restores iterators
                 setattr(frame, name, kept)
+
+    def evict(self) -> None:
+        """Release what is needed to go back here; keep what is shown."""
+        self.checkpoint = self._results = None
 
 
 class History:
-    """All moments of one stepper.
+    """All entries of one stepper.
 
     Attributes:
-        moments: By their numbers.
-        now: Where the stepper is.
-        dropped: How many cannot be gone back to any more.
+        entries: By their numbers.
+        now: The current entry.
+        evicted: The number of entries that were evicted, the oldest ones.
     """
 
-    def __init__(self, snapshots: Snapshots, budget: int) -> None:
+    def __init__(self, snapshots: Snapshots, budget: float) -> None:
         self._snapshots, self._budget = snapshots, budget
-        self.moments: list[Moment] = []
-        self.now: Moment = None  # type: ignore[assignment]
-        self.dropped = self._held = 0
+        self.entries: list[HistoryEntry] = []
+        self.now: HistoryEntry = None  # type: ignore[assignment]
+        self.evicted = self._size = 0
+        self._visits: Counter[tuple[str, int]] = Counter()
 
-    def add(self, moment: Moment) -> None:
-        """Go on to a new moment, and let go of the oldest where there is no room."""
-        self.moments.append(moment)
-        if moment.parent is not None:
-            moment.parent.children.append(moment)
-            moment.parent.following = moment
-        self._snapshots.use(moment.snapshot)
-        self.now = moment
-        self._held += moment.size
-        while self._snapshots.size + self._held > self._budget and self.dropped < len(self.moments) - 1:
-            oldest = self.moments[self.dropped]
-            oldest.let_go()
-            self._snapshots.let_go(oldest.snapshot)
-            self._held -= oldest.size
-            self.dropped += 1
+    def visit_number(self, path: str, walk_params: Any, *, is_new: bool) -> int:
+        """Return the number of the current visit of a node on its walk, from 1; of the next one if it is new."""
+        walk = path, id(walk_params)
+        self._visits[walk] += is_new
+        return max(1, self._visits[walk])
 
-    def go(self, moment: Moment) -> None:
-        """Be at a moment again."""
-        self.now = moment
-        while moment.parent is not None:
-            moment.parent.following = moment
-            moment = moment.parent
+    def add(self, entry: HistoryEntry) -> None:
+        """Make a new entry the current one, and evict the oldest entries while the history is over the budget."""
+        self.entries.append(entry)
+        if entry.parent is not None:
+            entry.parent.children.append(entry)
+            entry.parent.following = entry
+        self._snapshots.use(entry.snapshot)
+        self.now = entry
+        self._size += entry.size
+        while self._snapshots.size + self._size > self._budget and self.evicted < len(self.entries) - 1:
+            oldest = self.entries[self.evicted]
+            oldest.evict()
+            self._snapshots.release(oldest.snapshot)
+            self._size -= oldest.size
+            self.evicted += 1
 
-    def line(self) -> list[Moment]:
-        """Return the moments from the first to where the stepper is."""
-        found: list[Moment] = []
-        moment: Moment | None = self.now
-        while moment is not None:
-            found.append(moment)
-            moment = moment.parent
+    def go(self, entry: HistoryEntry) -> None:
+        """Make an earlier entry the current one."""
+        self.now = entry
+        line = self.line()
+        for parent, child in pairwise(line):
+            parent.following = child
+        self._visits = Counter()
+        for step in line:
+            if step.starts_visit:
+                self._visits[step.location.path, id(step.walk_params)] = step.location.visit
+
+    def line(self) -> list[HistoryEntry]:
+        """Return the entries from the first to the current one."""
+        found: list[HistoryEntry] = []
+        entry: HistoryEntry | None = self.now
+        while entry is not None:
+            found.append(entry)
+            entry = entry.parent
         return found[::-1]
 
-    def walk(self) -> Iterator[tuple[Moment, int]]:
-        """Go through the tree, each moment with the number of branches it is away from the first line."""
-        todo = [(self.moments[0], 0)] if self.moments else []
+    def visit_start(self) -> HistoryEntry:
+        """Return the entry before the prep of the current visit; the first entry if there is none."""
+        entry, here = self.now, self.now.location
+        while entry.parent is not None:
+            location = entry.location
+            if location.boundary.mask == BEFORE_PREP and (location.path, location.visit) == (here.path, here.visit):
+                break
+            entry = entry.parent
+        return entry
+
+    def walk(self) -> Iterator[tuple[HistoryEntry, int]]:
+        """Yield all entries in the order of the tree, each with the number of branches between it and the first."""
+        todo = [(self.entries[0], 0)] if self.entries else []
         while todo:
-            moment, depth = todo.pop()
-            yield moment, depth
-            for n, child in reversed(list(enumerate(moment.children))):
+            entry, depth = todo.pop()
+            yield entry, depth
+            for n, child in reversed(list(enumerate(entry.children))):
                 todo.append((child, depth + (n > 0)))
 
     def tree(self) -> str:
-        """Return all moments of all branches, a line each; an arrow shows where the stepper is."""
+        """Return all entries of all branches, a line each; an arrow marks the current one."""
         lines = []
-        for moment, depth in self.walk():
-            place = moment.place
-            which = "" if place.param_set is None else f", param set {place.param_set}"
-            which += "" if place.item is None else f", item {place.item}"
-            words = [f"{moment.number}: {shown(place.path, 320)}", f"visit {place.visit}{which}", place.phase]
-            words += [moment.edited] if moment.edited else []
-            words += [f"{place.failed}: {shown(class_name(place.error))}"] if place.error is not None else []
-            words += ["mocked"] if moment.counts.mocked else []
-            words += ["(let go of)"] if moment.checkpoint is None else []
-            lines.append(f"{'->' if moment is self.now else '  '} {'  ' * depth}{message('  '.join(words))}")
+        for entry, depth in self.walk():
+            location = entry.location
+            which = "" if location.param_set is None else f", param set {location.param_set}"
+            which += "" if location.item is None else f", item {location.item}"
+            words = [f"{entry.number}: {shown(location.path, 320)}", f"visit {location.visit}{which}", location.phase]
+            words += [entry.edited] if entry.edited else []
+            words += [f"{location.failed}: {shown(class_name(location.error))}"] if location.error is not None else []
+            words += ["mocked"] if entry.counts.mocked else []
+            words += ["(evicted)"] if entry.is_evicted else []
+            lines.append(f"{'->' if entry is self.now else '  '} {'  ' * depth}{message('  '.join(words))}")
         return "\n".join(lines)
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return what `Stepper.history` shows: each visit on the way here."""
+        """Return the rows of `Stepper.history`: each visit on the way here."""
         line = self.line()
-        return [_row(moment, line[n + 1 :]) for n, moment in enumerate(line) if n == 0 or moment.begins_visit]
+        return [_row(entry, line[n + 1 :]) for n, entry in enumerate(line) if n == 0 or entry.starts_visit]
 
 
-def _row(start: Moment, later: list[Moment]) -> dict[str, Any]:
-    place = start.place
-    visit: list[Moment] = []
-    for moment in later:
-        visit.append(moment)
-        if moment.place.is_end or (moment.place.depth <= place.depth and moment.begins_visit):
+def _row(start: HistoryEntry, later: list[HistoryEntry]) -> dict[str, Any]:
+    location = start.location
+    visit: list[HistoryEntry] = []
+    for entry in later:
+        visit.append(entry)
+        if entry.location.is_end or (entry.location.depth <= location.depth and entry.starts_visit):
             break
     last = visit[-1] if visit else start
-    errors = [m.place.error for m in visit if m.place.error is not None and m.place.path == place.path]
+    failures = [entry.location.error for entry in visit if entry.location.path == location.path]
+    errors = [error for error in failures if error is not None]
     numbers = {
-        "called": sum(moment.counts.called for moment in visit),
-        "replayed": sum(moment.counts.replayed for moment in visit),
-        "mocked": sum(moment.counts.mocked for moment in visit),
+        "called": sum(entry.counts.called for entry in visit),
+        "replayed": sum(entry.counts.replayed for entry in visit),
+        "mocked": sum(entry.counts.mocked for entry in visit),
     }
     calls = [f"{n} {what}" if n > 1 else what for what, n in numbers.items() if n]
-    calls += ["edited"] * any(moment.edited for moment in visit)
+    calls += ["edited"] * any(entry.edited for entry in visit)
     failed = "failed" if errors else ""
-    action, status, seconds = start.record.first_visit(last.record, place.path) or (None, failed, None)
+    action, status, seconds = start.record.first_visit(last.record, location.path) or (None, failed, None)
     return {
         "place": start.number,
-        "path": place.path,
-        "node": last_name(place.path),
-        "visit": place.visit,
+        "path": location.path,
+        "node": last_name(location.path),
+        "visit": location.visit,
         "action": plain_text(action),
         "status": status,
         "seconds": seconds,
         "calls": ", ".join(calls),
         "changed": names(changes(start.snapshot, last.snapshot)) or "no change",
-        "output": "".join(moment.output for moment in visit),
+        "output": "".join(entry.output for entry in visit),
         "error": f"{class_name(errors[-1])}: {text_of(errors[-1])}" if errors and status == "failed" else None,
     }

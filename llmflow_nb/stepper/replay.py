@@ -1,7 +1,8 @@
-"""The results of calls that were paid for, to be used again while what they were made from is the same."""
+"""The result cache of a stepper: results of calls are reused as long as input, params and code are the same."""
 
 from collections import Counter, deque
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ..core.encoding import NoKeyError, key_of
@@ -10,10 +11,10 @@ from ..core.fingerprint import Fingerprints, is_code
 from ..core.node import BaseNode
 from ..engine.calls import Call
 from ..engine.plan import DRIVEN, Answer
+from .copying import Copier
 from .snapshots import Snapshots
-from .values import Copier
 
-__all__ = ["Replay", "attributes_key", "check_mock"]
+__all__ = ["Counts", "Replay", "attributes_key", "check_mock"]
 
 _NOT_INPUT = BaseNode._dialect.settings | {
     "successors",
@@ -26,122 +27,163 @@ _NOT_INPUT = BaseNode._dialect.settings | {
     "grace",
     DRIVEN,
 }
-"""What the engine and the library keep on a node, and the engine's settings: no result depends on them."""
+"""Attributes of a node that no result depends on: those of the library, and the engine's settings."""
 
 
-class _Paid(NamedTuple):
-    """A result, with what the call left on the node, and how many attempts it took."""
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """The number of calls of ``exec`` that were made, answered by an earlier result, and answered by the user."""
+
+    called: int = 0
+    replayed: int = 0
+    mocked: int = 0
+
+    def since(self, before: "Counts") -> "Counts":
+        """Return how many more there are than before."""
+        return Counts(self.called - before.called, self.replayed - before.replayed, self.mocked - before.mocked)
+
+
+class _Key(NamedTuple):
+    """What the result of a call depends on. ``node`` is an id."""
+
+    path: str
+    node: int
+    code: bytes
+    item: Any
+    params: bytes
+    attributes: tuple[tuple[str, bytes], ...]
+    shared: Any
+
+
+class _Started(NamedTuple):
+    """A call in progress: its key, how many same calls came before, and the node and ``shared`` when it started."""
+
+    key: _Key | None
+    nth: int
+    attributes: dict[str, Any]
+    shared: Any
+
+
+class _Result(NamedTuple):
+    """A result, the attributes that the call set on the node, and the number of attempts."""
 
     value: Any
-    left: dict[str, Any]
+    attributes: dict[str, Any]
     attempts: int
     error: Exception | None
 
 
 class Replay:
-    """Answers calls of ``exec`` whose input, params and code are those of one that was made (the engine's `Answers`).
+    """Answers calls of ``exec`` by the result of an earlier call (the engine's `Answers`).
 
-    Of calls that are all the same, the first on the way here is answered by the first, the second by the second: what a
-    model says twice to the same prompt need not be the same, and a loop may be there to ask until it is.
+    The earlier call had the same input, params and code. If several calls on the way to here are the same, the first is
+    answered by the first, the second by the second: a model may answer the same prompt differently, and a loop may ask
+    again for that reason.
 
     Attributes:
-        called: Calls of ``exec`` that were made, each attempt counted.
-        replayed: Calls that were answered from here.
-        mocked: Calls that were answered by the user.
-        notes: Why calls of a node cannot be answered from here, by path.
-        again: The path of a node whose calls are made in any case, with those within it; None for none.
+        called: The number of calls of ``exec`` that were made; each attempt counts.
+        replayed: The number of calls that were answered from the cache.
+        mocked: The number of calls that were answered by the user.
+        notes: Why calls of a node cannot be answered from the cache, by path.
+        bypass: The path of a node that is called anyway, with the nodes within it; None for none.
     """
 
     def __init__(self, snapshots: Snapshots, fingerprints: Fingerprints) -> None:
         self.called = self.replayed = self.mocked = 0
         self.notes: dict[str, str] = {}
-        self.again: str | None = None
+        self.bypass: str | None = None
         self._snapshots, self._fingerprints = snapshots, fingerprints
-        self._paid: dict[Any, _Paid] = {}
+        self._results: dict[tuple[_Key, int], _Result] = {}
         self._mocks: deque[tuple[str, Any]] = deque()
-        self._made: dict[Call, tuple[Any, dict[str, Any], Any]] = {}
-        self._before: Counter[Any] = Counter()
-        self._used: list[Any] = []
+        self._in_progress: dict[Call, _Started] = {}
+        self._earlier: Counter[Any] = Counter()
+        self._keys: list[Any] = []
+        self._counts = Counts()
 
     def mock(self, path: str, values: list[Any]) -> None:
-        """Have the next calls of a node answered with these values."""
+        """Answer the next calls of a node with these values."""
         self._mocks.extend((path, value) for value in values)
 
     def end_command(self) -> None:
-        """Forget mocks that no call came for, and calls that failed."""
+        """Discard mocks that were not used, and calls that failed."""
         self._mocks.clear()
-        self._made.clear()
-        self.again = None
+        self._in_progress.clear()
+        self.bypass = None
 
-    def take_used(self) -> list[Any]:
-        """Return what the calls since this was last asked were found by."""
-        used, self._used = self._used, []
-        return used
+    def take_keys(self) -> list[Any]:
+        """Return the keys of the calls since the last time."""
+        keys, self._keys = self._keys, []
+        return keys
 
-    def be_after(self, used: Iterable[Any]) -> None:
-        """Stand where these calls have been made, and no others."""
-        self._before = Counter(used)
-        self._used = []
+    def take_counts(self) -> Counts:
+        """Return the number of calls since the last time."""
+        before, self._counts = self._counts, Counts(self.called, self.replayed, self.mocked)
+        return self._counts.since(before)
+
+    def go_after(self, keys: Iterable[Any]) -> None:
+        """Answer the next calls as those that come after the calls with these keys."""
+        self._earlier = Counter(keys)
+        self._keys = []
 
     def find(self, call: Call) -> Answer | None:
-        """Return the result of a call if it is there already."""
+        """Return the result of a call if it is in the cache."""
         path = call.plan.path
         if self._mocks and self._mocks[0][0] == path:
             self.mocked += 1
             return Answer(self._mocks.popleft()[1])
-        if "exec" not in call.plan.hooks.own:  # the library's own, which costs nothing
+        if "exec" not in call.plan.hooks.own:  # the default one, which costs nothing
             return None
         key = self._key(call)
-        paid = None
+        nth, found = 0, None
         if key is not None:
-            nth = self._before[key]
-            self._before[key] += 1
-            self._used.append(key)
-            key = key, nth
-            if self.again is None or not f"{path}/".startswith(f"{self.again}/"):
-                paid = self._paid.get(key)
-        if paid is None:
-            self._made[call] = key, dict(call.target.__dict__), self._version(call)
+            nth = self._earlier[key]
+            self._earlier[key] += 1
+            self._keys.append(key)
+            if self.bypass is None or not f"{path}/".startswith(f"{self.bypass}/"):
+                found = self._results.get((key, nth))
+        if found is None:
+            self._in_progress[call] = _Started(key, nth, dict(call.target.__dict__), self._version(call))
             return None
         self.replayed += 1
         copier = Copier()
-        call.target.__dict__.update({name: copier.copy(value) for name, value in paid.left.items()})
-        return Answer(copier.copy(paid.value), paid.attempts, paid.error)
+        call.target.__dict__.update({name: copier.copy(value) for name, value in found.attributes.items()})
+        return Answer(copier.copy(found.value), found.attempts, found.error)
 
     def calling(self, call: Call) -> None:
-        """Count an attempt."""
+        """Count an attempt that is about to be made."""
         self.called += "exec" in call.plan.hooks.own
 
     def keep(self, call: Call, value: Any) -> None:
-        """Keep the result of a call that was made."""
-        key, before, shared = self._made.pop(call, (None, {}, None))
-        if key is None:
+        """Add the result of a call that was made."""
+        started = self._in_progress.pop(call, None)
+        if started is None or started.key is None:
             return
-        if shared != self._version(call):
+        key, before = started.key, started.attributes
+        if started.shared != self._version(call):
             self.notes[call.plan.path] = "exec writes to shared, so it is called again"
             return
-        if _item_key(call.item) != key[0][_ITEM]:
+        if _item_key(call.item) != key.item:
             self.notes[call.plan.path] = "exec changes its input in place, so it is called again"
             return
         now = attributes_key(call.target)
-        for name, was in key[0][_ATTRIBUTES]:
+        for name, was in key.attributes:
             if call.target.__dict__.get(name) is before[name] and now.get(name) != was:
                 self.notes[call.plan.path] = f"exec changes self.{name} in place, so it is called again"
                 return
         copier = Copier()
-        left = {
+        attributes = {
             name: copier.copy(item)
             for name, item in call.target.__dict__.items()
             if name not in before or before[name] is not item
         }
-        self._paid[key] = _Paid(copier.copy(value), left, call.attempts, call.error)
+        self._results[key, started.nth] = _Result(copier.copy(value), attributes, call.attempts, call.error)
 
     def _version(self, call: Call) -> Any:
-        """What ``shared`` holds, for an exec that is given it."""
+        """The version of ``shared`` for an exec that takes it."""
         return self._snapshots.version() if call.plan.hooks.exec_takes_shared else None
 
-    def _key(self, call: Call) -> Any:
-        """What the result of a call hangs on; None where that cannot be told."""
+    def _key(self, call: Call) -> _Key | None:
+        """Return what the result of a call depends on; None if unknown."""
         plan, target = call.plan, call.target
         if getattr(target, "volatile", False) is True:
             return None
@@ -149,7 +191,7 @@ class Replay:
         if item is None:
             self.notes[plan.path] = f"its input cannot be compared ({type(call.item).__name__}), so it is called again"
             return None
-        return (
+        return _Key(
             plan.path,
             id(plan.node),
             self._fingerprints.of(target),
@@ -160,12 +202,8 @@ class Replay:
         )
 
 
-_ITEM, _ATTRIBUTES = 3, 5
-"""Where in a key the input is, and the attributes of the node."""
-
-
 def attributes_key(node: Any) -> dict[str, bytes]:
-    """Return what each attribute of a node counts as, of those that results depend on. Code is in the fingerprint."""
+    """Return a key for each attribute of a node that results depend on. Code is in the fingerprint."""
     return {
         name: key_of(value, loosely=True)
         for name, value in sorted(node.__dict__.items())
@@ -181,15 +219,19 @@ def _item_key(item: Any) -> Any:
 
 
 def check_mock(kind: str, path: str, result: Any, *, at_item: bool) -> list[Any]:
-    """Return what to answer the next calls of a node with.
+    """Return the results for the next calls of a node.
 
     Raises:
-        RunStateError: It is a flow, or the result of a batch is no list.
+        RunStateError: The node is a flow, or the result for a batch is not a list.
     """
     if kind in ("flow", "batch_flow"):
-        raise RunStateError(f"mock: {path} is a flow, whose result is that of its nodes; step into it, and mock one.")
+        raise RunStateError(
+            f"mock: {path} is a flow, and its result comes from its nodes; step into it, and mock one of them."
+        )
     if kind == "node" or at_item:
         return [result]
     if not isinstance(result, list | tuple):
-        raise RunStateError(f"mock: {path} calls exec for each item, so give a list with one result for each.")
+        raise RunStateError(
+            f"mock: {path} calls exec once for each item, so give a list with one result for each item."
+        )
     return list(result)

@@ -1,23 +1,25 @@
-"""What ``shared`` held at each place, key by key: a key that has not changed is kept once."""
+"""What ``shared`` held at each place, key by key. A key that has not changed is kept once."""
 
 from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any, NamedTuple
 
 from ..core.text import quoted, shown
-from .values import Copier, same
+from .comparing import same
+from .copying import Copier
 
 __all__ = ["Change", "Snapshot", "Snapshots", "Version", "changes", "names"]
 
 
 class Version:
-    """What one key held, as long as it did.
+    """What one key held until it changed.
 
     Attributes:
-        number: Its own, so that two versions are the same if their numbers are.
+        number: Two versions are the same if their numbers are equal.
         kept: The copy.
-        original: The object it was made of, which is put back as long as it has not changed.
+        original: The object that was copied. It is put back if it has not changed.
         size: About how many bytes the copy takes.
-        by_reference: Types of which there is no copy: going back cannot restore these.
+        by_reference: The types that cannot be copied. Going back cannot restore them.
+        uses: The number of snapshots that hold this version.
     """
 
     __slots__ = ("by_reference", "kept", "number", "original", "size", "uses")
@@ -32,20 +34,20 @@ class Version:
         self.uses = 0
 
     def holds(self, value: Any) -> bool:
-        """Whether a value is still what this version says."""
+        """Whether a value equals this version."""
         return same(value, self.kept)
 
     def value(self, shared: Any = None) -> Any:
-        """Return what to put back: the object itself if it is as it was, else a copy."""
+        """Return what to put back: the original if it has not changed, else a copy."""
         return self.original if self.holds(self.original) else Copier(whole=shared).copy(self.kept)
 
 
 Snapshot = Mapping[Any, Version]
-"""The keys in their order, with what they held."""
+"""The keys in their order, each with its version."""
 
 
 class Change(NamedTuple):
-    """How one key differs between two snapshots. ``before`` or ``after`` is None where the key was not there."""
+    """How one key differs between two snapshots. ``before`` or ``after`` is None where the key did not exist."""
 
     key: Any
     before: Version | None
@@ -57,8 +59,8 @@ class Snapshots:
 
     Attributes:
         shared: The user's object. A dict by its keys, another object by its attributes.
-        size: About how many bytes all copies take that are in use.
-        not_restorable: What to say of keys that hold, or held, what cannot be copied.
+        size: About how many bytes the copies in use take.
+        not_restorable: A text for each key that holds, or held, a value that cannot be copied.
     """
 
     def __init__(self, shared: Any) -> None:
@@ -70,13 +72,13 @@ class Snapshots:
 
     @property
     def values(self) -> MutableMapping[Any, Any] | None:
-        """What can be put back; None if there is nothing in ``shared`` that could be."""
+        """The mapping whose keys can be restored; None if ``shared`` has none."""
         if isinstance(self.shared, MutableMapping):
             return self.shared
         return vars(self.shared) if type(self.shared).__dictoffset__ else None
 
     def take(self) -> Snapshot:
-        """Return what ``shared`` holds now."""
+        """Return a snapshot of ``shared``."""
         latest = self._latest
         taken: dict[Any, Version] = {}
         for key, value in list((self.values or {}).items()):
@@ -92,16 +94,16 @@ class Snapshots:
         return taken
 
     def version(self) -> tuple[Any, ...]:
-        """Return something that is the same as long as ``shared`` holds the same."""
+        """Return a value that is equal as long as ``shared`` has not changed."""
         return tuple((key, version.number) for key, version in self.take().items())
 
     def put_back(self, snapshot: Snapshot) -> None:
-        """Make ``shared`` hold what it held then. Objects that have not changed since stay the very same."""
+        """Restore ``shared``. Objects that have not changed since stay the same objects."""
         values = self.values
         if values is None:
             return
         restored: dict[Any, Any] = {}
-        once: dict[int, Any] = {}  # what was one object under several keys is one again
+        once: dict[int, Any] = {}  # one object under several keys stays one object
         for key, version in snapshot.items():
             if id(version.original) not in once:
                 is_there = key in values and version.holds(values[key])
@@ -115,14 +117,14 @@ class Snapshots:
         self._latest = dict(snapshot)
 
     def use(self, snapshot: Snapshot) -> None:
-        """Count a snapshot as kept."""
+        """Count a snapshot as in use."""
         for version in snapshot.values():
             version.uses += 1
             if version.uses == 1:
                 self.size += version.size
 
-    def let_go(self, snapshot: Snapshot) -> None:
-        """Count a snapshot as dropped."""
+    def release(self, snapshot: Snapshot) -> None:
+        """Count a snapshot as no longer in use."""
         for version in snapshot.values():
             version.uses -= 1
             if version.uses == 0:
@@ -130,12 +132,12 @@ class Snapshots:
 
 
 def changes(before: Snapshot, after: Snapshot) -> list[Change]:
-    """Return the keys in which two snapshots differ, those of the later one first, in its order."""
+    """Return the keys that differ between two snapshots: first those of the later one, in its order."""
     keys: Iterable[Any] = [*after, *(key for key in before if key not in after)]
     pairs = [(key, before.get(key), after.get(key)) for key in keys]
     return [Change(key, old, new) for key, old, new in pairs if (old and old.number) != (new and new.number)]
 
 
 def names(found: list[Change]) -> str:
-    """Return the keys that have changed, as one says them."""
+    """Return the changed keys as text."""
     return ", ".join(shown(change.key, 40) for change in found[:20]) + (", ..." if len(found) > 20 else "")

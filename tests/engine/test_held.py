@@ -454,7 +454,7 @@ class CopiesItself(Node):
 def test_a_copied_position_keeps_what_a_visit_has_set(cls, mask):
     """From a copy of a position, and from the original, a visit goes on with what its ``prep`` has set on it."""
     flow = Flow(cls())
-    setup = Setup(Run(flow), concurrent=False)
+    setup = Setup(Run(flow)._recorder, concurrent=False)
     position = Position.at_start(flow, {}, setup)
     copies = []
     while drive(position, setup, mask) == BOUNDARY:

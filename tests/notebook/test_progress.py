@@ -592,7 +592,7 @@ def test_a_wait_for_the_limiter_is_said():
 def test_when_the_limiter_lets_the_next_call_is_said():
     """Where so many calls a minute are used up, the rate of those before tells nothing of the time that is left."""
     handle = Calls(limiter=Limiter(per_minute=2)).submit({"items": [1, 2, 3]})
-    while not handle.run.limited and not handle.wait(0.01):
+    while not handle.run._recorder.limited and not handle.wait(0.01):
         pass
     told = line(handle.run)
     handle.stop()

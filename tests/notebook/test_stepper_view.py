@@ -6,8 +6,7 @@ from itertools import pairwise
 import pytest
 
 from llmflow_nb import BatchFlow, BatchNode, Flow, Node
-from llmflow_nb.notebook.display import mimebundle
-from llmflow_nb.notebook.stepper_view import view_of
+from llmflow_nb.notebook.display import mimebundle, view_of
 
 
 class Load(Node):
@@ -42,15 +41,15 @@ def stepper():
 def ask(view, **content):
     """Ask for something and wait for its end."""
     ended = threading.Event()
-    view.observe(lambda change: ended.set() if not change["new"].get("busy") else None, "told")
-    view._asked(view, content, [])
+    view.observe(lambda change: ended.set() if not change["new"].get("busy") else None, "status")
+    view._on_request(view, content, [])
     assert ended.wait(20)
-    view.unobserve_all("told")
+    view.unobserve_all("status")
     return view
 
 
 def keys(view):
-    return {row["key"]: (row["now"], row["how"]) for row in view.held}
+    return {row["key"]: (row["now"], row["how"]) for row in view.shared}
 
 
 def test_it_shows_where_the_stepper_is(stepper):
@@ -94,10 +93,10 @@ def test_editing(stepper):
     view = view_of(stepper)
     ask(view, do="set", key="n", json='{"a": [1, null]}')
     assert stepper.shared == {"n": {"a": [1, None]}}
-    assert view.told["message"] == ""
-    for text, said in (("{'a': 1}", "line 1, column 2"), ("NaN", "NaN is no JSON"), ("", "line 1, column 1")):
+    assert view.status["message"] == ""
+    for text, said in (("{'a': 1}", "line 1, column 2"), ("NaN", "NaN is not JSON"), ("", "line 1, column 1")):
         ask(view, do="set", key="n", json=text)
-        assert said in view.told["message"]
+        assert said in view.status["message"]
     ask(view, do="delete", key="n")
     assert stepper.shared == {}
 
@@ -141,7 +140,7 @@ def test_nonsense_is_answered_with_words(stepper, content):
     view = view_of(stepper)
     place = dict(view.place)
     ask(view, **content)
-    assert view.told["message"]
+    assert view.status["message"]
     assert view.place == place
 
 
@@ -149,7 +148,7 @@ def test_what_is_no_command_is_left_alone(stepper):
     """Content of another kind is not taken for a command."""
     view = view_of(stepper)
     for content in (None, [], "into"):
-        view._asked(view, content, [])
+        view._on_request(view, content, [])
     ask(view, do="__class__")
     assert view.place["number"] == 0
 
@@ -194,13 +193,13 @@ def test_commands_are_queued():
     stepper = Flow(nodes[0], name="F").stepper({})
     view = view_of(stepper)
     ended = threading.Event()
-    view.observe(lambda change: change["new"]["busy"] or ended.set(), "told")
+    view.observe(lambda change: change["new"]["busy"] or ended.set(), "status")
     for _ in range(6):
-        view._asked(view, {"do": "over"}, [])
+        view._on_request(view, {"do": "over"}, [])
     while not stepper.place.path.endswith("N6"):
         assert ended.wait(20)
         ended.clear()
-    assert len(stepper.line()) == 7
+    assert len(stepper.tree.splitlines()) == 7
 
 
 def test_commands_after_a_failure_are_discarded():
@@ -215,9 +214,9 @@ def test_commands_after_a_failure_are_discarded():
 
     view = view_of(Flow(Failing(), name="F").stepper({}))
     ended = threading.Event()
-    view.observe(lambda change: change["new"]["busy"] or ended.set(), "told")
-    view._asked(view, {"do": "over"}, [])
-    view._asked(view, {"do": "over"}, [])
+    view.observe(lambda change: change["new"]["busy"] or ended.set(), "status")
+    view._on_request(view, {"do": "over"}, [])
+    view._on_request(view, {"do": "over"}, [])
     ended.clear()
     gate.set()
     assert ended.wait(20)
@@ -232,7 +231,7 @@ def test_hostile_names_and_values_are_texts():
     stepper = Flow(node, name=bad).stepper({bad: bad * 10_000, "lock": threading.Lock()})
     view = view_of(stepper)
     assert "<img" not in view.svg
-    held = {row["key"]: row for row in view.held}
-    assert len(held[bad]["now"]) <= 2_000
-    assert held["lock"]["by_reference"] == "lock"
-    assert held["lock"]["json"] == ""
+    rows = {row["key"]: row for row in view.shared}
+    assert len(rows[bad]["now"]) <= 2_000
+    assert rows["lock"]["by_reference"] == "lock"
+    assert rows["lock"]["json"] == ""

@@ -7,7 +7,7 @@ from tests.engine.kernel import WITHIN, running_kernel
 SETUP = """
 import signal, threading
 from llmflow_nb import BatchNode, Flow
-from llmflow_nb.notebook.stepper_view import view_of
+from llmflow_nb.notebook.display import view_of
 
 class Slow(BatchNode):
     def prep(self, shared):
@@ -37,7 +37,7 @@ def open_stepper(kernel):
 
 
 def is_idle(state):
-    return state.get("told", {}).get("busy") is False
+    return state.get("status", {}).get("busy") is False
 
 
 def test_an_interrupt_ends_the_step(running):
@@ -46,7 +46,7 @@ def test_an_interrupt_ends_the_step(running):
     running.press(widget, do="run")
     running.run("assert began.wait(20)")
     running.manager.interrupt_kernel()
-    running.wait_for_widget(widget, lambda state: state.get("told", {}).get("message") == "stopping …", WITHIN)
+    running.wait_for_widget(widget, lambda state: state.get("status", {}).get("message") == "stopping …", WITHIN)
     running.wait_for_widget(widget, is_idle, WITHIN)
 
     running.run("before = len(calls)")

@@ -95,7 +95,7 @@ class Stepper:
 
     def __init__(self, node, shared):
         self.record = Run(node)
-        self.setup = Setup(self.record, concurrent=False)
+        self.setup = Setup(self.record._recorder, concurrent=False)
         self.position = Position.at_start(node, shared, self.setup)
 
     def run(self, at_boundary=lambda: None):

@@ -6,7 +6,7 @@ from contextlib import suppress
 import pytest
 
 from llmflow_nb import AllFailedError, BatchFlow, Flow, FlowWarning, MaxStepsError, Node
-from llmflow_nb.runs.run import MOST_KEPT
+from llmflow_nb.runs.recorder import MAX_VISITS
 from tests.engine.helpers import MODES, SIDE_BY_SIDE, Items, Signal, go, items_node
 
 LOOPS, BATCHES = 260_000, 210_000
@@ -182,7 +182,7 @@ class Looks:
         self.node, self.seen = node, []
 
     def handle(self, event):
-        self.seen.append((event.kind, self.node.last_run.where()))
+        self.seen.append((event.kind, self.node.last_run._where()))
 
 
 @pytest.mark.parametrize("mode", ["run", "awaited"])
@@ -350,8 +350,8 @@ def test_the_latest_visits_are_kept(record, request):
     """Of a flow that goes on and on at least the latest 100,000 visits are kept, and not many more."""
     run = request.getfixturevalue(record)
     visits = run.visits
-    assert MOST_KEPT == 100_000
-    assert MOST_KEPT <= len(visits) < 2 * MOST_KEPT
+    assert MAX_VISITS == 100_000
+    assert MAX_VISITS <= len(visits) < 2 * MAX_VISITS
     assert [visit.path for visit in visits[-2:]] == ["Loop/End", "Loop"]
     assert len(run.steps) == len(visits)
 
@@ -386,7 +386,7 @@ def test_the_latest_batches_are_kept(long_loop_of_batches):
     """Of a batch node in such a loop at least the latest 100,000 visits are kept, and not many more, whole."""
     record = long_loop_of_batches.batch("Map")
     kept = len(record) // 2
-    assert MOST_KEPT <= kept < 2 * MOST_KEPT
+    assert MAX_VISITS <= kept < 2 * MAX_VISITS
     assert record.counts == {"ok": 2 * kept}
     assert (record[0].item, record[1].item) == (BATCHES - kept, kept - BATCHES)
     assert (record[-2].result, record[-1].result) == (BATCHES - 1, 1 - BATCHES)

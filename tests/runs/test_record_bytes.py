@@ -5,9 +5,9 @@ import itertools
 import pytest
 
 from llmflow_nb import BatchNode, Flow
-from llmflow_nb.runs.run import MOST_BYTES
+from llmflow_nb.runs.sizes import MAX_BYTES
 
-LARGE = MOST_BYTES // 20
+LARGE = MAX_BYTES // 20
 
 
 class Loop(BatchNode):

@@ -66,7 +66,7 @@ def test_it_goes_on_at_the_node_that_failed():
     assert shared["calls"] == ["a", "b", "b", "c"]
     assert shared["done"] == ["a", "b", "c"]
     assert (run.status, run.action, run.error, len(run.errors)) == ("ok", "done", None, 0)
-    assert run.notes == [("F/b", "gone on with where it had failed")]
+    assert run.notes == [("F/b", "resumed after the failure")]
     assert shared["error"].__notes__ == [
         "in F > b; what was finished is in .last_run; .last_run.resume() goes on from there"
     ]
@@ -411,7 +411,7 @@ def test_while_rows_are_called_again():
     """One at a time, or a row would be called twice."""
     shared = fresh(2)
     run = stopped(Flow(Items(), name="F"), shared)
-    with run.retrying, pytest.raises(RunStateError, match="rows of F are being called again"):
+    with run._retrying, pytest.raises(RunStateError, match="rows of F are being called again"):
         run.resume()
 
 

@@ -552,7 +552,7 @@ def test_stop_while_waiting_for_a_limiter(way, bound):
     asked.signal.wait()
     assert handle.stop()
     assert statuses(node) == ["cancelled"]
-    assert handle.run.limited == {}
+    assert handle.run._recorder.limited == {}
 
     limiter.give_back(taken)
     calls_are_over()

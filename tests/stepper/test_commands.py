@@ -847,7 +847,7 @@ def test_breakpoints_refuse_what_makes_no_sense():
         breakpoints.add("secnd")
     with pytest.raises(SettingError, match="not within the flow"):
         breakpoints.add(Adds("first"))
-    with pytest.raises(SettingError, match="say at which node"):
+    with pytest.raises(SettingError, match="give a node"):
         breakpoints.add()
     with pytest.raises(SettingError, match="must be 'before' or 'after'"):
         breakpoints.add("first", when="during")
@@ -1410,7 +1410,7 @@ def test_stop_ends_it():
     assert at(stepper.stop()) == ("second", BEFORE)
     assert stepper.record.status == "stopped"
     for command in (stepper.into, stepper.run, stepper.back, lambda: stepper.set("n", 1)):
-        with pytest.raises(RunStateError, match="was stopped; make another one"):
+        with pytest.raises(RunStateError, match="was stopped; create another one"):
             command()
     assert stepper.shared == {"n": 1}
     stepper.stop()
@@ -1509,7 +1509,7 @@ def test_one_step_at_a_time(command):
     steppers = [Flow(Meddles(name="meddles")).stepper({})]
     steppers[0].into()
     assert isinstance(steppers[0].error, RunStateError)
-    assert "in the middle of a step" in str(steppers[0].error)
+    assert "is running a command" in str(steppers[0].error)
     assert at(steppers[0].place) == ("meddles", BEFORE)
 
 

@@ -646,16 +646,16 @@ def growing():
     return Flow(node)
 
 
-def test_a_small_budget_lets_go_of_the_oldest_places():
+def test_a_small_budget_evicts_the_oldest_places():
     """The tree says which, `goto` says why, and the rest works."""
     stepper = growing().stepper({"visits": 0, "data": b""}, budget=MB)
     stepper.run()
     assert stepper.shared["visits"] == 30
     lines = stepper.tree.splitlines()
-    gone = [n for n, line in enumerate(lines) if "let go of" in line]
+    gone = [n for n, line in enumerate(lines) if "evicted" in line]
     assert gone == list(range(len(gone)))
     assert 15 <= len(gone) <= 25
-    with pytest.raises(RunStateError, match=r"place 0 was let go of.*stepper\(budget=\)"):
+    with pytest.raises(RunStateError, match=r"place 0 was evicted.*stepper\(budget=\)"):
         stepper.goto(0)
     assert stepper.place.is_end
     first = len(gone)
@@ -668,11 +668,11 @@ def test_a_small_budget_lets_go_of_the_oldest_places():
     assert len(stepper.history) == 31
 
 
-def test_going_back_by_places_that_were_let_go_of_says_so():
+def test_going_back_to_evicted_places_says_so():
     """And stays where it is."""
     stepper = growing().stepper({"visits": 0, "data": b""}, budget=MB)
     stepper.run()
-    with pytest.raises(RunStateError, match="let go of"):
+    with pytest.raises(RunStateError, match="was evicted"):
         stepper.back(30)
     assert stepper.place.is_end
     assert at(stepper.back()) == ("last", "before prep")
@@ -687,7 +687,7 @@ def test_one_value_beyond_the_budget_still_leaves_this_place():
 
 
 def test_a_failure_with_a_small_budget_still_comes_back_to_before():
-    """The place that a step starts from is not let go of while the step runs."""
+    """The place that a step starts from is not evicted while the step runs."""
 
     class Fails(Grows):
         def post(self, shared, prep_res, exec_res):

@@ -1,17 +1,8 @@
-// The widget of a stepper. It holds no state of its own but what is being typed: all the rest is the kernel's.
-// Texts are set as text; the only markup that is put in is the drawing, which was cleaned in Python.
+// The widget of a stepper. Its only state is what is being typed: everything else is in the kernel.
+// Texts are set as text. The only markup is the drawing, which was sanitised in Python.
 
-const COMMANDS = [
-  ["back", "back", "ArrowLeft", "←", "to the place before"],
-  ["into", "into", "ArrowRight", "→", "one hook or one item on, or into a flow"],
-  ["over", "over", "ArrowDown", "↓", "until this node is done"],
-  ["out", "out", "ArrowUp", "↑", "until this walk through its flow has ended"],
-  ["run", "run", "r", "r", "to the next breakpoint, or the end"],
-  ["rerun", "rerun", "e", "e", "this node again, without paying again"],
-  ["pause", "stop", "s", "s", "at the next boundary"],
-];
 const SILENT =
-  "The kernel does not answer: it is busy with another cell, or was started anew. After a restart, run the cell of this stepper again.";
+  "The kernel does not answer: it is busy with another cell, or was restarted. After a restart, run the cell of this stepper again.";
 const SVG = "http://www.w3.org/2000/svg";
 
 function make(tag, name, text, attributes = {}) {
@@ -40,44 +31,46 @@ function render({ model, el }) {
   root.append(bar, place, message, body);
   el.append(root);
 
-  // ---- asking the kernel ----------------------------------------------------------------------------------------
+  // ---- requests to the kernel ----------------------------------------------------------------------------------------
 
-  let asked = 0, timer = null;
-  const busy = () => Boolean(model.get("told").busy);
-  function ask(content) {
-    asked = (model.get("told").answers || 0) + 1;
+  let requested = 0, timer = null;
+  const busy = () => Boolean(model.get("status").busy);
+  function request(content) {
+    requested = (model.get("status").answers || 0) + 1;
     clearTimeout(timer);
     timer = setTimeout(() => {
-      if ((model.get("told").answers || 0) < asked) tell(SILENT);
+      if ((model.get("status").answers || 0) < requested) say(SILENT);
     }, 1500);
     try {
       model.send(content);
     } catch (error) {
-      tell(SILENT); // there is no way to the kernel any more
+      say(SILENT); // the connection to the kernel is closed
     }
   }
-  function tell(text) {
+  function say(text) {
     message.textContent = text;
     message.hidden = !text;
   }
 
   const buttons = {};
-  for (const [what, label, key, sign, title] of COMMANDS) {
-    const button = make("button", what, undefined, { type: "button", title: title, "aria-keyshortcuts": key });
+  const commands = model.get("commands");
+  for (const { name, label, key, sign, help } of commands) {
+    const title = help.replaceAll("`", "");
+    const button = make("button", name, undefined, { type: "button", title: title, "aria-keyshortcuts": key });
     button.append(label + " ", make("kbd", "", sign));
-    button.onclick = () => button.getAttribute("aria-disabled") !== "true" && ask({ do: what });
-    buttons[what] = button;
+    button.onclick = () => button.getAttribute("aria-disabled") !== "true" && request({ do: name });
+    buttons[name] = button;
     bar.append(button);
   }
   const counts = make("span", "counts");
   bar.append(counts);
   root.addEventListener("keydown", (event) => {
     if (/^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName) || event.ctrlKey || event.metaKey || event.altKey) return;
-    const found = COMMANDS.find(([, , key]) => key === event.key);
+    const found = commands.find(({ key }) => key === event.key);
     if (!found) return;
     event.preventDefault();
     event.stopPropagation();
-    if (!event.repeat || !busy()) ask({ do: found[0] }); // taps wait for the step in progress; a held key does not
+    if (!event.repeat || !busy()) request({ do: found.name }); // taps wait for the step in progress; repeats of a held key do not
   });
 
   // ---- the graph --------------------------------------------------------------------------------------------------
@@ -106,7 +99,7 @@ function render({ model, el }) {
       dot.setAttribute("tabindex", "0");
       dot.setAttribute("role", "checkbox");
       dot.setAttribute("aria-label", "Breakpoint before " + path);
-      const toggle = () => ask({ do: "break", path: path });
+      const toggle = () => request({ do: "break", path: path });
       dot.addEventListener("click", toggle);
       dot.addEventListener("keydown", (event) => {
         if (event.key !== "Enter" && event.key !== " ") return;
@@ -139,7 +132,7 @@ function render({ model, el }) {
     }
   }
 
-  // ---- where it is, and what comes --------------------------------------------------------------------------------
+  // ---- the place, and what comes next --------------------------------------------------------------------------------
 
   function block(title, text) {
     const details = make("details", "value");
@@ -176,11 +169,11 @@ function render({ model, el }) {
     if (now.item !== undefined) words.push("item " + now.item + (now.items == null ? "" : " of " + now.items));
     place.append(make("strong", "", words.join(", ")), " " + now.phase);
     if (now.action) place.append(", action " + now.action);
-    place.append(make("span", "next", now.phase === "at the end" ? "" : "  next: " + now.next));
+    place.append(make("span", "next", now.is_end ? "" : "  next: " + now.next));
     if (now.note) place.append(make("div", "note", now.note));
-    if (now.error) place.append(make("div", "error", now.failed + ": " + now.error + ". Mend it, run its cell, and press rerun."));
+    if (now.error) place.append(make("div", "error", now.failed + ": " + now.error + ". Correct it, run its cell, and press rerun."));
     counts.textContent = "called " + now.called + ", replayed " + now.replayed;
-    counts.title = "Calls of exec that were made, and that were answered by the result of an earlier one. Going back does not undo what a node did outside of shared.";
+    counts.title = "Calls of exec that were made, and calls that were answered by the result of an earlier call. Going back does not undo what a node did outside of shared.";
     const place_id = now.number + now.phase;
     if (place_id !== shownAt) showPending(now);
     shownAt = place_id;
@@ -192,23 +185,23 @@ function render({ model, el }) {
     pending.replaceChildren(make("h4", "", "This node"));
     for (const [title, text] of [["prep returned", now.prep], ["exec returned", now.exec], ["printed", now.output]])
       if (text) pending.append(block(title, text));
-    const ended = now.phase === "at the end";
+    const ended = now.is_end;
     const more = make("details", "more"), box = make("div");
-    more.append(make("summary", "", "change what comes"), box);
+    more.append(make("summary", "", "change what comes next"), box);
     if (!ended) {
-      box.append(field("action", "force action", "another action", (text) => ask({ do: "force", action: text }), now.edges));
-      if (/before prep|after prep/.test(now.phase) || now.item !== undefined)
-        box.append(field("result", "mock exec", "JSON: the result to use in place of calling exec", (text) => ask({ do: "mock", json: text })));
-      if (now.is_batch && (now.item !== undefined || /prep/.test(now.phase)))
-        box.append(field("item", "go to item", "number of items done", (text) => ask({ do: "item", number: Number(text) || 1 }), []));
-      const again = make("button", "", "call exec again", { type: "button", title: "run this node again, and pay again" });
-      again.onclick = () => ask({ do: "again" });
+      box.append(field("action", "force action", "another action", (text) => request({ do: "force", action: text }), now.edges));
+      if (now.can_mock)
+        box.append(field("result", "mock exec", "JSON: the result to use instead of calling exec", (text) => request({ do: "mock", json: text })));
+      if (now.can_go_to_item)
+        box.append(field("item", "go to item", "number of items done", (text) => request({ do: "item", number: Number(text) || 1 }), []));
+      const again = make("button", "", "call exec again", { type: "button", title: "run this node again, and call exec even if its result is known" });
+      again.onclick = () => request({ do: "again" });
       box.append(again);
       pending.append(more);
     }
     for (const [number, text] of now.breaks || []) {
       const line = make("div", "break", text + " "), remove = make("button", "", "remove", { type: "button" });
-      remove.onclick = () => ask({ do: "unbreak", number: number });
+      remove.onclick = () => request({ do: "unbreak", number: number });
       line.append(remove);
       pending.append(line);
     }
@@ -223,9 +216,9 @@ function render({ model, el }) {
     try {
       found = JSON.parse(text);
     } catch (error) {
-      return tell("this is no JSON: " + error.message);
+      return say("this is not JSON: " + error.message);
     }
-    for (const [key, value] of Object.entries(found || {})) ask({ do: "set", key: key, json: JSON.stringify(value) });
+    for (const [key, value] of Object.entries(found || {})) request({ do: "set", key: key, json: JSON.stringify(value) });
   });
   const adding = make("details", "more");
   adding.append(make("summary", "", "add a key"), add);
@@ -240,11 +233,11 @@ function render({ model, el }) {
     if (editing) return;
     table.replaceChildren();
     const head = make("tr");
-    const held = model.get("held"), hasBefore = held.some((row) => row.before); // else its column takes room for nothing
+    const rows = model.get("shared"), hasBefore = rows.some((row) => row.before); // else its column would be empty
     const titles = hasBefore ? ["key", "now", "before", "change"] : ["key", "now", "change"];
     for (const title of titles) head.append(make("th", "", title, { scope: "col" }));
     table.append(head);
-    for (const row of held) {
+    for (const row of rows) {
       const line = make("tr", row.how || "same", undefined, { "data-key": row.key });
       const name = make("th", "", row.key, { scope: "row" });
       if (row.how) name.append(make("span", "how", " " + row.how));
@@ -267,7 +260,7 @@ function render({ model, el }) {
           does.append(edit);
         }
         const remove = make("button", "", "delete", { type: "button", "aria-label": "delete " + row.key });
-        remove.onclick = () => ask({ do: "delete", key: row.name });
+        remove.onclick = () => request({ do: "delete", key: row.name });
         does.append(remove);
       }
       line.append(name, now, ...(hasBefore ? [before] : []), does);
@@ -292,11 +285,11 @@ function render({ model, el }) {
       try {
         JSON.parse(input.value);
       } catch (error) {
-        ask({ do: "set", key: row.name, json: input.value }); // which says where it is wrong
+        request({ do: "set", key: row.name, json: input.value }); // the kernel answers where the error is
         return;
       }
       editing = false;
-      ask({ do: "set", key: row.name, json: input.value });
+      request({ do: "set", key: row.name, json: input.value });
       root.focus();
     };
     form.onkeydown = (event) => event.key === "Escape" && close();
@@ -314,10 +307,10 @@ function render({ model, el }) {
       const item = make("li", row.here ? "here" : row.on_line ? "line" : "branch");
       const go = make("button", "", (row.here ? "▶ " : "") + row.number + "  " + row.text, { type: "button" });
       if (row.here) go.setAttribute("aria-current", "step");
-      go.disabled = row.gone;
-      go.onclick = () => ask({ do: "goto", number: row.number });
+      go.disabled = row.evicted;
+      go.onclick = () => request({ do: "goto", number: row.number });
       item.style.marginLeft = Math.min(row.depth, 8) + "em";
-      item.append(go, make("span", "how", [row.how, row.edited, row.failed, row.changed, row.gone && "let go of"].filter(Boolean).join(" · ")));
+      item.append(go, make("span", "how", [row.how, row.edited, row.failed, row.changed, row.evicted && "evicted"].filter(Boolean).join(" · ")));
       list.append(item);
       if (row.here) list.scrollTop = item.offsetTop - list.offsetTop - list.clientHeight / 2;
     }
@@ -325,27 +318,27 @@ function render({ model, el }) {
   }
 
   function enable() {
-    const now = model.get("place"), is_busy = busy(), ended = now.phase === "at the end";
+    const now = model.get("place"), is_busy = busy(), ended = now.is_end;
     root.setAttribute("aria-busy", is_busy ? "true" : "false");
     for (const [what, button] of Object.entries(buttons)) {
       const disabled = what === "pause" ? !is_busy : is_busy || (what === "back" && now.number === 0) || (ended && !["back", "rerun"].includes(what));
-      button.setAttribute("aria-disabled", disabled); // not `disabled`, by which it would lose the focus, and the keys typed meanwhile
+      button.setAttribute("aria-disabled", disabled); // not `disabled`: that would lose the focus, and the keys typed meanwhile
     }
     for (const button of side.querySelectorAll("button")) if (!button.closest("li")) button.disabled = is_busy;
   }
-  function showTold() {
-    const told = model.get("told");
-    root.dataset.answers = told.answers || 0;
-    tell(told.message || (told.busy ? "running …" : ""));
+  function showStatus() {
+    const status = model.get("status");
+    root.dataset.answers = status.answers || 0;
+    say(status.message || (status.busy ? "running …" : ""));
     enable();
   }
 
-  const follow = { svg: draw, marks: paint, place: showPlace, held: showKeys, places: showPlaces, told: showTold };
+  const follow = { svg: draw, marks: paint, place: showPlace, shared: showKeys, places: showPlaces, status: showStatus };
   for (const [name, show] of Object.entries(follow)) model.on("change:" + name, show);
   showPlace();
   showKeys();
   showPlaces();
-  showTold();
+  showStatus();
   requestAnimationFrame(draw); // once it is in the page, and has a size
   return () => {
     clearTimeout(timer);

@@ -1,4 +1,4 @@
-"""Where a stepper is, in words."""
+"""Where a stepper is: plain data, and one line of text."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,32 +6,32 @@ from typing import Any
 
 from ..core.text import error_text, message, params_text, plain_text, quoted, shown
 from ..engine.batch import Batch
-from ..engine.position import EXEC, LEAVE, POST, PREP, WORKING, Position
+from ..engine.position import LEAVE, WORKING, Position
+from .boundaries import AT_END, BOUNDARY_AT, Boundary, boundary_of
 
-__all__ = ["PHASES", "Place", "item_that_failed", "place_of"]
-
-PHASES = {PREP: "before prep", EXEC: "after prep", WORKING: "after exec", POST: "after exec", LEAVE: "after post"}
+__all__ = ["Location", "failed_item_of", "location_of"]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a stepper is. As the last line of a cell, one line.
+class Location:
+    """Where a stepper is. It shows itself as one line.
 
     Attributes:
         path: The node, from the outermost flow down, joined by "/".
-        visit: Which pass of the node it is on this walk through its flow, from 1.
+        visit: The number of this visit of the node on this walk through its flow, from 1.
         phase: "before prep", "after prep", "after exec", "after post" or "at the end".
         params: What the node sees as its params.
-        item: Of a batch node between two items: how many are done; None elsewhere.
-        items: How many there are in all, as far as that is known.
-        param_set: Which param set of the batch flow around it is walked, from 1; None outside of any.
-        param_sets: How many there are, as far as that is known.
-        depth: How many flows it is within.
-        action: After post, and at the end: the action.
-        error: What the next step raised when it was tried; None if it was not, or went well.
-        failed_item: The item whose call raised that error, from 1; None if it was no call for an item.
-        called: Calls of ``exec`` that were made so far; replayed: that were answered by the result of an earlier one.
-        note: What else there is to say.
+        item: In a batch node, between two items: how many are done; None elsewhere.
+        items: The number of items; None if unknown.
+        param_set: The number of the param set of the batch flow around it, from 1; None outside of a batch flow.
+        param_sets: The number of param sets; None if unknown.
+        depth: The number of flows around the node.
+        action: The action, after post and at the end.
+        error: The exception that the next step raised when it was tried; None if it was not tried.
+        failed_item: The number of the item whose call raised the error, from 1; None if no call for an item did.
+        called: The calls of ``exec`` that were made so far.
+        replayed: The calls of ``exec`` that were answered by the result of an earlier call.
+        note: Anything else the user should know.
     """
 
     path: str
@@ -53,17 +53,22 @@ class Place:
     @property
     def is_end(self) -> bool:
         """Whether the run has ended."""
-        return self.phase == "at the end"
+        return self.phase == AT_END.phase
+
+    @property
+    def boundary(self) -> Boundary:
+        """The row of the table of boundaries for this phase."""
+        return boundary_of(self.phase, is_between_items=self.item is not None)
 
     @property
     def failed(self) -> str:
-        """What failed: "failed", or "failed at item 8" of a batch; "" if nothing did."""
+        """What failed: "failed", or "failed at item 8" in a batch; "" if nothing did."""
         if self.error is None:
             return ""
         return "failed" if self.failed_item is None else f"failed at item {self.failed_item}"
 
     def __str__(self) -> str:
-        """Return it all in a line."""
+        """Return everything in one line."""
         which = [f"visit {self.visit}"]
         if self.param_set is not None:
             which.append(f"param set {self.param_set}{_of(self.param_sets)}")
@@ -71,7 +76,7 @@ class Place:
         if self.item is not None:
             which.append(f"item {self.item}{_of(self.items)}")
         phase = self.phase
-        if self.phase in ("after post", "at the end"):
+        if "action" in self.boundary.shows:
             phase += f", action {quoted(self.action)}"
         parts = [shown(self.path, 320), ", ".join(which), phase, f"called {self.called}, replayed {self.replayed}"]
         if self.error is not None:
@@ -87,18 +92,26 @@ def _of(total: int | None) -> str:
     return "" if total is None else f" of {total}"
 
 
-def place_of(position: Position, *, is_end: bool) -> Place:
-    """Return where a position is. The visit number and the counters are for the stepper to fill in."""
+def location_of(position: Position, *, visit: int, is_end: bool, note: str = "") -> Location:
+    """Return where a position is.
+
+    Args:
+        position: The position.
+        visit: The number of this visit of the node.
+        is_end: Whether the run has ended.
+        note: What to say there; "" for what the position itself says.
+    """
     frame = position.frames[-1]
     if is_end:
-        return Place(frame.plan.path, 1, "at the end", frame.params, action=plain_text(position.action))
+        action = plain_text(position.action)
+        return Location(frame.plan.path, visit, AT_END.phase, frame.params, action=action, note=note)
     sets = position.within()
     work = frame.work if frame.phase == WORKING else None
     total = None if sets is None else (sets[0].taken if sets[0].exhausted else sets[0].total)
-    return Place(
+    return Location(
         path=frame.plan.path,
-        visit=1,
-        phase=PHASES[frame.phase],
+        visit=visit,
+        phase=BOUNDARY_AT[frame.phase].phase,
         params=frame.visit.params if frame.visit is not None else frame.params,
         item=None if work is None else work.taken,
         items=None if work is None else (work.taken if work.exhausted else work.total),
@@ -106,20 +119,20 @@ def place_of(position: Position, *, is_end: bool) -> Place:
         param_sets=total,
         depth=len(position.frames) - 1,
         action=plain_text(frame.action) if frame.phase == LEAVE else None,
-        note="" if work is None else _of_item(work),
+        note=note or ("" if work is None else _last_item(work)),
     )
 
 
-def item_that_failed(position: Position, error: BaseException) -> int | None:
+def failed_item_of(position: Position, error: BaseException) -> int | None:
     """Return the number, from 1, of the batch node's item whose call raised this error; None if there is none."""
     frame = (position.failure or position).frames[-1]  # a failure closes the frames of the position
     if frame.work is None or frame.plan.kind != "batch_node":
         return None
-    return next((place + 1 for place, outcome in frame.work.odd.items() if outcome.error is error), None)
+    return next((index + 1 for index, outcome in frame.work.odd.items() if outcome.error is error), None)
 
 
-def _of_item(work: Batch) -> str:
-    """What to say of the item that was called last, if it did not simply have a result."""
+def _last_item(work: Batch) -> str:
+    """Return the status of the last item if it is not "ok"."""
     outcome = work.odd.get(work.taken - 1)
     if outcome is None or outcome.status == "ok":
         return ""

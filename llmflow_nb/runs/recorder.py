@@ -1,0 +1,250 @@
+"""What the engine writes while a run goes on: visits, batches, problems. `Run` reads it for users.
+
+The record is bounded. Of old visits and batches only counts are kept, so that numbers of visits and calls stay right.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from itertools import islice
+from threading import Lock
+from typing import Any
+
+from ..core.errors import did_you_mean
+from ..core.node import kind_of
+from ..core.text import message, quoted, shown
+from ..engine.batch import HAS_RESULT, Batch
+from ..engine.checkpoint import Checkpoint
+from ..engine.events import VISIT_FIELDS
+from .sizes import ByteBudget
+
+__all__ = ["MAX_VISITS", "WIDTH", "RecordPoint", "RunRecorder"]
+
+WIDTH = len(VISIT_FIELDS)
+MAX_VISITS = 100_000
+"""Visits that a record keeps, and visits of batch nodes and batch flows: the latest. Dropped ones are counted."""
+SLACK = MAX_VISITS // 2  # dropped at a time, since taking them off the front of a list moves all the others
+MAX_PROBLEMS = 1_000
+MAX_WALKS = 10_000
+
+
+class RunRecorder:
+    """Record one run: the engine's `Recorder`.
+
+    Only the thread that drives the run writes. ``lock`` is held to drop or replace rows and to read them, not to add
+    one, so a visit costs no lock.
+    """
+
+    def __init__(self) -> None:
+        self.columns: list[Any] = []  # the VISIT_FIELDS of all visits, one after the other
+        self.visit: Callable[[Iterable[Any]], None] = self.columns.extend
+        self.failures: dict[int, BaseException] = {}  # of visits, by step
+        self.batches: list[Batch] = []  # one for each visit of a batch node or batch flow, in the order they started
+        self.abandoned = 0
+        self.limited: dict[Any, tuple[float, float | None]] = {}
+        self.problems: dict[str, int] = {}  # how often each was reported
+        self.notes: list[tuple[str, str]] = []  # rows that were retried, and that the run was resumed: path, text
+        self.resolved: dict[int, BaseException] = {}  # errors of work that was repeated, by id
+        self.dropped_visits = self.dropped_calls = self.dropped_batches = 0
+        self.passes: _Passes | None = None  # of dropped visits
+        self.batch_passes: _Passes | None = None  # of dropped batches
+        self.budget = ByteBudget()
+        self.lock = Lock()
+
+    # ---- the engine writes -------------------------------------------------------------------------------------------
+
+    def visit_failed(self, row: tuple[Any, ...], error: BaseException) -> None:
+        """Add the row of a visit that an exception ended."""
+        self.failures[self.visit_count] = error
+        self.columns.extend(row)
+
+    def batch_opened(self, batch: Batch) -> None:
+        """Add the columns of a batch, which are filled from now on."""
+        if self.budget.measure():
+            self._drop_batches(self.budget.surplus(self.batches))
+        self.batches.append(batch)
+        self.budget.add(batch)
+        if batch.plan.kind == "batch_node" and "exec" not in batch.plan.hooks.own and not batch.is_none:
+            self.problem(f"{batch.path}: it has no exec of its own, so every result is None; is it misspelt?")
+        if batch.is_none:
+            self.problem(f"{batch.path}: prep returned None, which is an empty batch; does it miss a return?")
+
+    def lost_action(self, path: str, action: Any, known: list[str]) -> None:
+        """Add the problem of an action that has no edge."""
+        hint = did_you_mean(action, known) if action else ""
+        self.problem(f"{shown(path, 320)}: {quoted(action)} not found in {quoted(known, 400, elements=30)}{hint}")
+
+    def problem(self, text: str) -> None:
+        """Add a text about something that ran but was probably not meant."""
+        text = message(text)
+        if text in self.problems or len(self.problems) < MAX_PROBLEMS:
+            self.problems[text] = self.problems.get(text, 0) + 1
+
+    def make_room(self) -> None:
+        """Drop the oldest visits and batches if there are too many."""
+        if len(self.columns) > WIDTH * (MAX_VISITS + SLACK):
+            self._drop_visits(len(self.columns) // WIDTH - MAX_VISITS)
+        if len(self.batches) > MAX_VISITS + SLACK:
+            self._drop_batches(self.batches[: len(self.batches) - MAX_VISITS])
+
+    def superseded(self, which: Callable[[Batch], bool]) -> None:
+        """Discard batches whose visits are run again. Their calls stay counted."""
+        with self.lock:
+            old = [batch for batch in self.batches if which(batch)]
+            self.dropped_calls += sum(map(_calls_of_batch, old))
+            self.batches[:] = [batch for batch in self.batches if batch not in old]
+            self.budget.remove(map(id, old))
+
+    def _drop_visits(self, count: int) -> None:
+        with self.lock:
+            old = self.columns[: count * WIDTH]
+            self.dropped_calls += _calls_of_plain_nodes(old)
+            self.passes = self.passes or _Passes()
+            self.passes.count(*_walks(old))
+            del self.columns[: count * WIDTH]
+            self.dropped_visits += count
+            for step in [step for step in self.failures if step < self.dropped_visits]:
+                del self.failures[step]
+
+    def _drop_batches(self, old: list[Batch]) -> None:
+        if not old:
+            return
+        with self.lock:
+            ids = set(map(id, old))
+            self.dropped_calls += sum(map(_calls_of_batch, old))
+            self.batch_passes = self.batch_passes or _Passes()
+            walks = [(batch.path, id(batch.params)) for batch in old]
+            self.batch_passes.count(walks, [batch.params for batch in old])
+            self.batches = [batch for batch in self.batches if id(batch) not in ids]
+            self.budget.remove(ids)
+            self.dropped_batches += len(old)
+
+    # ---- counts ------------------------------------------------------------------------------------------------------
+
+    @property
+    def visit_count(self) -> int:
+        """The number of visits that have ended, dropped ones included."""
+        return self.dropped_visits + len(self.columns) // WIDTH
+
+    @property
+    def calls(self) -> int:
+        """Attempts of ``exec`` made by nodes so far, batches, retries and dropped visits included."""
+        with self.lock:
+            in_batches = sum(map(_calls_of_batch, self.batches))
+            return self.dropped_calls + _calls_of_plain_nodes(self.columns) + in_batches
+
+    # ---- replacing what was recorded ---------------------------------------------------------------------------------
+
+    def replace_error(self, error: BaseException, kept: BaseException, checkpoint: Checkpoint | None) -> None:
+        """Keep another object in place of an error, also in the batches of the checkpoint to resume from."""
+        self.failures.update({step: kept for step, known in self.failures.items() if known is error})
+        for batch in _batches_within(self.batches, checkpoint):
+            for position, outcome in batch.odd.items():
+                if outcome.error is error:
+                    batch.odd[position] = outcome._replace(error=kept)
+
+    def point(self) -> "RecordPoint":
+        """Return how far the record is now, for `cut_after`."""
+        return RecordPoint(self)
+
+    def cut_after(self, point: "RecordPoint", replaced: dict[int, Batch]) -> None:
+        """Drop all that was recorded after a point.
+
+        The record gets lists of its own, so later points of the old lists stay valid.
+
+        Args:
+            point: A point of this record, made by `point`.
+            replaced: The batches that the engine resumes, by the ``id`` of the batches that they replace.
+        """
+        with self.lock:
+            self.columns = point.columns[: point.visits * WIDTH]
+            self.visit = self.columns.extend
+            self.batches = [replaced.get(id(batch), batch) for batch in point.batches[: point.batch_count]]
+            self.failures = dict(islice(point.failures.items(), point.failure_count))
+            self.dropped_visits, self.dropped_calls, self.dropped_batches = point.dropped
+            self.problems = point.problems.copy()
+            del self.notes[point.note_count :]
+            self.budget = ByteBudget()
+            for batch in self.batches:
+                self.budget.add(batch)
+
+
+class RecordPoint:
+    """How far a record was at one time. Its lists only grow, so their lengths are enough to go back."""
+
+    __slots__ = (
+        "batch_count",
+        "batches",
+        "columns",
+        "dropped",
+        "failure_count",
+        "failures",
+        "note_count",
+        "problems",
+        "visits",
+    )
+
+    def __init__(self, recorder: RunRecorder) -> None:
+        self.columns, self.visits = recorder.columns, len(recorder.columns) // WIDTH
+        self.batches, self.batch_count = recorder.batches, len(recorder.batches)
+        self.failures, self.failure_count = recorder.failures, len(recorder.failures)
+        self.problems, self.note_count = recorder.problems.copy(), len(recorder.notes)
+        self.dropped = recorder.dropped_visits, recorder.dropped_calls, recorder.dropped_batches
+
+    def first_visit(self, later: "RecordPoint", path: str) -> tuple[Any, str, float] | None:
+        """Return action, status and seconds of the first visit of a node that ended between this point and a later."""
+        for visit in range(self.visits, later.visits):
+            plan, _, action, _, status, started, _, _, ended = later.columns[visit * WIDTH : (visit + 1) * WIDTH]
+            if plan.path == path:
+                return action, status, ended - started
+        return None
+
+
+class _Passes:
+    """How often each walk passed a node, in visits that are not kept any more. The walks that passed latest are kept.
+
+    A walk is known by the id of its params. The params are kept too, or another walk could get the same id.
+    """
+
+    def __init__(self) -> None:
+        self._walks: dict[tuple[Any, int], tuple[Any, int]] = {}
+
+    def count(self, walks: list[tuple[Any, int]], params: Iterable[Any]) -> None:
+        """Count the walks of some visits, in their order, with their params."""
+        held = dict(zip(walks, params, strict=True))
+        for walk, n in Counter(walks).items():
+            _, before = self._walks.pop(walk, (None, 0))
+            self._walks[walk] = held[walk], before + n
+        for walk in list(self._walks)[:-MAX_WALKS]:
+            del self._walks[walk]
+
+    def so_far(self) -> Counter[tuple[Any, int]]:
+        """Return the number of passes by walk."""
+        return Counter({walk: n for walk, (_, n) in self._walks.items()})
+
+
+def _batches_within(batches: list[Batch], checkpoint: Checkpoint | None) -> list[Batch]:
+    """Return the given batches, those of a checkpoint, and those of the checkpoints in them, each once."""
+    found: dict[int, Batch] = {}
+    todo = [*batches, *(checkpoint.batches() if checkpoint is not None else ())]
+    for batch in todo:  # grows as it is read
+        if id(batch) not in found:
+            found[id(batch)] = batch
+            for inner in batch.checkpoints.values():
+                todo += inner.batches()
+    return list(found.values())
+
+
+def _walks(columns: list[Any]) -> tuple[list[tuple[str, int]], list[Any]]:
+    """Return the walk of each visit that ended with a result, and the params that the walk is known by."""
+    plans, params, status = (islice(columns, n, None, WIDTH) for n in (0, 1, 4))
+    ended = [(plan.path, param) for plan, param, how in zip(plans, params, status, strict=False) if how in HAS_RESULT]
+    return [(path, id(param)) for path, param in ended], [param for _, param in ended]
+
+
+def _calls_of_plain_nodes(columns: list[Any]) -> int:
+    plans, attempts = islice(columns, 0, None, WIDTH), islice(columns, 3, None, WIDTH)
+    return sum(n for plan, n in zip(plans, attempts, strict=False) if kind_of(plan.node) == "node")
+
+
+def _calls_of_batch(batch: Batch) -> int:
+    return batch.attempts if kind_of(batch.plan.node) == "batch_node" else 0

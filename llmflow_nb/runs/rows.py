@@ -1,0 +1,153 @@
+"""The rows of a record: a `Visit` of a node, an `Item` of a batch. Made from the engine's columns when read."""
+
+from typing import Any, NamedTuple
+
+from ..core.node import kind_of
+from ..core.text import described, plain_text
+from ..engine.batch import HAS_RESULT, PENDING, Batch
+from .recorder import WIDTH, RunRecorder
+
+__all__ = ["Item", "Visit", "item_of", "numbered_batches", "unresolved", "visits_of"]
+
+
+class Visit(NamedTuple):
+    """One pass of a node.
+
+    Attributes:
+        step: Its index in the run, from 0, in the order in which visits ended.
+        path: The node, from the outermost flow down, joined by "/".
+        node: Its name in its flow.
+        visit: Which pass of this node it was on this walk through its flow, from 1.
+        params: The params of the visit.
+        action: The value that ``post`` returned; None for a visit that failed.
+        status: "ok", "fallback", "failed" or "cancelled".
+        attempts: Attempts of ``exec``, over all items; 0 for a flow, whose nodes have them.
+        seconds: From the start of ``prep`` to the end of ``post``; prep_s, exec_s, post_s: of each hook.
+        error: The exception that ended the visit; None if there was none.
+    """
+
+    step: int
+    path: str
+    node: str
+    visit: int
+    params: Any
+    action: Any
+    status: str
+    attempts: int
+    seconds: float
+    prep_s: float
+    exec_s: float
+    post_s: float
+    error: BaseException | None
+
+    def __repr__(self) -> str:
+        """Return the fields, each cut to a line, with secrets masked."""
+        return described("Visit", zip(self._fields, self, strict=True))
+
+
+class Item(NamedTuple):
+    """One item of a batch node, or one param set of a batch flow.
+
+    Attributes:
+        position: Its index in the input, from 0.
+        label: Its label in a pandas input, else its position.
+        params: The params of the visit that it belongs to.
+        item: The item or param set; None if it was not kept, or not read yet.
+        result: The result of ``exec``; of a param set, that of the last node. None unless the status is ok or
+            fallback. A cancelled param set has the result of its last ``exec``.
+        status: "ok", "fallback", "failed", "cancelled" or "pending".
+        attempts: Attempts of ``exec``, or walks of a param set; 0 if it was not started.
+        seconds: From its first attempt to its end, summed over all times that it was called.
+        error: The exception of the last attempt that failed.
+        action: Of a param set: the last action of its walk.
+        failed_at: Of a param set: the path of the node that failed.
+    """
+
+    position: int
+    label: Any
+    params: Any
+    item: Any
+    result: Any
+    status: str
+    attempts: int
+    seconds: float
+    error: BaseException | None
+    action: Any
+    failed_at: str | None
+
+    def __repr__(self) -> str:
+        """Return the fields, each cut to a line, with secrets masked."""
+        return described("Item", zip(self._fields, self, strict=True))
+
+
+def visits_of(recorder: RunRecorder) -> list[Visit]:
+    """Return the visits that a record keeps, in the order in which they ended."""
+    with recorder.lock:
+        first, columns = recorder.dropped_visits, recorder.columns[:]
+        passes = recorder.passes.so_far() if recorder.passes else {}
+    rows: list[Visit] = []
+    for step in range(len(columns) // WIDTH):
+        plan, params, action, attempts, status, *times = columns[step * WIDTH : (step + 1) * WIDTH]
+        start, prepared, executed, finished = times
+        walk = plan.path, id(params)
+        number = passes.get(walk, 0) + 1
+        if status in HAS_RESULT:  # a visit that failed is the same visit when it is resumed
+            passes[walk] = number
+        seconds = finished - start, prepared - start, executed - prepared, finished - executed
+        error = recorder.failures.get(first + step)
+        attempts *= kind_of(plan.node) in ("node", "batch_node")
+        action = plain_text(action)
+        rows.append(
+            Visit(first + step, plan.path, plan.name, number, params, action, status, attempts, *seconds, error)
+        )
+    return rows
+
+
+def numbered_batches(recorder: RunRecorder) -> dict[str, list[tuple[int, Batch]]]:
+    """Return the batches by path, in the order in which they started, each with the number of its visit on its walk."""
+    found: dict[str, list[tuple[int, Batch]]] = {}
+    with recorder.lock:
+        batches = recorder.batches[:]
+        passes = recorder.batch_passes.so_far() if recorder.batch_passes else {}
+    for batch in batches:
+        walk = batch.path, id(batch.params)
+        passes[walk] = passes.get(walk, 0) + 1
+        found.setdefault(batch.path, []).append((passes[walk], batch))
+    return found
+
+
+def unresolved(recorder: RunRecorder, visits: list[Visit]) -> list[Visit]:
+    """Return the visits that failed, without those whose error was resolved by a retry or a resume."""
+    return [
+        visit
+        for visit in visits
+        if visit.status == "failed"
+        and visit.error is not None
+        and not {id(visit.error), id(visit.error.__cause__)} & recorder.resolved.keys()
+    ]
+
+
+def item_of(batch: Batch, position: int) -> Item:
+    """Return one item of a batch, with its outcome so far."""
+    result = batch.results[position] if position < len(batch.results) else PENDING
+    outcome = batch.odd.get(position)
+    status = outcome.status if outcome else ("pending" if result is PENDING else "ok")
+    if status == "ok" and result is PENDING:  # a param set that is run again
+        status = "pending"
+    try:
+        item = batch.item_at(position)
+    except LookupError:
+        item = None
+    return Item(
+        position,
+        batch.row_at(position),
+        batch.params,
+        item,
+        None if result is PENDING else result,
+        status,
+        outcome.attempts if outcome else int(status == "ok"),
+        batch.seconds[position] if position < len(batch.seconds) else 0.0,
+        outcome.error if outcome else None,
+        plain_text(batch.actions[position]) if batch.actions is not None and position < len(batch.actions) else None,
+        outcome.failed_at if outcome else None,
+    )

@@ -1,0 +1,102 @@
+"""Where each command of a stepper stops, and how the widget and the docs present it: one table.
+
+To have a command stop elsewhere, change its rule. A new command is a row here and a method of `Stepper`; with a key it
+also gets a button.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from ..engine.position import AFTER_EXEC, AFTER_POST, AFTER_PREP, BEFORE_PREP
+from .boundaries import EVERYWHERE
+from .location import Location
+
+__all__ = ["COMMANDS", "RULES", "Command", "Rule", "markdown"]
+
+
+class Rule(NamedTuple):
+    """Where a command stops. It stops at the end of the run in any case.
+
+    Attributes:
+        mask: The boundaries that it looks at, as flags of the engine.
+        stops: Called with the location where the command started and with each new one; returns whether to stop.
+        is_literal: It also looks at boundaries after hooks that the class does not define, and ignores breakpoints.
+    """
+
+    mask: int
+    stops: Callable[[Location, Location], bool]
+    is_literal: bool = False
+
+
+def _is_next_node(start: Location, here: Location) -> bool:
+    return here.phase == "before prep" and here.depth <= start.depth
+
+
+def _is_out(start: Location, here: Location) -> bool:
+    return here.depth < start.depth or (here.depth == start.depth and here.param_set != start.param_set)
+
+
+def _has_items(start: Location, here: Location) -> bool:
+    """Whether as many items are done as ``start.item`` says, or all of them."""
+    is_past = here.depth < start.depth or (here.phase == "after exec" and here.item is None)
+    return is_past or (here.item is not None and here.item >= (start.item or 0))
+
+
+def _is_same_point(start: Location, here: Location) -> bool:
+    return (here.phase, here.depth, here.item) == (start.phase, start.depth, start.item)
+
+
+def _has_ended(phase: str) -> Callable[[Location, Location], bool]:
+    return lambda start, here: (here.phase, here.path, here.depth, here.item) == (phase, start.path, start.depth, None)
+
+
+RULES = {
+    "into": Rule(EVERYWHERE, lambda start, here: True),
+    "over": Rule(BEFORE_PREP, _is_next_node),
+    "out": Rule(BEFORE_PREP | AFTER_EXEC, _is_out),
+    "run": Rule(BEFORE_PREP, lambda start, here: False),
+    "to_item": Rule(EVERYWHERE, _has_items),
+    "rerun": Rule(EVERYWHERE, _is_same_point),
+    # The parts of `force` and `mock` that run hooks:
+    "through prep": Rule(BEFORE_PREP | AFTER_PREP, _has_ended("after prep"), is_literal=True),
+    "through exec": Rule(BEFORE_PREP | AFTER_EXEC, _has_ended("after exec"), is_literal=True),
+    "through post": Rule(BEFORE_PREP | AFTER_POST, _has_ended("after post"), is_literal=True),
+}
+
+
+class Command(NamedTuple):
+    """A command as the widget and the docs present it.
+
+    Attributes:
+        name: The method of `Stepper`.
+        label: The label of its button.
+        key: The key that gives it in the widget, as browsers name it; "" where there is no button.
+        sign: That key as a user reads it.
+        code: How it is called.
+        help: What it does.
+    """
+
+    name: str
+    label: str
+    key: str
+    sign: str
+    code: str
+    help: str
+
+
+COMMANDS = (
+    Command("back", "back", "ArrowLeft", "←", "back()", "go to the place before; `goto(n)` goes to any place"),
+    Command("into", "into", "ArrowRight", "→", "into()", "run one hook or one item, or enter a flow"),
+    Command("over", "over", "ArrowDown", "↓", "over()", "run to the start of the next node"),
+    Command("out", "out", "ArrowUp", "↑", "out()", "run until this flow, or this param set, is done"),
+    Command("run", "run", "r", "r", "run()", "run to the next breakpoint, or to the end"),
+    Command("rerun", "rerun", "e", "e", "rerun()", "run this node again, with the code that it has now"),
+    Command("pause", "stop", "s", "s", "pause()", "stop at the next boundary"),
+    Command("to_item", "", "", "", "to_item(n)", "run until `n` items of this batch are done"),
+)
+
+
+def markdown() -> str:
+    """Return the commands as a table for the docs."""
+    rows = [f"| {f'`{c.sign}`' if c.sign.isalpha() else c.sign} | `{c.code}` | {c.help} |" for c in COMMANDS]
+    return "\n".join(["| key | command | what it does |", "| --- | --- | --- |", *rows])

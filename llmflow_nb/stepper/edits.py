@@ -1,0 +1,126 @@
+"""What the user changes between two commands: code of nodes, and attributes set on them.
+
+An edit counts at once, also in a visit that is in progress. What a hook changes during a command is not an edit.
+"""
+
+from typing import Any, NamedTuple
+
+from ..core.edited import rebind
+from ..core.encoding import key_of
+from ..core.fingerprint import Fingerprints
+from ..core.node import BaseNode, label
+from ..core.traversal import within
+from ..engine.position import Position
+from .replay import attributes_key
+
+__all__ = ["Edits", "Found"]
+
+_ABSENT: Any = object()
+_NOT_SETTINGS = frozenset({"last_run", "params", "items"})
+"""Attributes that the engine and the library keep on a node."""
+
+
+class Found(NamedTuple):
+    """The edits since the last command.
+
+    Attributes:
+        is_rebound: Whether a node took over a new version of its class.
+        code: The labels of the nodes whose code changed.
+        attributes: The attributes that changed, such as "Ask.prompt".
+    """
+
+    is_rebound: bool
+    code: list[str]
+    attributes: list[str]
+
+
+class _AttributeEdit(NamedTuple):
+    """An attribute that the user set on a node, or deleted (``_ABSENT``), and the edition that this made."""
+
+    edition: int
+    node: BaseNode
+    name: str
+    value: Any
+
+
+class _Attributes(NamedTuple):
+    """The attributes of a node and settings of its class, and their keys, which also show changes in place."""
+
+    values: dict[str, Any]
+    keys: dict[str, bytes]
+
+
+class Edits:
+    """Compares nodes with how the last command left them.
+
+    Attributes:
+        edition: The number of edits so far. A history entry has the edition of its time.
+    """
+
+    def __init__(self, root: BaseNode, fingerprints: Fingerprints) -> None:
+        self.edition = 0
+        self._root, self._fingerprints = root, fingerprints
+        self._code = self._code_now()
+        self._attributes: dict[int, _Attributes] = {}
+        self._attribute_edits: list[_AttributeEdit] = []
+
+    def accept_baseline(self) -> None:
+        """Compare later edits with the nodes as they are now: the hooks have changed them, not the user."""
+        nodes = within(self._root)
+        self._attributes = {id(node): _attributes_of(node) for node in nodes}
+        self._fingerprints.settle(nodes)
+        self._code = self._code_now()
+
+    def find(self) -> Found:
+        """Return the edits since the baseline. Each kind of edit begins a new edition.
+
+        Nodes take over new versions of their classes.
+        """
+        self._fingerprints.forget()
+        is_rebound = bool(rebind(within(self._root)))
+        before, self._code = self._code, self._code_now()
+        code = [name for key, (name, found) in self._code.items() if before.get(key, (name, found))[1] != found]
+        attributes = self._find_attributes()
+        self.edition += bool(attributes) + bool(code)
+        return Found(is_rebound, list(dict.fromkeys(code)), attributes)
+
+    def apply(self, position: Position, *, since: int) -> None:
+        """Set attributes that were edited after an edition on the visits in progress."""
+        for edit in self._attribute_edits:
+            if edit.edition <= since or edit.name == "successors":  # which a visit shares with its node
+                continue
+            for frame in position.frames:
+                if frame.node is edit.node and frame.visit is not None:
+                    if edit.value is _ABSENT:
+                        frame.visit.__dict__.pop(edit.name, None)
+                    else:
+                        frame.visit.__dict__[edit.name] = edit.value
+
+    def _code_now(self) -> dict[int, tuple[str, bytes]]:
+        return {id(node): (label(node), self._fingerprints.of(node)) for node in within(self._root)}
+
+    def _find_attributes(self) -> list[str]:
+        """An attribute has changed if it is another object, or if the replay of calls has another key for it."""
+        found = []
+        for node in within(self._root):
+            before, now = self._attributes.get(id(node), _Attributes({}, {})), _attributes_of(node)
+            for name in {**before.values, **now.values, **before.keys, **now.keys}:
+                was, value = before.values.get(name, _ABSENT), now.values.get(name, _ABSENT)
+                is_other = was is not value and not (name == "successors" and was == value)
+                if is_other or before.keys.get(name) != now.keys.get(name):
+                    if value is _ABSENT:
+                        value = getattr(type(node), name, _ABSENT)
+                    self._attribute_edits.append(_AttributeEdit(self.edition + 1, node, name, value))
+                    found.append(f"{label(node)}.{name}")
+        return list(dict.fromkeys(found))
+
+
+def _attributes_of(node: BaseNode) -> _Attributes:
+    values = {name: value for name, value in node.__dict__.items() if name not in _NOT_SETTINGS}
+    cls = type(node)
+    of_class = {
+        name: key_of(getattr(cls, name), loosely=True)
+        for name in cls._dialect.settings
+        if name not in values and hasattr(cls, name)
+    }
+    return _Attributes(values | {"successors": dict(node.successors)}, attributes_key(node) | of_class)

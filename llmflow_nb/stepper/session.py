@@ -1,0 +1,359 @@
+"""The state behind a stepper: the position, the history and the result cache, which move together.
+
+A session moves its position with the same `advance` as every other way to run, and keeps a `HistoryEntry` at each
+boundary. Going back replaces the position, ``shared`` and the record by those of an entry.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from time import perf_counter as clock
+from typing import Any
+
+from ..core.errors import RunStateError
+from ..core.fingerprint import Fingerprints
+from ..core.kept_errors import copy_without_callers
+from ..core.node import BaseNode, check_setting
+from ..core.text import error_text, message
+from ..core.traversal import survey
+from ..engine.advance import BEFORE_PREP, END
+from ..engine.checkpoint import Checkpoint, batches_of, rebuild_plans
+from ..engine.drivers.sync import drive
+from ..engine.plan import Setup
+from ..engine.position import AFTER_POST, EXEC, POST, WORKING, Position
+from ..engine.stop import Stop, Stopped
+from ..engine.unwind import FINISHED
+from ..runs.run import Run
+from .boundaries import BOUNDARY_AT
+from .breakpoints import Breakpoints
+from .commands import Rule
+from .edits import Edits
+from .history import History, HistoryEntry
+from .location import Location, failed_item_of, location_of
+from .output import Captured, short_traceback
+from .replay import Replay
+from .snapshots import Snapshots, changes, names
+
+__all__ = ["Session"]
+
+
+class Session:
+    """The state behind one stepper. What displays a stepper reads it, too.
+
+    Attributes:
+        record: The `Run` so far; record.node is the node that is run.
+        stop: Where another thread asks a command to end.
+        setup: What is the same for the whole run.
+        snapshots: Copies of what ``shared`` held.
+        cache: The results of calls.
+        history: All entries, and the current one.
+        position: Where the run is now.
+        edits: What the user changes between two commands.
+        breakpoints: Where `run_until` stops besides its rule.
+        notes: What the user should know, each text once.
+        news: What the user should know of the last command.
+        seconds: The time that hooks and calls took.
+        state: "idle", "busy" while a command runs, or "stopped".
+        echoes: Whether the output of hooks is printed, too; a widget shows it instead.
+        listeners: Called after every command.
+        view: What displays the stepper; None if nothing does.
+    """
+
+    def __init__(
+        self, node: BaseNode, shared: Any, budget: float, start: Callable[[Setup], Position] | None = None
+    ) -> None:
+        """Stop before the first hook. The arguments are those of `Stepper`."""
+        __tracebackhide__ = True
+        self.record = Run(node, shared)
+        for edge in survey(node).overwritten:
+            self.record.problem(edge)
+        self.snapshots = Snapshots(shared)
+        fingerprints = Fingerprints()
+        self.cache = Replay(self.snapshots, fingerprints)
+        self.stop = Stop()
+        grace = check_setting(node, "grace", node.grace)
+        self.setup = Setup(self.record._recorder, concurrent=False, answers=self.cache, stop=self.stop, grace=grace)
+        self.history = History(self.snapshots, budget)
+        self.position = Position.at_start(node, shared, self.setup) if start is None else start(self.setup)
+        self.edits = Edits(node, fingerprints)
+        self.breakpoints = Breakpoints(node)
+        self.notes: list[str] = []
+        self.news = ""
+        self.seconds = 0.0
+        self.state = "idle"
+        self.echoes = True
+        self.listeners: list[Callable[[], None]] = []
+        self.view: Any = None
+        self.record._where = self._where
+        self._go_to_first_hook()
+        self.edits.accept_baseline()
+
+    def _go_to_first_hook(self) -> None:
+        if self.position.frames[-1].phase not in (EXEC, POST, WORKING):  # else it is in the middle of a visit
+            drive(self.position, self.setup, BEFORE_PREP)
+            plan = self.position.frames[-1].plan
+            if plan.kind == "flow" and "prep" not in plan.hooks.own:
+                drive(self.position, self.setup, BEFORE_PREP)
+        self.add_entry(BEFORE_PREP)
+
+    def _where(self) -> str:
+        here = self.history.now.location
+        return "" if here.is_end else here.path
+
+    @property
+    def location(self) -> Location:
+        """Where the run is, with the counters and notes of now."""
+        here = self.history.now.location
+        note = "; ".join(dict.fromkeys(filter(None, (here.note, self.news))))
+        return replace(here, called=self.cache.called, replayed=self.cache.replayed, note=note)
+
+    def command(self) -> "_Command":
+        """Return a context in which one command runs.
+
+        Raises:
+            RunStateError: On entering, if another command runs, or the stepper was stopped.
+        """
+        return _Command(self)
+
+    def note(self, text: str) -> None:
+        """Keep a text for the user, once."""
+        text = message(text)
+        if text not in self.notes:
+            self.notes.append(text)
+
+    # ---- forwards ----------------------------------------------------------------------------------------------------
+
+    def move(self, rule: Rule, start: Location | None = None) -> Location:
+        """Run until a rule says stop: through entries that exist as long as nothing has changed, then by running hooks.
+
+        Args:
+            rule: Where to stop.
+            start: What the rule compares with; None: the current location.
+        """
+        __tracebackhide__ = True
+        start = start or self.history.now.location
+        with self.command():
+            self.take_edits()
+            if self.history.now.location.is_end or (not rule.is_literal and self._follow_recorded(rule, start)):
+                return self.location
+            return self.run_until(rule, start)
+
+    def _mask(self, rule: Rule) -> int:
+        return rule.mask | (AFTER_POST if self.breakpoints.need_actions else 0)
+
+    def _follow_recorded(self, rule: Rule, start: Location) -> bool:
+        """Move along the entries that follow this one. Returns whether the rule stopped there.
+
+        An entry is passed if it is up to date, and all boundaries before it at which the rule might stop have entries.
+        """
+        mask = self._mask(rule)
+        entry = self.history.now
+        while True:
+            following = entry.following
+            if following is None or not following.can_be_followed(mask, self.edits.edition):
+                break
+            entry = following
+            if rule.stops(start, entry.location) or entry.location.is_end or self._is_breakpoint(entry):
+                self.go(entry)
+                return True
+        if entry is not self.history.now:
+            self.go(entry)
+        return False
+
+    def run_until(self, rule: Rule, start: Location) -> Location:
+        """Run hooks until a rule says stop. Every boundary in its mask gets an entry."""
+        __tracebackhide__ = True
+        mask = self._mask(rule)
+        with Captured(echoes=self.echoes) as captured:
+            while True:
+                began = clock()
+                try:
+                    need = drive(self.position, self.setup, mask)
+                except Stopped:
+                    self.go(self.history.now)
+                    return self.location
+                except Exception as exc:
+                    self._add_failure(exc, captured.take())
+                    if not self.breakpoints.on_exception:
+                        raise
+                    return self.location
+                except BaseException:
+                    self.go(self.history.now)
+                    raise
+                finally:
+                    self.seconds += clock() - began
+                is_end = need == END
+                if not is_end and not rule.is_literal and self._is_default_hook():
+                    continue
+                entry = self.add_entry(mask, is_end=is_end, output=captured.take())
+                is_there = is_end or rule.stops(start, entry.location)
+                if is_there or (not rule.is_literal and self._is_breakpoint(entry)):
+                    return self.location
+
+    def _is_default_hook(self) -> bool:
+        """Whether the hook that has just ended is not defined by the class, so that nothing happened."""
+        frame = self.position.frames[-1]
+        ended, plan = BOUNDARY_AT[frame.phase].ended, frame.plan
+        is_walk_before_post = ended == "exec" and plan.is_flow and "post" in plan.hooks.own
+        return bool(ended) and ended not in plan.hooks.own and not is_walk_before_post
+
+    def _is_breakpoint(self, entry: HistoryEntry) -> bool:
+        for found in self.breakpoints:
+            try:
+                if found.stops_at(entry.location, entry.node, self.snapshots.shared):
+                    return True
+            except Exception as exc:  # from the user's function: better to stop than to run past
+                self.news = f"breakpoint {found} raised {error_text(exc)}"
+                self.note(self.news)
+                return True
+        return False
+
+    def add_entry(self, mask: int, *, is_end: bool = False, edited: str = "", output: str = "") -> HistoryEntry:
+        """Add an entry for where the position is now.
+
+        Args:
+            mask: The boundaries at which the way here could have stopped.
+            is_end: Whether the run has ended.
+            edited: What the user changed here; "" if this is not an edit.
+            output: What was printed on the way here.
+        """
+        position, history = self.position, self.history
+        if is_end:
+            position.give_back(self.record.node)
+            self.record._end("ok", self.seconds, position.action)
+        frame = position.frames[-1]
+        is_new_visit = not edited and not is_end and BOUNDARY_AT[frame.phase].mask == BEFORE_PREP
+        visit = history.visit_number(frame.plan.path, frame.params, is_new=is_new_visit)
+        location = location_of(position, visit=visit, is_end=is_end, note=edited)
+        entry = HistoryEntry(
+            number=len(history.entries),
+            parent=history.now,
+            location=location,
+            node=frame.node,
+            walk_params=frame.params,
+            checkpoint=Checkpoint(position),
+            snapshot=self.snapshots.take(),
+            record=self.record._recorder.point(),
+            counts=self.cache.take_counts(),
+            edition=self.edits.edition,
+            mask=mask,
+            edited=edited,
+            output=output,
+            cache_keys=self.cache.take_keys(),
+        )
+        if location.boundary.mask != BEFORE_PREP:
+            entry.keep_results(position)
+        history.add(entry)
+        for text in self.snapshots.not_restorable.values():
+            self.note(text)
+        for path, text in self.cache.notes.items():
+            self.note(f"{path}: {text}")
+        return entry
+
+    def _add_failure(self, error: Exception, output: str) -> None:
+        """Go back to where the failed step started, and add an entry there that holds the error."""
+        failed_item = failed_item_of(self.position, error)
+        _name_the_record(error)
+        kept = copy_without_callers(error)
+        self.record._replace_error(error, kept)
+        self.setup.noted.pop(id(error), None)
+        start = self.history.now
+        self.go(start)
+        if self.breakpoints.on_exception:
+            text = short_traceback(error)
+            output += f"{text}\n"
+            if self.echoes:
+                print(text, file=sys.stderr)
+        self.history.add(
+            replace(
+                start,
+                number=len(self.history.entries),
+                parent=start,
+                location=replace(start.location, error=kept, failed_item=failed_item, note=""),
+                counts=self.cache.take_counts(),
+                cache_keys=[],
+                output=output,
+                edited="",
+                children=[],
+                following=None,
+            )
+        )
+
+    # ---- backwards ---------------------------------------------------------------------------------------------------
+
+    def go(self, entry: HistoryEntry) -> None:
+        """Restore the position, ``shared`` and the record of an entry.
+
+        Raises:
+            RunStateError: The entry was evicted.
+        """
+        checkpoint = entry.checkpoint
+        if checkpoint is None:
+            raise RunStateError(
+                f"place {entry.number} was evicted: the history is over its budget. Give stepper(budget=) more bytes, "
+                "or go to a later place."
+            )
+        position = checkpoint.restore(self.setup, checkpoint.shared, copies=True)
+        assert position is not None  # only a failure may be impossible to resume
+        copies = zip(map(id, checkpoint.batches()), batches_of(position.frames), strict=True)
+        self.snapshots.put_back(entry.snapshot)
+        entry.restore_results(position, self.snapshots)
+        self.record._cut_after(entry.record, dict(copies))
+        self.position = position
+        self.edits.apply(position, since=entry.edition)
+        self.history.go(entry)
+        self.cache.go_after(key for step in self.history.line() for key in step.cache_keys)
+        if entry.location.is_end:
+            self.record._end("ok", self.seconds, position.action)
+        self.record._where = self._where
+
+    # ---- edits -------------------------------------------------------------------------------------------------------
+
+    def take_edits(self) -> None:
+        """Take over what the user changed since the last command: keys of ``shared``, attributes of nodes, code."""
+        now = self.history.now
+        keys = changes(now.snapshot, self.snapshots.take())
+        if keys:
+            self.add_entry(BEFORE_PREP, is_end=now.location.is_end, edited=f"edited {names(keys)}")
+        edition = self.edits.edition
+        found = self.edits.find()
+        if any(found):
+            rebuild_plans(self.position.frames, self.setup)
+        if found.attributes:
+            self.edits.apply(self.position, since=edition)
+            self.note(f"changed: {', '.join(found.attributes)}")
+        if found.code:
+            self.news = f"code changed: {', '.join(found.code)}"
+            self.note(self.news)
+
+
+class _Command:
+    """Runs one command at a time, and takes the state after it as the baseline for edits."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def __enter__(self) -> None:
+        session = self._session
+        if session.state == "busy":
+            raise RunStateError("the stepper is running a command; wait until it ends, or call pause().")
+        if session.state == "stopped":
+            raise RunStateError("the stepper was stopped; create another one with flow.stepper(shared).")
+        session.state = "busy"
+        session.stop.requested = False
+        session.news = ""
+
+    def __exit__(self, *_: object) -> None:
+        session = self._session
+        session.state = "idle"
+        session.cache.end_command()
+        session.edits.accept_baseline()
+        for listener in session.listeners:
+            listener()
+
+
+def _name_the_record(error: BaseException) -> None:
+    """Let the engine's note on an error name the stepper's record instead of ``last_run``."""
+    notes = getattr(error, "__notes__", None)
+    if isinstance(notes, list):
+        notes[:] = [str(note).replace(FINISHED, "completed results are in stepper.record") for note in notes]
