@@ -13,6 +13,7 @@ from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from ..core.errors import AllFailedError, HookReturnError, ItemsNotKeptError, warn
+from ..core.statuses import FAILURES, HAS_RESULT
 from ..core.text import error_text, quoted, shown
 from .items import added_since, index_of, is_iterator, iterate, length, plain_value
 
@@ -21,11 +22,7 @@ if TYPE_CHECKING:
     from .plan import Plan
     from .position import Position
 
-__all__ = ["HAS_RESULT", "PENDING", "Batch", "Outcome", "open_items", "split", "without_result"]
-
-HAS_RESULT = ("ok", "fallback")
-"""The statuses of items that have a result."""
-
+__all__ = ["PENDING", "Batch", "Outcome", "open_items", "split", "without_result"]
 
 PENDING: Any = object()
 """In the column of results: not there yet. A value of its own, since None may be a real result."""
@@ -248,7 +245,7 @@ class Batch:
     @property
     def all_failed(self) -> bool:
         """Whether there were items and not one came through."""
-        return 0 < self.taken == sum(outcome.status == "failed" for outcome in self.odd.values())
+        return 0 < self.taken == sum(outcome.status in FAILURES for outcome in self.odd.values())
 
     def for_post(self, prep_res: Any) -> Any:
         """Return what ``post`` gets for the items: what ``prep`` returned, or a list of what was read of it."""

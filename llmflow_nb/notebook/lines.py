@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from html import escape
 from time import monotonic, perf_counter, strftime
 
+from ..core.statuses import ENDED, FAILURES, count_with
 from ..core.text import shown
 from ..core.traversal import last_name, path_part
 from ..engine.batch import PENDING, Batch
@@ -106,8 +107,8 @@ class LineReader:
         sums = {path: [*counts, 0, 1] for path, counts in self._ended.items()}  # as in `_line`
         for batch in going:
             counts = batch.counts()
-            failed, cancelled = counts.get("failed", 0), counts.get("cancelled", 0)
-            done = batch.rows - counts.get("pending", 0) - cancelled - _ended_before(batch)
+            failed, cancelled = count_with(counts, FAILURES), counts.get("cancelled", 0)
+            done = count_with(counts, ENDED) - _ended_before(batch)
             found = batch.rows, done, failed, cancelled
             row = sums[batch.path]
             row[:4] = [n + more for n, more in zip(row, found, strict=False)]
@@ -161,7 +162,7 @@ def _ended_before(batch: Batch) -> int:
     """How many of the items that are to be called again had come to an end, and would be counted as done."""
     odd, results = batch.odd, batch.results
     again = [at for at in list(batch.again) if results[at] is not PENDING]
-    return sum(at not in odd or odd[at].status != "cancelled" for at in again)
+    return sum(at not in odd or odd[at].status in ENDED for at in again)
 
 
 def _head(run: Run, going: bool) -> list[str]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from ..core.statuses import FAILURES, HAS_RESULT, STATUSES, count_with
 from ..core.text import class_name, shown
 from ..graph.marks import Mark, Marks, MarkState
 from ..graph.model import GraphCluster, GraphExit, GraphModel, graph_of
@@ -19,14 +20,7 @@ from .values import ValueTexts
 
 __all__ = ["MAX_NODES", "graph_of_run", "marked", "picture_of"]
 
-_HAS_ACTION = ("ok", "fallback")
-_STATES: dict[str, MarkState] = {
-    "ok": "ok",
-    "fallback": "ok",
-    "failed": "failed",
-    "cancelled": "cancelled",
-    "running": "running",
-}
+_STATES: dict[str, MarkState] = {"running": "running", **{status.name: status.on_graph for status in STATUSES}}
 SHORTEST = 0.0005
 """Seconds from which on they are told of."""
 MAX_NODES = 200
@@ -104,11 +98,11 @@ def _nodes(
             words = seen.words(is_all=run.visit_count == len(visits))
             if node.id in batches:
                 counts = batches[node.id].counts
-                if state == "ok" and counts.get("failed"):
+                if state == "ok" and count_with(counts, FAILURES):
                     state = "partly"
                 fallbacks = counts.get("fallback", 0)
                 words[:0] = [
-                    f"{counts.get('ok', 0) + fallbacks:,}/{sum(counts.values()):,} ok",
+                    f"{count_with(counts, HAS_RESULT):,}/{sum(counts.values()):,} ok",
                     *_by_fallback(fallbacks),
                 ]
             notes = [", ".join(words)] if words else []
@@ -135,9 +129,9 @@ class _Seen:
         self.error: BaseException | None = None
 
     def add(self, visit: Visit) -> None:
-        is_mended = visit.status == "failed" and not unresolved(self._run._recorder, [visit])
+        is_mended = visit.status in FAILURES and not unresolved(self._run._recorder, [visit])
         self.visits += 1
-        self.failed += visit.status == "failed" and not is_mended
+        self.failed += visit.status in FAILURES and not is_mended
         self.fallbacks += visit.status == "fallback"
         self.seconds += visit.seconds
         self.latest = "ok" if is_mended else visit.status
@@ -174,12 +168,12 @@ def _taken(model: GraphModel, visits: list[Visit], run: Run) -> Counter[tuple[st
         before = latest.get(walk)
         if before is None:
             taken[around, visit.path, ""] += is_all  # else it may be the first that is kept
-        elif before.status in _HAS_ACTION:
+        elif before.status in HAS_RESULT:
             taken[before.path, visit.path, str(before.action or "default")] += 1
         latest[walk] = visit
     if run.status != "running":
         for (around, _), visit in latest.items():
             action = str(visit.action or "default")
-            if visit.status in _HAS_ACTION and (visit.path, action) not in led_on:  # else the walk was cut off
+            if visit.status in HAS_RESULT and (visit.path, action) not in led_on:  # else the walk was cut off
                 taken[visit.path, around, action] += 1
     return +taken

@@ -5,8 +5,8 @@ from itertools import islice
 from operator import itemgetter
 from typing import Any
 
+from ..core.statuses import ENDED, FAILURES, HAS_RESULT, count_with
 from ..core.text import MASK, class_name, is_secret, quoted, shown
-from ..engine.batch import HAS_RESULT
 from ..runs.batch import BatchResult
 from ..runs.rows import Visit, unresolved
 from ..runs.run import Run
@@ -36,7 +36,7 @@ def of_run(run: Run) -> Summary:
         facts.append(f"at {_from_the_right(run._where())}")
     if run.status == "ok" and run.action is not None:
         facts.append(f"last action {texts.of(run.action, NAME)}")
-    failed = sum(result.counts.get("failed", 0) for result in results if not result.is_of_params)
+    failed = sum(count_with(result.counts, FAILURES) for result in results if not result.is_of_params)
     if failed:
         facts.append(_many(failed, "failed item"))
     if run.abandoned:
@@ -67,7 +67,7 @@ def _nodes_table(visits: list[Visit], results: list[BatchResult]) -> Table:
         row = by_path.setdefault(visit.path, [visit.node, 0, 0, 0, 0.0, 0.0])
         row[1] += 1
         row[2] += visit.attempts
-        row[3] += visit.status == "failed"
+        row[3] += visit.status in FAILURES
         row[4] += visit.seconds
         row[5] = max(row[5], visit.seconds)
     batches = {result.path: result for result in results}
@@ -193,7 +193,7 @@ def _rows_that_failed(result: BatchResult) -> Iterable[int]:
     for _, batch in result._batches:
         odd = batch.odd.copy()
         for position in sorted(odd):
-            if odd[position].status == "failed":
+            if odd[position].status in FAILURES:
                 yield start + position
         start += batch.rows
 
@@ -235,7 +235,7 @@ class _Groups:
     def add_rows(self, result: BatchResult, path: str) -> None:
         for _, batch in result._batches:
             for _, outcome in sorted(batch.odd.copy().items(), key=itemgetter(0)):
-                if outcome.status == "failed" and outcome.error is not None:
+                if outcome.status in FAILURES and outcome.error is not None:
                     self.add(path, outcome.error)
 
     def table(self, texts: ValueTexts, *, with_paths: bool) -> Table:
@@ -265,11 +265,11 @@ def _counts(counts: dict[str, int]) -> str:
 
 
 def _state(counts: dict[str, int]) -> str:
-    if counts.get("cancelled") or counts.get("pending"):
+    if counts.keys() - set(ENDED):
         return "incomplete"
-    if not counts.get("failed"):
+    if not count_with(counts, FAILURES):
         return "ok"
-    return "some failed" if counts.get("ok") or counts.get("fallback") else "all failed"
+    return "some failed" if count_with(counts, HAS_RESULT) else "all failed"
 
 
 def _many(n: int, what: str) -> str:

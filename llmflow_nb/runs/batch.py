@@ -7,8 +7,9 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, overload
 
 from ..core.doors import BatchDoors, watcher_for
+from ..core.statuses import FAILURES, HAS_RESULT, STATUSES
 from ..core.text import quoted, shown
-from ..engine.batch import HAS_RESULT, Batch, without_result
+from ..engine.batch import Batch, without_result
 from .rows import Item, item_of
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class BatchResult(BatchDoors):
     @property
     def counts(self) -> dict[str, int]:
         """How many rows have each status, in the order ok, fallback, failed, cancelled, pending."""
-        counts: dict[str, int] = dict.fromkeys(("ok", "fallback", "failed", "cancelled", "pending"), 0)
+        counts = {status.name: 0 for status in STATUSES}
         for _, batch in self._batches:
             for status, n in batch.counts().items():
                 counts[status] += n
@@ -138,7 +139,7 @@ class BatchResult(BatchDoors):
     def errors(self) -> "pd.DataFrame":
         """The rows of ``df`` that failed. The exceptions themselves, with their tracebacks, are in `exceptions`."""
         df = self.df
-        return df[df["status"] == "failed"]
+        return df[df["status"].isin(FAILURES)]
 
     @property
     def exceptions(self) -> "pd.Series":
@@ -196,7 +197,7 @@ class BatchResult(BatchDoors):
         **overrides: Any,
     ) -> "BatchResult":
         """Call the rows that failed again, and nothing else. As `retry` otherwise."""
-        failed = [row for row, item in enumerate(self) if item.status == "failed"]
+        failed = [row for row, item in enumerate(self) if item.status in FAILURES]
         return self._retry(failed, overrides, post, from_start, executor, progress)
 
     def retry(
@@ -280,7 +281,7 @@ class BatchResult(BatchDoors):
         found = []
         for (row, error), (batch, place) in zip(rows, self._at([row for row, _ in rows]), strict=True):
             outcome = batch.odd.get(place)
-            if id(batch) in here and outcome is not None and outcome.status == "failed" and outcome.error is error:
+            if id(batch) in here and outcome is not None and outcome.status in FAILURES and outcome.error is error:
                 found.append(row)
         return found
 

@@ -11,8 +11,9 @@ from typing import Any
 
 from ..core.errors import did_you_mean
 from ..core.node import kind_of
+from ..core.statuses import HAS_RESULT
 from ..core.text import message, quoted, shown
-from ..engine.batch import HAS_RESULT, Batch
+from ..engine.batch import Batch
 from ..engine.checkpoint import Checkpoint
 from ..engine.events import VISIT_FIELDS
 from .sizes import ByteBudget

@@ -10,10 +10,11 @@ from ..core.errors import AllFailedError, RowError, RunStateError, SettingError,
 from ..core.flow import BatchFlow
 from ..core.kept_errors import copy_without_callers
 from ..core.node import check_setting, label
+from ..core.statuses import FAILURES, HAS_RESULT
 from ..core.text import quoted
 from ..core.traversal import within
 from ..engine.advance import AFTER_EXEC
-from ..engine.batch import HAS_RESULT, Batch, without_result
+from ..engine.batch import Batch, without_result
 from ..engine.drivers.sync import drive
 from ..engine.hiding import Hiding
 from ..engine.plan import Setup
@@ -79,7 +80,7 @@ def retry(
             has_result = row < len(chosen[n][0].results) and (now is None or now.status in HAS_RESULT)
             if has_result and (n, row) in called and (now is not was or (n, row) in had_none):
                 through += 1
-                if was is not None and was.status == "failed" and was.error is not None:
+                if was is not None and was.status in FAILURES and was.error is not None:
                     run._recorder.resolved[id(was.error)] = was.error
         posts = len(ready) if post else None
         run.notes.append((path, _note(label(node), len(called), through, posts, len(chosen), setup.begun_anew)))

@@ -3,8 +3,9 @@
 from typing import Any, NamedTuple
 
 from ..core.node import kind_of
+from ..core.statuses import FAILURES, HAS_RESULT
 from ..core.text import described, plain_text
-from ..engine.batch import HAS_RESULT, PENDING, Batch
+from ..engine.batch import PENDING, Batch
 from .recorder import WIDTH, RunRecorder
 
 __all__ = ["Item", "Visit", "item_of", "numbered_batches", "unresolved", "visits_of"]
@@ -121,7 +122,7 @@ def unresolved(recorder: RunRecorder, visits: list[Visit]) -> list[Visit]:
     return [
         visit
         for visit in visits
-        if visit.status == "failed"
+        if visit.status in FAILURES
         and visit.error is not None
         and not {id(visit.error), id(visit.error.__cause__)} & recorder.resolved.keys()
     ]

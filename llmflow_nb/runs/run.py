@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.doors import RunDoors
 from ..core.errors import RowError, RunStateError, did_you_mean
 from ..core.node import BaseNode, label
+from ..core.statuses import FAILURES, count_with
 from ..core.text import quoted
 from ..core.traversal import Survey, last_name, path_part
 from ..engine.resume import errors_to_retry
@@ -82,7 +83,7 @@ class Run(RunDoors):
     def __repr__(self) -> str:
         """Summarize the run in a line."""
         failed = sum(
-            batch.counts().get("failed", 0) for batch in self._recorder.batches if batch.plan.kind == "batch_node"
+            count_with(batch.counts(), FAILURES) for batch in self._recorder.batches if batch.plan.kind == "batch_node"
         )
         counts = [(self.visit_count, "visit"), (self.calls, "call")]
         counts += [(n, what) for n, what in ((failed, "failed item"), (len(self.problems), "problem")) if n]
@@ -211,7 +212,7 @@ class Run(RunDoors):
             for batch in self._recorder.batches[:]
             if batch.actions is None
             for position, outcome in sorted(batch.odd.copy().items(), key=itemgetter(0))
-            if outcome.status == "failed" and outcome.error is not None
+            if outcome.status in FAILURES and outcome.error is not None
         ]
         found += [
             (visit.path, None, visit.error)
@@ -246,7 +247,7 @@ class Run(RunDoors):
         told: set[int] = set()  # the errors of rows that a row further out takes care of
         chosen = []
         for result in self.batches:
-            failed = [(row, item.error) for row, item in enumerate(result) if item.status == "failed"]
+            failed = [(row, item.error) for row, item in enumerate(result) if item.status in FAILURES]
             chosen.append((result, [(row, error) for row, error in failed if id(error) not in told]))
             for _, error in failed:
                 told |= {id(error), id(getattr(error, "__cause__", None))}
