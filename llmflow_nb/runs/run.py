@@ -252,7 +252,7 @@ class Run(RunDoors):
             for _, error in failed:
                 told |= {id(error), id(getattr(error, "__cause__", None))}
         for result, failed in chosen:  # what a row further out has called has come through by now, or failed anew
-            rows = result.still_failed(failed)
+            rows = result._still_failed(failed)
             if rows:
                 result._retry(rows, {}, False, from_start, executor, progress)
         return self

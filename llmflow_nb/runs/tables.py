@@ -1,28 +1,37 @@
-"""The record as pandas objects. The one file that imports pandas, and only when a table is asked for."""
+"""A record as pandas tables. Imported only when a table is read, since it imports pandas."""
 
-import dataclasses
-import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
-from inspect import getattr_static
 from numbers import Integral
 from typing import Any
 
 import pandas as pd
 
-from ..core.errors import RowError
-from ..core.settings import is_whole
-from ..core.text import quoted, text_of
+from ..core.text import text_of
 from ..engine.batch import PENDING, Batch
+from .fields import fields_of
 from .rows import Visit
 
-__all__ = ["batch_table", "errors_table", "exceptions", "expanded", "mapped", "rows_of", "steps_table"]
+__all__ = ["batch_table", "errors_table", "exceptions", "expanded", "history_table", "mapped", "steps_table"]
 
 Batches = list[tuple[int, Batch]]
 
-# Kept with the objects themselves: pyarrow would copy every long text, and refuses a lone surrogate.
+_OF_ITEMS = ("visit", "position", "item", "result", "status", "attempts", "seconds", "error_type", "error")
+_OF_PARAM_SETS = (
+    *("visit", "position", "result", "action", "status", "failed_at", "attempts", "seconds"),
+    *("error_type", "error"),
+)
+
+# Keeps the str objects themselves: pyarrow would copy every long text, and refuses a lone surrogate.
 TEXT = pd.StringDtype("python")
 
-# Of values of which all are the same kind, as `pandas.api.types.infer_dtype` names it.
+# The columns that have the same dtype whatever their values are, also if there are none.
+_FIXED: dict[str, Any] = {
+    **dict.fromkeys(("step", "visit", "position", "attempts"), "Int64"),
+    **dict.fromkeys(("seconds", "prep_s", "exec_s", "post_s"), "Float64"),
+    **dict.fromkeys(("path", "node", "action", "status", "failed_at", "error_type", "error"), TEXT),
+}
+
+# The dtypes of other columns, if all values are of one kind, as `pandas.api.types.infer_dtype` names it.
 _DTYPES: dict[str, Any] = {
     "string": TEXT,
     "integer": "Int64",
@@ -63,56 +72,53 @@ def errors_table(failures: list[tuple[str, int | None, BaseException]]) -> pd.Da
 
 def batch_table(batches: Batches, *, of_params: bool) -> pd.DataFrame:
     """See `BatchResult.df`."""
-    own: dict[str, list[Any]] = {
-        name: []
-        for name in (
-            *("params", "visit", "position", "item", "result", "action", "status", "failed_at"),
-            *("attempts", "seconds", "error"),
-        )
-    }
-    where: list[str] = []
-    for visit, batch in batches:
-        n = batch.rows
-        items, results, odd = _filled(batch.items or [], n), _filled(batch.results, n, PENDING), batch.odd.copy()
-        for position, item in batch.dropped.items():
-            items[position] = item
-        status = ["pending" if result is PENDING else "ok" for result in results]
-        attempts = [int(result is not PENDING) for result in results]
-        errors: list[BaseException | None] = [None] * n
-        failed_at: list[str | None] = [None] * n
-        for position, outcome in odd.items():
-            if position < n and not (outcome.status == "ok" and results[position] is PENDING):  # walked again just now
-                status[position], attempts[position] = outcome.status, outcome.attempts
-                errors[position], failed_at[position] = outcome.error, outcome.failed_at
-        own["params"] += [_merged(batch, item) for item in items] if of_params else [batch.params] * n
-        own["visit"] += [visit] * n
-        own["position"] += range(n)
-        own["item"] += items
-        own["result"] += [None if result is PENDING else result for result in results]
-        own["action"] += [_text_or_none(action) for action in _filled(batch.actions or [], n)]
-        own["status"] += status
-        own["failed_at"] += failed_at
-        own["attempts"] += attempts
-        own["seconds"] += _filled(batch.seconds, n, 0.0)
-        own["error"] += errors
-        what = "param set" if of_params else "item"
-        where += [
-            "" if error is None else _where(failed or batch.path, what, position, batch.total, tries - (how == "ok"))
-            for position, (error, failed, tries, how) in enumerate(
-                zip(errors, failed_at, attempts, status, strict=True)
-            )
-        ]
-    own["error_type"], own["error"] = _errors(zip(own["error"], where, strict=True))
-    if of_params:
-        order = ["visit", "position", "result", "action", "status", "failed_at", "attempts", "seconds"]
-    else:
-        order = ["visit", "position", "item", "result", "status", "attempts", "seconds"]
-    order += ["error_type", "error"]
+    order = _OF_PARAM_SETS if of_params else _OF_ITEMS
+    values: dict[str, list[Any]] = {name: [] for name in ("params", *order)}
+    for number, batch in batches:
+        for name, column in _columns_of(number, batch, of_params=of_params).items():
+            if name in values:
+                values[name] += column
     columns = _Columns()
-    columns.add_params(own["params"], set(order))
+    columns.add_params(values["params"], set(order))
     for name in order:
-        columns.add(name, own[name])
+        columns.add(name, values[name])
     return columns.frame(_index(batches))
+
+
+def _columns_of(number: int, batch: Batch, *, of_params: bool) -> dict[str, list[Any]]:
+    """Return the columns of one visit, all equally long: another thread may be adding to the batch."""
+    n = batch.rows
+    items, results, outcomes = _filled(batch.items or [], n), _filled(batch.results, n, PENDING), batch.odd.copy()
+    for position, item in batch.dropped.items():
+        items[position] = item
+    status = ["pending" if result is PENDING else "ok" for result in results]
+    attempts = [int(result is not PENDING) for result in results]
+    errors: list[BaseException | None] = [None] * n
+    failed_at: list[str | None] = [None] * n
+    for position, outcome in outcomes.items():
+        if position < n and not (outcome.status == "ok" and results[position] is PENDING):  # is just being run again
+            status[position], attempts[position] = outcome.status, outcome.attempts
+            errors[position], failed_at[position] = outcome.error, outcome.failed_at
+    what = "param set" if of_params else "item"
+    where = (
+        "" if error is None else _where(failed or batch.path, what, position, batch.total, tries - (how == "ok"))
+        for position, (error, failed, tries, how) in enumerate(zip(errors, failed_at, attempts, status, strict=True))
+    )
+    error_types, error_texts = _errors(zip(errors, where, strict=True))
+    return {
+        "params": [_merged(batch, item) for item in items] if of_params else [batch.params] * n,
+        "visit": [number] * n,
+        "position": list(range(n)),
+        "item": items,
+        "result": [None if result is PENDING else result for result in results],
+        "action": [_text_or_none(action) for action in _filled(batch.actions or [], n)],
+        "status": status,
+        "failed_at": failed_at,
+        "attempts": attempts,
+        "seconds": _filled(batch.seconds, n, 0.0),
+        "error_type": error_types,
+        "error": error_texts,
+    }
 
 
 def exceptions(batches: Batches) -> "pd.Series[Any]":
@@ -127,107 +133,12 @@ def exceptions(batches: Batches) -> "pd.Series[Any]":
     return pd.Series(found, index=_index(batches).take(rows), name="exception", dtype=object)
 
 
-def rows_of(df: pd.DataFrame, path: str, chosen: Any) -> list[int]:
-    """The rows of a table, counted from 0, that a part of it, a mask over it, or labels stand for.
-
-    Raises:
-        RowError: There is no such row, or a label names several.
-    """
-    if not isinstance(chosen, pd.Series | pd.DataFrame) and _is_mask(chosen):  # an array, or a list of True and False
-        if len(chosen) != len(df):
-            raise RowError(
-                f"{path}: a mask must have a value for each of the {len(df)} rows of .df, not {len(chosen)}."
-            )
-        chosen = pd.Series(list(chosen), index=df.index, dtype="boolean")
-    if isinstance(chosen, pd.Series) and pd.api.types.is_bool_dtype(chosen):
-        if not chosen.index.equals(df.index):
-            raise RowError(f"{path}: a mask must be over .df, with a value for each of its {len(df)} rows.")
-        return [row for row, is_chosen in enumerate(chosen.fillna(False)) if is_chosen]
-    if isinstance(chosen, pd.DataFrame):
-        return _rows_of_part(df, chosen, path)
-    if isinstance(chosen, str | bytes) or not hasattr(type(chosen), "__iter__") or _is_label(df.index, chosen):
-        chosen = [chosen]
-    return _rows_by_label(df, list(chosen), path)
-
-
-def _rows_by_label(df: pd.DataFrame, chosen: list[Any], path: str) -> list[int]:
-    """The rows that have these labels. A whole number that is no label is the place of a row, counted from 0.
-
-    In an index of numbers there are labels only: a number that is none of them is more likely a slip than a place.
-    """
-    better = "of .df itself, such as .df[mask]"
-    labels = [_hashable(label) for label in df.index]
-    if pd.api.types.is_any_real_numeric_dtype(df.index.dtype):
-        return _rows_by(labels, chosen, path, better)
-    known = set(labels)
-    places = {int(row) for row in chosen if is_whole(row) and row not in known and 0 <= row < len(labels)}
-    rest = [label for label in chosen if not (is_whole(label) and label not in known and label in places)]
-    return sorted({*places, *_rows_by(labels, rest, path, better, or_places=True)})
-
-
-def _rows_of_part(df: pd.DataFrame, part: pd.DataFrame, path: str) -> list[int]:
-    """The rows of a table that a part of it has: those with its labels and, where it has them, its positions.
-
-    Only where a label and a position name several rows, which visits with other params have, are the params compared:
-    values change as a part of a table is made (pandas 2.2 turns None to NaN).
-    """
-    names = list(df.columns)
-    params = [name for name in names[: names.index("visit")] if name in part.columns]
-    columns = [name for name in ("visit", "position") if name in part.columns]
-    keys = _keys(df, columns)
-    if len(set(keys)) < len(keys):
-        columns += params
-        keys = _keys(df, columns)
-    return _rows_by(keys, _keys(part, columns), path, 'with its columns "visit" and "position"')
-
-
-def _is_mask(chosen: Any) -> bool:
-    if not hasattr(type(chosen), "__len__") or isinstance(chosen, str | bytes) or not len(chosen):
-        return False
-    return pd.api.types.infer_dtype(list(chosen), skipna=False) == "boolean"
-
-
-def _is_label(index: pd.Index, value: Any) -> bool:
-    return isinstance(value, tuple) and isinstance(index, pd.MultiIndex)
-
-
-def _keys(df: pd.DataFrame, columns: list[str]) -> list[Any]:
-    """The label of each row, with its values in some columns."""
-    return list(zip(df.index, *(map(_hashable, df[name].tolist()) for name in columns), strict=True))
-
-
-def _hashable(value: Any) -> Any:
-    """Return something that equals only what is made of the same value: a missing one is never equal to itself."""
-    if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value):
-        return None
-    try:
-        hash(value)
-    except Exception:  # of a class of the user's
-        return id(value)
-    return value
-
-
-def _rows_by(keys: list[Any], wanted: list[Any], path: str, better: str, *, or_places: bool = False) -> list[int]:
-    rows: dict[Any, list[int]] = {}
-    for row, key in enumerate(keys):
-        rows.setdefault(key, []).append(row)
-    for key in wanted:
-        found = rows.get(_hashable(key), [])
-        if len(found) != 1:
-            many = f"{len(found)} rows" if found else "no row"
-            places = f", positions from 0 (here {', '.join(map(str, found[:5]))})" if or_places and found else ""
-            raise RowError(
-                f"{path} has {many} {quoted(key)}; give labels that name one row each{places}, or a part {better}."
-            )
-    return sorted({rows[_hashable(key)][0] for key in wanted})
-
-
 def expanded(df: pd.DataFrame) -> pd.DataFrame:
     """See `BatchResult.expand`."""
     columns = _Columns()
     for name in df.columns:
         values = df[name]
-        rows = [None if value is None else _fields(value) for value in values] if name in ("item", "result") else []
+        rows = [None if value is None else fields_of(value) for value in values] if name in ("item", "result") else []
         there = [value is not None and value is not pd.NA for value in values] if rows else []
         if not any(there) or any(row is None for row, is_there in zip(rows, there, strict=True) if is_there):
             columns.data[name] = values.reset_index(drop=True)
@@ -242,12 +153,12 @@ def expanded(df: pd.DataFrame) -> pd.DataFrame:
 
 
 def mapped(df: pd.DataFrame, change: Callable[[Any], Any]) -> pd.DataFrame:
-    """Return a table in which every value that is there, every label and every name has been changed."""
+    """Return a copy of a table with every value that is not missing, every label and every name changed."""
 
     def changed(values: Iterable[Any]) -> list[Any]:
         return [value if value is None or value is pd.NA or value is pd.NaT else change(value) for value in values]
 
-    columns = [pd.Series(changed(df.iloc[:, place]), dtype=object) for place in range(df.shape[1])]
+    columns = [pd.Series(changed(df.iloc[:, n]), dtype=object) for n in range(df.shape[1])]
     table = pd.DataFrame(dict(enumerate(columns)))
     levels = [changed(df.index.get_level_values(level)) for level in range(df.index.nlevels)]
     names = changed(df.index.names)
@@ -260,17 +171,17 @@ def mapped(df: pd.DataFrame, change: Callable[[Any], Any]) -> pd.DataFrame:
 
 
 class _Columns:
-    """Columns on their way to a table, in order."""
+    """Collect the columns of a table, in order."""
 
     def __init__(self) -> None:
         self.data: dict[str, Any] = {}
 
     def add(self, name: str, values: list[Any]) -> None:
-        """Add a column of the table's own, in its dtype if it has one."""
+        """Add a column of the library, in its fixed dtype if it has one."""
         self.data[name] = _series(values, _FIXED.get(name))
 
     def add_found(self, name: str, values: list[Any], taken: Collection[str] = ()) -> None:
-        """Add a column whose name is the user's: a second one of that name has a number behind it."""
+        """Add a column that the user named. A second column of the same name gets a number behind it."""
         unique, n = name, 1
         while unique in self.data or unique in taken:
             n += 1
@@ -278,7 +189,7 @@ class _Columns:
         self.data[unique] = _series(values)
 
     def add_params(self, rows: list[Mapping[Any, Any]], taken: set[str]) -> None:
-        """Add a column for each param, in the order in which they first come."""
+        """Add a column for each param, in the order of their first appearance."""
         keys: dict[Any, None] = {}
         seen = None
         for row in rows:
@@ -304,59 +215,53 @@ class _Columns:
         return df
 
 
-# Of columns that have the same dtype whatever is in them, also if nothing is.
-_FIXED: dict[str, Any] = {
-    **dict.fromkeys(("step", "visit", "position", "attempts"), "Int64"),
-    **dict.fromkeys(("seconds", "prep_s", "exec_s", "post_s"), "Float64"),
-    **dict.fromkeys(("path", "node", "action", "status", "failed_at", "error_type", "error"), TEXT),
-}
-
-
 def _series(values: list[Any], dtype: Any = None) -> "pd.Series[Any]":
-    """Values in a nullable dtype where all are of one kind that fits, else the objects themselves."""
+    """Return values in a nullable dtype if all are of one kind that fits it, else as objects."""
     if dtype is None:
         kind = pd.api.types.infer_dtype(values, skipna=True)
         dtype = _DTYPES.get(kind)
         if dtype is not None and "integer" in kind:
-            bits = 53 if kind == "mixed-integer-float" else 63  # of what a column of floats, or of integers, can hold
+            bits = 53 if kind == "mixed-integer-float" else 63  # that a column of floats, or of integers, can hold
             whole = [value for value in values if isinstance(value, Integral)]
             dtype = dtype if all(-(2**bits) <= value < 2**bits for value in whole) else None
     if dtype is not None:
         try:
             typed: pd.Series[Any] = pd.Series(values, dtype=dtype)
             return typed
-        except (OverflowError, TypeError, ValueError):  # values that only look as if they were all of this kind
+        except (OverflowError, TypeError, ValueError):  # the values only look as if all were of this kind
             pass
     objects = pd.Series([None] * len(values), dtype=object).to_numpy(copy=True)
-    for place, value in enumerate(values):  # one by one: numpy would ask a list of objects whether they are arrays
-        objects[place] = value
+    for n, value in enumerate(values):  # one by one: numpy would check for each element of a list if it is an array
+        objects[n] = value
     return pd.Series(objects, dtype=object)
 
 
 def _index(batches: Batches) -> pd.Index:
-    """The input's own index where every visit had one, else a count of the rows."""
+    """Return the index of the input if every visit had one, else a count of the rows."""
     own = [batch.index for _, batch in batches if batch.index is not None and len(batch.index) == batch.rows]
     if own and len(own) == len(batches):
-        index: pd.Index = own[0].append(own[1:]) if len(own) > 1 else own[0].copy()  # whose name the user may set
+        index: pd.Index = (
+            own[0].append(own[1:]) if len(own) > 1 else own[0].copy()
+        )  # a copy, whose name the user may set
         return index
     return pd.RangeIndex(sum(batch.rows for _, batch in batches))
 
 
 def _filled(values: Iterable[Any], n: int, rest: Any = None) -> list[Any]:
-    """The first ``n`` values, filled up: another thread may be adding to them."""
+    """Return the first ``n`` values, filled up to ``n``."""
     found = list(values)[:n]
     return found + [rest] * (n - len(found))
 
 
 def _merged(batch: Batch, element: Any) -> Mapping[Any, Any]:
-    """The params of a walk: those of the flow with the param set in them."""
+    """Return the params of a walk: those of the flow merged with the param set."""
     if isinstance(element, Mapping):
         return {**batch.params, **element}
     return batch.params if element is None else {**batch.params, batch.plan.item_key or "item": element}
 
 
 def _errors(rows: Iterable[tuple[BaseException | None, str]]) -> tuple[list[str | None], list[str | None]]:
-    """The names of exceptions and what they say, with where it was."""
+    """Return the class names of exceptions, and their texts with the location."""
     kinds: list[str | None] = []
     texts: list[str | None] = []
     for error, where in rows:
@@ -379,45 +284,8 @@ def _text_or_none(action: Any) -> str | None:
     return None if action is None else text_of(action)
 
 
-def _fields(value: Any) -> Mapping[Any, Any] | None:
-    """The fields of a dict, a dataclass, a NamedTuple, or an attrs, msgspec or pydantic object; None of anything else.
-
-    One level deep, in the order of the class; of a pydantic model as ``model_dump`` lists them, with computed and extra
-    fields. The class is asked, and not the object, which may answer to any attribute.
-    """
-    cls: Any = type(value)
-    if issubclass(cls, Mapping):
-        mapping: Mapping[Any, Any] = value
-        return mapping
-    names: Iterable[str]
-    if _of_class(cls, "__pydantic_decorators__") and issubclass(cls, sys.modules["pydantic"].BaseModel):
-        fields = [name for name, field in cls.model_fields.items() if field.exclude is not True]
-        names = dict.fromkeys((*fields, *(value.model_extra or ()), *cls.__pydantic_decorators__.computed_fields))
-    elif _of_class(cls, "__dataclass_fields__"):
-        names = [field.name for field in dataclasses.fields(cls)]
-    elif attributes := _of_class(cls, "__attrs_attrs__"):
-        names = [attribute.name for attribute in attributes]
-    else:
-        names = _of_class(cls, "__struct_fields__") or _of_class(cls, "_fields")
-        if not isinstance(names, tuple):
-            return None
-    return {name: _field(value, name) for name in names}
-
-
-def _of_class(cls: type, name: str) -> Any:
-    """An attribute of a class, and not of its metaclass, which may answer to any name; None where it has none."""
-    return getattr_static(cls, name, None)
-
-
-def _field(value: Any, name: str) -> Any:
-    try:
-        return getattr(value, name)
-    except Exception:  # a computed field that fails must not hide the rest of the table
-        return None
-
-
 def history_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """The rows of `Stepper.history`."""
+    """Return the table of `Stepper.history`."""
     kinds: dict[str, Any] = {"place": "Int64", "visit": "Int64", "seconds": "Float64"}
     names = ("place", "path", "node", "visit", "action", "status", "seconds", "calls", "changed", "output", "error")
     columns = {name: [row[name] for row in rows] for name in names}

@@ -16,7 +16,7 @@ __all__ = ["debug"]
 
 def debug(result: BatchResult, row: Any) -> Stepper:
     """Open a stepper at a row. See `BatchResult.debug`."""
-    from ..runs.tables import rows_of
+    from ..runs.selection import rows_of
 
     (number,) = rows_of(result.df, result.path, [row])
     batch, index = result._at([number])[0]

@@ -1,0 +1,111 @@
+"""Find the rows of a table that a user chose: by labels, by a mask, or by a part of the table. Imports pandas."""
+
+from typing import Any
+
+import pandas as pd
+
+from ..core.errors import RowError
+from ..core.settings import is_whole
+from ..core.text import quoted
+
+__all__ = ["rows_of"]
+
+
+def rows_of(df: pd.DataFrame, path: str, chosen: Any) -> list[int]:
+    """Return the chosen rows of a table, counted from 0.
+
+    Args:
+        df: The table.
+        path: The name of the batch, for errors.
+        chosen: Labels, a mask over the table, or a part of the table.
+
+    Raises:
+        RowError: There is no such row, or a label names several.
+    """
+    if not isinstance(chosen, pd.Series | pd.DataFrame) and _is_mask(chosen):  # an array, or a list of True and False
+        if len(chosen) != len(df):
+            raise RowError(
+                f"{path}: a mask must have a value for each of the {len(df)} rows of .df, not {len(chosen)}."
+            )
+        chosen = pd.Series(list(chosen), index=df.index, dtype="boolean")
+    if isinstance(chosen, pd.Series) and pd.api.types.is_bool_dtype(chosen):
+        if not chosen.index.equals(df.index):
+            raise RowError(f"{path}: a mask must be over .df, with a value for each of its {len(df)} rows.")
+        return [row for row, is_chosen in enumerate(chosen.fillna(False)) if is_chosen]
+    if isinstance(chosen, pd.DataFrame):
+        return _rows_of_part(df, chosen, path)
+    if isinstance(chosen, str | bytes) or not hasattr(type(chosen), "__iter__") or _is_label(df.index, chosen):
+        chosen = [chosen]
+    return _rows_by_label(df, list(chosen), path)
+
+
+def _rows_by_label(df: pd.DataFrame, chosen: list[Any], path: str) -> list[int]:
+    """Return the rows that have these labels. A whole number that is no label is the position of a row, from 0.
+
+    An index of numbers has labels only: there, a number that is no label is more likely a slip than a position.
+    """
+    better = "of .df itself, such as .df[mask]"
+    labels = [_hashable(label) for label in df.index]
+    if pd.api.types.is_any_real_numeric_dtype(df.index.dtype):
+        return _rows_by(labels, chosen, path, better)
+    known = set(labels)
+    positions = {int(row) for row in chosen if is_whole(row) and row not in known and 0 <= row < len(labels)}
+    rest = [label for label in chosen if not (is_whole(label) and label not in known and label in positions)]
+    return sorted({*positions, *_rows_by(labels, rest, path, better, or_positions=True)})
+
+
+def _rows_of_part(df: pd.DataFrame, part: pd.DataFrame, path: str) -> list[int]:
+    """Return the rows that a part of a table has: those with the same label and, if it has the column, position.
+
+    Params are compared only if label and position name several rows, as in visits with other params: values may change
+    when a part of a table is made (pandas 2.2 turns None to NaN).
+    """
+    names = list(df.columns)
+    params = [name for name in names[: names.index("visit")] if name in part.columns]
+    columns = [name for name in ("visit", "position") if name in part.columns]
+    keys = _keys(df, columns)
+    if len(set(keys)) < len(keys):
+        columns += params
+        keys = _keys(df, columns)
+    return _rows_by(keys, _keys(part, columns), path, 'with its columns "visit" and "position"')
+
+
+def _is_mask(chosen: Any) -> bool:
+    if not hasattr(type(chosen), "__len__") or isinstance(chosen, str | bytes) or not len(chosen):
+        return False
+    return pd.api.types.infer_dtype(list(chosen), skipna=False) == "boolean"
+
+
+def _is_label(index: pd.Index, value: Any) -> bool:
+    return isinstance(value, tuple) and isinstance(index, pd.MultiIndex)
+
+
+def _keys(df: pd.DataFrame, columns: list[str]) -> list[Any]:
+    """Return the label of each row with its values in some columns."""
+    return list(zip(df.index, *(map(_hashable, df[name].tolist()) for name in columns), strict=True))
+
+
+def _hashable(value: Any) -> Any:
+    """Return a hashable stand-in for a value. All missing values have the same one."""
+    if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value):
+        return None
+    try:
+        hash(value)
+    except Exception:  # from a user's class
+        return id(value)
+    return value
+
+
+def _rows_by(keys: list[Any], wanted: list[Any], path: str, better: str, *, or_positions: bool = False) -> list[int]:
+    rows: dict[Any, list[int]] = {}
+    for row, key in enumerate(keys):
+        rows.setdefault(key, []).append(row)
+    for key in wanted:
+        found = rows.get(_hashable(key), [])
+        if len(found) != 1:
+            many = f"{len(found)} rows" if found else "no row"
+            positions = f", positions from 0 (here {', '.join(map(str, found[:5]))})" if or_positions and found else ""
+            raise RowError(
+                f"{path} has {many} {quoted(key)}; give labels that name one row each{positions}, or a part {better}."
+            )
+    return sorted({rows[_hashable(key)][0] for key in wanted})
