@@ -90,7 +90,9 @@ class Drawn(Shown):
 
 
 class RunDoors(Drawn):
-    """Draw what happened in a run, and go on with it."""
+    """Draw what happened in a run, and resume it."""
+
+    _is_seen = False  # whether anyone has read the record, or a display has shown how the run ended
 
     def _graph(self, **options: Any) -> "GraphModel":
         from ..notebook.run_graph import graph_of_run
@@ -185,8 +187,17 @@ class ShownLive(Shown):
 class Doors(Drawn):
     """Run, draw and look back at a node or a flow."""
 
-    last_run: "Run | None" = None
-    """The record of the latest run, also after an error or an interrupt. None before the first."""
+    @property
+    def last_run(self) -> "Run | None":
+        """The record of the latest run, also after an error or an interrupt. None before the first."""
+        record: Run | None = self.__dict__.get("last_run")
+        if isinstance(record, RunDoors):
+            record._is_seen = True
+        return record
+
+    @last_run.setter
+    def last_run(self, record: "Run | None") -> None:
+        self.__dict__["last_run"] = record
 
     def run(
         self,

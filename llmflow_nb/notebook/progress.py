@@ -228,7 +228,7 @@ class _Followed:
             self._drawn = True
             self._ended = last
             is_drawn = self.view.draw(self.run, self._reader.lines(), last=last)
-            self.run._is_displayed |= last and is_drawn
+            self.run._is_seen |= last and is_drawn
         except KeyboardInterrupt:
             raise
         except BaseException as exc:  # the user's bar, or a front end that is gone: the run goes on

@@ -73,7 +73,6 @@ class Run(RunDoors):
         self._where: Callable[[], str] = str  # returns the path of the node that is visited now; "" if unknown
         self._resume_from: Checkpoint | None = None  # where the run failed or was stopped
         self._retrying = Lock()  # held while rows are retried
-        self._is_displayed = False  # whether the live display has shown how it ended
 
     @cached_property
     def name(self) -> str:

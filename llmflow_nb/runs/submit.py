@@ -1,4 +1,4 @@
-"""Runs in the background: a thread that drives, and a handle to follow, await and stop it by."""
+"""Run in the background: a thread drives the run, and a handle follows, awaits and stops it."""
 
 import asyncio
 import threading
@@ -31,16 +31,16 @@ CANCELLED_WITHIN = 0.6
 
 
 class Submitted(ShownLive):
-    """A run that goes on in the background. As the last line of a cell it shows how far it is, and keeps showing it.
+    """A run in the background. As the last line of a cell it shows its progress until it ends.
 
-    If the run fails, and nothing looks at it before this object is gone, a `FlowWarning` says so.
+    If the run fails, and nobody reads its record before this object is gone, a `FlowWarning` says so.
 
     Attributes:
         run: The record, from the start on.
     """
 
     _shown_as = "submitted"
-    _is_looked_at = True  # until somebody has the handle
+    _has_started = False
 
     def __init__(self, recorded: Recorded, stop: Stop) -> None:
         """Start the thread."""
@@ -59,34 +59,34 @@ class Submitted(ShownLive):
         try:
             recorded.publish()
             thread.start()
-        except BaseException:  # nobody gets the handle; whether the thread has started is unknown after an interrupt
+        except BaseException:  # nobody gets the handle; after an interrupt it is unknown whether the thread has started
             stop.request()
             self._drive()
             raise
-        self._is_looked_at = False
+        self._has_started = True
 
     def __del__(self) -> None:
-        """Report a failure that nobody has seen: not in the live display, not by awaiting, not in ``run``."""
+        """Warn of a failure that nobody has seen: in the live display, by awaiting, or in the record."""
         run = self._recorded.record
-        if run.error is not None and run.status != "stopped" and not (self._is_looked_at or run._is_displayed):
+        if self._has_started and run.error is not None and run.status != "stopped" and not run._is_seen:
             what = f"The submitted run of {shown(run.name)} failed, and nothing has looked at it"
             warn_at(self._line, f"{what}: {error_text(run.error)}. Await what submit() returns, or look at its .run.")
 
     @property
     def run(self) -> Run:
         """The record, from the start on."""
-        self._is_looked_at = True
+        self._recorded.record._is_seen = True
         return self._recorded.record
 
     def __repr__(self) -> str:
-        """Say how it goes, in a line."""
+        """Summarize the run in a line."""
         return repr(self.run).replace("<Run", "<Submitted", 1)
 
     def _drive(self) -> None:
         if not self._has_driver.acquire(blocking=False):
             return
         try:
-            with suppress(BaseException), self._recorded as recorded:  # the record has it, and whoever awaits is told
+            with suppress(BaseException), self._recorded as recorded:  # the record has the error, and `await` raises it
                 recorded.tell_started()
                 drive(recorded.position, recorded.setup)
         finally:
@@ -94,19 +94,19 @@ class Submitted(ShownLive):
                 self._ended.set()
                 callbacks = self._callbacks
             for callback in callbacks:
-                with suppress(RuntimeError):  # the loop of who awaited is closed by now
+                with suppress(RuntimeError):  # the loop that awaited is closed
                     callback()
 
     @property
     def done(self) -> bool:
-        """Whether the run has ended, however it did; ``run.status`` says how."""
+        """Whether the run has ended. ``run.status`` says how."""
         return self._ended.is_set()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait for the end; return whether it has come. An interrupt of the waiting cell stops the run.
+        """Wait for the end, and return whether the run has ended. An interrupt of the waiting cell stops the run.
 
         Args:
-            timeout: Seconds. None: as long as it takes.
+            timeout: Seconds. None: no limit.
         """
         until = None if timeout is None else monotonic() + timeout
         try:
@@ -119,10 +119,10 @@ class Submitted(ShownLive):
             raise
 
     def stop(self) -> bool:
-        """Stop the run: nothing is called any more, what was finished is in the record. Return whether it has ended.
+        """Stop the run: nothing more is called, and completed results stay in the record. Return whether it has ended.
 
-        Waits a second at most. Only a ``prep`` or ``post`` that blocks can take longer; the run then ends after it.
-        A blocking ``exec`` is left to end by itself and counted in ``run.abandoned``; its result is dropped.
+        Waits one second at most. A ``prep`` or ``post`` that blocks can take longer; the run then ends after it. A
+        blocking ``exec`` is left to end by itself and counted in ``run.abandoned``; its result is dropped.
         """
         self._stop.request()
         return self._ended.wait(STOP_WITHIN)

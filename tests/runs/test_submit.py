@@ -914,11 +914,12 @@ def runs_are_over():
             thread.join(PATIENCE)
 
 
-def told_when_dropped(use):
+def told_when_dropped(use, node=None):
     """Submit a run that fails, do something with its handle, drop it, and return the warnings that come then."""
+    node = node or failing()
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        handle = failing().submit({})
+        handle = node.submit({})
         handle.wait()
         use(handle)
         del handle
@@ -948,6 +949,12 @@ def test_a_failure_that_nothing_looks_at_is_told_once():
 def test_a_failure_that_was_looked_at_is_not_told_again(use):
     """Who awaited the handle, or read its record, or printed it, knows."""
     assert told_when_dropped(use) == []
+
+
+def test_a_failure_that_was_read_in_last_run_is_not_told_again():
+    """The record that ``last_run`` gives says that the run failed."""
+    node = failing()
+    assert told_when_dropped(lambda handle: node.last_run, node) == []
 
 
 def test_a_failure_that_the_progress_showed_is_not_told_again(capsys):
