@@ -101,20 +101,20 @@ class RunDoors(Drawn):
         return graph_of_run(run, **options)
 
     def resume(self, *, executor: "Executor | None" = None, progress: "Progress" = "auto") -> Any:
-        """Go on where this run failed or was stopped, to the end, and return the last action.
+        """Resume this run where it failed or was stopped, run it to its end, and return the last action.
 
-        With ``shared`` and the nodes as they are now: mend what was wrong, and run its cell, before. The hook that did
-        not end is run again. What was paid for is not: an ``exec`` that had answered, items of a batch that have a
-        result, and param sets that came through. Items that failed in the batch that was under way are called again.
-        All of it goes into this record. Only a batch whose items came from a generator, or from another iterator that
-        an error or an interrupt came out of, begins anew.
+        It uses ``shared`` and the nodes as they are now: first fix the cause and run its cell again. The hook that did
+        not finish is run again. Completed work is not: an ``exec`` that returned, items of a batch that have a result,
+        and param sets that succeeded. Failed items of the batch in progress are called again. Everything is added to
+        this record. Only a batch whose items came from a generator, or from another iterator that raised an error or
+        was interrupted, starts from its first item.
 
         Args:
             executor: As for `Flow.run`.
             progress: As for `Flow.run`.
 
         Raises:
-            RunStateError: The run is still going, it came to its end, or it cannot be taken up where it ended.
+            RunStateError: The run is still running, it has finished, or it cannot be resumed.
             Exception: Whatever a hook raises now.
         """
         __tracebackhide__ = True
@@ -130,11 +130,11 @@ class BatchDoors(Shown):
     run: "Run"
 
     def debug(self, row: Any) -> "Stepper":
-        """Return a stepper that stands at one row of this batch. The record, and ``shared``, stay as they are.
+        """Return a stepper that is at one row of this batch. The record and ``shared`` are not changed.
 
-        Of a batch node it stands before ``exec``, with this item and no others, on a copy of what ``shared`` holds now.
-        Of a batch flow it stands where this param set failed, on a copy of what ``shared`` held then; or before its
-        first node, if it did not fail or its place was not kept, on a copy of what ``shared`` holds now.
+        For a batch node it is before ``exec``, with this item and no others, on a copy of the present ``shared``. For a
+        batch flow it is where this param set failed, on a copy of ``shared`` from then. If the param set did not fail,
+        or its checkpoint was not kept, it is before the first node, on a copy of the present ``shared``.
 
         Args:
             row: The label of the row, as in ``.df``; if its index has no numbers, also its position, from 0.

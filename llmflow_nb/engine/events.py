@@ -58,7 +58,7 @@ class Event(NamedTuple):
 
 
 class Subscriber(Protocol):
-    """Told of every event, in the thread that drives the run. It must be quick; if it raises, it is told no more."""
+    """Told of every event, in the thread that drives the run. It must be quick; if it raises, it is unsubscribed."""
 
     def handle(self, event: Event) -> None:
         """Take note of one event."""

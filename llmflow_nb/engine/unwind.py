@@ -18,7 +18,7 @@ from .walks import next_set, settle_set
 __all__ = ["FINISHED", "LOST", "cancel", "keep_checkpoint", "note_where", "recover"]
 
 LOST, KEPT = "lost", "kept"
-FINISHED = "what was finished is in .last_run"
+FINISHED = "completed results are in .last_run"
 
 MAX_CHECKPOINTS = 1000
 """Param sets of one batch flow that can be resumed where they failed; further ones only start from the beginning."""

@@ -1,4 +1,4 @@
-"""Tables as CSV files that are safe to open, under names that are safe to write."""
+"""Write tables as CSV files that are safe to open in a spreadsheet. File names are restricted to safe ones."""
 
 import os
 import re
@@ -17,7 +17,7 @@ __all__ = ["write_csv"]
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 
-# What a spreadsheet takes for the beginning of a formula (https://owasp.org/www-community/attacks/CSV_Injection).
+# A spreadsheet reads a text that starts with one of these as a formula (https://owasp.org/www-community/attacks/CSV_Injection).
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -27,11 +27,11 @@ def write_csv(df: "pd.DataFrame", path: str | Path, *, overwrite: bool, escape_f
 
     target = Path(path).expanduser()
     _check(target, overwrite)
-    part = target.with_name(f".{uuid4().hex}.part")  # a file that is there already stays whole until this one is
+    part = target.with_name(f".{uuid4().hex}.part")  # an existing file stays complete until this one is
     try:
         with part.open("x", encoding="utf-8", newline="") as file:
             table = mapped(df, lambda value: _plain(value, escape_formulas))
-            table.to_csv(file, lineterminator="\r\n")  # by which a lone \r is quoted too
+            table.to_csv(file, lineterminator="\r\n")  # so that a lone \r is quoted too
         _check(target, overwrite)
         os.replace(part, target)
     finally:
@@ -40,32 +40,35 @@ def write_csv(df: "pd.DataFrame", path: str | Path, *, overwrite: bool, escape_f
 
 
 def _check(target: Path, overwrite: bool) -> None:
-    """Refuse what is not to be written.
+    """Check that a file may be written.
 
     Raises:
-        ExportError: The name, the folder or the file is not as it should be.
+        ExportError: The name is not allowed, the folder is missing, or the file exists.
     """
     if not _NAME.fullmatch(target.name):
         raise ExportError(
-            f"{quoted(target.name, 100)} is no name for a file here: letters, digits, '.', '_' and '-', 100 at most."
+            f"{quoted(target.name, 100)} is not allowed as a file name: use letters, digits, '.', '_' and '-', "
+            "100 at most."
         )
     if not target.parent.is_dir():
-        raise ExportError(f"there is no folder {quoted(str(target.parent), 300)}; make it first.")
+        raise ExportError(f"there is no folder {quoted(str(target.parent), 300)}; create it first.")
     if target.is_symlink():
-        raise ExportError(f"{quoted(target.name)} is a link, which is not followed; remove it, or choose another name.")
+        raise ExportError(
+            f"{quoted(target.name)} is a link, and links are not followed; remove it or choose another name."
+        )
     if target.exists() and not target.is_file():
-        raise ExportError(f"{quoted(target.name)} is there already, and is no file; give another name.")
+        raise ExportError(f"{quoted(target.name)} exists and is not a file; choose another name.")
     if target.exists() and not overwrite:
-        raise ExportError(f"{quoted(target.name)} is there already; give another name, or overwrite=True.")
+        raise ExportError(f"{quoted(target.name)} exists; choose another name or set overwrite=True.")
 
 
 def _plain(value: Any, escape_formulas: bool) -> Any:
-    """A value as a text that can be written; a number stays one."""
+    """Return a value as a text that can be written; a number as it is."""
     if isinstance(value, Number):
         return value
     try:
         text = str(value)
-    except Exception as exc:  # the user's class cannot say what it is
+    except Exception as exc:  # from a user's class
         return f"<{type(value).__name__}: {type(exc).__name__}>"
     text = text.encode("utf-8", "replace").decode()
     return f"'{text}" if escape_formulas and text.startswith(_FORMULA) else text

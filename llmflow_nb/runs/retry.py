@@ -51,7 +51,7 @@ def retry(
     grace = check_setting(node, "grace", node.grace)
     setup = Setup(again, grace=grace, from_start=from_start, executor=executor)
     if not run._retrying.acquire(blocking=False):
-        raise RunStateError(f"rows of {run.name} are being called again already; wait for that to end.")
+        raise RunStateError(f"rows of {run.name} are already being retried; wait until that has ended.")
     before = [(batch, batch.plan, batch.exhausted) for batch, _ in chosen]
     were = {(n, row): batch.odd.get(row) for n, (batch, rows) in enumerate(chosen) for row in rows}
     had_none = {(n, row) for n, (batch, _) in enumerate(chosen) for row in without_result(batch)}

@@ -149,15 +149,15 @@ class Run(RunDoors):
 
         The index counts the rows from 0. Columns, in this order:
 
-        * ``step`` (Int64): the place in the run, from 0; the first is more than 0 where old visits were dropped;
+        * ``step`` (Int64): the index in the run, from 0; the first is more than 0 if old visits were dropped;
         * ``path``, ``node`` (string): names from the outermost flow down, joined by "/", and the last of them;
         * ``visit`` (Int64): which pass of this node it was on this walk through its flow, from 1; a visit that was
           resumed has a row for each of its parts, with the same number and the attempts and seconds of that part;
-        * one column for each param, named like it, or ``params.<name>`` where another column has that name;
-        * ``action`` (string): what ``post`` returned; ``status`` (string): ok, fallback, failed or cancelled;
+        * one column for each param, named like it, or ``params.<name>`` if another column has that name;
+        * ``action`` (string): the value that ``post`` returned; ``status`` (string): ok, fallback, failed or cancelled;
         * ``attempts`` (Int64): attempts of ``exec``, over all items; 0 for a flow, whose nodes have them;
         * ``seconds``, ``prep_s``, ``exec_s``, ``post_s`` (Float64): of the visit, and of each of its hooks;
-        * ``error_type``, ``error`` (string): of what ended it.
+        * ``error_type``, ``error`` (string): of the exception that ended it.
         """
         from .tables import steps_table
 
@@ -165,7 +165,7 @@ class Run(RunDoors):
 
     @property
     def batches(self) -> list[BatchResult]:
-        """One `BatchResult` for every batch node and batch flow that ran, in the order in which they began."""
+        """One `BatchResult` for every batch node and batch flow that ran, in the order in which they started."""
         return [BatchResult(self, path, batches) for path, batches in numbered_batches(self._recorder).items()]
 
     def batch(self, which: str | BaseNode) -> BatchResult:
@@ -173,10 +173,10 @@ class Run(RunDoors):
 
         Args:
             which: The node itself, its name, or its path ("SummarizeAll/MapSummaries"). In a path, a "/" that is part
-                of a name may be written as it is, if that names one batch.
+                of a name may be written as it is, if only one batch fits.
 
         Raises:
-            RowError: (a KeyError) No such batch ran, or the name fits several; names those that there are.
+            RowError: (a KeyError) No such batch ran, or the name fits several. The message lists the batches.
         """
         by_path = numbered_batches(self._recorder)
         if isinstance(which, str) and which in by_path:
@@ -197,7 +197,7 @@ class Run(RunDoors):
             raise RowError(f"several batches fit {quoted(which)}; give the path of one: {_paths(found)}")
         if any(which in (visit.node, visit.path) for visit in self.visits):
             raise RowError(
-                f"{quoted(which)} is no batch, so it has no rows; its visits are in .steps, and batches are "
+                f"{quoted(which)} is not a batch, so it has no rows; its visits are in .steps, and batches are "
                 f"{_paths(by_path)}"
             )
         hint = did_you_mean(which, [*by_path, *map(last_name, by_path)])
@@ -205,7 +205,7 @@ class Run(RunDoors):
 
     @property
     def failures(self) -> list[tuple[str, int | None, BaseException]]:
-        """What failed, the cause first. Of each the path, the place in its batch (None for a visit), the exception."""
+        """What failed, the cause first: path, position in its batch (None for a visit), exception."""
         found: list[tuple[str, int | None, BaseException]] = [
             (batch.path, position, outcome.error)
             for batch in self._recorder.batches[:]
@@ -222,7 +222,7 @@ class Run(RunDoors):
 
     @property
     def errors(self) -> "pd.DataFrame":
-        """Return a plain `pandas.DataFrame` of everything that failed, first items, then visits, in their order.
+        """Return a plain `pandas.DataFrame` of everything that failed: first items, then visits, in their order.
 
         Columns: ``path`` (string), ``position`` (Int64; of the item in its batch, missing for a visit), ``error_type``,
         ``error`` (string). The exceptions themselves are in `failures`, in the same order.
@@ -234,23 +234,23 @@ class Run(RunDoors):
     def retry_failed(
         self, *, from_start: bool | None = None, executor: "Executor | None" = None, progress: Any = "auto"
     ) -> "Run":
-        """Call every row that failed again, in all batches, and fill it in place. Returns this record.
+        """Retry the failed rows of all batches and update the record in place. Returns this record.
 
-        Where a failure ended a param set, it is the param set that goes on (`BatchResult.retry`), and with it the rows
-        inside; else it is the failed items alone. What comes after a batch is not run again.
+        If a failure ended a param set, the param set is resumed (see `BatchResult.retry`), and with it the rows inside.
+        Else only the failed items are called. Nodes after a batch are not run again.
 
         Raises:
             RunStateError: The run has not ended.
         """
         self._require_ended()
-        told: set[int] = set()  # the errors of rows that a row further out takes care of
+        outer: set[int] = set()  # the errors of rows inside a row that is retried as a whole
         chosen = []
         for result in self.batches:
             failed = [(row, item.error) for row, item in enumerate(result) if item.status in FAILURES]
-            chosen.append((result, [(row, error) for row, error in failed if id(error) not in told]))
+            chosen.append((result, [(row, error) for row, error in failed if id(error) not in outer]))
             for _, error in failed:
-                told |= {id(error), id(getattr(error, "__cause__", None))}
-        for result, failed in chosen:  # what a row further out has called has come through by now, or failed anew
+                outer |= {id(error), id(getattr(error, "__cause__", None))}
+        for result, failed in chosen:  # retrying an outer row has retried the rows inside
             rows = result._still_failed(failed)
             if rows:
                 result._retry(rows, {}, False, from_start, executor, progress)
@@ -265,7 +265,7 @@ class Run(RunDoors):
             RunStateError: The run is going on.
         """
         if self.status == "running":
-            raise RunStateError(f"the run of {self.name} is still going; wait for it, or stop it, and then retry.")
+            raise RunStateError(f"the run of {self.name} is still running; wait for it or stop it, then retry.")
 
     def _end(self, status: str, seconds: float, action: Any = None, error: BaseException | None = None) -> None:
         """Close the record."""

@@ -199,7 +199,7 @@ class Recorded:
         elif isinstance(error, Stopped):
             status = "stopped"
             error = StoppedError(
-                f"the run of {self.name} was stopped; what was finished is in .run; .run.resume() goes on from there"
+                f"the run of {self.name} was stopped; completed results are in .run; .run.resume() continues from there"
             )
         else:
             status = "failed" if isinstance(error, Exception) else "interrupted"
@@ -224,7 +224,7 @@ class Recorded:
 
 
 def _report(record: Run, subscriber: Subscriber, error: Exception) -> None:
-    text = f"subscriber {class_name(subscriber)} raised {quoted(error, 200)} and is told no more"
+    text = f"subscriber {class_name(subscriber)} raised {quoted(error, 200)} and was unsubscribed"
     record.problem(text)
     warn(text)
 
@@ -235,7 +235,7 @@ def _say_how_to_go_on(error: BaseException) -> None:
         if isinstance(error, KeyboardInterrupt):
             error.add_note(FINISHED)
         if error.__notes__[-1].endswith(FINISHED):
-            error.__notes__[-1] += "; .last_run.resume() goes on from there"
+            error.__notes__[-1] += "; .last_run.resume() continues from there"
 
 
 def _resumed(record: Run, setup: Setup) -> Position:
@@ -246,13 +246,12 @@ def _resumed(record: Run, setup: Setup) -> Position:
     """
     __tracebackhide__ = True
     if record._retrying.locked():
-        raise RunStateError(f"rows of {record.name} are being called again; wait for that to end.")
+        raise RunStateError(f"rows of {record.name} are being retried; wait until that has ended.")
     if record.status == "ok":
-        raise RunStateError(f"the run of {record.name} came to its end; there is nothing to go on with.")
+        raise RunStateError(f"the run of {record.name} finished; there is nothing to resume.")
     position = resume_run(record._resume_from, setup) if record._resume_from is not None else None
     if position is None:
         raise RunStateError(
-            f"the run of {record.name} cannot be gone on with where it ended; run it again. What was finished is kept "
-            "in its tables."
+            f"the run of {record.name} cannot be resumed; run it again. Completed results are in its tables."
         )
     return position

@@ -248,7 +248,7 @@ def test_subscriber_that_raises(mode):
     assert listener.lines[-1].endswith("ok")
     assert len(listener.events) == 2 + 2 + 3 * 4
     assert node.last_run.problems == [
-        "subscriber Broken raised ZeroDivisionError('in the display') and is told no more"
+        "subscriber Broken raised ZeroDivisionError('in the display') and was unsubscribed"
     ]
 
 

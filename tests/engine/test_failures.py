@@ -18,7 +18,7 @@ from llmflow_nb import (
 )
 from tests.engine.helpers import MODES, PATIENCE, SIDE_BY_SIDE, Items, Signal, When, go, items_node, statuses
 
-GO_ON = "; .last_run.resume() goes on from there"
+GO_ON = "; .last_run.resume() continues from there"
 
 # --- on_error="raise": items -----------------------------------------------------------------------------------------
 
@@ -193,7 +193,7 @@ def test_two_failures_in_flight(mode):
     assert caught.type is LookupError
     place = ["first", "second"].index(caught.value.args[0])
     (note,) = caught.value.__notes__
-    assert note == f"in Map, item {place + 1} of 2 (row {place}); what was finished is in .last_run{GO_ON}"
+    assert note == f"in Map, item {place + 1} of 2 (row {place}); completed results are in .last_run{GO_ON}"
     assert {i: error.args[0] for i, error in node.last_run.batch(node).exceptions.items()} == {0: "first", 1: "second"}
 
 
@@ -813,7 +813,7 @@ def test_failing_hook_of_a_flow(hook):
     walked = [("Outer/Inner/Leaf", "ok")] if hook == "post" else []
     rows = [(visit.path, visit.status) for visit in flow.last_run.visits]
     assert rows == [*walked, ("Outer/Inner", "failed"), ("Outer", "failed")]
-    assert caught.value.__notes__ == [f"in Outer > Inner; what was finished is in .last_run{GO_ON}"]
+    assert caught.value.__notes__ == [f"in Outer > Inner; completed results are in .last_run{GO_ON}"]
 
 
 def test_error_of_an_earlier_run_gets_no_second_note():

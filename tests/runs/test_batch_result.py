@@ -280,7 +280,7 @@ def test_node_that_did_not_run():
     node.run({})
     with pytest.raises(RowError, match=r"^no batch <Node 'Plain'>; this run has \[\]$"):
         node.last_run.batch(node)
-    with pytest.raises(RowError, match=r"^'Plain' is no batch, so it has no rows; its visits are in .steps"):
+    with pytest.raises(RowError, match=r"^'Plain' is not a batch, so it has no rows; its visits are in .steps"):
         node.last_run.batch("Plain")
 
 

@@ -125,7 +125,7 @@ def test_names_that_are_written(tmp_path, name):
 def test_names_that_are_refused(tmp_path, name):
     """Any other name is refused, and nothing is written."""
     with pytest.raises(
-        ExportError, match=r"is no name for a file here: letters, digits, '\.', '_' and '-', 100 at most\.$"
+        ExportError, match=r"is not allowed as a file name: use letters, digits, '\.', '_' and '-', 100 at most\.$"
     ):
         mapped(["a"]).to_csv(f"{tmp_path}/{name}")
     assert list(tmp_path.iterdir()) == []
@@ -135,7 +135,7 @@ def test_no_name(tmp_path, monkeypatch):
     """A path without a name is refused."""
     monkeypatch.chdir(tmp_path)
     for path in ("", ".", "/"):
-        with pytest.raises(ExportError, match="is no name for a file here"):
+        with pytest.raises(ExportError, match="is not allowed as a file name"):
             mapped(["a"]).to_csv(path, overwrite=True)
 
 
@@ -150,7 +150,7 @@ def test_folder_that_is_not_there(tmp_path):
     """A folder is not made: one that is missing, or that is a file, is refused."""
     (tmp_path / "file").write_text("")
     for folder in ("missing", "file", "missing/deeper"):
-        with pytest.raises(ExportError, match=rf"^there is no folder '.*{folder}'; make it first\.$"):
+        with pytest.raises(ExportError, match=rf"^there is no folder '.*{folder}'; create it first\.$"):
             mapped(["a"]).to_csv(tmp_path / folder / "out.csv")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
@@ -163,7 +163,7 @@ def test_links_are_not_followed(tmp_path, target, overwrite):
     if target == "there":
         elsewhere.write_text("precious")
     (tmp_path / "out.csv").symlink_to(elsewhere)
-    with pytest.raises(ExportError, match=r"^'out\.csv' is a link, which is not followed; remove it"):
+    with pytest.raises(ExportError, match=r"^'out\.csv' is a link, and links are not followed; remove it"):
         mapped(["a"]).to_csv(tmp_path / "out.csv", overwrite=overwrite)
     assert (elsewhere.read_text() == "precious") if target == "there" else not elsewhere.exists()
     assert (tmp_path / "out.csv").is_symlink()
@@ -173,7 +173,7 @@ def test_overwriting(tmp_path):
     """A file that is there is replaced only where that is asked for, and then as a whole."""
     path = tmp_path / "out.csv"
     path.write_text("precious" * 1_000)
-    with pytest.raises(ExportError, match=r"^'out\.csv' is there already; give another name, or overwrite=True\.$"):
+    with pytest.raises(ExportError, match=r"^'out\.csv' exists; choose another name or set overwrite=True\.$"):
         mapped(["a"]).to_csv(path)
     assert path.read_text() == "precious" * 1_000
     mapped(["a"]).to_csv(path, overwrite=True)
@@ -190,14 +190,14 @@ def test_overwriting_what_is_not_there(tmp_path):
 def test_a_folder_in_the_way(tmp_path):
     """A folder that has the name of the file is not written to."""
     (tmp_path / "out.csv").mkdir()
-    with pytest.raises(ExportError, match="is there already"):
+    with pytest.raises(ExportError, match="exists and is not a file"):
         mapped(["a"]).to_csv(tmp_path / "out.csv")
     assert list((tmp_path / "out.csv").iterdir()) == []
 
 
 def test_export_error(tmp_path):
     """The error is one of the library's own, and an OSError to whoever waits for one; it is no error of a row."""
-    with pytest.raises(OSError, match="is no name for a file") as caught:
+    with pytest.raises(OSError, match="is not allowed as a file name") as caught:
         mapped(["a"]).to_csv(tmp_path / "a b")
     assert isinstance(caught.value, FlowError)
     assert not isinstance(caught.value, RowError)
@@ -487,7 +487,7 @@ def test_a_file_that_is_there_survives_a_failure(tmp_path):
 def test_a_folder_is_not_overwritten(tmp_path):
     """A folder of that name is refused like a file that is there."""
     (tmp_path / "a.csv").mkdir()
-    with pytest.raises(ExportError, match="is there already, and is no file"):
+    with pytest.raises(ExportError, match="exists and is not a file"):
         results([1]).to_csv(tmp_path / "a.csv", overwrite=True)
 
 

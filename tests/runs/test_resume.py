@@ -68,7 +68,7 @@ def test_it_goes_on_at_the_node_that_failed():
     assert (run.status, run.action, run.error, len(run.errors)) == ("ok", "done", None, 0)
     assert run.notes == [("F/b", "resumed after the failure")]
     assert shared["error"].__notes__ == [
-        "in F > b; what was finished is in .last_run; .last_run.resume() goes on from there"
+        "in F > b; completed results are in .last_run; .last_run.resume() continues from there"
     ]
 
 
@@ -100,7 +100,7 @@ def test_after_an_interrupt():
     shared = fresh("b", error=KeyboardInterrupt())
     run = stopped(chain(Step(name="a"), Step(name="b")), shared, KeyboardInterrupt)
     assert run.status == "interrupted"
-    assert run.error.__notes__ == ["what was finished is in .last_run; .last_run.resume() goes on from there"]
+    assert run.error.__notes__ == ["completed results are in .last_run; .last_run.resume() continues from there"]
     assert run.resume() == "done"
     assert shared["calls"] == ["a", "b", "b"]
 
@@ -242,7 +242,7 @@ def test_a_run_that_came_to_its_end_has_nothing_to_go_on_with():
     shared = fresh()
     flow = chain(Step(name="a"))
     flow.run(shared)
-    with pytest.raises(RunStateError, match="the run of F came to its end; there is nothing to go on with"):
+    with pytest.raises(RunStateError, match="the run of F finished; there is nothing to resume"):
         flow.last_run.resume()
     assert shared["calls"] == ["a"]
 
@@ -260,7 +260,7 @@ def test_a_run_that_still_goes_is_refused():
 
     node = Resumes()
     node.run({})
-    assert refused == ["the run of Resumes is still going; wait for it, or stop it, and then retry."]
+    assert refused == ["the run of Resumes is still running; wait for it or stop it, then retry."]
 
 
 def test_an_endless_flow_cannot_be_gone_on_with():
@@ -270,7 +270,7 @@ def test_an_endless_flow_cannot_be_gone_on_with():
     flow = Flow(step, name="F", max_steps=3)
     with pytest.raises(MaxStepsError):
         flow.run(fresh())
-    with pytest.raises(RunStateError, match="cannot be gone on with where it ended; run it again"):
+    with pytest.raises(RunStateError, match="cannot be resumed; run it again"):
         flow.last_run.resume()
 
 
@@ -283,7 +283,7 @@ def test_param_sets_from_a_generator_cannot_be_gone_on_with():
 
     shared = fresh("a")
     run = stopped(Sets(Step(name="a"), name="F"), shared)
-    with pytest.raises(RunStateError, match="the run of F cannot be gone on with where it ended; run it again"):
+    with pytest.raises(RunStateError, match="the run of F cannot be resumed; run it again"):
         run.resume()
     assert shared["calls"] == ["a"]
 
@@ -411,7 +411,7 @@ def test_while_rows_are_called_again():
     """One at a time, or a row would be called twice."""
     shared = fresh(2)
     run = stopped(Flow(Items(), name="F"), shared)
-    with run._retrying, pytest.raises(RunStateError, match="rows of F are being called again"):
+    with run._retrying, pytest.raises(RunStateError, match="rows of F are being retried"):
         run.resume()
 
 

@@ -465,7 +465,7 @@ def test_not_while_the_run_goes_on(retry):
     handle = Held(on_error="keep").submit({})
     assert inside.wait(PATIENCE)
     try:
-        with pytest.raises(RunStateError, match="the run of Held is still going; wait for it, or stop it"):
+        with pytest.raises(RunStateError, match="the run of Held is still running; wait for it or stop it"):
             retry(handle.run)
     finally:
         go_on.set()

@@ -140,7 +140,7 @@ def test_the_table_grows_while_it_goes_on(way):
     batch = handle.run.batch(node)
     assert batch.results == [0, 10] + 8 * [None]
     assert [row.status for row in batch] == ["ok", "ok"] + 8 * ["pending"]
-    with pytest.raises(RunStateError, match="is still going; wait for it, or stop it, and then retry"):
+    with pytest.raises(RunStateError, match="is still running; wait for it or stop it, then retry"):
         batch.retry()
     assert handle.stop()
     gate.release.set()
