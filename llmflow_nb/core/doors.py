@@ -178,7 +178,7 @@ class ShownLive(Shown):
 
     def _ipython_display_(self) -> None:
         """Show how far the run is, and keep it up to date wherever it is shown."""
-        from ..notebook.progress import show_live
+        from ..notebook.follow import show_live
 
         submitted: Any = self
         show_live(submitted.run)

@@ -13,10 +13,10 @@ from ..graph.outline import problems_of
 from ..graph.render import DrawingError
 from ..runs.run import Run
 from ..stepper.stepper import Stepper
-from .html import MAX_HTML, Summary, is_static, is_svg_only, notes_html, to_html, to_text
+from .frontend import has_kernel, is_static, is_svg_only, publish
+from .html import MAX_HTML, Summary, notes_html, to_html, to_text
 from .lines import bundle_of
 from .picture import description, image
-from .progress import has_kernel, publish
 from .run_graph import MAX_NODES, marked, picture_of
 from .summary import of_batch, of_run
 

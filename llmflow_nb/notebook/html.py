@@ -3,13 +3,12 @@
 The one place where values become markup. Whatever enters is escaped here; what a summary holds is plain text.
 """
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from importlib import resources
 
-__all__ = ["MAX_HTML", "NO_MATHS", "Summary", "Table", "is_static", "is_svg_only", "notes_html", "to_html", "to_text"]
+__all__ = ["MAX_HTML", "NO_MATHS", "Summary", "Table", "notes_html", "to_html", "to_text"]
 
 MAX_HTML = 200_000
 """Characters of a display."""
@@ -130,21 +129,6 @@ def _table_lines(table: Table) -> list[str]:
         )
         for row in rows
     ]
-
-
-def is_static() -> bool:
-    """Whether what is shown has to be the same each time, for nbval: no times in it, and nothing that moves."""
-    return "static" in _display_words()
-
-
-def is_svg_only() -> bool:
-    """Whether graphs are shown without their HTML form, for viewers that show HTML but no images in it."""
-    return "svg" in _display_words()
-
-
-def _display_words() -> list[str]:
-    """What ``LLMFLOW_NB_DISPLAY`` asks for: "static", "svg", or both with a comma between."""
-    return [word.strip() for word in os.environ.get("LLMFLOW_NB_DISPLAY", "").lower().split(",")]
 
 
 def style_sheet() -> str:

@@ -10,7 +10,8 @@ from ..core.text import shown
 from ..core.traversal import last_name, path_part
 from ..engine.batch import PENDING, Batch
 from ..runs.run import Run
-from .html import NO_MATHS, is_static, state, style_sheet
+from .frontend import is_static
+from .html import NO_MATHS, state, style_sheet
 from .summary import duration
 
 __all__ = ["Line", "LineReader", "bundle", "bundle_of", "one_line"]

@@ -13,7 +13,8 @@ from ..graph.render import DrawingError
 from ..runs.batch import BatchResult
 from ..runs.rows import Visit, unresolved
 from ..runs.run import Run
-from .html import is_static, notes_html
+from .frontend import is_static
+from .html import notes_html
 from .picture import description, image
 from .summary import duration
 from .values import ValueTexts

@@ -10,7 +10,8 @@ from ..core.text import MASK, class_name, is_secret, quoted, shown
 from ..runs.batch import BatchResult
 from ..runs.rows import Visit, unresolved
 from ..runs.run import Run
-from .html import Summary, Table, is_static
+from .frontend import is_static
+from .html import Summary, Table
 from .values import ValueTexts
 
 __all__ = ["duration", "of_batch", "of_run"]
