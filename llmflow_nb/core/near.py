@@ -1,6 +1,5 @@
 """Which of the known words was meant by one that is not known: near in its letters, and not the opposite of it."""
 
-import difflib
 import re
 from collections.abc import Iterable
 
@@ -76,6 +75,8 @@ _ENDINGS = frozenset(
 
 def closest(word: object, known: Iterable[str]) -> str | None:
     """Return the known word that was probably meant; None where none is close, or only an opposite is."""
+    import difflib  # 2 ms, which only a wrong word costs
+
     text = text_of(word)[:100]
     close = difflib.get_close_matches(text, [text_of(k)[:100] for k in known], n=3)
     return next((found for found in close if not _are_two_words(text, found)), None)
@@ -139,4 +140,6 @@ def _is_form_of(word: str, base: str) -> bool:
     """Whether two words have the same stem, also with a letter wrong: "approved" and "aprove"."""
     if word.startswith(base) or base.startswith(word):
         return bool(word and base)
+    import difflib
+
     return difflib.SequenceMatcher(None, word, base).ratio() >= 0.8

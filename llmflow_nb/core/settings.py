@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Callable
-from numbers import Integral
 from typing import Any
 
 from .seconds import LONGEST, seconds_of
@@ -12,8 +11,13 @@ __all__ = ["SETTINGS", "is_whole"]
 
 
 def is_whole(value: Any) -> bool:
-    """Whether a value is a whole number. True is none, though Python counts it as 1."""
-    return issubclass(type(value), Integral) and not issubclass(type(value), bool)
+    """Whether a value is a whole number. True is not one, though Python counts it as 1."""
+    cls = type(value)
+    if issubclass(cls, int):
+        return not issubclass(cls, bool)
+    from numbers import Integral  # 1 ms, for integers of numpy and the like
+
+    return issubclass(cls, Integral)
 
 
 def _count(value: Any) -> int:

@@ -12,17 +12,18 @@ import pickle
 import sys
 import traceback
 from collections.abc import Callable, Iterable
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent import futures  # which imports its pools when they are first asked for: 20 ms
+from concurrent.futures import Executor, Future
 from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass
-from numbers import Real
 from types import CoroutineType, FunctionType, ModuleType
 from typing import Any
 
 from ..core.errors import RemoteError, SendError, a_type
 from ..core.hooks import hooks_of
 from ..core.node import BaseNode, label
+from ..core.seconds import seconds_of
 from ..core.text import class_name, error_text, quoted, text_of
 from .calls import invoke
 from .plan import DRIVEN
@@ -42,15 +43,15 @@ def has_exact_cancel(executor: Executor | None) -> bool:
 
     It does in the standard library. Futures of Dask also return True for a call that is running, and keeps running.
     """
-    return executor is None or isinstance(executor, ThreadPoolExecutor | ProcessPoolExecutor)
+    return executor is None or isinstance(executor, futures.ThreadPoolExecutor | futures.ProcessPoolExecutor)
 
 
 def workers_of(executor: Executor | None) -> float:
     """Return how many calls a pool of the standard library runs at once; infinity for other executors."""
-    if isinstance(executor, ThreadPoolExecutor | ProcessPoolExecutor):
-        workers: float = executor._max_workers  # type: ignore[union-attr]
-        return workers
-    return float("inf")
+    if executor is None or not isinstance(executor, futures.ThreadPoolExecutor | futures.ProcessPoolExecutor):
+        return float("inf")
+    workers: float = executor._max_workers  # type: ignore[union-attr]
+    return workers
 
 
 def send(
@@ -63,11 +64,11 @@ def send(
         Exception: The executor accepts no calls.
     """
     has_shared = bool(args) and args[0] is shared
-    if isinstance(executor, ThreadPoolExecutor):
+    if isinstance(executor, futures.ThreadPoolExecutor):
         return executor.submit(context.run, perform, _this_process(), target, name, args, attempt, has_shared)
     parcels = tuple(_ErrorParcel(arg) if isinstance(arg, BaseException) else arg for arg in args)
     call = _this_process(), portable(target), name, parcels, attempt, has_shared
-    if not isinstance(executor, ProcessPoolExecutor):
+    if not isinstance(executor, futures.ProcessPoolExecutor):
         return executor.submit(perform, *call)
     try:  # here, since a call that does not unpickle would break the pool
         pickled = pickle.dumps(call, pickle.HIGHEST_PROTOCOL)
@@ -96,7 +97,7 @@ def check_can_be_sent(nodes: Iterable[BaseNode], executor: Executor | None) -> N
     Raises:
         SendError: Names the node and the attribute.
     """
-    if not isinstance(executor, ProcessPoolExecutor):
+    if not isinstance(executor, futures.ProcessPoolExecutor):
         return
     for node in nodes:
         hooks = hooks_of(node)
@@ -268,8 +269,7 @@ def _pack_error(error: BaseException) -> _PackedError:
     type_name = cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
     seconds = None
     with suppress(Exception):  # a property of theirs may raise
-        asked = getattr(error, "retry_after", None)
-        seconds = float(asked) if isinstance(asked, Real) and not isinstance(asked, bool) else None
+        seconds = seconds_of(getattr(error, "retry_after", None))
     return _PackedError(pickled, type_name, text_of(error), _traceback_of(error), seconds, left_behind)
 
 

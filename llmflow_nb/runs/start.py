@@ -12,7 +12,6 @@ from typing import Any
 
 from ..core.edited import rebind
 from ..core.errors import RunStateError, SettingError, StoppedError, warn
-from ..core.fingerprint import fingerprint
 from ..core.kept_errors import copy_without_callers
 from ..core.node import ATTEMPT, BaseNode, check_setting, label
 from ..core.text import class_name, quoted
@@ -106,6 +105,15 @@ def _take_plan(node: BaseNode, wiring: Survey) -> Plan | None:
     return plan
 
 
+def _warn_of_new_classes(edited: list[tuple[BaseNode, type[BaseNode]]]) -> None:
+    """Warn of each node whose new class has other code than the class that it had."""
+    from ..core.fingerprint import fingerprint  # with its imports 25 ms, which few runs need
+
+    for node, old in edited:
+        if fingerprint(old) != fingerprint(type(node)):
+            warn(f"{label(node)}: its class was defined again, and this run has the new one.")
+
+
 class Recorded:
     """Keeps the record of a run as ``node.last_run``, whatever becomes of it. Refuses what cannot run.
 
@@ -136,9 +144,8 @@ class Recorded:
         self.record._survey = wiring
         for edge in wiring.overwritten if again is None else ():
             self.record.problem(edge)
-        for step, old in edited:
-            if fingerprint(old) != fingerprint(type(step)):
-                warn(f"{label(step)}: its class was defined again, and this run has the new one.")
+        if edited:
+            _warn_of_new_classes(edited)
         self.setup = Setup(
             self.record._recorder,
             subscribers=subscribers,
