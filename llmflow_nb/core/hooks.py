@@ -38,7 +38,7 @@ class Layer(NamedTuple):
     is_async: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # each generated method takes time at import
 class Dialect:
     """How a family of node classes spells its hooks. For each role: the names, the preferred one first.
 
@@ -86,7 +86,7 @@ class Dialect:
         return {layer.method for layers in self.layers.values() for layer in layers} | ({self.router} - {""})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # each generated method takes time at import
 class Hooks:
     """The hooks of one class (or of one node, where hooks were set on the object itself).
 
@@ -118,8 +118,7 @@ class Hooks:
     facts: dict[Any, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class _Shape:
+class _Shape(NamedTuple):
     """What a signature says, without ``self``."""
 
     required: int

@@ -26,7 +26,6 @@ from ..stepper.history import History, HistoryEntry
 from ..stepper.location import Location
 from ..stepper.snapshots import Version, changes
 from ..stepper.stepper import Stepper
-from .frontend import has_kernel, publish
 from .interrupts import on_interrupt
 from .run_graph import MAX_NODES, marked
 from .values import ValueTexts
