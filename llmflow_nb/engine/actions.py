@@ -56,7 +56,7 @@ def lost_action(setup: Setup, frames: list[Frame], action: Any, known: list[str]
     frame.told = True
     if is_told or _leads_on(frames, action):
         return
-    setup.recorder.lost_action(frame.plan.path, action, known)
+    setup.recorder.add_missing_edge(frame.plan.path, action, known)
     text = lost_text(frame.plan.path, frame.plan.hooks.post, action, known)
     if frame.owner.strict:
         raise LostActionError(text, action, known)
@@ -103,7 +103,7 @@ def check_steps(frame: Frame, setup: Setup) -> None:
     """
     if frame.steps > frame.max_steps:
         raise _endless(frame)
-    setup.recorder.make_room()
+    setup.recorder.drop_old()
     frame.check_at = min(frame.steps + CHECK_EVERY, frame.max_steps)
 
 

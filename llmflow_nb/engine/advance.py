@@ -83,7 +83,7 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
     shared = position.shared
     inline = position.inline
     watched, stop = bool(setup.subscribers), setup.stop
-    record = setup.recorder.visit
+    record = setup.recorder.add_visit
     new = object.__new__
     if position.paused_at is not None:
         _leave_out_pause(frames, clock() - position.paused_at)
@@ -299,7 +299,7 @@ def _begin_exec(position: Position, setup: Setup, frame: Frame, mask: int) -> st
         frame.work = Batch.single(plan, frame.params, frame.prep_res)
         return _go_on_with_items(position, frame, mask)
     if plan.kind == "flow":
-        setup.recorder.make_room()
+        setup.recorder.drop_old()
         position.frames.append(enter(frame, plan))
         return _PUSHED
     what = f"{plan.path}.{plan.hooks.prep}"
@@ -309,7 +309,7 @@ def _begin_exec(position: Position, setup: Setup, frame: Frame, mask: int) -> st
         sets.actions = []
         sets.visit, sets.hook_attributes = frame.visit, set_by_hooks(frame)
         sets.within = position.within()
-        setup.recorder.batch_opened(sets)
+        setup.recorder.add_batch(sets)
         if sets.is_async or (plan.limit != 1 and setup.concurrent):
             plan.require_start(frame.visit)  # now, and not once for each set
             frame.work = sets
@@ -323,7 +323,7 @@ def _begin_exec(position: Position, setup: Setup, frame: Frame, mask: int) -> st
     frame.work = open_items(plan, frame.params, items, f"{what} (a BatchNode)", keep=plan.keep)
     frame.work.visit, frame.work.hook_attributes = frame.visit, set_by_hooks(frame)
     frame.work.within = position.within()
-    setup.recorder.batch_opened(frame.work)
+    setup.recorder.add_batch(frame.work)
     return _go_on_with_items(position, frame, mask)
 
 

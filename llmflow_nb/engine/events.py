@@ -1,7 +1,7 @@
-"""What the engine tells while it runs, and who may listen.
+"""What the engine reports while it runs, and to whom.
 
-Two kinds of listeners. The *recorder* is always there and is handed columns, since it must cost next to nothing.
-A *subscriber* is a user's or a display's object that is handed an `Event` for everything that starts and ends.
+The *recorder* is always there and gets columns, since it must cost next to nothing. A *subscriber* is an object of a
+user or a display that gets an `Event` for everything that starts and ends.
 """
 
 from collections.abc import Callable, Iterable
@@ -58,45 +58,45 @@ class Event(NamedTuple):
 
 
 class Subscriber(Protocol):
-    """Told of every event, in the thread that drives the run. It must be quick; if it raises, it is unsubscribed."""
+    """Handle every event, in the thread that drives the run. It must be quick; if it raises, it is unsubscribed."""
 
     def handle(self, event: Event) -> None:
-        """Take note of one event."""
+        """Handle one event."""
 
 
 class Recorder(Protocol):
-    """Where the engine leaves what happened, in columns.
+    """Record what happens, in columns.
 
     Attributes:
-        visit: Takes the `VISIT_FIELDS` of a finished visit as one tuple. Bound to ``list.extend`` of one flat list: an
-            object per visit would cost twice as much, most of it in the garbage collector.
+        add_visit: Adds the `VISIT_FIELDS` of a finished visit, given as one tuple. Bound to ``list.extend`` of one flat
+            list: an object per visit would cost twice as much, most of it in the garbage collector.
         abandoned: Blocking calls that ran into their timeout, or outlived the run, and could not be stopped.
-        limited: The calls that wait for a limiter, each with the clock when it began to, and the clock when it will be
-            let, where that is known.
+        limited: The calls that wait for a limiter. Each has the clock when it started to wait, and the clock when it
+            may start, or None if unknown.
     """
 
     abandoned: int
     limited: dict[Any, tuple[float, float | None]]
 
-    visit: Callable[[Iterable[Any]], None]
+    add_visit: Callable[[Iterable[Any]], None]
 
-    def visit_failed(self, row: tuple[Any, ...], error: BaseException) -> None:
-        """Take the row of a visit that an exception ended."""
+    def add_failed_visit(self, row: tuple[Any, ...], error: BaseException) -> None:
+        """Add the row of a visit that an exception ended."""
 
-    def batch_opened(self, batch: "Batch") -> None:
-        """Take the items of a visit, whose columns are being filled from now on."""
+    def add_batch(self, batch: "Batch") -> None:
+        """Add the batch of a visit. Its columns are filled from now on."""
 
-    def make_room(self) -> None:
-        """Drop what is too old to be kept. Called now and then, between visits."""
+    def drop_old(self) -> None:
+        """Drop the oldest visits and batches if there are too many. Called now and then, between visits."""
 
-    def superseded(self, which: "Callable[[Batch], bool]") -> None:
-        """Drop the batches of which this is true: their visits are made again, and open others."""
+    def discard_batches(self, which: "Callable[[Batch], bool]") -> None:
+        """Discard the batches for which this is true: their visits are run again and add new ones."""
 
-    def problem(self, text: str) -> None:
-        """Take a text about something that ran but was probably not meant."""
+    def add_problem(self, text: str) -> None:
+        """Add a text about something that ran but was probably not meant."""
 
-    def lost_action(self, path: str, action: Any, known: list[str]) -> None:
-        """Take an action for which there was no edge."""
+    def add_missing_edge(self, path: str, action: Any, known: list[str]) -> None:
+        """Add the problem of an action that has no edge."""
 
 
 VISIT_FIELDS = ("plan", "params", "action", "attempts", "status", "start", "prepared", "executed", "finished")

@@ -1,4 +1,4 @@
-"""A recorder that leaves out the visits of some plans, and hands everything else on."""
+"""A recorder that leaves out the visits of some plans and passes everything else on."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -10,7 +10,7 @@ __all__ = ["Hiding", "Unrecorded"]
 
 
 class Hiding:
-    """Records what another recorder records, but for the visits of some plans.
+    """Record what another recorder records, without the visits of some plans.
 
     Attributes:
         hidden: The plans whose visits are left out.
@@ -22,9 +22,13 @@ class Hiding:
         self.note = note
         self.hidden: set[Plan] = set()
         self.limited = recorder.limited
-        self.visit: Callable[[Iterable[Any]], None] = self._visit
-        self.batch_opened, self.superseded = recorder.batch_opened, recorder.superseded
-        self.lost_action, self.make_room, self.problem = recorder.lost_action, recorder.make_room, recorder.problem
+        self.add_visit: Callable[[Iterable[Any]], None] = self._visit
+        self.add_batch, self.discard_batches = recorder.add_batch, recorder.discard_batches
+        self.add_missing_edge, self.drop_old, self.add_problem = (
+            recorder.add_missing_edge,
+            recorder.drop_old,
+            recorder.add_problem,
+        )
 
     @property
     def abandoned(self) -> int:
@@ -40,14 +44,14 @@ class Hiding:
         if plan in self.hidden:
             self.note(row)
         else:
-            self.recorder.visit(row)
+            self.recorder.add_visit(row)
 
-    def visit_failed(self, row: tuple[Any, ...], error: BaseException) -> None:
+    def add_failed_visit(self, row: tuple[Any, ...], error: BaseException) -> None:
         """See `Recorder`."""
         if row[0] in self.hidden:
             self.note(row)
         else:
-            self.recorder.visit_failed(row, error)
+            self.recorder.add_failed_visit(row, error)
 
 
 class Unrecorded:
@@ -56,22 +60,22 @@ class Unrecorded:
     def __init__(self) -> None:
         self.abandoned = 0
         self.limited: dict[Any, tuple[float, float | None]] = {}
-        self.visit: Callable[[Iterable[Any]], None] = lambda row: None
+        self.add_visit: Callable[[Iterable[Any]], None] = lambda row: None
 
-    def visit_failed(self, row: tuple[Any, ...], error: BaseException) -> None:
+    def add_failed_visit(self, row: tuple[Any, ...], error: BaseException) -> None:
         """Keep nothing."""
 
-    def batch_opened(self, batch: Any) -> None:
+    def add_batch(self, batch: Any) -> None:
         """Keep nothing."""
 
-    def make_room(self) -> None:
+    def drop_old(self) -> None:
         """There is nothing to drop."""
 
-    def superseded(self, which: Callable[[Any], bool]) -> None:
+    def discard_batches(self, which: Callable[[Any], bool]) -> None:
         """There is nothing to drop."""
 
-    def problem(self, text: str) -> None:
+    def add_problem(self, text: str) -> None:
         """Keep nothing."""
 
-    def lost_action(self, path: str, action: Any, known: list[str]) -> None:
+    def add_missing_edge(self, path: str, action: Any, known: list[str]) -> None:
         """Keep nothing."""

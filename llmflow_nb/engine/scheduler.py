@@ -250,7 +250,7 @@ class Scheduler:
             f"{path}: a prep or post has been awaited for {SLOW_HOOK:g} s, and no other param set runs meanwhile. If "
             "it waits for one of them, the wait never ends; await that in exec, which runs side by side."
         )
-        self.setup.recorder.problem(text)
+        self.setup.recorder.add_problem(text)
         warn(text)
 
     def _take_up_arrived(self) -> None:
@@ -488,7 +488,7 @@ class Scheduler:
                 if position is not None:
                     position.frames[0].part_of = batch, place
             if position is None:  # it starts from the beginning, so its earlier batches are of no more use
-                self.setup.recorder.superseded(lambda inner: inner.is_within(batch, place))
+                self.setup.recorder.discard_batches(lambda inner: inner.is_within(batch, place))
             self._begin_set(strand, place, element, position)
         else:
             call = self._call(strand, place, element)
@@ -498,7 +498,7 @@ class Scheduler:
     def _begin_set(self, strand: Strand, place: int, element: Any, position: Position | None) -> None:
         """Begin to walk a param set, or go on with one."""
         batch = strand.batch
-        self.setup.recorder.make_room()
+        self.setup.recorder.drop_old()
         if self.setup.subscribers:
             self.setup.tell(Event("param_set_started", batch.plan.path, batch.params, place, value=element))
         try:
@@ -705,7 +705,7 @@ class Scheduler:
                 f"{path}: exec wrote to shared[{flight.shared_writes[0]}] in another process, where shared is a copy: "
                 "the write is lost; return the value, and write it to shared in post."
             )
-            self.setup.recorder.problem(text)
+            self.setup.recorder.add_problem(text)
             warn(text)
 
     def _context(self, flight: Flight) -> Context:

@@ -121,7 +121,7 @@ def _close_visit(setup: Setup, frame: Frame, status: str, error: BaseException) 
     prepared = frame.t_prepared if frame.t_prepared >= frame.t_start else now  # else a reading of an earlier visit
     executed = frame.t_executed if frame.t_executed >= prepared else now
     row = (plan, frame.visit.params, None, attempts, status, frame.t_start, prepared, executed, now)
-    setup.recorder.visit_failed(row, error)
+    setup.recorder.add_failed_visit(row, error)
     if setup.subscribers:
         setup.tell(Event("visit_finished", plan.path, frame.visit.params, None, 0, status, error=error))
     frame.visit = None

@@ -110,7 +110,7 @@ def expand(position: Position, setup: Setup, frame: Frame, given: Any) -> bool:
     inner.sets.actions = []
     inner.sets.path, inner.sets.visit = f"{frame.owner.path}.exec", frame.flow
     inner.sets.within = position.within()
-    setup.recorder.batch_opened(inner.sets)
+    setup.recorder.add_batch(inner.sets)
     position.frames.append(inner)
     return next_set(position, setup, clock())
 
@@ -154,7 +154,7 @@ def next_set(position: Position, setup: Setup, now: float) -> bool:
         sets.items.append(element)  # type: ignore[union-attr]
     sets.taken = place + 1
     if not place % CHECK_SETS_EVERY:
-        setup.recorder.make_room()
+        setup.recorder.drop_old()
     if setup.subscribers:
         setup.tell(Event("param_set_started", frame.owner.path, frame.base_params, place, value=element))
     if element.__class__ is not dict or frame.owner.expands:

@@ -37,7 +37,7 @@ class RunRecorder:
 
     def __init__(self) -> None:
         self.columns: list[Any] = []  # the VISIT_FIELDS of all visits, one after the other
-        self.visit: Callable[[Iterable[Any]], None] = self.columns.extend
+        self.add_visit: Callable[[Iterable[Any]], None] = self.columns.extend
         self.failures: dict[int, BaseException] = {}  # of visits, by step
         self.batches: list[Batch] = []  # one for each visit of a batch node or batch flow, in the order they started
         self.abandoned = 0
@@ -53,41 +53,41 @@ class RunRecorder:
 
     # ---- the engine writes -------------------------------------------------------------------------------------------
 
-    def visit_failed(self, row: tuple[Any, ...], error: BaseException) -> None:
+    def add_failed_visit(self, row: tuple[Any, ...], error: BaseException) -> None:
         """Add the row of a visit that an exception ended."""
         self.failures[self.visit_count] = error
         self.columns.extend(row)
 
-    def batch_opened(self, batch: Batch) -> None:
+    def add_batch(self, batch: Batch) -> None:
         """Add the columns of a batch, which are filled from now on."""
         if self.budget.measure():
             self._drop_batches(self.budget.surplus(self.batches))
         self.batches.append(batch)
         self.budget.add(batch)
         if batch.plan.kind == "batch_node" and "exec" not in batch.plan.hooks.own and not batch.is_none:
-            self.problem(f"{batch.path}: it has no exec of its own, so every result is None; is it misspelt?")
+            self.add_problem(f"{batch.path}: it has no exec of its own, so every result is None; is it misspelt?")
         if batch.is_none:
-            self.problem(f"{batch.path}: prep returned None, which is an empty batch; does it miss a return?")
+            self.add_problem(f"{batch.path}: prep returned None, which is an empty batch; does it miss a return?")
 
-    def lost_action(self, path: str, action: Any, known: list[str]) -> None:
+    def add_missing_edge(self, path: str, action: Any, known: list[str]) -> None:
         """Add the problem of an action that has no edge."""
         hint = did_you_mean(action, known) if action else ""
-        self.problem(f"{shown(path, 320)}: {quoted(action)} not found in {quoted(known, 400, elements=30)}{hint}")
+        self.add_problem(f"{shown(path, 320)}: {quoted(action)} not found in {quoted(known, 400, elements=30)}{hint}")
 
-    def problem(self, text: str) -> None:
+    def add_problem(self, text: str) -> None:
         """Add a text about something that ran but was probably not meant."""
         text = message(text)
         if text in self.problems or len(self.problems) < MAX_PROBLEMS:
             self.problems[text] = self.problems.get(text, 0) + 1
 
-    def make_room(self) -> None:
+    def drop_old(self) -> None:
         """Drop the oldest visits and batches if there are too many."""
         if len(self.columns) > WIDTH * (MAX_VISITS + SLACK):
             self._drop_visits(len(self.columns) // WIDTH - MAX_VISITS)
         if len(self.batches) > MAX_VISITS + SLACK:
             self._drop_batches(self.batches[: len(self.batches) - MAX_VISITS])
 
-    def superseded(self, which: Callable[[Batch], bool]) -> None:
+    def discard_batches(self, which: Callable[[Batch], bool]) -> None:
         """Discard batches whose visits are run again. Their calls stay counted."""
         with self.lock:
             old = [batch for batch in self.batches if which(batch)]
@@ -158,7 +158,7 @@ class RunRecorder:
         """
         with self.lock:
             self.columns = point.columns[: point.visits * WIDTH]
-            self.visit = self.columns.extend
+            self.add_visit = self.columns.extend
             self.batches = [replaced.get(id(batch), batch) for batch in point.batches[: point.batch_count]]
             self.failures = dict(islice(point.failures.items(), point.failure_count))
             self.dropped_visits, self.dropped_calls, self.dropped_batches = point.dropped

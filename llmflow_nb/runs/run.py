@@ -131,7 +131,7 @@ class Run(RunDoors):
 
     def problem(self, text: str) -> None:
         """Add a text to `problems`."""
-        self._recorder.problem(text)
+        self._recorder.add_problem(text)
 
     @property
     def notes(self) -> list[tuple[str, str]]:
