@@ -84,7 +84,7 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
     inline = position.inline
     watched, stop = bool(setup.subscribers), setup.stop
     record = setup.recorder.add_visit
-    new = object.__new__
+    new, stamp = object.__new__, setup.stamp
     if position.paused_at is not None:
         _leave_out_pause(frames, clock() - position.paused_at)
         position.paused_at = None
@@ -95,7 +95,7 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                 raise error
             frame = frames[-1]
             phase = frame.phase
-            children, params = frame.children, frame.params
+            params = frame.params
             node, plan, visit = frame.node, frame.plan, frame.visit
             prep_res, action = frame.prep_res, frame.action
 
@@ -103,8 +103,8 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
             # an element of a batch flow, which come before any visit, pass by them all, to the end of the round.
             while True:
                 if phase == ARRIVE:
-                    if plan is None or plan.node is not node:
-                        plan = children.get(id(node)) or frame.owner.child(node, frame.start, setup)
+                    if plan is None or plan.node is not node or plan.stamp is not stamp:
+                        plan = frame.owner.child(node, frame.start, setup)
                     frame.plan = plan
                     frame.steps += 1
                     if frame.steps > frame.check_at:
@@ -219,9 +219,10 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                     elif frame.owner is not None and frame.owner.has_router:
                         target = route(frame.flow, visit, action)
                     if target is not None:
-                        if plan.next.node is not target:  # mostly it is where this node led to before
-                            plan.next = children.get(id(target)) or frame.owner.child(target, frame.start, setup)
-                        plan = plan.next
+                        following = plan.next  # mostly it is where this node led to before
+                        if following.node is not target or following.stamp is not stamp:
+                            following = plan.next = frame.owner.child(target, frame.start, setup)
+                        plan = following
                         node = frame.node = target
                         phase = ARRIVE
                         continue

@@ -196,9 +196,7 @@ def rebuild_plans(frames: list[Frame], setup: Setup) -> None:
             frame.owner = _plan_again(frame.owner, setup)
         if frame.owner is None:  # the bottom of a run
             frame.plan = _plan_again(frame.plan, setup)
-            frame.children = {id(frame.node): frame.plan}
         else:
-            frame.children = frame.owner.children
             frame.plan = frame.owner.child(frame.node, frame.start, setup)
         for batch, plan in ((frame.work, frame.plan), (frame.sets, frame.owner)):
             if batch is not None:

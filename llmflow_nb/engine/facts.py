@@ -163,12 +163,12 @@ def _work_out(node: BaseNode, hooks: Hooks, settings: dict[str, Any], calls_here
         "has_post": "post" in hooks.own or is_flow,
         "has_router": is_flow and router_of(node) is not None,
         "layers": overridden(node),
+        "is_reusable": kind in ("node", "flow"),
         "layer": None,
         "driven": None,
         "setup": None,
         "names": None,
         "inner": None,
-        "kept": None,
     }
 
 

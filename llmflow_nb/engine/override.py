@@ -85,7 +85,7 @@ class _Rest:
             self.is_run = True
             return
         frame = Frame(None, None, node.params, node)
-        frame.plan = frame.children[id(node)] = plan
+        frame.plan = plan
         frame.visit = node
         frame.steps = 1
         frame.phase = PREP
@@ -141,7 +141,7 @@ def _step_of(driven: Driven, node: Any) -> Plan | None:
     start = driven.visit.start_node
     for step in reachable(start):
         if step.successors is node.successors:
-            return owner.children.get(id(step)) or owner.child(step, start, driven.setup)
+            return owner.child(step, start, driven.setup)
     return None
 
 

@@ -29,11 +29,11 @@ class Plan:
         name: What it is called among its neighbours.
         path: Names from the outermost flow down, joined by "/".
         next: The plan of the step that this one led to last; before that one of no node.
-        children: For a flow: the plans of its steps, by ``id`` of the node.
+        children: For a flow: the plans of its steps, by ``id`` of the node; also those of the run before.
         names: For a flow: what its steps are called, by ``id`` of the node.
         inner: The plans of the same node behind a layer, by that layer.
         within: The outermost layer that counts.
-        kept: For a flow: the plans that its steps had in the run before, see `renew`.
+        stamp: That of the run which has this plan now, see `renew`.
 
     From `facts_of`, the same for all nodes of the class with these settings, but for `_take_layers`:
 
@@ -53,6 +53,7 @@ class Plan:
         timeout, limiter, on_error, strict, max_steps, item_key: The settings; keep: ``keep_items``.
         expands: Whether this is a `BatchFlow` with an ``exec`` of its own.
         has_router: Whether it is a flow whose ``get_next_node`` is the user's.
+        is_reusable: Whether the next run may have this plan.
         layers: The methods of the user's, around the hooks.
         layer: That by which a visit is made here; None mostly. See `override`.
         setup: Of a plan with a layer: that of the run.
@@ -68,7 +69,7 @@ class Plan:
     names: dict[int, str] | None
     inner: "dict[int, Plan] | None"
     within: int
-    kept: "dict[int, Plan] | None"
+    stamp: object
     cls: type[BaseNode]
     kind: str
     hooks: Hooks
@@ -93,6 +94,7 @@ class Plan:
     keep: bool
     expands: bool
     has_router: bool
+    is_reusable: bool
     layers: list[Layer]
     layer: Layer | None
     setup: "Setup | None"
@@ -109,6 +111,7 @@ class Plan:
             "name": name,
             "path": path,
             "within": within,
+            "stamp": setup.stamp,
             "children": {},
             "next": _NOWHERE,
         }
@@ -123,7 +126,8 @@ class Plan:
         layer = next((layer for layer in self.layers if layer.level >= within), None)
         if layer is None:
             return
-        self.layer, self.setup, self.copies_plainly = layer, setup, False
+        self.layer, self.setup = layer, setup
+        self.copies_plainly = self.is_reusable = False
         self.hooks = replace(
             self.hooks,
             exec=layer.called_by,
@@ -146,7 +150,7 @@ class Plan:
     def behind(self, level: int, setup: "Setup") -> "Plan":
         """Return the plan of this node with this layer, and those further out, entered already."""
         if self.inner is None:
-            self.inner = {}
+            self.inner, self.is_reusable = {}, False
         plan = self.inner.get(level)
         if plan is None:
             plan = self.inner[level] = Plan(self.node, self.name, self.path, setup, level + 1)
@@ -173,28 +177,31 @@ class Plan:
         return driven
 
     def child(self, node: BaseNode, start: BaseNode, setup: "Setup") -> "Plan":
-        """Return the plan of a step of this flow, making it when it is first met."""
+        """Return the plan of a step of this flow for this run, when the step is first visited.
+
+        The plan of the run before serves again if it still holds: that costs a fifth of a new one.
+        """
+        known = self.children.get(id(node))
+        if known is not None and (known.stamp is setup.stamp or known.renew(setup)):
+            return known
         if self.names is None:
             self.names = setup.names.get(id(start))
         if self.names is None or id(node) not in self.names:  # a hook may have rewired the flow while it runs
             self.names = names_of(reachable(start))
         name = self.names.get(id(node)) or label(node)
-        plan = None if self.kept is None else self.kept.get(id(node))
-        if plan is None or not plan.renew(name, setup):
-            plan = Plan(node, name, f"{self.path}/{path_part(name)}", setup)
-        self.children[id(node)] = plan
+        plan = self.children[id(node)] = Plan(node, name, f"{self.path}/{path_part(name)}", setup)
         return plan
 
-    def renew(self, name: str, setup: "Setup") -> bool:
-        """Take this plan of the run before into a new run, at the first visit, if it is still true. Return whether.
+    def renew(self, setup: "Setup") -> bool:
+        """Use this plan of the run before in a new run. Return whether it still holds.
 
-        Costs a third of a new plan. Only one run has a plan at a time; records share it, and see nothing of `next`.
+        Only one run has a plan at a time. The records of several runs share it, for what never changes in it.
         """
-        if self.name != name or self.layer is not None or self.inner is not None or self.kind not in ("node", "flow"):
+        if not self.is_reusable or setup.facts_of(self.node) is not self.facts:
             return False
-        if setup.facts_of(self.node) is not self.facts:
-            return False
-        self.kept, self.children, self.next, self.names = self.children, {}, _NOWHERE, None
+        if self.is_flow and self.names is not setup.names.get(id(self.node.start_node)):  # type: ignore[attr-defined]
+            self.children, self.names = {}, None
+        self.stamp = setup.stamp
         return True
 
     def clone(self, params: Any) -> Any:
@@ -248,7 +255,7 @@ DRIVEN = "_driven"
 
 
 _NOWHERE: Plan = object.__new__(Plan)
-_NOWHERE.__dict__["node"] = None
+_NOWHERE.__dict__.update(node=None, stamp=None)
 """Stands for the next step before there is one, so that a visit needs no question more."""
 
 
@@ -290,6 +297,7 @@ class Setup:
         begun_anew: How many of those began at their start because ``shared`` is not as it was.
         untold: The path of the visit that is reported by the position around this one.
         names: What the steps of each flow are called, from `Survey`; empty where nobody has made one.
+        stamp: Marks the plans that are true for this run.
         checked: The facts of the classes that this run has looked at.
         plan: The plan of the node that is run, from the run before; None where there is none.
     """
@@ -321,6 +329,7 @@ class Setup:
         self.open_sources: list[Batch] = []
         self.untold = ""
         self.names: dict[int, dict[int, str]] = {}
+        self.stamp = object()
         self.plan: Plan | None = None
         self.checked: Checked = {}
 

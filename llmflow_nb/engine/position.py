@@ -88,7 +88,6 @@ class Frame:
         "attempts",
         "base_params",
         "check_at",
-        "children",
         "element",
         "exec_res",
         "flow",
@@ -152,7 +151,6 @@ class Frame:
         self.part_of: tuple[Batch, int] | None = None
         self.implicit = False
         self.follows = owner is not None and not owner.has_router
-        self.children: dict[int, Plan] = {} if owner is None else owner.children
 
     def copy(self) -> "Frame":
         """Return another frame that stands here, with the same visit and the same batches."""
@@ -241,9 +239,9 @@ class Position:
         """
         frame = Frame(None, None, node.params, node)
         plan, name = setup.plan, label(node)
-        if plan is None or not plan.renew(name, setup):
+        if plan is None or plan.name != name or not plan.renew(setup):
             plan = Plan(node, name, path_part(name), setup)
-        frame.plan = frame.children[id(node)] = plan
+        frame.plan = plan
         frame.visit = frame.plan.clone(node.params)
         frame.phase = ARRIVED
         frame.steps = 1

@@ -130,6 +130,5 @@ def _visit_of(batch: Batch, node: Any, setup: Setup, hook_attributes: dict[str, 
     old = batch.plan
     frame = Frame(None, None, batch.params, node)
     frame.plan = Plan(node, old.name, old.path, setup, old.within)
-    frame.children = {id(node): frame.plan}
     frame.visit = clone_again(frame.plan, batch.visit, batch.params, hook_attributes)
     return frame

@@ -52,6 +52,11 @@ def swap_start(flow: Flow, nodes: list[Node]) -> None:
     nodes[3].start_node = nodes[2]  # type: ignore[attr-defined]
 
 
+def move_edge(flow: Flow, nodes: list[Node]) -> None:
+    """The same targets in the same order, but one of them is that of another node."""
+    nodes[0].successors["other"] = nodes[1].successors.pop("default")
+
+
 def swap_edges(flow: Flow, nodes: list[Node]) -> None:
     nodes[0].successors["default"] = nodes[1]
 
@@ -63,6 +68,7 @@ def swap_edges(flow: Flow, nodes: list[Node]) -> None:
         (cut_c, ["outer/a", "outer/inner/b", "outer/inner", "outer"]),
         (rename_c, ["outer/a", "outer/inner/b", "outer/inner/b#2", "outer/inner", "outer"]),
         (swap_start, ["outer/a", "outer/inner/c", "outer/inner", "outer"]),
+        (move_edge, ["outer/a", "outer/inner/b", "outer/inner", "outer"]),
         (swap_edges, ["outer/a", "outer/b", "outer/c", "outer"]),
     ],
 )
