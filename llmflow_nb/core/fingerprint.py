@@ -18,10 +18,11 @@ arguments, whose result counts in its place.
 
 import dis
 import functools
+import operator
 import sys
 import sysconfig
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from types import (
     BuiltinFunctionType,
@@ -41,8 +42,9 @@ from typing import Any, NamedTuple
 
 from .encoding import NoKeyError, digest, encode, encode_code, encode_sized, name_of, pack
 from .hooks import Dialect
-from .kinds import DICTS, LISTS, is_tuple
+from .kinds import DICTS, FIXED_TYPES, LISTS, is_fixed, is_tuple
 from .node import BaseNode
+from .params import Params
 
 __all__ = ["Fingerprints", "fingerprint", "is_code"]
 
@@ -83,6 +85,8 @@ _BY_NAME = (
     WrapperDescriptorType,
 )
 _UNORDERED = frozenset({typing.Union, typing.Literal})
+_NEVER_CODE = FIXED_TYPES | {dict, list, set, frozenset, tuple, Params}
+_MISSING: Any = object()
 _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 
@@ -93,6 +97,8 @@ def fingerprint(node: BaseNode | type) -> bytes:
 
 def is_code(value: Any) -> bool:
     """Whether a value is code, alone or in a wrapper, so that it belongs to the fingerprint of the node that has it."""
+    if type(value) in _NEVER_CODE:  # nearly all attributes of nodes
+        return False
     return issubclass(type(value), _CODE) or (not isinstance(value, type) and "__wrapped__" in _attributes(value))
 
 
@@ -101,10 +107,13 @@ class Fingerprints:
 
     Data that functions read from their module or class count as they were when they were first seen: a log that hooks
     append to, or a number that they advance, is no edit. A change that comes between two calls of `settle` is one.
+
+    Reading all code takes long. So a reader remembers which objects it has read where: `forget` compares these, and
+    only if one is another object, or if data have changed in place, all is read again.
     """
 
     def __init__(self) -> None:
-        self._found: dict[Any, bytes] = {}
+        self._found: dict[Any, tuple[bytes, Any]] = {}  # with the objects in the key, so that no id is used again
         self._data: dict[Place, tuple[bytes, bytes]] = {}
         self._large: dict[Place, tuple[Any, list[type] | None]] = {}
         self._is_settling = False
@@ -118,8 +127,8 @@ class Fingerprints:
         found = self._found.get(key)
         if found is None:
             root = self._reader.node(cls, own, id(node))
-            found = self._found[key] = digest(pack("node", VERSION, *self._walk(root)))
-        return found
+            found = self._found[key] = digest(pack("node", VERSION, *self._walk(root))), own
+        return found[0]
 
     def _walk(self, root: "_Body") -> Iterator[bytes]:
         """Yield all that a node leads to, each class and function once, told by a number in the order of meeting."""
@@ -135,9 +144,10 @@ class Fingerprints:
                 yield b"%d" % number
 
     def forget(self) -> None:
-        """Look again."""
-        self._found.clear()
-        self._reader = _Reader(self)
+        """Look again at what may have been edited."""
+        if not self._reader.is_current():
+            self._found.clear()
+            self._reader = _Reader(self)
 
     def settle(self, nodes: Iterable[BaseNode]) -> None:
         """Take the data as they are now for what they were: it was the code that has changed them."""
@@ -194,6 +204,25 @@ class _Reader:
         self._bodies: dict[int, tuple[Any, _Body]] = {}  # with the object, so that no id comes to mean another one
         self._children: list[_Child] = []
         self._open: set[int] = set()
+        self._seen: list[tuple[Callable[[], tuple[Any, ...]], tuple[Any, ...]]] = []
+        self._seen_data: list[tuple[Callable[[], bytes | None], bytes]] = []
+
+    def is_current(self) -> bool:
+        """Whether all that was read is the same: the very same objects, and data that have not changed in place."""
+        try:
+            for read, seen in self._seen:
+                now = read()
+                if len(now) != len(seen) or not all(map(operator.is_, now, seen)):
+                    return False
+            return all(read() == seen for read, seen in self._seen_data)
+        except Exception:  # from the user's code, or data that cannot be read any more: reading all again reports it
+            return False
+
+    def _look(self, read: Callable[[], tuple[Any, ...]]) -> tuple[Any, ...]:
+        """Return objects that are about to be read, and remember them."""
+        seen = read()
+        self._seen.append((read, seen))
+        return seen
 
     def node(self, cls: type, own: list[tuple[str, Any]], place: int) -> _Body:
         """Return what a node leads to: its class, and the code that was set on the object."""
@@ -237,6 +266,7 @@ class _Reader:
         cls = type(value)
         declared = _declared(value)
         if declared is not None:
+            self._seen_data.append((lambda: _declared(value), declared))
             return self._prints.data(place, declared)
         if issubclass(cls, FunctionType):
             return self._follow(value, place) if _is_followed(value) else _library_name(value)
@@ -248,21 +278,14 @@ class _Reader:
         known = self._prints.large(place, value)
         if known is not None:
             return self._data(place, None, known)
-        classes: list[type] = []
-
-        def other(found: Any) -> bytes:
-            if not issubclass(type(found), type):
-                raise NoKeyError
-            classes.append(found)
-            return str(found.__qualname__).encode()
-
         try:
-            data, size = encode_sized(value, other)
+            data, size, classes = _data_of(value)
         except (NoKeyError, RecursionError):
             return self._parts(value, place, is_inner)
-        classes = list(dict.fromkeys(classes))
         if size > LARGE:
             self._prints.keep_large(place, value, classes)
+        elif not is_fixed(value, cls):
+            self._seen_data.append((lambda: _data_of(value)[0], data))
         return self._data(place, data, classes)
 
     def _data(self, place: Place, data: bytes | None, classes: list[type]) -> bytes:
@@ -272,11 +295,12 @@ class _Reader:
         """What a value counts as in which there is code, or an object that cannot be taken apart."""
         cls = type(value)
         if cls in (set, frozenset):  # nothing says which of them comes first
-            return pack("set", *sorted(name_of(type(item)) for item in value))
+            items = self._look(lambda: tuple(value))
+            return pack("set", *sorted(name_of(type(item)) for item in items))
         if cls in DICTS or cls is MappingProxyType:
-            items = [part for pair in value.items() for part in pair]
+            items = self._look(lambda: _flat(value))
         elif cls in LISTS or is_tuple(cls):
-            items = list(value)
+            items = self._look(lambda: tuple(value))
         else:
             return self._object(value, place, is_inner)
         parts = [self.value(item, (*place, n), is_inner=is_inner) for n, item in enumerate(items)]
@@ -294,11 +318,9 @@ class _Reader:
         parts = [self.value(cls, place)]
         if hasattr(cls, "_kind"):  # a node, whose attributes are no code
             return pack("node", *parts)
-        attributes = _attributes(value)
-        if hasattr(cls, "__wrapped__"):  # a proxy around a function
-            attributes = {"__wrapped__": value.__wrapped__}
+        attributes = self._look(lambda: (type(value), *_flat(_attributes_or_wrapped(value))))
         counts = not is_inner and not _is_library(cls.__module__, packages=False)
-        for name, attribute in sorted(attributes.items()):
+        for name, attribute in sorted(zip(attributes[1::2], attributes[2::2], strict=True), key=_first):
             if name not in _ABOUT_THE_SOURCE and (counts or is_code(attribute)):
                 parts += [name.encode(), self.value(attribute, (*place, name), is_inner=True)]
         return pack("object", *parts)
@@ -307,6 +329,7 @@ class _Reader:
         place: Place = (cls.__module__, cls.__qualname__)
         if "<locals>" in cls.__qualname__:  # one function may make several of one name
             place += (id(cls),)
+        self._look(lambda: (type(cls), *cls.__bases__, _has_nodes(cls), *_flat(vars(cls))))
         parts = [cls.__qualname__.encode(), self.value(type(cls), place)]
         parts += [self.value(base, place) for base in cls.__bases__]
         for name, member in sorted(vars(cls).items()):
@@ -322,6 +345,7 @@ class _Reader:
         return not (name in _settings_of(cls) and _has_nodes(cls))
 
     def _function(self, function: FunctionType, place: Place) -> bytes:
+        self._look(lambda: _read_by(function))
         code = function.__code__
         place = (*place, function.__module__, function.__qualname__)
         is_library = _is_library_function(function)
@@ -358,6 +382,7 @@ class _Reader:
         if _is_library(module.__name__) or id(module) in self._open:
             return pack("module", *parts)
         self._open.add(id(module))
+        self._look(lambda: tuple(vars(module).get(name) for name in names))
         for name in names:
             value = vars(module).get(name)
             if isinstance(value, ModuleType):
@@ -366,6 +391,55 @@ class _Reader:
                 parts += [name.encode(), self.value(value, (module.__name__, name))]
         self._open.discard(id(module))
         return pack("module", *parts)
+
+
+def _data_of(value: Any) -> tuple[bytes, int, list[type]]:
+    """Return data as bytes, about how many bytes were read for it, and the classes of the objects in it.
+
+    Raises:
+        NoKeyError: There is something in it that is not data.
+        RecursionError: It is nested too deeply.
+    """
+    classes: list[type] = []
+
+    def other(found: Any) -> bytes:
+        if not issubclass(type(found), type):
+            raise NoKeyError
+        classes.append(found)
+        return str(found.__qualname__).encode()
+
+    data, size = encode_sized(value, other)
+    return data, size, list(dict.fromkeys(classes))
+
+
+def _first(pair: tuple[Any, Any]) -> Any:
+    return pair[0]
+
+
+def _flat(mapping: Mapping[Any, Any]) -> tuple[Any, ...]:
+    """Return keys and values in turn."""
+    return tuple(part for pair in mapping.items() for part in pair)
+
+
+def _read_by(function: FunctionType) -> tuple[Any, ...]:
+    """Return the objects that the fingerprint of a function reads."""
+    code, namespace = function.__code__, function.__globals__
+    globals_ = [namespace.get(name, _MISSING) for name in _globals_of(code)]
+    cells = [_content(cell) for cell in function.__closure__ or ()]
+    return code, function.__defaults__, function.__kwdefaults__, *cells, *globals_, *_flat(function.__dict__)
+
+
+def _content(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not filled yet
+        return _MISSING
+
+
+def _attributes_or_wrapped(value: Any) -> Mapping[str, Any]:
+    if hasattr(type(value), "__wrapped__"):  # a proxy around a function
+        return {"__wrapped__": value.__wrapped__}
+    return _attributes(value)
 
 
 def _settings_of(cls: type) -> frozenset[str]:

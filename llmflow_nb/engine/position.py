@@ -15,7 +15,7 @@ from .lane import Lane
 from .plan import DRIVEN, Plan, Setup
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from .checkpoint import Checkpoint
 
@@ -154,10 +154,22 @@ class Frame:
 
     def copy(self) -> "Frame":
         """Return another frame that stands here, with the same visit and the same batches."""
-        twin = object.__new__(Frame)
-        for name in self.__slots__:
-            setattr(twin, name, getattr(self, name))
-        return twin
+        return _copy_slots(self, object.__new__(Frame))
+
+
+def _copier_of_slots() -> "Callable[[Frame, Frame], Frame]":
+    """Return a function that copies each slot in a line of its own: 0.5 us, with getattr and setattr 5 us.
+
+    A stepper copies each frame at each boundary.
+    """
+    lines = ["def copy_slots(frame, twin):", *(f"    twin.{name} = frame.{name}" for name in Frame.__slots__)]
+    namespace: dict[str, Any] = {}
+    exec("\n".join([*lines, "    return twin"]), namespace)
+    copy_slots: Callable[[Frame, Frame], Frame] = namespace["copy_slots"]
+    return copy_slots
+
+
+_copy_slots = _copier_of_slots()
 
 
 def most_steps(owner: Plan | None) -> float:

@@ -2,12 +2,12 @@
 
 from collections import Counter, deque
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ..core.encoding import NoKeyError, key_of
 from ..core.errors import RunStateError
 from ..core.fingerprint import Fingerprints, is_code
+from ..core.kinds import FIXED_TYPES
 from ..core.node import BaseNode
 from ..engine.calls import Call
 from ..engine.plan import DRIVEN, Answer
@@ -30,8 +30,7 @@ _NOT_INPUT = BaseNode._dialect.settings | {
 """Attributes of a node that no result depends on: those of the library, and the engine's settings."""
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(NamedTuple):
     """The number of calls of ``exec`` that were made, answered by an earlier result, and answered by the user."""
 
     called: int = 0
@@ -162,7 +161,7 @@ class Replay:
         if started.shared != self._version(call):
             self.notes[call.plan.path] = "exec writes to shared, so it is called again"
             return
-        if _item_key(call.item) != key.item:
+        if type(call.item) not in FIXED_TYPES and _item_key(call.item) != key.item:
             self.notes[call.plan.path] = "exec changes its input in place, so it is called again"
             return
         now = attributes_key(call.target)
@@ -196,7 +195,7 @@ class Replay:
             id(plan.node),
             self._fingerprints.of(target),
             item,
-            key_of(dict(call.batch.params), loosely=True),
+            key_of(dict(call.batch.params), loosely=True) if call.batch.params else b"",
             tuple(attributes_key(target).items()),
             self._version(call),
         )

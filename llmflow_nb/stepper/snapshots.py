@@ -1,8 +1,9 @@
 """What ``shared`` held at each place, key by key. A key that has not changed is kept once."""
 
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping, Set
 from typing import Any, NamedTuple
 
+from ..core.kinds import FIXED_TYPES
 from ..core.text import quoted, shown
 from .comparing import same
 from .copying import Copier
@@ -25,13 +26,14 @@ class Version:
     __slots__ = ("by_reference", "kept", "number", "original", "size", "uses")
 
     def __init__(self, number: int, value: Any, shared: Any) -> None:
-        copier = Copier(whole=shared)
         self.number = number
-        self.kept = copier.copy(value)
-        self.original = value
-        self.size = copier.size
-        self.by_reference = copier.by_reference
-        self.uses = 0
+        self.original = self.kept = value
+        self.size = self.uses = 0
+        self.by_reference: Set[str] = frozenset()
+        if type(value) not in FIXED_TYPES:
+            copier = Copier(whole=shared)
+            self.kept = copier.copy(value)
+            self.size, self.by_reference = copier.size, copier.by_reference
 
     def holds(self, value: Any) -> bool:
         """Whether a value equals this version."""

@@ -323,6 +323,86 @@ def test_data_of_the_code_that_is_changed_in_place(cells, what, way):
     assert stepper.notes == ["code changed: asks"]
 
 
+READS_MUCH = """
+import functools
+from llmflow_nb import Node
+
+TABLE, NESTED, COUNTER = {"a": 1}, [[1], {"b": [2]}], 1
+
+def upper(text): return text.upper()
+def lower(text, *, end="."): return text.lower() + end
+FUNCTIONS, CHOICES = {"first": upper}, {upper}
+
+class Client:
+    def __init__(self):
+        self.model, self.lock = "small", functools.partial(print).__call__
+
+class Says:
+    model = "small"
+    def __fingerprint__(self): return self.model
+
+class Mixin:
+    words = ["mixed"]
+
+class Base(Mixin, Node):
+    def exec_fallback(self, prep_res, exc): return "base"
+
+@functools.singledispatch
+def dispatched(value): return "any"
+
+def counted():
+    number = 0
+    def count(): return number
+    def advance():
+        nonlocal number
+        number += 1
+    return count, advance
+
+count, advance = counted()
+client, says = Client(), Says()
+
+class Reads(Base):
+    def exec(self, x):
+        return (TABLE, NESTED, COUNTER, FUNCTIONS, CHOICES, client.model, says, dispatched, count(), lower(x), later)
+"""
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        'TABLE["a"] = 2',
+        'NESTED[1]["b"].append(3)',
+        "COUNTER = 2",
+        'FUNCTIONS["first"] = lower',
+        "CHOICES.add(print)",
+        'client.model = "large"',
+        'says.model = "large"',
+        'Mixin.words = ["other"]',
+        'Mixin.words.append("other")',
+        'Base.exec_fallback = lambda self, prep_res, exc: "other"',
+        "Base.__bases__ = Node,",
+        'dispatched.register(int, lambda value: "int")',
+        "advance()",
+        'lower.__kwdefaults__ = {"end": "!"}',
+        "lower.__code__ = (lambda text, *, end: end).__code__",
+        'lower.extra = "new"',
+        'lower.__fingerprint__ = "new"',
+        "later = 1",
+        "Reads.post = lambda self, shared, prep_res, exec_res: None",
+    ],
+)
+def test_any_edit_in_place_is_noticed_once(cells, edit):
+    """Code is not read again as long as it is the same; whatever is changed in it is an edit, when it is changed."""
+    module = cells.run(READS_MUCH)
+    stepper = once(module.Reads(name="reads"))
+    for _ in range(2):
+        stepper.goto(0)
+    assert stepper.notes == []
+    cells.run(edit)
+    assert "code changed: reads" in stepper.goto(0).note
+    assert stepper.goto(0).note == ""
+
+
 def test_settings_are_no_input():
     """An answer does not depend on how often a call is tried, nor a setting of the class: nothing is called again."""
     node = Asks()
