@@ -5,6 +5,7 @@ the very same nodes. Only what PocketFlow has under another name is written twic
 """
 
 import asyncio
+import itertools
 import subprocess
 import time
 from collections.abc import Callable
@@ -29,6 +30,7 @@ __all__ = ["ROWS", "Row", "Target"]
 VISITS = 99_999
 ITEMS = 100_000
 PARAM_SETS = 5_000
+RUNS = 400
 CALLS, AT_ONCE, CALL_S = 2_000, 100, 0.020
 STREAMED = 1_000_000
 
@@ -112,6 +114,61 @@ def param_sets(lib: Any) -> Work:
     first = Step()
     first >> Step() >> Step()
     return partial(Sets(start=first).run, {})
+
+
+def chain_again(lib: Any, length: int) -> Work:
+    """Run a chain of nodes, each of a class of its own and visited once, again and again."""
+
+    def step() -> Any:
+        class Step(lib.Node):
+            def prep(self, shared):
+                return shared["count"]
+
+            def exec(self, count):
+                return count + 1
+
+            def post(self, shared, prep_res, count):
+                shared["count"] = count
+
+        return Step()
+
+    return partial(_run_again, _chain(lib.Flow, [step() for _ in range(length)]))
+
+
+def _run_again(flow: Any) -> None:
+    shared = {"count": 0}
+    for _ in range(RUNS):
+        flow.run(shared)
+
+
+def our_chain_awaited(length: int) -> Work:
+    class Step(llmflow_nb.Node):
+        async def exec(self, prep_res):
+            return prep_res
+
+    return partial(_await_again, _chain(llmflow_nb.Flow, [Step() for _ in range(length)]))
+
+
+def their_chain_awaited(length: int) -> Work:
+    class Step(pocketflow.AsyncNode):
+        async def exec_async(self, prep_res):
+            return prep_res
+
+    return partial(_await_again, _chain(pocketflow.AsyncFlow, [Step() for _ in range(length)]))
+
+
+def _await_again(flow: Any) -> None:
+    async def run() -> None:
+        for _ in range(RUNS):
+            await flow.run_async({})
+
+    asyncio.run(run())
+
+
+def _chain(flow: Any, nodes: list[Any]) -> Any:
+    for node, following in itertools.pairwise(nodes):
+        node.next(following)
+    return flow(start=nodes[0])
 
 
 # ---- side by side ----------------------------------------------------------------------------------------------------
@@ -325,6 +382,13 @@ ROWS = [
         partial(batch, ours_is), partial(batch, theirs_is), Target(1.0), best_of=5),
     Row("param_sets", f"{PARAM_SETS:,} param sets over 3 nodes", "us a set", partial(microseconds, PARAM_SETS),
         partial(param_sets, ours_is), partial(param_sets, theirs_is), Target(0.6), best_of=5),
+    *(
+        Row(f"chain_{n}", f"chain of {n} nodes, run again", "us a run", partial(microseconds, RUNS),
+            partial(chain_again, ours_is, n), partial(chain_again, theirs_is, n), Target(bound), best_of=5)
+        for n, bound in ((1, 3.0), (5, 1.5), (50, 1.0))
+    ),
+    Row("chain_async", "chain of 5 with async exec, run_async() again", "us a run", partial(microseconds, RUNS),
+        partial(our_chain_awaited, 5), partial(their_chain_awaited, 5), Target(1.5), best_of=5),
     Row("async", f"{CALLS:,} async items, run_async()", "share of ideal", share_of_ideal,
         lambda: awaited(AsyncCalls(**at_once)), lambda: awaited(TheirAsyncCalls()), share(0.93)),
     Row("async_run", f"{CALLS:,} async items, run()", "share of ideal", share_of_ideal,
