@@ -13,7 +13,11 @@ __all__ = ["MAX_BYTES", "ByteBudget"]
 MAX_BYTES = 1_000_000_000
 """About the number of bytes of items and results that a record keeps of earlier visits of batches."""
 SAMPLED = 4
-"""Rows of a batch, and elements of a container, that an estimate looks at."""
+"""Rows of a batch, and elements of a list, that an estimate looks at."""
+SAMPLED_FIELDS = 16
+"""Values of a dict, or attributes of an object, that an estimate looks at."""
+LOOKED_AT = 32
+"""Values that an estimate of one item looks at before it takes no more containers apart."""
 SMALL_VALUES = 32
 SMALL_CHARACTERS = 1_000
 """A batch up to here is not counted: the bound on the number of visits keeps all small batches below 1 GB."""
@@ -111,20 +115,39 @@ def _measure(batch: Batch, known: set[int]) -> tuple[int, set[int]]:
     return total + len(batch.results) * 16, seen
 
 
-def _size(value: Any, *, deeper: bool = True) -> int:
-    """Return about how many bytes a value takes, with its elements, one level deep."""
-    cls = type(value)
-    if cls in _PLAIN:
-        return sys.getsizeof(value)
-    inside: Any = ()
-    if isinstance(value, dict):
-        inside = value.values()
-    elif isinstance(value, list | tuple | set | frozenset):
-        inside = value
-    elif cls.__module__.partition(".")[0] in ("numpy", "pandas"):  # sys.getsizeof would have pandas look at each cell
-        of_table = getattr(value, "memory_usage", None)
-        return int(of_table().sum()) if of_table is not None and value.ndim == 2 else int(getattr(value, "nbytes", 0))
-    else:
-        inside = getattr(value, "__dict__", {}).values()
-    some = [_size(each, deeper=False) for each in list(islice(inside, SAMPLED))] if deeper else ()
-    return object.__sizeof__(value) + (sum(some) * len(inside) // len(some) if some else 0)
+def _size(value: Any) -> int:
+    try:
+        return _estimate(value)
+    except Exception:  # from a user's class; an estimate must not end the run
+        return 0
+
+
+def _estimate(value: Any) -> int:
+    """Return about how many bytes a value takes, with its elements at any depth: a sample of them, scaled up."""
+    total = 0.0
+    todo = [(value, 1.0)]
+    for each, weight in todo:  # grows as it is read
+        cls = type(each)
+        if cls in _PLAIN:
+            total += weight * sys.getsizeof(each)
+        elif cls.__module__.partition(".")[0] in ("numpy", "pandas"):  # whose getsizeof would look at each cell
+            total += weight * _bytes_of_array(each)
+        else:
+            total += weight * object.__sizeof__(each)
+            if len(todo) < LOOKED_AT:
+                some, number = _elements(each)
+                todo += [(element, weight * number / len(some)) for element in some]
+    return int(total)
+
+
+def _elements(value: Any) -> tuple[list[Any], int]:
+    """Return some elements of a container, or values of attributes, and their number."""
+    if isinstance(value, list | tuple | set | frozenset):
+        return list(islice(value, SAMPLED)), len(value)
+    fields = value if isinstance(value, dict) else getattr(value, "__dict__", {})
+    return list(islice(fields.values(), SAMPLED_FIELDS)), len(fields)
+
+
+def _bytes_of_array(value: Any) -> int:
+    of_table = getattr(value, "memory_usage", None)
+    return int(of_table().sum()) if of_table is not None and value.ndim == 2 else int(getattr(value, "nbytes", 0))

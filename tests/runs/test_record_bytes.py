@@ -37,8 +37,13 @@ def looped(make):
 
 @pytest.mark.parametrize(
     "make",
-    [lambda n: bytes(LARGE), lambda n: {"pages": bytes(LARGE)}, lambda n: [bytes(LARGE // 4)] * 4],
-    ids=["bytes", "dict", "list"],
+    [
+        lambda n: bytes(LARGE),
+        lambda n: {"pages": bytes(LARGE)},
+        lambda n: [bytes(LARGE // 4)] * 4,
+        lambda n: {"choices": [{"message": {"content": bytes(LARGE)}}]},
+    ],
+    ids=["bytes", "dict", "list", "nested"],
 )
 def test_large_results_of_a_loop_are_dropped(make):
     """Of a loop of large batches the latest are kept, about 1 GB of them, and the calls go on counting."""
@@ -70,3 +75,12 @@ def test_latest_visit_of_every_node_stays():
     flow.set_params({"make": lambda n: bytes(LARGE)})
     flow.run({"n": 0})
     assert [len(batch) for batch in flow.last_run.batches] == [1] * 30
+
+
+def test_a_value_that_refuses_to_be_looked_at():
+    """An estimate that fails does not end the run."""
+
+    class Closed:
+        __dict__ = property(lambda self: 1 / 0)
+
+    assert len(looped(lambda n: Closed()).batch("Loop")) == 50
