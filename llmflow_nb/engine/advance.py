@@ -21,7 +21,7 @@ from typing import Any
 
 from .actions import check_action, check_steps, lost_action, route
 from .awaitables import PLAIN, is_awaitable
-from .batch import PENDING, Batch, Outcome, open_items
+from .batch import PENDING, Batch, Outcome, open_batch
 from .events import Event
 from .plan import Setup
 from .position import (
@@ -240,7 +240,7 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                         return need
                 else:  # EXPANDED
                     assert frame.work is not None
-                    frame.exec_res, frame.work = frame.work.results[0], None
+                    frame.exec_res, frame.work = frame.work.outcomes.results[0], None
                 if expand(position, setup, frame, frame.exec_res):
                     return END
                 break
@@ -260,9 +260,9 @@ def _pause(position: Position) -> str:
 def _item_done(frame: Frame) -> bool:
     """Whether an item of a batch node has been called since `advance` last stopped after one."""
     work = frame.work
-    if work is None or work.is_single or frame.plan.is_flow or work.taken <= frame.items_told:
+    if work is None or work.is_single or frame.plan.is_flow or work.items.read <= frame.items_told:
         return False
-    frame.items_told = work.taken
+    frame.items_told = work.items.read
     return True
 
 
@@ -284,7 +284,7 @@ def _await(position: Position, awaitable: Any, slot: str) -> str:
 def _hand_over(frame: Frame, awaitable: Any, error: BaseException | None) -> str:
     """Let the driver go on with a call whose first attempt was begun here: it failed, or is to be awaited."""
     frame.work = Batch.single(frame.plan, frame.params, frame.prep_res)
-    frame.work.begun = (frame.prep_res, awaitable, error, frame.t_prepared)
+    frame.work.started = (frame.prep_res, awaitable, error, frame.t_prepared)
     frame.phase = WORKING
     return CALLS
 
@@ -306,12 +306,12 @@ def _begin_exec(position: Position, setup: Setup, frame: Frame, mask: int) -> st
     what = f"{plan.path}.{plan.hooks.prep}"
     items = frame.prep_res
     if plan.kind == "batch_flow":
-        sets = open_items(plan, frame.visit.params, items, f"{what} (a BatchFlow)", keep=True)
-        sets.actions = []
+        sets = open_batch(plan, frame.visit.params, items, f"{what} (a BatchFlow)", keep=True)
+        sets.outcomes.actions = []
         sets.visit, sets.hook_attributes = frame.visit, set_by_hooks(frame)
-        sets.within = position.within()
+        sets.parent_set = position.param_set()
         setup.recorder.add_batch(sets)
-        if sets.is_async or (plan.limit != 1 and setup.concurrent):
+        if sets.items.is_async or (plan.limit != 1 and setup.concurrent):
             plan.require_start(frame.visit)  # now, and not once for each set
             frame.work = sets
             return SETS
@@ -321,9 +321,9 @@ def _begin_exec(position: Position, setup: Setup, frame: Frame, mask: int) -> st
         next_set(position, setup, clock())
         return _PUSHED
     frame.items_told = 0
-    frame.work = open_items(plan, frame.params, items, f"{what} (a BatchNode)", keep=plan.keep)
+    frame.work = open_batch(plan, frame.params, items, f"{what} (a BatchNode)", keep=plan.keep)
     frame.work.visit, frame.work.hook_attributes = frame.visit, set_by_hooks(frame)
-    frame.work.within = position.within()
+    frame.work.parent_set = position.param_set()
     setup.recorder.add_batch(frame.work)
     return _go_on_with_items(position, frame, mask)
 
@@ -333,28 +333,28 @@ def _go_on_with_items(position: Position, frame: Frame, mask: int) -> str:
     work = frame.work
     assert work is not None
     if frame.plan.kind == "batch_flow":
-        if work.again or not work.exhausted:  # of a walk that is gone on with
+        if work.retry_queue or not work.items.exhausted:  # the visit was resumed
             return SETS
-        work.refuse_all_failed("param sets")
+        work.require_results("param sets")
         take_sets(frame, work)
         return ""
-    if work.again:
+    if work.retry_queue:
         return CALLS
-    if not work.exhausted and not (work.is_single and work.taken):
-        if work.is_async or mask & AFTER_ITEM or not (frame.plan.inline and position.inline):
+    if not work.items.exhausted and not (work.is_single and work.items.read):
+        if work.items.is_async or mask & AFTER_ITEM or not (frame.plan.inline and position.inline):
             return CALLS
         _make_calls(frame, work, position.shared)
-        if work.begun is not None:
+        if work.started is not None:
             return CALLS
     if work.is_single:
-        frame.exec_res = work.results[0]
-        if 0 in work.odd:
-            frame.status = work.odd[0].status
+        frame.exec_res = work.outcomes.results[0]
+        if 0 in work.outcomes.exceptional:
+            frame.status = work.outcomes.exceptional[0].status
         _note_attempts(frame, work)
         return ""
-    work.refuse_all_failed("items")
-    frame.exec_res = work.results[:]  # the user's own, to sort or empty: these columns are the record
-    frame.prep_res = work.for_post(frame.prep_res)
+    work.require_results("items")
+    frame.exec_res = work.outcomes.results[:]  # the user's own, to sort or empty: these columns are the record
+    frame.prep_res = work.items.for_post(frame.prep_res, work.plan.path)
     _note_attempts(frame, work)
     return ""
 
@@ -365,7 +365,10 @@ def _note_attempts(frame: Frame, work: Batch) -> None:
     if frame.plan.layer is not None:
         driven = frame.plan.driven_by(frame.visit)
         frame.attempts, frame.status = driven.attempts or frame.attempts, driven.status
-    last = frame.attempts if work.is_single else work.odd[work.taken - 1].attempts if work.taken - 1 in work.odd else 1
+    last = frame.attempts
+    if not work.is_single:
+        outcome = work.outcomes.exceptional.get(work.items.read - 1)
+        last = 1 if outcome is None else outcome.attempts
     if last > 1:
         frame.visit.__dict__["cur_retry"] = last - 1
 
@@ -380,40 +383,41 @@ def _make_calls(frame: Frame, work: Batch, shared: Any) -> None:
     exec_, takes_shared = getattr(frame.visit, frame.plan.hooks.exec), frame.plan.exec_takes_shared
     if frame.plan.layer is not None:
         shared = frame.plan.driven_by(frame.visit, shared)
-    keep = work.items.append if work.items is not None and not work.is_whole else None
-    add_result, add_seconds = work.results.append, work.seconds.append
-    results, whole = work.results, work.is_whole
+    items, outcomes = work.items, work.outcomes
+    results, has_all = outcomes.results, items.is_materialised
+    keep = items.values.append if items.values is not None and not has_all else None
+    add_result, add_seconds = results.append, outcomes.seconds.append
     in_exec = False
     started = clock()
     try:
-        for item in work.source:
-            if not whole:
+        for item in items.source:
+            if not has_all:
                 if keep is not None:
                     keep(item)
                 started = clock()
             try:
                 result = exec_(shared, item) if takes_shared else exec_(item)
             except (Exception, CancelledError) as exc:
-                work.begun = (item, None, exc, started)
+                work.started = (item, None, exc, started)
                 return
             except BaseException as exc:
                 in_exec = True
-                work.odd[len(results)] = Outcome("cancelled", 1, exc)
-                if work.items is None:
-                    work.dropped[len(results)] = item
+                outcomes.exceptional[len(results)] = Outcome("cancelled", 1, exc)
+                if items.values is None:
+                    items.dropped[len(results)] = item
                 add_result(PENDING)
                 add_seconds(clock() - started)
                 raise
             if type(result) not in PLAIN and is_awaitable(result):
-                work.begun = (item, result, None, started)
+                work.started = (item, result, None, started)
                 return
             add_result(result)  # at once: it is paid for
             ended = clock()
             add_seconds(ended - started)
             started = ended
-        work.exhausted = True
+        items.exhausted = True
     except BaseException:
-        work.broken = not in_exec  # else it is of the input, and an interrupt may have taken an item along
+        items.read_failed = not in_exec  # the input failed, or an interrupt lost an item between the input and here
         raise
     finally:
-        work.taken = len(results)
+        items.read = len(results)

@@ -113,8 +113,8 @@ class Call:
         """Return what to say of this call on an error: which item, and which attempt."""
         parts = params_text(self.batch.params)
         if not self.batch.is_single:
-            of = "" if self.batch.total is None else f" of {self.batch.total}"
-            parts += f", item {self.place + 1}{of} (row {quoted(self.batch.row_at(self.place))})"
+            of = "" if self.batch.items.total is None else f" of {self.batch.items.total}"
+            parts += f", item {self.place + 1}{of} (row {quoted(self.batch.items.label(self.place))})"
         return f"{parts}, attempt {self.attempts} of {self.max_retries}" if self.max_retries > 1 else parts
 
 

@@ -17,8 +17,9 @@ from collections.abc import Iterator
 from time import perf_counter as clock
 from typing import Any
 
-from .batch import Batch, Outcome, split, without_result
-from .items import is_iterator
+from .batch import Batch, SavedBatch
+from .items import split
+from .iteration import is_iterator
 from .plan import Plan, Setup
 from .position import ARRIVE, ARRIVED, EXEC, POST, PREPPED, WORKING, Frame, Position, most_steps, set_by_hooks
 
@@ -65,7 +66,7 @@ class Checkpoint:
         self.shared_values: dict[Any, Any] | None = None
         self.hook_attributes: dict[str, Any] = {}
         self.saved_visits: list[Any] = []
-        self.saved_batches: list[list[_SavedBatch | None]] = []
+        self.saved_batches: list[list[SavedBatch | None]] = []
         if is_failure:
             top = position.frames[-1]
             self.context = position.context
@@ -127,7 +128,7 @@ class Checkpoint:
     def _save(self, frames: list[Frame]) -> None:
         self.saved_visits = [_attributes(frame) for frame in frames]
         self.saved_batches = [
-            [None if batch is None else _SavedBatch(batch) for batch in (frame.work, frame.sets)] for frame in frames
+            [None if batch is None else batch.save() for batch in (frame.work, frame.sets)] for frame in frames
         ]
 
     def _copy_state(self, frames: list[Frame]) -> None:
@@ -146,31 +147,13 @@ class Checkpoint:
                 kept.prep_res, frame.prep_res = split(kept.prep_res)
             for batch, name in zip(batches, ("work", "sets"), strict=True):
                 if batch is not None:
-                    twin = twins[id(batch.batch)] = batch.copy()
+                    twin = twins[id(batch.batch)] = batch.batch.restored(batch)
                     setattr(frame, name, twin)
         for twin in twins.values():
-            if twin.within is not None:
-                twin.within = twins.get(id(twin.within[0]), twin.within[0]), twin.within[1]
+            if twin.parent_set is not None:
+                twin.parent_set = twins.get(id(twin.parent_set[0]), twin.parent_set[0]), twin.parent_set[1]
             if twin.visit is not None:
                 twin.visit = next((frame.visit for frame in frames if twin in (frame.work, frame.sets)), twin.visit)
-
-
-class _SavedBatch:
-    """How far a batch had come. From then on it only appends."""
-
-    __slots__ = ("batch", "lengths", "source", "state")
-
-    def __init__(self, batch: Batch) -> None:
-        self.batch = batch
-        self.lengths, self.state = batch.lengths(), batch.state()
-        self.source = batch.split_source()
-
-    def copy(self) -> Batch:
-        """Return a batch of its own that stands there."""
-        source = None
-        if self.source is not None:
-            self.source, source = split(self.source)
-        return self.batch.cut(self.lengths, self.state, source)
 
 
 def batches_of(frames: list[Frame]) -> Iterator[Batch]:
@@ -261,7 +244,7 @@ def _is_resumable(frames: list[Frame]) -> bool:
             return False
         frames.pop()
         frames[-1].work = top.sets  # a visit whose param sets are to be walked again
-    return all(frame.sets.can_go_on for frame in frames if frame.sets is not None)
+    return all(frame.sets.items.can_resume for frame in frames if frame.sets is not None)
 
 
 def _reopen(position: Position, hook_attributes: dict[str, Any], setup: Setup) -> None:
@@ -273,8 +256,8 @@ def _reopen(position: Position, hook_attributes: dict[str, Any], setup: Setup) -
         frame.max_steps = most_steps(frame.owner)  # the setting may have changed
         frame.check_at = min(frame.steps, frame.max_steps)
         if frame.sets is not None:
-            frame.set_started = now - _reopen_row(frame.sets)
-            frame.sets.read_on()
+            frame.set_started = now - frame.sets.outcomes.reopen(frame.sets.items.read - 1)
+            frame.sets.items.resume(frame.sets.path)
             frame.set_open = True
     top = frames[-1]
     before = top.work
@@ -287,17 +270,6 @@ def _reopen(position: Position, hook_attributes: dict[str, Any], setup: Setup) -
         setup.recorder.discard_batches(lambda batch: batch is before)
 
 
-def _reopen_row(sets: Batch) -> float:
-    """Remove the outcome of the latest param set, which is in progress again. Return its seconds so far."""
-    index = sets.taken - 1
-    seconds = sum(sets.seconds[index:])
-    before = sets.odd.get(index)
-    del sets.results[index:], sets.seconds[index:]
-    del sets.actions[index:]  # type: ignore[union-attr]
-    sets.odd[index] = Outcome("ok", (before.attempts if before else 1) + 1)
-    return seconds
-
-
 def _rewind_visit(frame: Frame) -> None:
     """Set a visit back to the hook that did not end."""
     plan, work = frame.plan, frame.work
@@ -308,14 +280,14 @@ def _rewind_visit(frame: Frame) -> None:
             frame.work = Batch.single(plan, frame.params, frame.prep_res)
         elif work is not None:
             work.attempts_before = work.attempts
-    elif work is not None and work.is_single and without_result(work):
+    elif work is not None and work.is_single and work.without_result():
         frame.phase, frame.work = EXEC, None
     elif work is None and plan.kind == "node" and (reached >= EXEC or not plan.has_prep):
         frame.phase = EXEC  # it was called on the spot, and interrupted
-    elif work is not None and work.can_go_on:
+    elif work is not None and work.items.can_resume:
         frame.phase = WORKING
         work.attempts_before = work.attempts
-        work.call_again([i for i in without_result(work) if i < work.taken])
+        work.retry([i for i in work.without_result() if i < work.items.read])
     elif frame.owner is None:  # a run begins with a visit
         frame.phase, frame.work = ARRIVED, None
     else:

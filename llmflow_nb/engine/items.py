@@ -1,225 +1,248 @@
-"""What a batch can run over: which values are many items, which are one record, and how each is iterated.
+"""The input of a batch: read lazily, and once.
 
-A batch pays for every item, so a value that is hardly meant as a batch is refused before the first call: a string, a
-mapping, and any *record*, an object that has its fields declared by its class. Tables give their rows as dicts, and
-arrays, Series and columns give plain Python values, so that an item can be compared, formatted and written as JSON.
+An item is read when its call can start, so the input may be longer than the memory, or never end. What is read is kept
+unless ``keep_items=False``. An input that can be read only once is never closed or lost by going back: see `split`.
 """
 
-import sys
-from collections import Counter, UserString, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from inspect import getattr_static
-from itertools import chain
-from types import FunctionType
-from typing import Any
+import copy
+import itertools
+from collections.abc import Iterator
+from types import AsyncGeneratorType, GeneratorType
+from typing import Any, NamedTuple, NoReturn
 
-from ..core.errors import HookReturnError, a_type
+from ..core.errors import ItemsNotKeptError, warn
 from ..core.text import quoted
-from .awaitables import is_awaitable
+from .iteration import COLLECTIONS, added_since, index_of, is_iterator, iterate, length, plain_value
 
-__all__ = ["added_since", "index_of", "is_iterator", "iterate", "length", "plain_value"]
-
-_COLLECTIONS = frozenset({list, tuple, set, frozenset, range, deque})
-
-CHUNK = 1024
-"""Rows of a table that are converted to Python values at a time."""
+__all__ = ["Items", "SavedItems", "split"]
 
 
-def iterate(returned: Any, what: str) -> Any:
-    """Return an iterator, or an async one, over the items of what ``prep`` returned.
+class Items:
+    """The input of one batch, as far as it was read."""
 
-    Raises:
-        HookReturnError: It is not iterable, or it is one value and not many; says what to write instead.
-    """
-    __tracebackhide__ = True
-    if returned is None:
-        return iter(())
-    cls = type(returned)
-    if cls in _COLLECTIONS or is_iterator(returned):  # asking on what a list is costs 15 us
-        return iter(returned)
-    if hasattr(cls, "__aiter__"):
-        return aiter(returned)
-    rows = _rows(returned, what)
-    if rows is not None:
-        return rows
-    _refuse_one_value(returned, what)
-    try:
-        return iter(returned)
-    except TypeError as exc:
-        raise HookReturnError(f"{what} needs an iterable, and the {cls.__name__} is none: {exc}") from exc
+    source: Any  # what the next item is read from
+    is_async = False  # whether the source has to be awaited
+    values: list[Any] | None  # those read so far, or all; None: they are not kept
+    is_materialised = False  # whether `values` holds all of them from the start
+    dropped: dict[int, Any]  # where items are not kept: those that have no result
+    returned: Any = None  # what the hook returned; None if it can be read only once
+    one_pass = False  # whether it can be read only once
+    index: Any = None  # the index of a pandas input
+    is_none = False  # whether the hook returned None
+    total: int | None  # how many there are; None: unknown
+    read = 0  # how many were read
+    exhausted = False  # whether no more will be read: the input has ended or failed
+    read_failed = False  # whether reading raised an exception
 
+    def __init__(self, returned: Any, what: str, *, keep: bool = True) -> None:
+        """Take what a hook returned.
 
-def is_iterator(value: Any) -> bool:
-    """Whether a value is an iterator, which can be read only once."""
-    return hasattr(type(value), "__next__")
+        Args:
+            returned: The items.
+            what: Which hook returned them, for an error.
+            keep: Whether items that have a result are kept.
 
+        Raises:
+            HookReturnError: It is not iterable, or it is one value (a string, a dict, a record); says what to write.
+        """
+        __tracebackhide__ = True
+        self.source = source = iterate(returned, what)
+        self.values = [] if keep else None
+        self.dropped = {}
+        self.total = length(returned)
+        cls = returned.__class__
+        if cls in COLLECTIONS:
+            self.returned = returned
+            if keep and (cls is list or cls is tuple):  # all at once is cheaper, and shows the items yet to come
+                self.is_materialised = True
+                self.values = values = list(returned)
+                self.source = itertools.chain(values, added_since(values, returned))
+            return
+        self.index = index_of(returned)
+        if hasattr(type(source), "__aiter__"):
+            self.is_async = self.one_pass = True
+        elif is_iterator(returned):
+            self.one_pass = True
+        elif returned is None:
+            self.is_none, self.total = True, 0
+        else:
+            self.returned = returned
 
-def index_of(returned: Any) -> Any:
-    """Return the index of a pandas DataFrame or Series; None for anything else."""
-    pandas = sys.modules.get("pandas")  # whoever has a DataFrame has imported it
-    return returned.index if pandas is not None and isinstance(returned, pandas.DataFrame | pandas.Series) else None
+    @classmethod
+    def of_one(cls, item: Any) -> "Items":
+        """Return the only item of a plain node."""
+        items = object.__new__(cls)
+        items.returned = (item,)
+        items.source = iter(items.returned)
+        items.values = []
+        items.dropped = {}
+        items.total = 1
+        return items
 
+    def add(self, item: Any) -> int:
+        """Enter an item that was read from the source, and return its index."""
+        index = self.read
+        self.read += 1
+        if self.values is not None:
+            self.values[index : index + 1] = [item]
+        return index
 
-def length(items: Any) -> int | None:
-    """Return the number of items, or None if their container cannot say."""
-    try:
-        return len(items)
-    except Exception:  # no length, or one that fails: a progress bar around a generator
-        return None
+    def at(self, index: int) -> Any:
+        """Return an item.
 
+        Raises:
+            LookupError: It was not read, or not kept.
+        """
+        return self.dropped[index] if self.values is None else self.values[index]
 
-def added_since(items: list[Any], returned: Sequence[Any]) -> Iterator[Any]:
-    """Also yield what a hook appends to the very list that ``prep`` returned, as a for loop does."""
-    while len(items) < len(returned):
-        items.append(returned[len(items)])
-        yield items[-1]
+    def label(self, index: int) -> Any:
+        """Return the label that an item has in a pandas input; otherwise its index."""
+        return index if self.index is None else plain_value(self.index[index])
 
+    def for_post(self, prep_res: Any, path: str) -> Any:
+        """Return what ``post`` gets as ``prep_res``: what ``prep`` returned, or a list of what was read of it."""
+        if not self.one_pass:
+            return prep_res
+        return DroppedItems(path) if self.values is None else list(self.values)
 
-# ---- tables, columns and arrays --------------------------------------------------------------------------------------
+    @property
+    def known_total(self) -> int | None:
+        """The number of items; None if unknown. At the end of the input the number that was read is certain."""
+        return self.read if self.exhausted else self.total
 
+    # ---- reading on --------------------------------------------------------------------------------------------------
 
-def _rows(value: Any, what: str) -> Iterator[Any] | None:
-    """Return an iterator of the rows of a table, or of the values of a column or an array; None for anything else.
-
-    A library is asked for only if the program has imported it: else the value cannot be from it.
-    """
-    numpy, pandas, polars, pyarrow = map(sys.modules.get, ("numpy", "pandas", "polars", "pyarrow"))
-    if pandas is not None:
-        if isinstance(value, pandas.DataFrame):
-            return _rows_of_frame(value, what)
-        if isinstance(value, pandas.Series | pandas.Index | pandas.api.extensions.ExtensionArray):
-            if isinstance(value, pandas.MultiIndex):
-                value = value.to_numpy()
-            column = pandas.Series(value)
-            return chain.from_iterable(_values(column.iloc[at : at + CHUNK]) for at in _starts(column))
-    if numpy is not None and isinstance(value, numpy.ndarray) and value.ndim == 1:
-        return chain.from_iterable(_values_of_array(value[at : at + CHUNK]) for at in _starts(value))
-    if polars is not None and isinstance(value, polars.LazyFrame):
-        raise HookReturnError(f"{what} returned a LazyFrame, which has no rows yet. Return frame.collect().")
-    if polars is not None and isinstance(value, polars.DataFrame):
-        rows: Iterator[Any] = value.iter_rows(named=True)
-        return rows
-    if pyarrow is not None and isinstance(
-        value, pyarrow.Table | pyarrow.RecordBatch | pyarrow.Array | pyarrow.ChunkedArray
-    ):
-        return chain.from_iterable(value.slice(at, CHUNK).to_pylist() for at in _starts(value))
-    return None
-
-
-def _starts(value: Any) -> range:
-    return range(0, len(value), CHUNK)
-
-
-def _rows_of_frame(frame: Any, what: str) -> Iterator[dict[Any, Any]]:
-    names = list(frame.columns)
-    twice = [name for name, n in Counter(names).items() if n > 1]
-    if twice:
-        raise HookReturnError(
-            f"{what} returned a DataFrame with two columns named {quoted(twice[0])}; rename one of them."
+    @property
+    def can_resume(self) -> bool:
+        """Whether the rest of the input can be read. Not that of an iterator that failed or was closed."""
+        if self.exhausted and not self.read_failed:
+            return True
+        return not self.one_pass or not (
+            self.read_failed or isinstance(self.source, GeneratorType | AsyncGeneratorType)
         )
-    return chain.from_iterable(_dicts(names, frame.iloc[at : at + CHUNK]) for at in _starts(frame))
 
+    def resume(self, path: str) -> None:
+        """Be ready to read the rest, from a new iterator if there can be one, since the old one may be closed."""
+        if not self.one_pass and not self.is_async and (self.read_failed or not self.exhausted):
+            self.source = itertools.islice(iterate(self.returned, path), self.read, None)
+            self.exhausted = self.read_failed = False
 
-def _dicts(names: list[Any], frame: Any) -> Iterator[dict[Any, Any]]:
-    if not names:
-        return ({} for _ in range(len(frame)))
-    columns = [_values(frame.iloc[:, place]) for place in range(len(names))]
-    return (dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True))
+    def close(self, path: str) -> None:
+        """Run the clean-up of a generator that was not read to its end."""
+        if isinstance(self.source, GeneratorType) and not self.source.gi_running:
+            try:
+                self.source.close()
+            except Exception as exc:
+                warn(f"{path}: the generator of its items raised {quoted(exc, 200)} when it was closed")
 
+    # ---- going back --------------------------------------------------------------------------------------------------
 
-def _values(column: Any) -> list[Any]:
-    """Return the values of a pandas Series as plain Python values.
-
-    A missing value is None, whatever the column marks it with (NaN, NA, NaT). A column of numpy floats is the
-    exception: there NaN may be a number that was computed, so it stays. Timestamps stay those of pandas.
-    """
-    numpy = sys.modules["numpy"]
-    values: list[Any] = column.tolist()
-    if isinstance(column.dtype, numpy.dtype) and column.dtype.kind in "biufc":
-        return values
-    if any(issubclass(kind, numpy.generic) for kind in set(map(type, values))):
-        values = [plain_value(value) for value in values]
-    missing = column.isna()
-    if missing.any():
-        values = [None if is_missing else value for value, is_missing in zip(values, missing, strict=True)]
-    return values
-
-
-def _values_of_array(array: Any) -> Iterable[Any]:
-    """Return the elements of a numpy array of one dimension as plain Python values, those with fields as dicts."""
-    if array.dtype.names:
-        return (dict(zip(array.dtype.names, row, strict=True)) for row in array.tolist())
-    if array.dtype.kind in "biufcUS":
-        values: list[Any] = array.tolist()
-        return values
-    return map(plain_value, array)
-
-
-def plain_value(value: Any) -> Any:
-    """Return a numpy number, bool or text as the Python value that it stands for; anything else as it is."""
-    numpy = sys.modules.get("numpy")
-    if numpy is None or not isinstance(value, numpy.number | numpy.bool_ | numpy.character):
-        return value
-    return value if isinstance(value, numpy.timedelta64) else value.item()
-
-
-# ---- what is one value -----------------------------------------------------------------------------------------------
-
-
-def _refuse_one_value(returned: Any, what: str) -> None:
-    """Refuse what can be iterated, or looks as if it could, but is one value.
-
-    Raises:
-        HookReturnError: Says what to write instead.
-    """
-    __tracebackhide__ = True
-    cls = type(returned)
-    found = f"{what} returned {a_type(returned)}"
-    if isinstance(returned, str | bytes | bytearray | memoryview | UserString):
-        raise HookReturnError(f"{found}. For one item return [text], for its parts list(text).")
-    if isinstance(returned, Mapping):
-        raise HookReturnError(
-            f"{found}. For one item return [mapping], for its keys list(mapping), for pairs list(mapping.items())."
+    def save(self) -> "SavedItems":
+        """Return what is needed to read on from here again."""
+        source = None
+        if self.one_pass and not self.is_async:
+            self.source, source = split(self.source)
+        saved = copy.copy(self)
+        saved.source = source if source is not None else self.source
+        return SavedItems(
+            saved,
+            0 if self.values is None else len(self.values),
+            len(self.returned) if self.is_materialised else 0,
         )
-    if _is_table(cls):
-        raise HookReturnError(
-            f"{found}, a table that is not iterated by rows. Return a list of its rows as dicts, or a pandas DataFrame."
+
+    def restored(self, saved: "SavedItems", path: str) -> "Items":
+        """Return items of their own that stand where these stood when they were saved."""
+        then, values, returned = saved
+        twin = copy.copy(then)
+        twin.values = None if self.values is None else self.values[:values]
+        twin.dropped = {index: item for index, item in self.dropped.items() if index < twin.read}
+        if self.is_materialised:
+            assert twin.values is not None
+            if len(self.returned) != returned:  # a hook has changed it since
+                twin.returned = self.returned[:returned]
+            left = itertools.islice(twin.values, twin.read, None)
+            twin.source = itertools.chain(left, added_since(twin.values, twin.returned))
+        elif self.one_pass and not self.is_async:
+            then.source, twin.source = split(then.source)
+        elif not (self.is_async or twin.exhausted):
+            twin.source = itertools.islice(iterate(self.returned, path), twin.read, None)
+        return twin
+
+
+class SavedItems(NamedTuple):
+    """How far the items of a batch had been read: a shallow copy of them, and the lengths of lists that grow."""
+
+    items: Items
+    values: int
+    returned: int
+
+
+class DroppedItems:
+    """Stands in for items that were not kept because of ``keep_items=False``; every way of reading it says so."""
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __repr__(self) -> str:
+        return "<items not kept>"
+
+    def _dropped(self, *args: Any) -> NoReturn:
+        raise ItemsNotKeptError(
+            f"{self._path}: the items were not kept, so post cannot read them as prep_res. Use exec_res, or "
+            "keep_items=True."
         )
-    if is_awaitable(returned):
-        raise HookReturnError(f"{found}, which was never awaited. Make the hook async, and await it there.")
-    if not hasattr(cls, "__iter__") and not hasattr(cls, "__getitem__"):
-        raise HookReturnError(f"{found}, which cannot be iterated. For one item return [value].")
-    if _is_record(cls) or _is_like_a_dict(cls):
-        raise HookReturnError(f"{found}, one record. For one item return [record], for its parts list(record).")
+
+    __iter__ = __len__ = __getitem__ = __contains__ = __bool__ = __reversed__ = _dropped
 
 
-def _is_like_a_dict(cls: type) -> bool:
-    """Whether objects of a class are read by keys: a row of sqlite3, the headers of a mail. Not an XML element."""
-    return callable(getattr(cls, "keys", None)) and hasattr(cls, "__getitem__") and not hasattr(cls, "append")
+class _Tape:
+    """What was read of an iterator, for several readers that are at different places of it.
 
-
-def _is_record(cls: type) -> bool:
-    """Whether objects of a class are one record: a NamedTuple, a dataclass, an attrs, pydantic or msgspec object.
-
-    If the class defines both how it is iterated and how long it is (or how it is indexed), it is a container.
+    Used instead of ``itertools.tee``, which takes an iterator that has failed for one that has ended.
     """
-    if hasattr(cls, "_fields") or hasattr(cls, "n_sequence_fields"):
-        return True
-    if not any(hasattr(cls, name) for name in _DECLARED_FIELDS):
-        return False
-    is_pydantic = getattr(cls.__iter__, "__module__", "").startswith("pydantic") if hasattr(cls, "__iter__") else False
-    return is_pydantic or not (hasattr(cls, "__len__") or hasattr(cls, "__getitem__"))
+
+    __slots__ = ("error", "read", "source")
+
+    def __init__(self, source: Iterator[Any]) -> None:
+        self.source = source
+        self.read: list[Any] = []
+        self.error: Exception | None = None
 
 
-_DECLARED_FIELDS = ("__dataclass_fields__", "__attrs_attrs__", "__struct_fields__", "model_fields", "__fields__")
+class _Reader:
+    """Reads a tape from one place on."""
+
+    __slots__ = ("_at", "tape")
+
+    def __init__(self, tape: _Tape, at: int) -> None:
+        self.tape, self._at = tape, at
+
+    def __iter__(self) -> "_Reader":
+        return self
+
+    def __next__(self) -> Any:
+        tape = self.tape
+        if self._at == len(tape.read):
+            if tape.error is not None:
+                raise tape.error
+            try:
+                tape.read.append(next(tape.source))
+            except StopIteration:
+                raise
+            except Exception as exc:
+                tape.error = exc
+                raise
+        self._at += 1
+        return tape.read[self._at - 1]
+
+    def twin(self) -> "_Reader":
+        """Return another reader that is at the same place."""
+        return _Reader(self.tape, self._at)
 
 
-def _is_table(cls: type) -> bool:
-    """Whether objects of a class are tables that are iterated by column.
-
-    Such a class has a property ``columns``, as that of dask and PySpark, or the dataframe interchange protocol. A query
-    that is iterated by rows may have a method of that name, and a worksheet has a property ``rows`` beside it.
-    """
-    columns = getattr_static(cls, "columns", None)
-    is_property = hasattr(type(columns), "__get__") and not isinstance(columns, FunctionType)
-    return (is_property and not hasattr(cls, "rows")) or hasattr(cls, "__dataframe__")
+def split(source: Any) -> tuple[Any, Any]:
+    """Return two iterators over the rest of one."""
+    reader = source if type(source) is _Reader else _Reader(_Tape(source), 0)
+    return reader, reader.twin()

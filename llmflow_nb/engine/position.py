@@ -281,11 +281,11 @@ class Position:
         except (AttributeError, IndexError):  # between two frames, or between two nodes
             return ""
 
-    def within(self) -> "tuple[Batch, int] | None":
-        """Return the innermost param set that is walked here: its batch, and its place there."""
+    def param_set(self) -> "tuple[Batch, int] | None":
+        """Return the innermost param set that is walked here: its batch, and its index there."""
         for frame in reversed(self.frames):
             if frame.sets is not None:
-                return frame.sets, frame.sets.taken - 1
+                return frame.sets, frame.sets.items.read - 1
             if frame.part_of is not None:
                 return frame.part_of
         return None

@@ -68,11 +68,11 @@ def errors_to_retry(frames: list[Frame]) -> Iterator[BaseException]:
     """Iterate over the errors of the calls and param sets that are retried when these frames are resumed."""
     for frame in frames:
         if frame.work is not None:
-            yield from frame.work.errors()
+            yield from frame.work.outcomes.errors()
             for checkpoint in frame.work.checkpoints.values():
                 yield from errors_to_retry(checkpoint.frames)
     if frames and frames[-1].visit is None and frames[-1].sets is not None:  # all of its param sets failed
-        yield from frames[-1].sets.errors()
+        yield from frames[-1].sets.outcomes.errors()
 
 
 def retry_position(node: Any, batch: Batch, rows: list[int], shared: Any, setup: Setup) -> Position:
@@ -90,10 +90,10 @@ def retry_position(node: Any, batch: Batch, rows: list[int], shared: Any, setup:
     kept = {name: value for name, value in batch.hook_attributes.items() if vars(node).get(name) is before.get(name)}
     frame = _visit_of(batch, node, setup, kept)
     frame.work = batch
-    frame.prep_res = batch.returned
+    frame.prep_res = batch.items.returned
     frame.phase = WORKING
     frame.t_start = frame.t_prepared = clock()
-    batch.call_again(rows)
+    batch.retry(rows)
     return Position(shared, [frame], inline=False)
 
 
@@ -120,7 +120,7 @@ def debug_param_set(batch: Batch, index: int, checkpoint: Checkpoint | None, sha
     if position is None:
         frame = _visit_of(batch, batch.plan.node, setup, batch.hook_attributes)
         frame.work = batch
-        position = branch(Position(shared, [frame]), index, batch.item_at(index))
+        position = branch(Position(shared, [frame]), index, batch.items.at(index))
     position.inline = True
     return position
 

@@ -29,7 +29,7 @@ from ..core.kept_errors import drop_callers, drop_tracebacks
 from ..core.node import ATTEMPT
 from .advance import AFTER_ITEM, AWAIT, BOUNDARY, CALLS, END, SETS, advance
 from .awaitables import PLAIN, discard, is_awaitable
-from .batch import PENDING, Batch, Outcome
+from .batch import PENDING, Batch
 from .calls import Call, add_context, invoke
 from .events import Event, EventKind
 from .flight import Flight, Loop
@@ -148,7 +148,7 @@ class Scheduler:
                 self._advance(self._ready.popleft())
             elif self._pulls:
                 strand = self._pulls.popleft()
-                self._await_hook(strand, _next_of(strand.batch.source), "pull")
+                self._await_hook(strand, _next_of(strand.batch.items.source), "pull")
             elif not self.arrived:
                 return None
         return None
@@ -227,14 +227,11 @@ class Scheduler:
         else:
             strand.pulling = False
             if error is None and self._halted(strand):
-                place = strand.batch.take(value)
-                strand.batch.odd[place] = Outcome("pending", 0)
-                if strand.batch.items is None:
-                    strand.batch.dropped[place] = value
+                strand.batch.take_unstarted(value)
             elif error is None:
                 self._begin(strand, value)
             elif isinstance(error, StopAsyncIteration):
-                strand.batch.exhausted = True
+                strand.batch.items.exhausted = True
             else:
                 self._source_failed(strand, error)
             self._feed(strand)
@@ -315,7 +312,7 @@ class Scheduler:
 
     def _keep_late(self, call: Call, value: Any) -> None:
         """Enter a result that came in while its task was being cancelled: it is paid for."""
-        row = call.batch.odd.get(call.place)
+        row = call.batch.outcomes.exceptional.get(call.place)
         if row is not None and row.status == "cancelled":
             self._enter(call, "fallback" if call.in_fallback else "ok", value, call.error)
 
@@ -380,8 +377,8 @@ class Scheduler:
         if status != "ok":
             keep_checkpoint(batch, strand.place, strand.position)
         failed_at = strand.position.failed_at if error is not None else None
-        assert batch.actions is not None
-        batch.actions[strand.place] = strand.position.action
+        assert batch.outcomes.actions is not None
+        batch.outcomes.actions[strand.place] = strand.position.action
         self._settle_set(batch, strand.place, status, value, clock() - strand.started, error, failed_at)
         self._one_done(parent, error, failed_at)
 
@@ -417,18 +414,18 @@ class Scheduler:
         plan = batch.plan
         one_by_one = bool(self.mask & AFTER_ITEM) and strand is self._root and plan.kind == "batch_node"
         inline = plan.inline and strand.position.inline and not one_by_one
-        on_the_spot = strand.need == CALLS and inline and not batch.is_async
+        on_the_spot = strand.need == CALLS and inline and not batch.items.is_async
         limit = 1 if batch.is_single or one_by_one else plan.limit
         while not self._halted(strand) and (limit is None or strand.running < limit):
-            if one_by_one and batch.taken > strand.position.frames[-1].items_told and not batch.is_single:
+            if one_by_one and batch.items.read > strand.position.frames[-1].items_told and not batch.is_single:
                 break
-            if batch.begun is not None:
+            if batch.started is not None:
                 self._go_on_with_begun(strand)
-            elif batch.again:
-                self._begin_again(strand, batch.again.popleft())
-            elif batch.exhausted or (on_the_spot and batch.taken):
+            elif batch.retry_queue:
+                self._begin_again(strand, batch.retry_queue.popleft())
+            elif batch.items.exhausted or (on_the_spot and batch.items.read):
                 break
-            elif batch.is_async:
+            elif batch.items.is_async:
                 if not strand.pulling:
                     strand.pulling = True
                     self._pulls.append(strand)
@@ -436,14 +433,14 @@ class Scheduler:
             else:
                 asked = clock()
                 try:
-                    element = _within(strand.position, next, batch.source)
+                    element = _within(strand.position, next, batch.items.source)
                 except StopIteration:
-                    batch.exhausted = True
+                    batch.items.exhausted = True
                 except Exception as exc:
                     self._source_failed(strand, exc)
                     break
                 except BaseException:  # an interrupt: who knows what it took along
-                    batch.broken = True
+                    batch.items.read_failed = True
                     raise
                 else:
                     is_slow = clock() - asked > SLOW_PULL
@@ -463,7 +460,7 @@ class Scheduler:
         return True
 
     def _source_failed(self, strand: Strand, error: BaseException) -> None:
-        strand.batch.exhausted = strand.batch.broken = True
+        strand.batch.items.exhausted = strand.batch.items.read_failed = True
         strand.error = error
         self._drain(strand)
 
@@ -478,7 +475,7 @@ class Scheduler:
     def _begin_again(self, strand: Strand, place: int) -> None:
         """Call an item, or walk a param set, once more."""
         batch = strand.batch
-        element = batch.item_at(place)
+        element = batch.items.at(place)
         strand.running += 1
         if strand.need == SETS:
             position = batch.retries.pop(place, None)
@@ -492,7 +489,7 @@ class Scheduler:
             self._begin_set(strand, place, element, position)
         else:
             call = self._call(strand, place, element)
-            call.error = batch.earlier[place][0].error  # type: ignore[assignment]
+            call.error = batch.previous[place][0].error  # type: ignore[assignment]
             self._start(call)
 
     def _begin_set(self, strand: Strand, place: int, element: Any, position: Position | None) -> None:
@@ -560,7 +557,7 @@ class Scheduler:
                 elif flight.kind == "hook":
                     self._strand_ended(flight.strand, "cancelled", None, None)
                 else:
-                    flight.strand.pulling, flight.strand.batch.broken = False, True
+                    flight.strand.pulling, flight.strand.batch.items.read_failed = False, True
                     self._hungry[flight.strand] = None
 
     @staticmethod
@@ -573,7 +570,7 @@ class Scheduler:
 
     def _go_on_with_begun(self, strand: Strand) -> None:
         """Take over a call whose first attempt was begun on the spot by `advance`."""
-        place, (item, coroutine, error, started) = strand.batch.take_begun()
+        place, (item, coroutine, error, started) = strand.batch.take_started()
         strand.running += 1
         call = self._call(strand, place, item)
         call.started = started
@@ -1011,7 +1008,7 @@ def _result_so_far(position: Position) -> Any:
     frame = position.frames[-1]
     if frame.work is None:
         return None if frame.visit is None else frame.exec_res
-    result = frame.work.results[0] if frame.work.is_single and frame.work.results else PENDING
+    result = frame.work.outcomes.results[0] if frame.work.is_single and frame.work.outcomes.results else PENDING
     return None if result is PENDING else result
 
 

@@ -23,7 +23,7 @@ async def close_sources(batches: list[Batch]) -> None:
 async def _close(batch: Batch) -> None:
     try:
         async with asyncio.timeout(CLEAN_UP):
-            await batch.source.aclose()
+            await batch.items.source.aclose()
     except TimeoutError:
         warn(f"{batch.path}: the async generator of its items did not end within {CLEAN_UP:g} s when it was closed")
     except Exception as exc:

@@ -73,14 +73,14 @@ def _unwind(position: Position, setup: Setup, error: BaseException) -> bool:
         keeps = frame.sets is not None and is_failure and frame.owner.on_error == "keep"
         for batch in (frame.work, frame.sets):
             if batch is not None and not (batch is frame.sets and keeps):
-                batch.stop_reading()
-                if isinstance(batch.source, AsyncGeneratorType) and not batch.exhausted:
+                batch.close()
+                if isinstance(batch.items.source, AsyncGeneratorType) and not batch.items.exhausted:
                     setup.open_sources.append(batch)  # the driver closes it, because that has to be awaited
         if frame.visit is not None:
             _close_visit(setup, frame, status, error)
         if frame.sets is not None and frame.set_open:
             if len(frame.sets.checkpoints) < MAX_CHECKPOINTS:
-                frame.sets.checkpoints[frame.sets.taken - 1] = checkpoint.of_param_set(len(frames) - 1)
+                frame.sets.checkpoints[frame.sets.items.read - 1] = checkpoint.of_param_set(len(frames) - 1)
             settle_set(setup, frame, status, None, None, error, failed_at)
             if keeps:
                 position.failed_at = None

@@ -10,9 +10,9 @@ from ..core.node import kind_of
 from ..core.params import Params
 from ..core.text import class_name, quoted
 from .awaitables import PLAIN, is_awaitable
-from .batch import Batch, Outcome, open_items
+from .batch import Batch, Outcome, open_batch
 from .events import Event
-from .items import is_iterator
+from .iteration import is_iterator
 from .plan import Plan, Setup
 from .position import ARRIVE, CALLS, CHECK_SETS_EVERY, EXECED, EXPAND, EXPANDED, Frame, Position
 
@@ -106,10 +106,10 @@ def expand(position: Position, setup: Setup, frame: Frame, given: Any) -> bool:
         frame.params = _merge(frame, frame.element)
     inner = Frame(frame.owner, frame.flow, frame.params, frame.start)
     inner.implicit = True
-    inner.sets = open_items(frame.owner, frame.params, elements, f"{frame.owner.path}.exec", keep=True)
-    inner.sets.actions = []
+    inner.sets = open_batch(frame.owner, frame.params, elements, f"{frame.owner.path}.exec", keep=True)
+    inner.sets.outcomes.actions = []
     inner.sets.path, inner.sets.visit = f"{frame.owner.path}.exec", frame.flow
-    inner.sets.within = position.within()
+    inner.sets.parent_set = position.param_set()
     setup.recorder.add_batch(inner.sets)
     position.frames.append(inner)
     return next_set(position, setup, clock())
@@ -131,7 +131,7 @@ def call_expansion(position: Position, frame: Frame) -> str:
                 return ""
             begun = element, frame.exec_res, None, began
     frame.work = Batch.single(owner, frame.base_params, element)
-    frame.work.begun = begun
+    frame.work.started = begun
     frame.phase = EXPANDED
     return CALLS
 
@@ -141,18 +141,19 @@ def next_set(position: Position, setup: Setup, now: float) -> bool:
     frame = position.frames[-1]
     sets = frame.sets
     assert sets is not None
+    items = sets.items
     try:
-        element = next(sets.source, _NO_MORE)
-    except BaseException:  # also of an interrupt, which may have taken an element along
-        sets.broken = True
+        element = next(items.source, _NO_MORE)
+    except BaseException:  # also an interrupt, which may have lost an element
+        items.read_failed = True
         raise
     if element is _NO_MORE:  # not by StopIteration: what comes next is no part of handling an exception
-        sets.exhausted = True
+        items.exhausted = True
         return _walks_ended(position, setup)
-    place = sets.taken
-    if not sets.is_whole:
-        sets.items.append(element)  # type: ignore[union-attr]
-    sets.taken = place + 1
+    place = items.read
+    if not items.is_materialised:
+        items.values.append(element)  # type: ignore[union-attr]
+    items.read = place + 1
     if not place % CHECK_SETS_EVERY:
         setup.recorder.drop_old()
     if setup.subscribers:
@@ -177,14 +178,14 @@ def settle_set(
     """Enter what came of the param set that is under way."""
     sets = frame.sets
     assert sets is not None
-    place = sets.taken - 1
-    before = sets.odd.get(place)  # of one that is walked again
+    place, outcomes = sets.items.read - 1, sets.outcomes
+    before = outcomes.exceptional.get(place)  # of one that is walked again
     frame.set_open = False  # first, or an interrupt in between would have the set entered twice
     if before is not None or status != "ok":
-        sets.odd[place] = Outcome(status, before.attempts if before else 1, error, failed_at)
-    sets.results.append(value)
-    sets.seconds.append(clock() - frame.set_started)
-    sets.actions.append(action)  # type: ignore[union-attr]
+        outcomes.exceptional[place] = Outcome(status, before.attempts if before else 1, error, failed_at)
+    outcomes.results.append(value)
+    outcomes.seconds.append(clock() - frame.set_started)
+    outcomes.actions.append(action)  # type: ignore[union-attr]
     if setup.subscribers:
         setup.tell(Event("param_set_finished", frame.owner.path, frame.base_params, place, 0, status, value, error))
 
@@ -202,9 +203,10 @@ def walk_ended(position: Position, setup: Setup, value: Any, action: Any, now: f
             settle_set(setup, frame, "ok", value, action)
         else:  # the same without its call: a flow of cheap nodes over many params spends its time here
             frame.set_open = False
-            sets.results.append(value)
-            sets.seconds.append(now - frame.set_started)
-            sets.actions.append(action)  # type: ignore[union-attr]
+            outcomes = sets.outcomes
+            outcomes.results.append(value)
+            outcomes.seconds.append(now - frame.set_started)
+            outcomes.actions.append(action)  # type: ignore[union-attr]
         return next_set(position, setup, now)
     if len(frames) == 1:
         position.result, position.action = value, action
@@ -224,10 +226,10 @@ def _walks_ended(position: Position, setup: Setup) -> bool:
     frames = position.frames
     frame = frames[-1]
     assert frame.sets is not None
-    frame.sets.refuse_all_failed("param sets")  # before the frame is gone, for it may keep that too
+    frame.sets.require_results("param sets")  # before the frame is gone, for it may keep that too
     frames.pop()
     if frame.implicit:
-        return walk_ended(position, setup, frame.sets.results[:], None, clock())
+        return walk_ended(position, setup, frame.sets.outcomes.results[:], None, clock())
     take_sets(frames[-1], frame.sets)
     frames[-1].phase = EXECED
     return False
@@ -235,5 +237,5 @@ def _walks_ended(position: Position, setup: Setup) -> bool:
 
 def take_sets(frame: Frame, sets: Batch) -> None:
     """Give the visit of a batch flow what came of its param sets, in lists of the user's own: these are the record."""
-    frame.exec_res = frame.result = sets.results[:]
-    frame.prep_res = sets.for_post(frame.prep_res)
+    frame.exec_res = frame.result = sets.outcomes.results[:]
+    frame.prep_res = sets.items.for_post(frame.prep_res, sets.plan.path)

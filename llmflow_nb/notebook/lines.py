@@ -113,9 +113,9 @@ class LineReader:
             found = batch.rows, done, failed, cancelled
             row = sums[batch.path]
             row[:4] = [n + more for n, more in zip(row, found, strict=False)]
-            row[4] += batch.open
-            row[5] &= batch.exhausted or batch.total is not None
-            has_all = batch.exhausted and not batch.open and done == batch.rows
+            row[4] += batch.outcomes.in_flight
+            row[5] &= batch.items.exhausted or batch.items.total is not None
+            has_all = batch.items.exhausted and not batch.outcomes.in_flight and done == batch.rows
             if has_all or batch.stopped:
                 ended = self._ended[batch.path]
                 self._ended[batch.path] = [n + more for n, more in zip(ended, found, strict=True)]
@@ -161,8 +161,8 @@ class LineReader:
 
 def _ended_before(batch: Batch) -> int:
     """How many of the items that are to be called again had come to an end, and would be counted as done."""
-    odd, results = batch.odd, batch.results
-    again = [at for at in list(batch.again) if results[at] is not PENDING]
+    odd, results = batch.outcomes.exceptional, batch.outcomes.results
+    again = [at for at in list(batch.retry_queue) if results[at] is not PENDING]
     return sum(at not in odd or odd[at].status in ENDED for at in again)
 
 

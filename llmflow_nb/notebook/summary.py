@@ -177,7 +177,7 @@ def _rows_table(result: BatchResult, total: int, texts: ValueTexts) -> Table:
 
 
 def _is_labelled(result: BatchResult) -> bool:
-    return all(batch.index is not None for _, batch in result._batches)
+    return all(batch.items.index is not None for _, batch in result._batches)
 
 
 def _without(
@@ -192,7 +192,7 @@ def _without(
 def _rows_that_failed(result: BatchResult) -> Iterable[int]:
     start = 0
     for _, batch in result._batches:
-        odd = batch.odd.copy()
+        odd = batch.outcomes.exceptional.copy()
         for position in sorted(odd):
             if odd[position].status in FAILURES:
                 yield start + position
@@ -206,7 +206,7 @@ def _seconds(result: BatchResult) -> tuple[float, float, int]:
     """
     in_all, slowest, row, start = 0.0, 0.0, 0, 0
     for _, batch in result._batches:
-        seconds = batch.seconds[: batch.rows]
+        seconds = batch.outcomes.seconds[: batch.rows]
         in_all += sum(seconds)
         most = max(seconds, default=0.0)
         if most > slowest:
@@ -235,7 +235,7 @@ class _Groups:
 
     def add_rows(self, result: BatchResult, path: str) -> None:
         for _, batch in result._batches:
-            for _, outcome in sorted(batch.odd.copy().items(), key=itemgetter(0)):
+            for _, outcome in sorted(batch.outcomes.exceptional.copy().items(), key=itemgetter(0)):
                 if outcome.status in FAILURES and outcome.error is not None:
                     self.add(path, outcome.error)
 

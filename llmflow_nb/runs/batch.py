@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 from ..core.doors import BatchDoors, watcher_for
 from ..core.statuses import FAILURES, HAS_RESULT, STATUSES
 from ..core.text import quoted, shown
-from ..engine.batch import Batch, without_result
+from ..engine.batch import Batch
 from .rows import Item, item_of
 
 if TYPE_CHECKING:
@@ -245,7 +245,7 @@ class BatchResult(BatchDoors):
         if rows is None:
             chosen, start = [], 0
             for _, batch in self._batches:
-                chosen += [start + position for position in without_result(batch)]
+                chosen += [start + position for position in batch.without_result()]
                 start += batch.rows
         else:
             from .selection import rows_of
@@ -281,7 +281,7 @@ class BatchResult(BatchDoors):
         here = {id(batch) for batch in self.run._recorder.batches}  # a batch that is missing was run again
         found = []
         for (row, error), (batch, position) in zip(rows, self._at([row for row, _ in rows]), strict=True):
-            outcome = batch.odd.get(position)
+            outcome = batch.outcomes.exceptional.get(position)
             if id(batch) in here and outcome is not None and outcome.status in FAILURES and outcome.error is error:
                 found.append(row)
         return found

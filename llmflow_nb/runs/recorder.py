@@ -64,9 +64,9 @@ class RunRecorder:
             self._drop_batches(self.budget.surplus(self.batches))
         self.batches.append(batch)
         self.budget.add(batch)
-        if batch.plan.kind == "batch_node" and "exec" not in batch.plan.hooks.own and not batch.is_none:
+        if batch.plan.kind == "batch_node" and "exec" not in batch.plan.hooks.own and not batch.items.is_none:
             self.add_problem(f"{batch.path}: it has no exec of its own, so every result is None; is it misspelt?")
-        if batch.is_none:
+        if batch.items.is_none:
             self.add_problem(f"{batch.path}: prep returned None, which is an empty batch; does it miss a return?")
 
     def add_missing_edge(self, path: str, action: Any, known: list[str]) -> None:
@@ -139,9 +139,9 @@ class RunRecorder:
         """Keep another object in place of an error, also in the batches of the checkpoint to resume from."""
         self.failures.update({step: kept for step, known in self.failures.items() if known is error})
         for batch in _batches_within(self.batches, checkpoint):
-            for position, outcome in batch.odd.items():
+            for position, outcome in batch.outcomes.exceptional.items():
                 if outcome.error is error:
-                    batch.odd[position] = outcome._replace(error=kept)
+                    batch.outcomes.exceptional[position] = outcome._replace(error=kept)
 
     def point(self) -> "RecordPoint":
         """Return how far the record is now, for `cut_after`."""

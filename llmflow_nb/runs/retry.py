@@ -14,9 +14,10 @@ from ..core.statuses import FAILURES, HAS_RESULT
 from ..core.text import quoted
 from ..core.traversal import within
 from ..engine.advance import AFTER_EXEC
-from ..engine.batch import Batch, without_result
+from ..engine.batch import Batch
 from ..engine.drivers.sync import drive
 from ..engine.hiding import Hiding
+from ..engine.items import Items
 from ..engine.plan import Setup
 from ..engine.position import WORKING, Position
 from ..engine.resume import retry_position
@@ -52,9 +53,9 @@ def retry(
     setup = Setup(again, grace=grace, from_start=from_start, executor=executor)
     if not run._retrying.acquire(blocking=False):
         raise RunStateError(f"rows of {run.name} are already being retried; wait until that has ended.")
-    before = [(batch, batch.plan, batch.exhausted) for batch, _ in chosen]
-    were = {(n, row): batch.odd.get(row) for n, (batch, rows) in enumerate(chosen) for row in rows}
-    had_none = {(n, row) for n, (batch, _) in enumerate(chosen) for row in without_result(batch)}
+    before = [(batch, batch.plan, batch.items.exhausted) for batch, _ in chosen]
+    were = {(n, row): batch.outcomes.exceptional.get(row) for n, (batch, rows) in enumerate(chosen) for row in rows}
+    had_none = {(n, row) for n, (batch, _) in enumerate(chosen) for row in batch.without_result()}
     ready: list[tuple[Batch, list[int]]] = []
     unwatch = watch(run) if watch is not None else None
     try:
@@ -62,22 +63,22 @@ def retry(
         if post:
             # Where failures are raised, post has never seen a row without a result, and does not now.
             keeps = before[0][1].on_error == "keep"
-            ready = [(batch, []) for batch, _ in chosen if not (batch.all_failed if keeps else without_result(batch))]
+            ready = [(batch, []) for batch, _ in chosen if not (batch.all_failed if keeps else batch.without_result())]
             _visit_again(run, twin, ready, setup, again, post=True)
     except BaseException as exc:
         run._replace_error(exc, copy_without_callers(exc))
         raise
     finally:
         run._retrying.release()
-        called = {key for key in were if key[1] not in chosen[key[0]][0].again}
+        called = {key for key in were if key[1] not in chosen[key[0]][0].retry_queue}
         for batch, plan, exhausted in before:
-            batch.plan, batch.exhausted = plan, exhausted
-            batch.again.clear()
-            batch.earlier.clear()
+            batch.plan, batch.items.exhausted = plan, exhausted
+            batch.retry_queue.clear()
+            batch.previous.clear()
         through = 0
         for (n, row), was in were.items():
-            now = chosen[n][0].odd.get(row)
-            has_result = row < len(chosen[n][0].results) and (now is None or now.status in HAS_RESULT)
+            now = chosen[n][0].outcomes.exceptional.get(row)
+            has_result = row < len(chosen[n][0].outcomes.results) and (now is None or now.status in HAS_RESULT)
             if has_result and (n, row) in called and (now is not was or (n, row) in had_none):
                 through += 1
                 if was is not None and was.status in FAILURES and was.error is not None:
@@ -107,24 +108,24 @@ def _visit_again(
     frame = position.frames[0]
     hidden = again.hidden
     hidden.add(frame.plan)
-    visits = Batch(frame.plan, {}, chosen)
-    visits.actions = []
-    visits.total = len(chosen)
+    visits = Batch(frame.plan, {}, Items(chosen, frame.plan.path))
+    visits.outcomes.actions = []
+    visits.items.total = len(chosen)
     for batch, rows in chosen:
         there = retry_position(node, batch, rows, run.shared, setup)
         plan = there.frames[0].plan
         plan.has_post = plan.has_post and post
         plan.on_error = "keep"  # whatever the node says: a failure is a row again
         hidden.add(plan)
-        batch.plan, batch.exhausted = plan, True  # nothing more is read of the input
+        batch.plan, batch.items.exhausted = plan, True  # nothing more is read of the input
         visits.retries[visits.take((batch, rows))] = there
-    visits.again.extend(range(len(chosen)))
-    visits.exhausted = True
+    visits.retry_queue.extend(range(len(chosen)))
+    visits.items.exhausted = True
     frame.work = visits
     frame.phase = WORKING
     with suppress(AllFailedError):  # not one came through; the rows say so
         drive(position, setup, AFTER_EXEC)
-    for outcome in visits.odd.values():
+    for outcome in visits.outcomes.exceptional.values():
         if outcome.error is not None and not isinstance(outcome.error, AllFailedError):
             raise outcome.error
 
@@ -162,12 +163,12 @@ def _check_items(path: str, chosen: list[tuple[Batch, list[int]]]) -> None:
     for batch, rows in chosen:
         for row in rows:
             try:
-                if row < batch.taken:
-                    batch.item_at(row)
+                if row < batch.items.read:
+                    batch.items.at(row)
             except LookupError:
                 raise RowError(
-                    f"{path}: the item of row {quoted(batch.row_at(row))} was not kept, so it cannot be called again; "
-                    "keep_items=True keeps them, and keep_items=False those of rows that failed."
+                    f"{path}: the item of row {quoted(batch.items.label(row))} was not kept, so it cannot be called "
+                    "again; keep_items=True keeps them, and keep_items=False those of rows that failed."
                 ) from None
 
 

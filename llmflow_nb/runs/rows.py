@@ -130,25 +130,27 @@ def unresolved(recorder: RunRecorder, visits: list[Visit]) -> list[Visit]:
 
 def item_of(batch: Batch, position: int) -> Item:
     """Return one item of a batch, with its outcome so far."""
-    result = batch.results[position] if position < len(batch.results) else PENDING
-    outcome = batch.odd.get(position)
+    result = batch.outcomes.results[position] if position < len(batch.outcomes.results) else PENDING
+    outcome = batch.outcomes.exceptional.get(position)
     status = outcome.status if outcome else ("pending" if result is PENDING else "ok")
     if status == "ok" and result is PENDING:  # a param set that is run again
         status = "pending"
     try:
-        item = batch.item_at(position)
+        item = batch.items.at(position)
     except LookupError:
         item = None
     return Item(
         position,
-        batch.row_at(position),
+        batch.items.label(position),
         batch.params,
         item,
         None if result is PENDING else result,
         status,
         outcome.attempts if outcome else int(status == "ok"),
-        batch.seconds[position] if position < len(batch.seconds) else 0.0,
+        batch.outcomes.seconds[position] if position < len(batch.outcomes.seconds) else 0.0,
         outcome.error if outcome else None,
-        plain_text(batch.actions[position]) if batch.actions is not None and position < len(batch.actions) else None,
+        plain_text(batch.outcomes.actions[position])
+        if batch.outcomes.actions is not None and position < len(batch.outcomes.actions)
+        else None,
         outcome.failed_at if outcome else None,
     )

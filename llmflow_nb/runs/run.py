@@ -209,8 +209,8 @@ class Run(RunDoors):
         found: list[tuple[str, int | None, BaseException]] = [
             (batch.path, position, outcome.error)
             for batch in self._recorder.batches[:]
-            if batch.actions is None
-            for position, outcome in sorted(batch.odd.copy().items(), key=itemgetter(0))
+            if batch.outcomes.actions is None
+            for position, outcome in sorted(batch.outcomes.exceptional.copy().items(), key=itemgetter(0))
             if outcome.status in FAILURES and outcome.error is not None
         ]
         found += [

@@ -77,9 +77,10 @@ class ByteBudget:
 
 def _is_small(batch: Batch) -> bool:
     """Whether a batch holds a few short texts and numbers, in containers or not. Costs less than an estimate."""
-    if len(batch.results) > SMALL_VALUES:
+    results = batch.outcomes.results
+    if len(results) > SMALL_VALUES:
         return False
-    values = [*batch.results, *(batch.items or ())]
+    values = [*results, *(batch.items.values or ())]
     characters = 0
     for value in values:  # grows as it is read
         cls = type(value)
@@ -105,14 +106,14 @@ def _measure(batch: Batch, known: set[int]) -> tuple[int, set[int]]:
     """
     total = 0
     seen: set[int] = set()
-    for column in (batch.items, batch.results):
+    for column in (batch.items.values, batch.outcomes.results):
         if column:
             step = max(1, len(column) // SAMPLED)
             values = [value for value in column[::step] if value is not PENDING]
             seen.update(map(id, values))
             new = [_size(value) for value in values if id(value) not in known]
             total += sum(new) * len(column) // max(1, len(values))
-    return total + len(batch.results) * 16, seen
+    return total + len(batch.outcomes.results) * 16, seen
 
 
 def _size(value: Any) -> int:

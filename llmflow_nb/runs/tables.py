@@ -88,8 +88,12 @@ def batch_table(batches: Batches, *, of_params: bool) -> pd.DataFrame:
 def _columns_of(number: int, batch: Batch, *, of_params: bool) -> dict[str, list[Any]]:
     """Return the columns of one visit, all equally long: another thread may be adding to the batch."""
     n = batch.rows
-    items, results, outcomes = _filled(batch.items or [], n), _filled(batch.results, n, PENDING), batch.odd.copy()
-    for position, item in batch.dropped.items():
+    items, results, outcomes = (
+        _filled(batch.items.values or [], n),
+        _filled(batch.outcomes.results, n, PENDING),
+        batch.outcomes.exceptional.copy(),
+    )
+    for position, item in batch.items.dropped.items():
         items[position] = item
     status = ["pending" if result is PENDING else "ok" for result in results]
     attempts = [int(result is not PENDING) for result in results]
@@ -101,7 +105,7 @@ def _columns_of(number: int, batch: Batch, *, of_params: bool) -> dict[str, list
             errors[position], failed_at[position] = outcome.error, outcome.failed_at
     what = "param set" if of_params else "item"
     where = (
-        "" if error is None else _where(failed or batch.path, what, position, batch.total, tries - (how == "ok"))
+        "" if error is None else _where(failed or batch.path, what, position, batch.items.total, tries - (how == "ok"))
         for position, (error, failed, tries, how) in enumerate(zip(errors, failed_at, attempts, status, strict=True))
     )
     error_types, error_texts = _errors(zip(errors, where, strict=True))
@@ -111,11 +115,11 @@ def _columns_of(number: int, batch: Batch, *, of_params: bool) -> dict[str, list
         "position": list(range(n)),
         "item": items,
         "result": [None if result is PENDING else result for result in results],
-        "action": [_text_or_none(action) for action in _filled(batch.actions or [], n)],
+        "action": [_text_or_none(action) for action in _filled(batch.outcomes.actions or [], n)],
         "status": status,
         "failed_at": failed_at,
         "attempts": attempts,
-        "seconds": _filled(batch.seconds, n, 0.0),
+        "seconds": _filled(batch.outcomes.seconds, n, 0.0),
         "error_type": error_types,
         "error": error_texts,
     }
@@ -125,7 +129,7 @@ def exceptions(batches: Batches) -> "pd.Series[Any]":
     """See `BatchResult.exceptions`."""
     rows, found, start = [], [], 0
     for _, batch in batches:
-        for position, outcome in sorted(batch.odd.copy().items()):
+        for position, outcome in sorted(batch.outcomes.exceptional.copy().items()):
             if outcome.error is not None:
                 rows.append(start + position)
                 found.append(outcome.error)
@@ -238,7 +242,11 @@ def _series(values: list[Any], dtype: Any = None) -> "pd.Series[Any]":
 
 def _index(batches: Batches) -> pd.Index:
     """Return the index of the input if every visit had one, else a count of the rows."""
-    own = [batch.index for _, batch in batches if batch.index is not None and len(batch.index) == batch.rows]
+    own = [
+        batch.items.index
+        for _, batch in batches
+        if batch.items.index is not None and len(batch.items.index) == batch.rows
+    ]
     if own and len(own) == len(batches):
         index: pd.Index = (
             own[0].append(own[1:]) if len(own) > 1 else own[0].copy()

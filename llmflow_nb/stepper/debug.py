@@ -20,11 +20,11 @@ def debug(result: BatchResult, row: Any) -> Stepper:
 
     (number,) = rows_of(result.df, result.path, [row])
     batch, index = result._at([number])[0]
-    label = number if batch.index is None else batch.row_at(index)
+    label = number if batch.items.index is None else batch.items.label(index)
     node, run = batch.plan.node, result.run
     checkpoint = batch.checkpoints.get(index)
     try:
-        item = batch.item_at(index)
+        item = batch.items.at(index)
     except LookupError:
         raise RowError(
             f"{result.path}: the item of row {quoted(row)} was not kept; keep_items=True keeps them."

@@ -105,16 +105,16 @@ def location_of(position: Position, *, visit: int, is_end: bool, note: str = "")
     if is_end:
         action = plain_text(position.action)
         return Location(frame.plan.path, visit, AT_END.phase, frame.params, action=action, note=note)
-    sets = position.within()
+    sets = position.param_set()
     work = frame.work if frame.phase == WORKING else None
-    total = None if sets is None else (sets[0].taken if sets[0].exhausted else sets[0].total)
+    total = None if sets is None else sets[0].items.known_total
     return Location(
         path=frame.plan.path,
         visit=visit,
         phase=BOUNDARY_AT[frame.phase].phase,
         params=frame.visit.params if frame.visit is not None else frame.params,
-        item=None if work is None else work.taken,
-        items=None if work is None else (work.taken if work.exhausted else work.total),
+        item=None if work is None else work.items.read,
+        items=None if work is None else work.items.known_total,
         param_set=None if sets is None else sets[1] + 1,
         param_sets=total,
         depth=len(position.frames) - 1,
@@ -128,14 +128,15 @@ def failed_item_of(position: Position, error: BaseException) -> int | None:
     frame = (position.failure or position).frames[-1]  # a failure closes the frames of the position
     if frame.work is None or frame.plan.kind != "batch_node":
         return None
-    return next((index + 1 for index, outcome in frame.work.odd.items() if outcome.error is error), None)
+    exceptional = frame.work.outcomes.exceptional
+    return next((index + 1 for index, outcome in exceptional.items() if outcome.error is error), None)
 
 
 def _last_item(work: Batch) -> str:
     """Return the status of the last item if it is not "ok"."""
-    outcome = work.odd.get(work.taken - 1)
+    outcome = work.outcomes.exceptional.get(work.items.read - 1)
     if outcome is None or outcome.status == "ok":
         return ""
     if outcome.error is None:
-        return f"item {work.taken}: {outcome.status}"
-    return f"item {work.taken}: {outcome.status}, {error_text(outcome.error)}"
+        return f"item {work.items.read}: {outcome.status}"
+    return f"item {work.items.read}: {outcome.status}, {error_text(outcome.error)}"

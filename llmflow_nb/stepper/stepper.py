@@ -115,7 +115,7 @@ class Stepper(ShownWithWidget):
         shows = here.boundary.shows
         exec_res = frame.exec_res if "exec_res" in shows and frame.phase in (POST, LEAVE) else None
         if here.item is not None and frame.work is not None:
-            exec_res = frame.work.results[:]
+            exec_res = frame.work.outcomes.results[:]
         return Pending(
             node=frame.node,
             phase=here.phase,
