@@ -257,7 +257,7 @@ def test_retry_failed_of_a_running_run_is_refused():
 
     class Step(Node):
         def exec(self, _):
-            with pytest.raises(RuntimeError, match="still going"):
+            with pytest.raises(RuntimeError, match="still running"):
                 flow.last_run.retry_failed()
             seen.append(True)
 
