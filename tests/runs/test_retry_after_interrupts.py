@@ -376,7 +376,7 @@ def test_two_retries_at_once_are_refused():
 
         def exec(self, item):
             if self.inner:
-                with pytest.raises(RuntimeError, match="called again already"):
+                with pytest.raises(RuntimeError, match="already being retried"):
                     self.inner[0].retry([0])
                 self.inner.append("refused")
 
