@@ -34,14 +34,9 @@ ROOT_FLAG = $(if $(filter 0,$(shell id -u)),--allow-root)
 quickstart: .venv build ## run the first notebook; DOCS=path: on your own texts; LAB=1: then open it in JupyterLab
 	@test -z "$(DOCS)" || test -e "$(DOCS)" || { echo 'DOCS: there is no $(DOCS)'; exit 1; }
 	@rm -f build/quickstart.*
-	@$(DOCS_ENV) $(BIN)/jupyter nbconvert --log-level=WARN --execute --to html \
-		--ExecutePreprocessor.kernel_name=python3 --ExecutePreprocessor.store_widget_state=False \
-		--HTMLExporter.require_js_url= --HTMLExporter.mathjax_url= --HTMLExporter.jquery_url= \
-		--KernelManager.transport_encryption=auto --output-dir build notebooks/quickstart.ipynb \
-		2>build/quickstart.log || { grep -v '^ *$$' build/quickstart.log | tail -n 1 | sed 's/\x1b\[[0-9;]*m//g'; \
-			echo "The notebook stopped with that; all it said is in build/quickstart.log"; exit 1; }
-	@$(BIN)/python -c "import pandas as pd; \
-		print(pd.read_csv('build/quickstart.csv').head(10).to_string(index=False, max_colwidth=60))"
+	@$(DOCS_ENV) $(BIN)/python notebooks/quickstart.py build 2>build/quickstart.log || { \
+		grep -v '^ *$$' build/quickstart.log | tail -n 1 | sed 's/\x1b\[[0-9;]*m//g'; \
+		echo "The notebook stopped with that; all it said is in build/quickstart.log"; exit 1; }
 	@echo
 	@test -n "$$OPENAI_API_KEY$$OPENAI_BASE_URL" || echo "No model was asked: an offline summariser stood in for one." \
 		"Set OPENAI_API_KEY or OPENAI_BASE_URL to ask one."
@@ -142,12 +137,15 @@ build: # for everything that is made on the way
 
 .venv: .venv/stamp ## make .venv from requirements.lock
 
-# uv installs the lock in seconds, pip in minutes. Where uv is missing, pip first installs the uv of the lock into .venv.
+# uv installs the lock in seconds, pip in minutes. Where uv is missing, pip first installs the uv of the lock into .venv:
+# the pip that Python has, or a new one in .venv, which takes 5 seconds longer.
 # uv does not read the configuration of pip, so it is told which index pip uses.
 define install_with_uv
 	uv=$$(command -v uv) && "$$uv" venv --quiet --allow-existing .venv || { \
-		uv=$(BIN)/uv && $(PYTHON) -c '$(OLD_PYTHON)' 2>/dev/null && $(PYTHON) -m venv .venv && \
-		sed -n '/^uv==/,/[^\\]$$/p' requirements.lock | $(PIP_INSTALL) --require-hashes -r /dev/stdin; } && \
+		uv=$(BIN)/uv && $(PYTHON) -c '$(OLD_PYTHON)' 2>/dev/null && \
+		{ $(PYTHON) -m venv --without-pip .venv && $(UV_OF_LOCK) | $(PYTHON) -m pip --python $(BIN)/python $(INSTALL) \
+			--require-hashes -r /dev/stdin 2>/dev/null || \
+		$(PYTHON) -m venv .venv && $(UV_OF_LOCK) | $(PIP_INSTALL) --require-hashes -r /dev/stdin; }; } && \
 	index=$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(PYTHON) -m pip config get global.index-url 2>/dev/null || true)}} && \
 	{ test -z "$$index" || export UV_DEFAULT_INDEX="$$index"; } && \
 	"$$uv" pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock && \
@@ -156,7 +154,9 @@ endef
 
 # The lock is complete, so pip must not look for more: it would find a newer version of a package that is named with an
 # extra, and miss its hash.
-PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
+INSTALL = install --quiet --disable-pip-version-check --no-deps
+PIP_INSTALL = $(BIN)/python -m pip $(INSTALL)
+UV_OF_LOCK = sed -n '/^uv==/,/[^\\]$$/p' requirements.lock
 OLD_PYTHON = import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")
 define install_with_pip
 	$(PYTHON) -c '$(OLD_PYTHON)' && \
@@ -166,10 +166,14 @@ define install_with_pip
 	$(PIP_INSTALL) --no-build-isolation -e .
 endef
 
+# Python compiles a package when it is first imported. The ones that take long are compiled beside what comes next.
+FIRST_IMPORTS = import IPython, pandas, ipykernel.kernelapp, sklearn.feature_extraction.text, matplotlib.pyplot
+
 # The package itself is installed editable, with the build back end that is in the lock.
 .venv/stamp: requirements.lock pyproject.toml
 	@{ $(install_with_uv); } || { $(install_with_pip); }
 	@touch $@
+	@$(BIN)/python -c "$(FIRST_IMPORTS)" >/dev/null 2>&1 &
 
 lock: .venv ## write requirements.lock again from pyproject.toml, with the newest of everything
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --upgrade --generate-hashes \
