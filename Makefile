@@ -145,7 +145,7 @@ define install_with_uv
 		uv=$(BIN)/uv && $(PYTHON) -c '$(OLD_PYTHON)' 2>/dev/null && \
 		{ $(PYTHON) -m venv --without-pip .venv && $(UV_OF_LOCK) | $(PYTHON) -m pip --python $(BIN)/python $(INSTALL) \
 			--require-hashes -r /dev/stdin 2>/dev/null || \
-		$(PYTHON) -m venv .venv && $(UV_OF_LOCK) | $(PIP_INSTALL) --require-hashes -r /dev/stdin; }; } && \
+		{ $(PYTHON) -m venv .venv && $(UV_OF_LOCK) | $(PIP_INSTALL) --require-hashes -r /dev/stdin; }; }; } && \
 	index=$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(PYTHON) -m pip config get global.index-url 2>/dev/null || true)}} && \
 	{ test -z "$$index" || export UV_DEFAULT_INDEX="$$index"; } && \
 	"$$uv" pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock && \
