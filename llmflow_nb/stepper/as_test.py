@@ -1,6 +1,6 @@
-"""One visit as a test: what the node was given, what its ``exec`` came to, and what it made of that.
+"""Write one visit as a test for pytest: its input, the results of its ``exec``, and its outcome.
 
-The idea is Burr's, whose command line makes a fixture of a step.
+The idea comes from Burr, whose command line turns a step into a fixture.
 """
 
 import ast
@@ -20,10 +20,8 @@ from .comparing import same
 
 __all__ = ["Visited", "write_test"]
 
-# What the engine and the library keep on a node, and the visit's own.
 _NOT_WRITTEN = frozenset({"successors", "params", "last_run", "name", "overwritten", "items"})
-
-
+"""Attributes of a node that belong to the engine, the library or the visit."""
 _WHAT = {
     "shared": "what shared held",
     "params": "its params",
@@ -32,18 +30,22 @@ _WHAT = {
     "results": "what exec returned",
     "expected": "what shared held then",
 }
-MOST = 1_000_000
-"""Characters of a value that is written as Python has it."""
+MAX_LITERAL = 1_000_000
+"""Characters of a value that is written as a Python literal."""
 
 
 class Visited(NamedTuple):
     """One visit of a node.
 
     Attributes:
-        node: The node; path, visit: where and which.
-        params: What it saw as its params.
-        before: What ``shared`` held before its prep; after: after its post.
-        items: What ``exec`` was given, one for each call; results: what it returned.
+        node: The node.
+        path: Its path.
+        visit: The number of the visit.
+        params: The params of the node.
+        before: What ``shared`` held before ``prep``.
+        after: What ``shared`` held after ``post``.
+        items: The inputs of ``exec``, one for each call.
+        results: The results of ``exec``.
         action: What ``post`` returned.
     """
 
@@ -59,15 +61,15 @@ class Visited(NamedTuple):
 
 
 def write_test(visited: Visited, path: Path) -> Path:
-    """Write a test for pytest that repeats a visit with the results that ``exec`` had.
+    """Write a test for pytest that repeats a visit with its results of ``exec``.
 
     Raises:
-        ExportError: The class cannot be imported by who runs the test, or a value cannot be written. No file is made.
+        ExportError: The test could not import the class, or a value cannot be written. No file is written.
     """
     node, cls = visited.node, type(visited.node)
     if cls.__module__ in ("__main__", "builtins") or "<locals>" in cls.__qualname__:
         raise ExportError(
-            f"{cls.__qualname__} is written in {cls.__module__.replace('__main__', 'the notebook')}, where a test "
+            f"{cls.__qualname__} is defined in {cls.__module__.replace('__main__', 'the notebook')}, where a test "
             "cannot import it; move the class to a module, import it from there, and step again."
         )
     attributes = {name: value for name, value in node.__dict__.items() if name not in _NOT_WRITTEN}
@@ -121,22 +123,22 @@ def _one_line(text: str) -> str:
 
 
 def _written(what: str, value: Any) -> str:
-    """Return code that makes a value: as JSON if it is some, else as Python writes it.
+    """Return code that creates a value: from JSON if possible, else as a Python literal.
 
     Raises:
-        ExportError: It would come back as another value, either way.
+        ExportError: Neither gives an equal value.
     """
     try:
-        text = json.dumps(value, allow_nan=False)  # NaN is not even itself
+        text = json.dumps(value, allow_nan=False)  # NaN does not equal itself
         if same(json.loads(text), value):
             return f"json.loads({json.dumps(text)})"
     except (TypeError, ValueError, RecursionError):
         pass
     try:
         text = repr(value)
-        if len(text) < MOST and same(ast.literal_eval(text), value):
+        if len(text) < MAX_LITERAL and same(ast.literal_eval(text), value):
             return text
-    except Exception:  # no literal, or a repr of the user's
+    except Exception:  # not a literal, or an error in the user's __repr__
         pass
     raise ExportError(
         f"{what} is {a_type(value)}, which cannot be written into a test: it is neither JSON nor a literal."

@@ -1,4 +1,4 @@
-"""What a step prints: kept, and passed on where that is wanted; and what an error says."""
+"""The output of a step, captured and optionally printed, and a short traceback of an error."""
 
 import io
 import linecache
@@ -13,20 +13,20 @@ from ..core.text import shown
 
 __all__ = ["Captured", "short_traceback"]
 
-MOST = 100_000
-"""Characters that are kept of one step."""
+MAX_OUTPUT = 100_000
+"""Characters of one step that are kept."""
 
-_WHOSE: ContextVar[list[str] | None] = ContextVar("_WHOSE", default=None)
-"""Whose output this is: the threads and tasks of a step inherit it. What another cell prints meanwhile is its own."""
+_CAPTURING: ContextVar[list[str] | None] = ContextVar("_CAPTURING", default=None)
+"""Where the output of this context goes. Threads and tasks of a step inherit it; other cells have another context."""
 
 
 class _Tee(io.TextIOBase):
     def __init__(self, stream: TextIO, kept: list[str], echoes: bool) -> None:
         self._stream, self._kept, self._echoes = stream, kept, echoes
-        self._left = MOST
+        self._left = MAX_OUTPUT
 
     def write(self, text: str) -> int:
-        if _WHOSE.get() is not self._kept:
+        if _CAPTURING.get() is not self._kept:
             return self._stream.write(text)
         if self._left > 0:
             self._kept.append(text[: self._left])
@@ -41,35 +41,35 @@ class _Tee(io.TextIOBase):
 
 
 class Captured:
-    """Keeps what is written to the standard output and the standard error within; ``echoes``: and passes it on."""
+    """Captures standard output and standard error of a ``with`` block; with ``echoes`` they are printed, too."""
 
     def __init__(self, *, echoes: bool) -> None:
         self._echoes = echoes
 
     def __enter__(self) -> "Captured":
         self._kept: list[str] = []
-        self._token = _WHOSE.set(self._kept)
+        self._token = _CAPTURING.set(self._kept)
         self._before = sys.stdout, sys.stderr
         self._ours = _Tee(sys.stdout, self._kept, self._echoes), _Tee(sys.stderr, self._kept, self._echoes)
         sys.stdout, sys.stderr = self._ours
         return self
 
     def __exit__(self, *_: object) -> None:
-        _WHOSE.reset(self._token)
-        if sys.stdout is self._ours[0]:  # else the user's code has put another there
+        _CAPTURING.reset(self._token)
+        if sys.stdout is self._ours[0]:  # else the user's code has replaced it
             sys.stdout = self._before[0]
         if sys.stderr is self._ours[1]:
             sys.stderr = self._before[1]
 
     def take(self) -> str:
-        """Return what was written since this was last asked."""
+        """Return the output since the last time."""
         text = "".join(self._kept)
         self._kept.clear()
         return text
 
 
 def short_traceback(error: BaseException) -> str:
-    """Return where an error came from and what it says: the user's own lines, and no paths of the machine."""
+    """Return the user's own lines of a traceback and the message, without paths of the machine."""
     package = __name__.partition(".")[0]
     lines = []
     for frame, number in traceback.walk_tb(error.__traceback__):
@@ -79,7 +79,7 @@ def short_traceback(error: BaseException) -> str:
         text = linecache.getline(code.co_filename, number).strip()
         lines.append(f"{code.co_qualname}, line {number} of {_module(frame)}: {text}")
     text = "\n".join([*lines, "".join(traceback.format_exception_only(error)).rstrip()])
-    return shown(text, MOST, keep_lines=True)
+    return shown(text, MAX_OUTPUT, keep_lines=True)
 
 
 def _module(frame: FrameType) -> str:
