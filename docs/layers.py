@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import llmflow_nb
-from llmflow_nb.graph.model import GraphEdge, GraphModel, GraphNode
+from llmflow_nb.graph.drawing import GraphModel
+from llmflow_nb.graph.model import GraphEdge, GraphNode
 
 PACKAGE = Path(llmflow_nb.__file__).parent
 NAME = PACKAGE.name

@@ -32,7 +32,6 @@ OPEN_RINGS = {
         *("actions", "advance", "batch", "calls", "checkpoint", "events", "flight", "plan", "position", "remote"),
         *("resume", "scheduler", "unwind", "walks"),
     },
-    "graph": {"dot", "look", "mermaid", "model", "outline", "save", "svg"},
 }
 
 IDS = [str(path.relative_to(PACKAGE)) for path in FILES]

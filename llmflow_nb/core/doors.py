@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
     from ..engine.batch import Batch
     from ..engine.events import Subscriber
+    from ..graph.builder import StyleFunction
     from ..graph.check import Problem
-    from ..graph.look import Style
-    from ..graph.model import GraphModel
+    from ..graph.drawing import GraphModel
     from ..notebook.progress import Progress
     from ..runs.run import Run, Watch
     from ..runs.submit import Submitted
@@ -70,7 +70,7 @@ class Drawn(Shown):
         depth: int | None = None,
         direction: str | None = None,
         legend: bool = False,
-        style: "Style | None" = None,
+        style: "StyleFunction | None" = None,
     ) -> "GraphModel":
         """Return the graph of a flow: plain data, with ``dot()``, ``mermaid()``, ``outline()``, ``svg()``, ``save()``.
 
@@ -267,7 +267,7 @@ class Doors(Drawn):
         return submit(_node(self), shared, executor=executor, subscribers=subscribers, watch=watcher_for(progress))
 
     def _graph(self, **options: Any) -> "GraphModel":
-        from ..graph.model import graph_of
+        from ..graph.builder import graph_of
 
         return graph_of(_node(self), **options)
 

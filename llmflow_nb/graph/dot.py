@@ -1,32 +1,32 @@
 """The graph in the DOT language (https://graphviz.org/doc/info/lang.html).
 
-Ids in it are made here, never taken from a name: the node ``model.nodes[7]`` is ``n7``, or ``cluster_n7`` if it is a
-flow whose steps are drawn. Every text is quoted here too: the ``graphviz`` package would let a label in angle brackets
-through as markup.
+Ids are generated here, never taken from a name: the node ``model.nodes[7]`` is ``n7``, or ``cluster_n7`` if it is a
+flow whose steps are drawn. Every text is quoted here too: the ``graphviz`` package would pass a label in angle brackets
+on as markup.
 
-A frame has a dot where its flow starts, and a ring where it can end. An edge of Graphviz runs between nodes, so an edge
-to a frame runs to the dot and one from a frame begins at the ring. Both are cut off at the frame (``lhead``, ``ltail``)
-if they lead on; an edge back is not, for its words are put in the middle of all of it.
+A flow is drawn as a frame, with a dot at its start and a ring at its end. Graphviz draws edges between nodes only: an
+edge to a frame leads to the dot, and an edge from a frame begins at the ring. Both are clipped at the frame (``lhead``,
+``ltail``). Edges that lead back are not clipped, since Graphviz puts a label in the middle of the whole edge.
 
-Colours have six digits: Graphviz 2.43 draws shorter ones black. Nodes are filled in light colours with dark text, all
-else is of a grey that can be read on white and on black.
+Colours have six digits: Graphviz 2.43 draws shorter ones black. Nodes have light fills and dark text; all the rest is
+grey, readable on white and on black.
 """
 
 from collections.abc import Iterator, Sequence
 
 from ..core.text import shown
-from .marks import STATE_WORDS, Mark
-from .model import GraphCluster, GraphEdge, GraphExit, GraphModel, GraphNode
-from .svg import FONT
+from .model import GraphCluster, GraphData, GraphEdge, GraphExit, GraphNode
+from .status import STATE_WORDS, NodeStatus
 
-__all__ = ["dot_of"]
+__all__ = ["FONT", "dot_of"]
 
+FONT = "Helvetica,Arial,sans-serif"
 INK = "#1f2937"
 GREY = "#7a7a7a"
 WRONG = "#d6453d"
 LINE_LENGTH = 30
-# Of nodes that were visited. Never by colour alone: the sign before the name says the same.
-_COLOURS = {
+# The colours of visited nodes. A sign before the name says the same, for readers who do not see the colours.
+_STATE_COLOURS = {
     "ok": {"color": "#3d7a46", "fillcolor": "#dff2e1"},
     "partly": {"color": "#a1671a", "fillcolor": "#fdeccb"},
     "failed": {"color": "#b3261e", "fillcolor": "#fbe0de"},
@@ -35,14 +35,14 @@ _COLOURS = {
 }
 _NOT_VISITED = {"color": "#9a9a9a", "fillcolor": "#f4f4f4"}
 _SIGNS = {"ok": "\u2713", "partly": "!", "failed": "\u2717", "cancelled": "\u2013", "running": "\u25b6"}
-# What is probably not meant, where it is told of a node; the rest is told of an edge, or below the drawing.
+# Problems that are shown on a node, with the words; others are shown on an edge, or below the drawing.
 _REMARKS = {
     "unreachable": "never reached",
     "endless": "no way out",
     "no_start": "",
     "contains_itself": "",
 }
-# By kind, and whether the steps within are drawn.
+# By kind, and whether the steps of the flow are drawn.
 _LEGEND = {
     ("node", False): "rounded box: node",
     ("batch_node", False): "box with depth: batch node",
@@ -54,15 +54,15 @@ _LEGEND = {
 _ICON_WORDS = {"each": "once for each", "retries": "attempts", "async": "async"}
 LEGEND_LENGTH = 90
 LEFT = "\\l"
-"""The escape of DOT that ends a line and sets it to the left."""
+"""The DOT escape that ends a line and aligns it to the left."""
 _ICONS = {"each": "\u2261 ", "retries": "\u21bb ", "async": "\u22ef "}  # three bars, a round arrow, three dots
-BLANK = "\u00a0"  # keeps a label off its line: no-break, since SVG drops others at the ends
-ROOM = 720
-"""Points up to which a graph runs from left to right: one that fits a cell goes across, a longer one down."""
+BLANK = "\u00a0"  # space between a label and its line; no-break, since SVG drops other spaces at the ends
+CELL_WIDTH = 720
+"""The width of a cell in points. A graph that fits in it runs from left to right, a longer one from top to bottom."""
 LETTER, BOX, FRAME = 5.5, 54.0, 85.0
-"""What a letter takes in points, what a box takes beside its text, with the edge to the next, and a frame likewise."""
+"""Estimated widths in points: of a letter, of a box without its text but with an edge, and of a frame with an edge."""
 MANY = 14
-"""Boxes from which on they are set closer, where the graph runs down."""
+"""From this number of boxes on, a graph from top to bottom is set closer."""
 
 _STYLES = {
     "node": {"shape": "box", "style": "rounded,filled", "color": "#5b7db1", "fillcolor": "#e6eefa"},
@@ -84,11 +84,11 @@ _STYLES = {
 }
 
 
-def dot_of(model: GraphModel) -> str:
-    """Return the DOT text of the graph: the same text for the same model.
+def dot_of(model: GraphData) -> str:
+    """Return the DOT text of the graph. The same graph gives the same text.
 
-    With marks, nodes have the colours of what happened to them, and say it in words too; edges that were taken are
-    thick, with how often.
+    With the status of a run, nodes show their outcome in colour and in words, and edges that were taken are thick, with
+    a count.
     """
     return _Writer(model).write()
 
@@ -96,11 +96,11 @@ def dot_of(model: GraphModel) -> str:
 def quoted(*lines: str, end: str = "") -> str:
     r"""Return the lines as one DOT string that shows exactly that text.
 
-    The backslash would begin an escape, and the ampersand a character reference, which Graphviz reads in every label.
+    Backslashes and ampersands are escaped too: Graphviz reads escapes and character references in every label.
 
     Args:
-        lines: What `shown` returned: no line breaks within.
-        end: The escape that ends a line, which sets its alignment. Default: centred.
+        lines: Results of `shown`, so without line breaks.
+        end: The escape that ends a line and sets its alignment. Default: centred.
 
     >>> print(quoted('<a href="x">&amp;' + "\\"), quoted("two", "lines"))
     "<a href=\"x\">&amp;amp;\\" "two\nlines"
@@ -110,8 +110,10 @@ def quoted(*lines: str, end: str = "") -> str:
     return f'"{text}"'
 
 
-def lines_of(node: GraphNode, cluster: GraphCluster | None, mark: Mark | None = None, remark: str = "") -> list[str]:
-    """Return what to write on a node: its name, and in the lines below it what else there is to say of it."""
+def lines_of(
+    node: GraphNode, cluster: GraphCluster | None, status: NodeStatus | None = None, remark: str = ""
+) -> list[str]:
+    """Return the lines of a node's label: its name, and below it the notes, the remark and the status."""
     notes = [_ICONS.get(note.kind, "") + shown(note.text) for note in node.notes]
     if cluster is not None and not cluster.members:
         notes.append(cluster.why_empty)
@@ -122,17 +124,19 @@ def lines_of(node: GraphNode, cluster: GraphCluster | None, mark: Mark | None = 
             lines.append(note)
         else:
             lines[-1] += f", {note}"
-    return lines if mark is None else [f"{_SIGNS[mark.state]} {lines[0]}", *lines[1:], *map(shown, mark.notes)]
+    if status is None:
+        return lines
+    return [f"{_SIGNS[status.state]} {lines[0]}", *lines[1:], *map(shown, status.notes)]
 
 
 class _Writer:
-    def __init__(self, model: GraphModel) -> None:
+    def __init__(self, model: GraphData) -> None:
         self.model = model
-        self.look = model.look
+        self.style = model.style
         self.ids = {node.id: f"n{i}" for i, node in enumerate(model.nodes)}
         self.clusters = {cluster.id: cluster for cluster in model.clusters}
         self.open = {cluster.id for cluster in model.clusters if cluster.members}
-        # A frame has a ring where its flow ends, and also where it is not seen to end, but something leads on from it.
+        # A frame has a ring if an exit of its flow is known, or if an edge or an exit of an outer flow starts at it.
         self.rings = {cluster.id for cluster in model.clusters if cluster.exits}
         self.rings |= self.open & {edge.source for edge in model.edges}
         self.rings |= self.open & {exit.source for cluster in model.clusters for exit in cluster.exits}
@@ -146,7 +150,7 @@ class _Writer:
 
     def write(self) -> str:
         boxes = [node for node in self.model.nodes if node.id not in self.open]
-        direction = self.look.direction or ("LR" if self._width(boxes) <= ROOM else "TB")
+        direction = self.style.direction or ("LR" if self._width(boxes) <= CELL_WIDTH else "TB")
         across, close = direction == "LR", len(boxes) >= MANY
         ranksep = 0.35 if across else 0.18 if close else 0.25
         self._put(0, "digraph {")
@@ -156,7 +160,7 @@ class _Writer:
         self._put(1, f'node [fontname="{FONT}" fontsize=11 fontcolor="{INK}" color="{GREY}"')
         self._put(2, f'margin="0.18,{0.04 if close else 0.06}" height={0.3 if close else 0.4}]')
         self._put(1, f'edge [fontname="{FONT}" fontsize=10 fontcolor="{GREY}" color="{GREY}" arrowsize=0.7]')
-        around: list[str] = []  # the flows around the place where the walk is
+        around: list[str] = []  # the flows whose frames are open
         for node, depth in self.model.walk():
             self._end(around, depth)
             if node.id in self.open:
@@ -167,7 +171,7 @@ class _Writer:
         self._end(around, 0)
         for i, edge in enumerate(self.model.edges):
             self._edge(i, edge)
-        if self.look.legend:
+        if self.style.legend:
             self._put(1, f"graph [labelloc=b fontsize=9 label={quoted(*self._legend(), end=LEFT)}]")
         self._put(0, "}")
         return "\n".join(self.lines)
@@ -176,29 +180,29 @@ class _Writer:
         self.lines.append("  " * depth + line)
 
     def _width(self, boxes: list[GraphNode]) -> float:
-        """About what the graph would take from left to right, if its boxes were all in one row."""
-        lines = [lines_of(node, self.clusters.get(node.id), self._mark(node)) for node in boxes]
+        """Estimate the width of the graph with all boxes in one row."""
+        lines = [lines_of(node, self.clusters.get(node.id), self._status(node)) for node in boxes]
         words = {edge.source: len(edge.action) for edge in self.model.edges if edge.action != "default"}
         letters = sum(max(map(len, text)) for text in lines) + sum(words.values())
         return LETTER * letters + BOX * len(boxes) + FRAME * len(self.open)
 
     def _begin(self, flow: GraphNode, depth: int) -> None:
-        """Begin the frame of a flow, with its start."""
+        """Open the frame of a flow and draw its start."""
         id, cluster = self.ids[flow.id], self.clusters[flow.id]
-        mark = self._mark(flow)
-        label = quoted(*lines_of(flow, cluster, mark, self.remarks.get(flow.id, "")), end=LEFT)
-        looks = {}
-        if mark is not None:
-            looks = {"color": _COLOURS[mark.state]["color"], "penwidth": "1.5"}
-        elif self.look.marks is not None or self.look.colours:  # else a frame has the looks of the one around it
-            looks = {"color": GREY, "penwidth": "1", "fontcolor": GREY, "style": "rounded"}
-        looks |= self.look.colours.get(flow.id, {})
-        looks |= {"style": "rounded,filled"} if "fillcolor" in looks else {}
-        style = "".join(f' {key}="{value}"' for key, value in looks.items())
+        status = self._status(flow)
+        label = quoted(*lines_of(flow, cluster, status, self.remarks.get(flow.id, "")), end=LEFT)
+        attributes = {}
+        if status is not None:
+            attributes = {"color": _STATE_COLOURS[status.state]["color"], "penwidth": "1.5"}
+        elif self.model.status is not None or self.style.colours:  # or it would inherit those of the frame around it
+            attributes = {"color": GREY, "penwidth": "1", "fontcolor": GREY, "style": "rounded"}
+        attributes |= self.style.colours.get(flow.id, {})
+        attributes |= {"style": "rounded,filled"} if "fillcolor" in attributes else {}
+        style = "".join(f' {key}="{value}"' for key, value in attributes.items())
         self._put(depth, f"subgraph cluster_{id} {{")
         if flow.id == self.model.nodes[0].id and lines_of(flow, cluster) == ["Flow"]:
-            self._put(depth + 1, f'graph [id={id} label="" peripheries=0 margin=0]')  # nothing that a frame would tell
-        elif flow.id in self.double:  # a second frame: Graphviz knows no double border of a cluster
+            self._put(depth + 1, f'graph [id={id} label="" peripheries=0 margin=0]')  # a frame would add nothing
+        elif flow.id in self.double:  # two frames, since Graphviz has no double border of a cluster
             self._put(depth, f'graph [id={id} label="" margin=4{style}]')
             self._put(depth, f"subgraph cluster_{id}i {{")
             self._put(depth + 1, f"graph [id={id}i label={label} margin=10{style}]")
@@ -210,7 +214,7 @@ class _Writer:
         self._put(depth + 1, f"s{id} -> {head} [id=e{id}{taken}{head_at}]")
 
     def _end(self, around: list[str], depth: int) -> None:
-        """End the frames that are deeper than this, each with the ring where its flow ends."""
+        """Close the frames that are deeper than this, each with the ring at its end."""
         while len(around) > depth:
             flow = around.pop()
             id, cluster = self.ids[flow], self.clusters[flow]
@@ -218,30 +222,30 @@ class _Writer:
             if flow in self.rings:
                 self._put(level, f'z{id} [id=z{id} label="" shape=doublecircle style=filled fillcolor="{GREY}"')
                 self._put(level + 1, "width=0.08 height=0.08 fixedsize=true]")
-                if not cluster.exits:  # keeps the ring at the end of the frame
+                if not cluster.exits:  # places the ring at the end of the frame
                     tail, tail_at = self._tail(cluster.members[-1])
                     self._put(level, f"{tail} -> z{id} [style=invis{tail_at}]")
             for i, (source, is_meant, actions) in enumerate(_together(cluster.exits)):
                 tail, tail_at = self._tail(source)
                 words = [shown(action) for action in actions if action and (action != "default" or not is_meant)]
-                looks = f" label={quoted(BLANK + ', '.join(words) + BLANK)}" if words else ""
-                looks += "" if is_meant else f' color="{WRONG}" fontcolor="{WRONG}" style=dashed'
-                looks += " penwidth=2.5" if self._taken(source, flow, actions) else ""
-                self._put(level, f"{tail} -> z{id} [id=z{id}e{i}{looks}{tail_at}]")
+                attributes = _label_attribute(words)
+                attributes += "" if is_meant else f' color="{WRONG}" fontcolor="{WRONG}" style=dashed'
+                attributes += " penwidth=2.5" if self._taken(source, flow, actions) else ""
+                self._put(level, f"{tail} -> z{id} [id=z{id}e{i}{attributes}{tail_at}]")
             self._put(level - 1, "}}" if flow in self.double else "}")
 
     def _node(self, node: GraphNode, depth: int) -> None:
         id = self.ids[node.id]
-        mark = self._mark(node)
+        status = self._status(node)
         remark = self.remarks.get(node.id, "")
-        looks = _STYLES[node.kind]
-        if self.look.marks is not None:
-            looks = looks | (_NOT_VISITED if mark is None else _COLOURS[mark.state])
+        attributes = _STYLES[node.kind]
+        if self.model.status is not None:
+            attributes = attributes | (_NOT_VISITED if status is None else _STATE_COLOURS[status.state])
         if node.id in self.remarks:
-            looks = looks | {"color": WRONG, "style": looks["style"].replace(",dashed", "") + ",dashed"}
-        looks = {**looks, **self.look.colours.get(node.id, {})}
-        style = " ".join(f'{key}="{value}"' for key, value in looks.items())
-        self._put(depth, f"{id} [id={id} label={quoted(*lines_of(node, self.clusters.get(node.id), mark, remark))}")
+            attributes = attributes | {"color": WRONG, "style": attributes["style"].replace(",dashed", "") + ",dashed"}
+        attributes = {**attributes, **self.style.colours.get(node.id, {})}
+        style = " ".join(f'{key}="{value}"' for key, value in attributes.items())
+        self._put(depth, f"{id} [id={id} label={quoted(*lines_of(node, self.clusters.get(node.id), status, remark))}")
         self._put(depth + 1, f"{style}]")
 
     def _edge(self, i: int, edge: GraphEdge) -> None:
@@ -251,30 +255,28 @@ class _Writer:
         taken = self._taken(edge.source, edge.target, [edge.action])
         if taken > 1:
             words.append(f"{taken:,} times")
-        looks = f" label={quoted(BLANK + ', '.join(words) + BLANK)}" if words else ""
-        looks += " penwidth=2.5" if taken else ""
-        looks += " style=dotted" if (edge.source, edge.action) in self.unused else ""
+        attributes = _label_attribute(words)
+        attributes += " penwidth=2.5" if taken else ""
+        attributes += " style=dotted" if (edge.source, edge.action) in self.unused else ""
         if edge.is_back and (edge.source != edge.target or tail_at):
-            # Written the other way round, with its arrow at the other end: else Graphviz chooses which edge of a loop
-            # it takes for the one that leads back, and may put the start at the far side.
-            self._put(1, f"{head} -> {tail} [id=e{i} dir=back{looks}]")
+            # Written in reverse, with the arrow at the other end. Otherwise Graphviz itself chooses the edge of a loop
+            # that leads back, and may put the start at the far side.
+            self._put(1, f"{head} -> {tail} [id=e{i} dir=back{attributes}]")
         else:
-            self._put(1, f"{tail} -> {head} [id=e{i}{looks}{tail_at}{head_at}]")
+            self._put(1, f"{tail} -> {head} [id=e{i}{attributes}{tail_at}{head_at}]")
 
-    def _mark(self, node: GraphNode) -> Mark | None:
-        return None if self.look.marks is None else self.look.marks.nodes.get(node.id)
+    def _status(self, node: GraphNode) -> NodeStatus | None:
+        return None if self.model.status is None else self.model.status.nodes.get(node.id)
 
     def _taken(self, source: str, target: str, actions: Sequence[str | None]) -> int:
-        """How often this way was taken. Of an end whose action is not known: on any."""
-        marks = self.look.marks
-        if marks is None:
-            return 0
+        """Return how often a run went this way; for an exit with an unknown action, by any action."""
+        edges = {} if self.model.status is None else self.model.status.edges
         if None in actions:
-            return sum(n for (tail, head, _), n in marks.edges.items() if (tail, head) == (source, target))
-        return sum(marks.edges.get((source, target, action or ""), 0) for action in actions)
+            return sum(n for (tail, head, _), n in edges.items() if (tail, head) == (source, target))
+        return sum(edges.get((source, target, action or ""), 0) for action in actions)
 
     def _legend(self) -> list[str]:
-        """Say what the shapes and signs stand for: those that are there, in lines."""
+        """Return lines that explain the shapes and signs of this drawing."""
         kinds = {(node.kind, node.id in self.open) for node in self.model.nodes}
         icons = {note.kind for node in self.model.nodes for note in node.notes}
         words = [_LEGEND[key] for key in _LEGEND if key in kinds]
@@ -283,11 +285,11 @@ class _Writer:
             words.append("\u25cf start")
         if self.rings:
             words.append("\u25ce end")
-        if self.look.marks is not None:
-            states = {mark.state for mark in self.look.marks.nodes.values()}
+        if self.model.status is not None:
+            states = {status.state for status in self.model.status.nodes.values()}
             words += [f"{sign} {STATE_WORDS[state]}" for state, sign in _SIGNS.items() if state in states]
             words.append("thick line: taken")
-            if any(node.id not in self.look.marks.nodes for node in self.model.nodes):
+            if any(node.id not in self.model.status.nodes for node in self.model.nodes):
                 words.append("grey: not visited")
         if any(not exit.is_meant for cluster in self.model.clusters for exit in cluster.exits):
             words.append("dashed line: no edge for this action")
@@ -302,18 +304,22 @@ class _Writer:
         return lines
 
     def _head(self, id: str) -> tuple[str, str]:
-        """The node where an edge to this step ends, and the attribute that cuts the edge off at the frame."""
+        """Return the node where an edge to this step ends, and the attribute that clips the edge at the frame."""
         dot_id = self.ids[id]
         return (f"s{dot_id}", f" lhead=cluster_{dot_id}") if id in self.open else (dot_id, "")
 
     def _tail(self, id: str) -> tuple[str, str]:
-        """The node where an edge from this step begins, and the attribute that cuts the edge off at the frame."""
+        """Return the node where an edge from this step begins, and the attribute that clips the edge at the frame."""
         dot_id = self.ids[id]
         return (f"z{dot_id}", f" ltail=cluster_{dot_id}") if id in self.open else (dot_id, "")
 
 
+def _label_attribute(words: list[str]) -> str:
+    return f" label={quoted(BLANK + ', '.join(words) + BLANK)}" if words else ""
+
+
 def _together(exits: tuple[GraphExit, ...]) -> Iterator[tuple[str, bool, list[str | None]]]:
-    """Go through the steps at which a flow ends, each with the actions that are meant, and with those that are not."""
+    """Yield each step at which a flow ends with its exits' actions: the meant ones, and apart the others."""
     actions: dict[tuple[str, bool], list[str | None]] = {}
     for exit in exits:
         actions.setdefault((exit.source, exit.is_meant), []).append(exit.action)

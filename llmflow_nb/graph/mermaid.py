@@ -1,19 +1,19 @@
 """The graph in the language of Mermaid (https://mermaid.js.org/syntax/flowchart.html): text for READMEs and wikis.
 
-As in DOT, ids are made here and every text is quoted. Mermaid reads labels as HTML and Markdown, so whatever could be
-either becomes a character code.
+The shortest writer, so a good example for another one. As in DOT, ids are generated and every text is quoted. Mermaid
+reads labels as HTML and Markdown, so characters that could be either become character codes.
 """
 
 import re
 
 from ..core.text import shown
-from .marks import STATE_WORDS
-from .model import GraphCluster, GraphModel, GraphNode
+from .model import GraphCluster, GraphData, GraphNode
+from .text import status_words
 
 __all__ = ["mermaid_of"]
 
-# What Mermaid, HTML or Markdown could read as something else. Mermaid decodes character codes after it has read the
-# Markdown, so a code is always safe. Mermaid 11.4 shows "Unsupported markdown" in place of a list or a link.
+# Characters that Mermaid, HTML or Markdown could take for syntax. Mermaid decodes character codes after it has read
+# the Markdown, so a code is always safe. Mermaid 11.4 shows "Unsupported markdown" in place of a list or a link.
 _NOT_PLAIN = re.compile(
     r"""
       [^\w ,.:;!?/+=()…-]       # no letter, digit, space or plain punctuation
@@ -33,8 +33,8 @@ _SHAPES = {
 }
 
 
-def mermaid_of(model: GraphModel) -> str:
-    """Return the text of a flowchart: the same text for the same model."""
+def mermaid_of(model: GraphData) -> str:
+    """Return the text of a flowchart. The same graph gives the same text."""
     ids = {node.id: f"n{i}" for i, node in enumerate(model.nodes)}
     clusters = {cluster.id: cluster for cluster in model.clusters}
     lines = ["flowchart TB"]
@@ -45,8 +45,8 @@ def mermaid_of(model: GraphModel) -> str:
             lines.append("  " * (len(around) + 1) + "end")
         cluster = clusters.get(node.id)
         indent = "  " * (depth + 1)
-        mark = None if model.look.marks is None else model.look.marks.nodes.get(node.id)
-        words = _words(node, cluster) + ([] if mark is None else [STATE_WORDS[mark.state], *map(shown, mark.notes)])
+        status = None if model.status is None else model.status.nodes.get(node.id)
+        words = _words(node, cluster) + ([] if status is None else status_words(status))
         label = quoted(", ".join(words))
         if cluster is None or not cluster.members:
             left, right = _SHAPES[node.kind]
@@ -81,7 +81,7 @@ def _words(node: GraphNode, cluster: GraphCluster | None) -> list[str]:
 
 
 def quoted(text: str) -> str:
-    """Return a text of one line as a Mermaid string that shows exactly that text.
+    """Return one line of text as a Mermaid string that shows exactly that text.
 
     >>> print(quoted('<b>"x"</b> #1'), quoted("1. __init__, snake_case"))
     "#60;b#62;#34;x#34;#60;/b#62; #35;1" "1#46; #95;#95;init#95;#95;, snake_case"

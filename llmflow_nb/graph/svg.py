@@ -1,7 +1,7 @@
-"""Graphviz's SVG, made safe to show: what is not on the lists is left out, and what is left refers to nothing.
+"""Draw a graph as SVG that is safe to show: only the elements and attributes listed here, without any reference.
 
-Every name in the drawing may come from a model, so the drawing is not trusted, whatever Graphviz made of it. It is read
-by an XML parser and written anew from the lists below.
+Names in the drawing may come from a model, so Graphviz's SVG is not trusted. An XML parser reads it, and a new SVG is
+written from the lists below.
 """
 
 import hashlib
@@ -12,10 +12,11 @@ from html import escape
 from xml.etree import ElementTree
 
 from ..core.text import shown
-from .model import GraphModel, GraphNode
-from .render import DrawingError, draw
+from .dot import FONT, dot_of
+from .model import GraphData, GraphNode
+from .render import DrawingError, draw, draw_file
 
-__all__ = ["clean", "svg_of"]
+__all__ = ["clean", "file_of", "svg_of"]
 
 ELEMENTS = frozenset({"svg", "g", "title", "text", "path", "polygon", "polyline", "ellipse"})
 # fmt: off
@@ -25,34 +26,42 @@ ATTRIBUTES = frozenset((
     "text-anchor", "font-family", "font-size", "font-style", "font-weight",
 ))
 # fmt: on
-# Numbers, words, colours, lists of them. "url(...)" would refer to something.
+# Numbers, words, colours, lists of them. "url(...)" would be a reference.
 _VALUE = re.compile(r"(?!.*url)[\w\s.,#%()+-]*", re.IGNORECASE | re.DOTALL)
 SMALL = "9"
-FONT = "Helvetica,Arial,sans-serif"
 _SPACE = "{http://www.w3.org/2000/svg}"
 
 
-def svg_of(model: GraphModel, backend: str | None = None) -> str:
+def svg_of(model: GraphData, backend: str | None = None) -> str:
     """Draw the graph. See `GraphModel.svg`.
 
     Raises:
-        SettingError: No such backend.
-        DrawingError: There is nothing to draw with, or it gave up; says what to do.
+        SettingError: Unknown backend.
+        DrawingError: No backend is available, or it failed; says what to do.
     """
-    drawing = draw(model.dot(), backend)
+    drawing = draw(dot_of(model), backend)
     if drawing.svg is None:
         raise DrawingError(f"{shown(model.nodes[0].name)} cannot be drawn: {drawing.reason}. Use outline() or dot().")
     return _cleaned(drawing.svg, tuple(titles_of(model).items()))
 
 
+def file_of(model: GraphData, *, format: str) -> bytes:
+    """Draw the graph as "png" or "pdf".
+
+    Raises:
+        DrawingError: The ``dot`` program is missing, or it failed; says what to do.
+    """
+    return draw_file(dot_of(model), format)
+
+
 @lru_cache(maxsize=64)
 def _cleaned(svg: str, titles: tuple[tuple[str, str], ...]) -> str:
-    """Keep the latest, as `render` does: a flow is shown again and again while it is worked on."""
+    """Cached as in `render`, since a notebook shows the same flow again and again."""
     return clean(svg, dict(titles))
 
 
-def titles_of(model: GraphModel) -> dict[str, str]:
-    """Return what to say of each element of the drawing, by the id that it has in DOT."""
+def titles_of(model: GraphData) -> dict[str, str]:
+    """Return the tooltip of each node of the drawing, by its id in DOT."""
     return {f"n{i}": _title(node) for i, node in enumerate(model.nodes)}
 
 
@@ -64,10 +73,10 @@ def clean(svg: str, titles: Mapping[str, str]) -> str:
     """Return the drawing as a bare ``<svg>`` element, without links, scripts, comments and references.
 
     Args:
-        svg: What Graphviz wrote.
-        titles: The text of ``<title>`` for groups with these ids; the other titles are left out.
+        svg: The output of Graphviz.
+        titles: The text of ``<title>`` for groups with these ids; other titles are left out.
 
-    The ids begin with a hash of the drawing, so that two drawings in one page do not share any.
+    The ids begin with a hash of the drawing, so that two drawings in one page do not share an id.
     """
     root = ElementTree.fromstring(svg.encode())
     digest = hashlib.sha256(repr((svg, sorted(titles.items()))).encode(errors="replace"))
@@ -102,17 +111,17 @@ def _name(element: ElementTree.Element) -> str:
 def _attributes(element: ElementTree.Element, prefix: str) -> str:
     found = []
     for name, value in element.attrib.items():
-        if name not in ATTRIBUTES or not _VALUE.fullmatch(value) or value == FONT:  # that is said once, at the root
+        if name not in ATTRIBUTES or not _VALUE.fullmatch(value) or value == FONT:  # the root element sets it once
             continue
         if name == "id":
             value = prefix + value
-        elif value == "transparent":  # no colour of SVG 1.1, and black to some programs
+        elif value == "transparent":  # not a colour of SVG 1.1, and black in some programs
             value = "none"
-        found.append(f' {name}="{value}"')  # in which, by the pattern, there is nothing to be escaped
+        found.append(f' {name}="{value}"')  # the pattern allows nothing that needs escaping
     return "".join(found)
 
 
 def _set_notes_small(group: ElementTree.Element) -> None:
-    """Set the lines below the name in smaller type. Graphviz has one size for a label, so there is room for sure."""
+    """Set the lines below the name in smaller type. Graphviz reserved room for the larger type."""
     for line in [child for child in group if _name(child) == "text"][1:]:
         line.set("font-size", SMALL)

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Any
 from ..core.errors import FlowError
 from ..core.node import BaseNode
 from ..core.text import class_name, shown
-from ..graph.model import GraphModel, graph_of
-from ..graph.outline import problems_of
+from ..graph.builder import graph_of
+from ..graph.drawing import GraphModel
 from ..graph.render import DrawingError
+from ..graph.text import problem_lines
 from ..runs.run import Run
 from ..stepper.stepper import Stepper
 from .frontend import has_kernel, is_static, is_svg_only, publish
 from .html import MAX_HTML, Summary, notes_html, to_html, to_text
 from .lines import bundle_of
 from .picture import description, image
-from .run_graph import MAX_NODES, marked, picture_of
+from .run_graph import MAX_NODES, picture_of, with_status
 from .summary import of_batch, of_run
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def model_bundle(model: GraphModel, most: int = 2_000) -> dict[str, str]:
         return {"text/plain": f"{outline}\n({exc})"}
     except Exception as exc:
         return {"text/plain": f"{outline}\n(not drawn: {type(exc).__name__})"}
-    notes = problems_of(model)
+    notes = problem_lines(model)
     notes = notes[:PROBLEMS] + [f"! {len(notes) - PROBLEMS} more: flow.check()"] * (len(notes) > PROBLEMS)
     closed = sum(cluster.is_closed for cluster in model.clusters)
     if closed and len(model.nodes) > 1:
@@ -96,7 +97,7 @@ def run_bundle(run: Run) -> dict[str, str]:
 
 def stepper_bundle(stepper: Stepper) -> dict[str, Any]:
     """Return a picture of where a stepper is, and the same as text."""
-    model = marked(graph_of(stepper.root, max_nodes=MAX_NODES), stepper.record)
+    model = with_status(graph_of(stepper.root, max_nodes=MAX_NODES), stepper.record)
     place = f"{shown(stepper.title)}\n{stepper.place}" if stepper.title else str(stepper.place)
     words = f"{place}\n\n{model.outline()}"
     try:

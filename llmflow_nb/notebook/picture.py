@@ -1,32 +1,28 @@
-"""A drawing as an HTML image, with a sentence in its place for who cannot see it."""
+"""A drawing as an HTML image with a description for screen readers."""
 
 import base64
 from html import escape
 
 from ..core.text import shown
-from ..graph.model import FLOWS, GraphModel
-
-BAD = ("failed", "partly")
+from ..graph.model import FLOWS, GraphData
 
 __all__ = ["description", "image"]
 
+FAILED = ("failed", "partly")
+MAX_NAMES = 8
+
 
 def image(svg: str, text: str) -> str:
-    """Return an HTML image that holds the drawing itself, saved with the notebook, in need of no network."""
+    """Return an HTML image that contains the drawing, so it is saved with the notebook and needs no network."""
     data = base64.b64encode(svg.encode()).decode()
     return f'<img src="data:image/svg+xml;base64,{data}" alt="{escape(text)}" style="max-width: 100%">'
 
 
-def description(model: GraphModel) -> str:
-    """Return a sentence in place of the picture.
-
-    The outline has the details; an image's description is read in one go.
-    """
+def description(model: GraphData) -> str:
+    """Return a sentence that replaces the picture. It is short, since a screen reader reads it without a pause."""
     steps = [node for node in model.nodes if node.kind not in FLOWS]
-    names = ", ".join(shown(node.name) for node in steps[:8]) + (", ..." if len(steps) > 8 else "")
-    marks = model.look.marks
-    failed = (
-        [] if marks is None else [node for node in steps if (mark := marks.nodes.get(node.id)) and mark.state in BAD]
-    )
-    went = f"; failed: {', '.join(shown(node.name) for node in failed[:8])}" if failed else ""
-    return f"Graph of {shown(model.nodes[0].name)}: {names or 'no steps'}{went}"
+    names = ", ".join(shown(node.name) for node in steps[:MAX_NAMES]) + (", ..." if len(steps) > MAX_NAMES else "")
+    statuses = model.status.nodes if model.status is not None else {}
+    failed = [shown(node.name) for node in steps if node.id in statuses and statuses[node.id].state in FAILED]
+    outcome = f"; failed: {', '.join(failed[:MAX_NAMES])}" if failed else ""
+    return f"Graph of {shown(model.nodes[0].name)}: {names or 'no steps'}{outcome}"

@@ -18,7 +18,8 @@ import traitlets
 
 from ..core.hooks import hooks_of
 from ..core.text import MASK, class_name, error_text, is_secret, quoted, shown
-from ..graph.model import GraphModel, graph_of
+from ..graph.builder import graph_of
+from ..graph.drawing import GraphModel
 from ..graph.outline import outline_of
 from ..graph.render import DrawingError
 from ..stepper.commands import COMMANDS
@@ -27,7 +28,7 @@ from ..stepper.location import Location
 from ..stepper.snapshots import Version, changes
 from ..stepper.stepper import Stepper
 from .interrupts import on_interrupt
-from .run_graph import MAX_NODES, marked
+from .run_graph import MAX_NODES, with_status
 from .values import ValueTexts
 
 __all__ = ["StepperView"]
@@ -107,7 +108,7 @@ class StepperView(anywidget.AnyWidget):
         history, texts = self._session.history, ValueTexts()
         with self.hold_sync():
             self.place = self._place(history.now, texts)
-            self.marks = _marks(marked(self._model, self._session.record), history)
+            self.marks = _marks(with_status(self._model, self._session.record), history)
             self.shared = _keys(history.now, texts)
             self.places = _places(history)
 
@@ -287,10 +288,10 @@ def _next(here: Location, own: frozenset[str]) -> str:
 
 
 def _marks(model: GraphModel, history: History) -> dict[str, Any]:
-    assert model.look.marks is not None
+    assert model.status is not None
     here = history.now.location
     marks: dict[str, dict[str, Any]] = {
-        id: {"state": mark.state, "text": ", ".join(mark.notes)} for id, mark in model.look.marks.nodes.items()
+        id: {"state": status.state, "text": ", ".join(status.notes)} for id, status in model.status.nodes.items()
     }
     for entry in history.line():
         if entry.counts.replayed and entry.location.path in marks:

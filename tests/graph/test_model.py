@@ -5,7 +5,8 @@ from itertools import pairwise
 import pytest
 
 from llmflow_nb import BatchFlow, BatchNode, Flow, Node
-from llmflow_nb.graph.model import GraphEdge, graph_of
+from llmflow_nb.graph.builder import graph_of
+from llmflow_nb.graph.model import GraphEdge
 
 
 def paths(flow):

@@ -128,7 +128,7 @@ def test_save_what_only_dot_draws(tmp_path, name, begins):
 def test_save_what_only_dot_draws_without_it(tmp_path, monkeypatch):
     """Without that program the error says what to do, and nothing is written."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(RuntimeError, match=r"a \.png is drawn by the dot program alone.*save as \.svg instead"):
+    with pytest.raises(RuntimeError, match=r"a \.png file needs the dot program.*save as \.svg instead"):
         nested().graph().save(tmp_path / "f.png")
     assert list(tmp_path.iterdir()) == []
 

@@ -269,7 +269,7 @@ def test_a_walk_that_was_cut_off_did_not_end_there():
     flow = Flow(step, name="F", max_steps=3)
     with pytest.raises(MaxStepsError):
         flow.run({})
-    assert flow.last_run.graph().look.marks.edges == {("F", "F/step", ""): 1, ("F/step", "F/step", "default"): 2}
+    assert flow.last_run.graph().status.edges == {("F", "F/step", ""): 1, ("F/step", "F/step", "default"): 2}
 
 
 class Say(Node):
@@ -336,10 +336,10 @@ def test_a_flow_that_was_changed_after_the_run():
     flow.run({})
     first.successors.clear()
     first >> Node(name="Third")
-    assert "(the flow has changed since: what was visited and is not in it any more is F/Second)" in outline_of(
+    assert "(the flow has changed since this run; visited nodes that it no longer has: F/Second)" in outline_of(
         flow.last_run
     )
-    assert "not in it any more is F/Second" in flow.last_run._repr_mimebundle_()["text/html"]
+    assert "that it no longer has: F/Second" in flow.last_run._repr_mimebundle_()["text/html"]
 
 
 def test_a_run_of_more_visits_than_are_kept():

@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 from llmflow_nb import BatchFlow, BatchNode, Flow, FlowError, Node
 from llmflow_nb.core.near import is_an_ending
 from llmflow_nb.core.text import quoted, shown
-from llmflow_nb.graph.marks import Marks
 from llmflow_nb.graph.render import draw
+from llmflow_nb.graph.status import RunStatus
 from tests.properties.flows import ACTIONS, Boom, Step, TooLong, World, build, flows
 
 slow = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
@@ -142,7 +142,7 @@ def unused(model):
 
 def taken(model):
     """The ids of the lines that a run came along: edges, starts, ways out. One out that names no action was by any."""
-    ids, marks = model_ids(model), model.look.marks or Marks()
+    ids, status = model_ids(model), model.status or RunStatus()
     lines = {f"e{i}": (edge.source, edge.target, {edge.action}) for i, edge in enumerate(model.edges)}
     lines |= {f"e{ids[cluster.id]}": (cluster.id, cluster.start, {""}) for cluster in model.clusters}
     for cluster in model.clusters:
@@ -153,7 +153,7 @@ def taken(model):
     return {
         id
         for id, (source, target, actions) in lines.items()
-        for way in marks.edges
+        for way in status.edges
         if way[:2] == (source, target) and not actions.isdisjoint((way[2], None))
     }
 
@@ -557,10 +557,10 @@ def assert_has_words(model, words):
 
 def assert_readable(model, lines_at):
     """Each node says its name, its class where that is another, and what is wrong; each edge and way out its action."""
-    marks = model.look.marks or Marks()
+    status = model.status or RunStatus()
     for node, id in zip(model.nodes, model_ids(model).values(), strict=True):
         lines = lines_at[f"{id}i" if f"{id}i" in lines_at else id]
-        sign = f"{SIGNS[marks.nodes[node.id].state]} " if node.id in marks.nodes else ""
+        sign = f"{SIGNS[status.nodes[node.id].state]} " if node.id in status.nodes else ""
         assert lines[0] == sign + shown(node.name)
         if is_noted(node):
             assert lines[1].startswith(shown(node.class_name))
@@ -568,7 +568,7 @@ def assert_readable(model, lines_at):
             is_told = (kind, node.id) in [(problem.kind, problem.path) for problem in model.problems]
             assert (remark in "\n".join(lines[1:])) == is_told
     for i, edge in enumerate(model.edges):
-        times = marks.edges.get((edge.source, edge.target, edge.action), 0)
+        times = status.edges.get((edge.source, edge.target, edge.action), 0)
         words = [] if edge.action == "default" else [shown(edge.action)]
         words += [f"{times} times"] if times > 1 else []
         assert lines_at[f"e{i}"] == ([f"{BLANK}{', '.join(words)}{BLANK}"] if words else [])
@@ -794,7 +794,7 @@ def test_whatever_an_error_says_the_drawing_of_its_run_is_that_of_harmless_words
     assert_told(model, model.outline().splitlines())
     text, plain = (re.sub('"[^"\n]*"', '""', graph.mermaid()) for graph in (model, plain_model))
     assert text.splitlines() == plain.splitlines()
-    told = {model_ids(model)[node.id]: model.look.marks.nodes[node.id].notes[-1] for node in model.nodes[2:]}
+    told = {model_ids(model)[node.id]: model.status.nodes[node.id].notes[-1] for node in model.nodes[2:]}
     for (id, said), class_name in zip(told.items(), words[4:6], strict=True):
         assert f"{said}: ".startswith(f"{shown(class_named(class_name))}: ")
         assert read_mermaid(model.mermaid()).texts[id][0].endswith(f", {shown(said)}")
@@ -965,7 +965,7 @@ def test_options_add_no_group_and_take_none(case, direction, legend, chosen):
     flow = case.build()
     model = flow.graph(depth=case.depth, direction=direction, legend=legend, style=style)
     assert asked == list(model.nodes)
-    assert replace(model, look=flow.graph(depth=case.depth).look) == flow.graph(depth=case.depth)
+    assert replace(model, style=flow.graph(depth=case.depth).style) == flow.graph(depth=case.depth)
     for svg in drawings(model):
         assert (lines_in(assert_drawn(model, svg)["all"]) != []) == legend
 
@@ -1028,26 +1028,26 @@ def test_the_graph_of_a_run_is_that_of_its_flow(case):
     flow = run(case, world)
     model, of_run = flow.graph(depth=case.depth), flow.last_run.graph(depth=case.depth)
     note(of_run.outline())
-    assert replace(of_run, look=model.look, clusters=model.clusters) == model
+    assert replace(of_run, status=None, clusters=model.clusters) == model
     for seen, cluster in zip(model.clusters, of_run.clusters, strict=True):
         assert replace(cluster, exits=cluster.exits[: len(seen.exits)]) == seen
     for svg in drawings(of_run):
         assert_drawn(of_run, svg)
     assert_holds(of_run, read_mermaid(of_run.mermaid()), model_ids(of_run))
-    marks, outline = of_run.look.marks, read_outline(of_run.outline())
+    status, outline = of_run.status, read_outline(of_run.outline())
     assert_holds(of_run, outline, {node.id: node.id for node in model.nodes})
-    assert outline.times == {i: marks.edges.get(edge[:3], 0) for i, edge in outline.edges.items()}
+    assert outline.times == {i: status.edges.get(edge[:3], 0) for i, edge in outline.edges.items()}
     ways = {(edge.source, edge.target, edge.action) for edge in model.edges}
     ways |= {(cluster.id, cluster.start, "") for cluster in model.clusters}
     assert {
-        way for way in marks.edges if (way[0], way[1]) not in {(node.id, node.parent) for node in model.nodes}
+        way for way in status.edges if (way[0], way[1]) not in {(node.id, node.parent) for node in model.nodes}
     } <= ways
     begun = Counter(entry[1] for entry in world.trace if entry[0] == "prep")
     for node in model.nodes:
         if node.kind.endswith("node"):
-            come_to = sum(times for (_, target, _), times in marks.edges.items() if target == node.id)
+            come_to = sum(times for (_, target, _), times in status.edges.items() if target == node.id)
             assert come_to == begun[node.name]
-            assert (node.id in marks.nodes) == (come_to > 0)
+            assert (node.id in status.nodes) == (come_to > 0)
 
 
 @laws

@@ -1,38 +1,28 @@
-"""How a graph is drawn, apart from what it is: options, colours of the user's, and what happened in a run."""
+"""How a graph is drawn: direction, legend, and the colours that the user chose."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from ..core.errors import SettingError, a_type
 from ..core.text import quoted
-from .marks import Marks
 
-if TYPE_CHECKING:
-    from .model import GraphNode
-
-__all__ = ["Look", "Style", "checked_style"]
-
-Style = Callable[["GraphNode"], Mapping[str, str] | None]
-"""Chooses how one node is drawn, see `Flow.graph`."""
+__all__ = ["GraphStyle", "checked_style"]
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class GraphStyle:
     """How a graph is drawn.
 
     Attributes:
-        direction: "LR" from left to right, "TB" from top to bottom; None: as it fits a cell.
-        legend: Whether the drawing says what its signs stand for.
-        colours: Attributes of DOT for nodes, by their ids.
-        marks: What happened in a run; None: nothing is said of one.
+        direction: "LR" from left to right, "TB" from top to bottom; None: the one that fits a cell.
+        legend: Whether the drawing explains its signs.
+        colours: DOT attributes of nodes, by their ids.
     """
 
     direction: str | None = None
     legend: bool = False
     colours: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    marks: Marks | None = None
 
 
 # Six digits: Graphviz 2.43 draws shorter colours black.
@@ -46,10 +36,10 @@ _VALUES = {
 
 
 def checked_style(id: str, found: Mapping[str, str] | None) -> dict[str, str]:
-    """Return what a style function returned, if it is colours and a width: the drawing is to stay a drawing.
+    """Return the result of the user's style function if it holds colours and a width only, which cannot break DOT.
 
     Raises:
-        SettingError: Says which attribute, and what it may be.
+        SettingError: Says which attribute is wrong, and what is allowed.
     """
     known = "color, fillcolor and fontcolor (as '#rrggbb') and penwidth (a number below 10)"
     if found is not None and not isinstance(found, Mapping):
