@@ -1,4 +1,4 @@
-"""How far a run is: a line for each batch, read off its record, as text and as HTML."""
+"""The progress of a run: a line for each batch of its record, as text and as HTML."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ MOST_LINES = 12
 WINDOW = 10.0
 """Seconds over which a rate is taken."""
 JUST_NOW = 0.2
-"""Seconds before a batch was first seen that it is taken to have begun."""
+"""A batch is assumed to have started so many seconds before it was first seen."""
 
 
 OLD_STYLE = (
@@ -35,13 +35,13 @@ class Line:
     """One batch node or batch flow, over all its visits so far.
 
     Attributes:
-        path: The node; name: what to call it; depth: how far it is indented.
+        path: The node; name: its name; depth: its level of indentation.
         what: "item" or "param set".
-        total: How many there are; None where that is not known.
-        done: How many have come to an end of their own; failed: how many of them failed.
-        cancelled: How many were stopped; running: how many are under way.
-        per_second: How many ended in a second, lately; None where that cannot be told.
-        is_held: Whether a limiter lets no call begin for some time, so that the rate so far says nothing.
+        total: The number of items; None if unknown.
+        done: The number of items that have ended; failed: the number of those that failed.
+        cancelled: The number of cancelled items; running: the number of items in progress.
+        per_second: Items that ended in a second, lately; None if unknown.
+        is_held: Whether a limiter delays all calls for some time, so the rate so far is no estimate.
     """
 
     path: str
@@ -58,13 +58,13 @@ class Line:
 
     @property
     def seconds_left(self) -> float | None:
-        """How long the rest will take at that rate; None where that cannot be told."""
+        """Seconds until all items have ended, at that rate; None if unknown."""
         if self.total is None or not self.per_second or self.done >= self.total or self.is_held:
             return None
         return (self.total - self.done) / self.per_second
 
     def facts(self, *, going: bool, short: bool = False) -> list[str]:
-        """Return it in words; ``short``: without rate and time."""
+        """Return the texts to show; ``short``: without rate and time."""
         of = f"{self.done:,}" if self.total is None else f"{self.done:,}/{self.total:,}"
         facts = [f"{of} {self.what}{'s' * ((self.total or self.done) != 1)}"]
         if self.failed:
@@ -83,7 +83,7 @@ class Line:
 
 
 class LineReader:
-    """Reads a record again and again. A batch that has ended is counted once."""
+    """Read a record repeatedly. A batch that has ended is counted once."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -97,7 +97,7 @@ class LineReader:
         self._began = monotonic() - (run.seconds_so_far if run.seconds is None else 0.0)
 
     def lines(self) -> list[Line]:
-        """Return a line for each batch, as of now: the outer ones before those within."""
+        """Return a line for each batch, as of now: each batch before those inside it."""
         dropped = self.run.dropped_batches
         new = self.run._recorder.batches[max(0, self._next - dropped) :]
         self._next = max(self._next, dropped) + len(new)
@@ -146,7 +146,7 @@ class LineReader:
     def _rate(self, path: str, done: int) -> float | None:
         now = monotonic()
         if path not in self._past:
-            begun_before = done if self.run.seconds is not None else 0  # of a run that has ended rows are called again
+            begun_before = done if self.run.seconds is not None else 0  # rows of a run that has ended are retried
             self._first[path] = (now - JUST_NOW if self._read else self._began), begun_before
             self._past[path] = deque([self._first[path]])
         past = self._past[path]
@@ -154,26 +154,26 @@ class LineReader:
         while past[0][0] < now - WINDOW and len(past) > 2:
             past.popleft()
         then, before = past[0]
-        if done == before:  # nothing ended lately: over all the time then
+        if done == before:  # nothing ended lately: take the rate over the whole time
             then, before = self._first[path]
         return (done - before) / (now - then) if done > before and now > then else None
 
 
 def _ended_before(batch: Batch) -> int:
-    """How many of the items that are to be called again had come to an end, and would be counted as done."""
+    """Return the number of items to be retried that have ended before, which are not done now."""
     odd, results = batch.outcomes.exceptional, batch.outcomes.results
     again = [at for at in list(batch.retry_queue) if results[at] is not PENDING]
     return sum(at not in odd or odd[at].status in ENDED for at in again)
 
 
 def _head(run: Run, going: bool) -> list[str]:
-    """What there is to say of the run itself."""
+    """Return the texts about the run itself."""
     facts = []
     if going and run._where():
         facts.append(f"at {shown(run._where())}")
     if going and run._recorder.limited and not is_static():
         facts.append(_waiting(run))
-    if going and run.seconds is not None:  # rows are called again: what follows is of the run before
+    if going and run.seconds is not None:  # rows are retried: the figures below are of the run before
         return facts
     if run.visit_count:
         facts.append(f"{run.visit_count:,} visit{'s' * (run.visit_count != 1)}")
@@ -183,7 +183,7 @@ def _head(run: Run, going: bool) -> list[str]:
 
 
 def _waiting(run: Run) -> str:
-    """How long calls have waited for their limiter, and when the next will be let; "" where none waits any more."""
+    """Say how long calls have waited for their limiter, and when the next may start; "" if none waits."""
     waits, now = list(run._recorder.limited.values()), perf_counter()
     if not waits:
         return ""
@@ -193,24 +193,24 @@ def _waiting(run: Run) -> str:
 
 
 def one_line(run: Run, lines: list[Line], *, going: bool, short: bool = False) -> str:
-    """Return how far a run is, as one line of text."""
+    """Return the progress of a run as one line of text."""
     parts = [f"{line.name} {', '.join(line.facts(going=going, short=short))}" for line in lines[:3]]
     head = [] if short and parts else [", ".join(_head(run, going))]
     return " | ".join([f"{shown(run.name)} {_status(run, going)}", *parts, *head])
 
 
 def bundle(run: Run, lines: list[Line], *, going: bool) -> dict[str, str]:
-    """Return how far a run is, as HTML and as text."""
+    """Return the progress of a run as HTML and as text."""
     return {"text/html": _html(run, lines, going), "text/plain": one_line(run, lines, going=going)}
 
 
 def bundle_of(run: Run) -> dict[str, str]:
-    """Return how far a run is now."""
+    """Return the progress of a run now, as HTML and as text."""
     return bundle(run, LineReader(run).lines(), going=run.status == "running")
 
 
 def _status(run: Run, going: bool) -> str:
-    """One word. Rows of a run that has ended may be called again, and then it is going once more."""
+    """Return the status to show. A run that has ended is in progress again while its rows are retried."""
     return run.status if not going else "running" if run.seconds is None else "calling rows again"
 
 

@@ -1,4 +1,4 @@
-"""What there is to see of a record at a glance: of a run, and of a batch. Plain texts; `html` writes them."""
+"""Summaries of a run and of a batch: counts, errors, first rows. Plain texts, which `html` writes."""
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -26,7 +26,7 @@ INDENT = "\u2003"
 
 
 def of_run(run: Run) -> Summary:
-    """How a run went: counts, what each node took, what failed, what was probably not meant."""
+    """Summarize a run: counts, the time of each node, failures, problems."""
     texts = ValueTexts()
     visits = run.visits
     results = run.batches
@@ -51,9 +51,9 @@ def of_run(run: Run) -> Summary:
     tables = [_nodes_table(visits, results)]
     groups = _Groups()
     for result in results:
-        if not result.is_of_params:  # a param set fails by what failed in it
+        if not result.is_of_params:  # a param set fails because of an item or visit inside it
             groups.add_rows(result, result.path)
-    for visit in unresolved(run._recorder, visits):  # but what failed in a row is counted there
+    for visit in unresolved(run._recorder, visits):  # failures inside a row are counted there
         if visit.error is not None and not groups.has(visit.error):
             groups.add(visit.path, visit.error)
     if groups:
@@ -62,7 +62,7 @@ def of_run(run: Run) -> Summary:
 
 
 def _nodes_table(visits: list[Visit], results: list[BatchResult]) -> Table:
-    """A row for each node, flows before their steps, and these in the order in which they were first done."""
+    """Return a row for each node: flows before their steps, steps in the order of their first visit."""
     by_path: dict[str, list[Any]] = {}
     for visit in visits:
         row = by_path.setdefault(visit.path, [visit.node, 0, 0, 0, 0.0, 0.0])
@@ -93,9 +93,9 @@ def _nodes_table(visits: list[Visit], results: list[BatchResult]) -> Table:
 
 
 def _flows_first(paths: list[str]) -> Iterator[tuple[str, int]]:
-    """Go through paths, each before those within it, with its depth among them; beside each other, as they first came.
+    """Yield each path with its depth, before the paths inside it. Others keep their order.
 
-    What is within what is told by whole paths: a name may hold a "/" of its own.
+    A path is inside another if that one is a prefix of it, up to a "/". Names may have a "/" of their own.
     """
     paths = paths[:MOST_NODES]
     within: dict[str, list[str]] = {"": []}
@@ -115,13 +115,13 @@ def _flows_first(paths: list[str]) -> Iterator[tuple[str, int]]:
 
 
 def _from_the_right(path: str) -> str:
-    """A path, cut so that its end is there."""
+    """Return a path, cut at its start if it is long."""
     text = shown(path, 4 * NAME) if path else ""
     return text if len(text) <= NAME else f"…{text[1 - NAME :]}"
 
 
 def of_batch(result: BatchResult) -> Summary:
-    """How a batch went: counts, what took longest, errors by kind, and the first rows, failures before the others."""
+    """Summarize a batch: counts, the slowest row, errors by class, and the first rows, failures first."""
     counts = result.counts
     total = sum(counts.values())
     what = "param set" if result.is_of_params else "item"
@@ -183,7 +183,7 @@ def _is_labelled(result: BatchResult) -> bool:
 def _without(
     heads: tuple[str, ...], rows: list[tuple[str, ...]], never: set[str], not_empty: set[str]
 ) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Leave columns out: some in any case, some where they are empty."""
+    """Leave out some columns always, and some if they are empty."""
     left_out = never | {head for n, head in enumerate(heads) if head in not_empty and not any(row[n] for row in rows)}
     keep = [n for n, head in enumerate(heads) if head not in left_out]
     return tuple(heads[n] for n in keep), [tuple(row[n] for n in keep) for row in rows]
@@ -200,9 +200,9 @@ def _rows_that_failed(result: BatchResult) -> Iterable[int]:
 
 
 def _seconds(result: BatchResult) -> tuple[float, float, int]:
-    """What all rows took, what the slowest did, and which it is.
+    """Return the seconds of all rows, the seconds of the slowest row, and its number.
 
-    Without an object for each row: beside a million exceptions, every collection of garbage takes seconds.
+    Makes no object for each row: beside a million exceptions, every garbage collection takes seconds.
     """
     in_all, slowest, row, start = 0.0, 0.0, 0, 0
     for _, batch in result._batches:
@@ -216,7 +216,7 @@ def _seconds(result: BatchResult) -> tuple[float, float, int]:
 
 
 class _Groups:
-    """Errors by node and class: how many, and one of them."""
+    """Group errors by node and class: their number, and one of them."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, int], list[Any]] = {}
@@ -226,7 +226,7 @@ class _Groups:
         return bool(self._found)
 
     def has(self, error: BaseException) -> bool:
-        """Whether this very error, or the one that it came from, was added."""
+        """Whether this error, or its cause, was added."""
         return id(error) in self._ids or id(error.__cause__) in self._ids
 
     def add(self, path: str, error: BaseException) -> None:
@@ -278,7 +278,7 @@ def _many(n: int, what: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return seconds as one reads them: "12 ms", "3.4 s", "2 min 05 s"."""
+    """Return seconds as a text: "12 ms", "3.4 s", "2 min 05 s"."""
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 60:

@@ -130,8 +130,9 @@ def unresolved(recorder: RunRecorder, visits: list[Visit]) -> list[Visit]:
 
 def item_of(batch: Batch, position: int) -> Item:
     """Return one item of a batch, with its outcome so far."""
-    result = batch.outcomes.results[position] if position < len(batch.outcomes.results) else PENDING
-    outcome = batch.outcomes.exceptional.get(position)
+    columns = batch.outcomes
+    result = columns.results[position] if position < len(columns.results) else PENDING
+    outcome = columns.exceptional.get(position)
     status = outcome.status if outcome else ("pending" if result is PENDING else "ok")
     if status == "ok" and result is PENDING:  # a param set that is run again
         status = "pending"
@@ -139,6 +140,7 @@ def item_of(batch: Batch, position: int) -> Item:
         item = batch.items.at(position)
     except LookupError:
         item = None
+    actions = columns.actions or ()
     return Item(
         position,
         batch.items.label(position),
@@ -147,10 +149,8 @@ def item_of(batch: Batch, position: int) -> Item:
         None if result is PENDING else result,
         status,
         outcome.attempts if outcome else int(status == "ok"),
-        batch.outcomes.seconds[position] if position < len(batch.outcomes.seconds) else 0.0,
+        columns.seconds[position] if position < len(columns.seconds) else 0.0,
         outcome.error if outcome else None,
-        plain_text(batch.outcomes.actions[position])
-        if batch.outcomes.actions is not None and position < len(batch.outcomes.actions)
-        else None,
+        plain_text(actions[position]) if position < len(actions) else None,
         outcome.failed_at if outcome else None,
     )
