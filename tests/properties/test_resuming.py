@@ -1,4 +1,4 @@
-"""Laws of going on: a run that fails or is interrupted anywhere, and is gone on with, does what it would have done."""
+"""Laws of resuming: a run that stops anywhere, and is resumed there, does what it would have done."""
 
 import os
 import warnings
@@ -8,11 +8,17 @@ import pytest
 from hypothesis import assume, given, note, settings
 from hypothesis import strategies as st
 
-from llmflow_nb import FlowError
+from llmflow_nb import FlowError, Run
+from llmflow_nb.engine.advance import AFTER_ITEM, ALL, BOUNDARY
+from llmflow_nb.engine.checkpoint import Checkpoint
+from llmflow_nb.engine.drivers.sync import drive
+from llmflow_nb.engine.plan import Setup
+from llmflow_nb.engine.position import Position
 from tests.properties.flows import Boom, World, build, flows
 from tests.properties.test_laws import by_walk
 
 laws = settings(settings.get_profile(os.environ.get("LAWS", "laws")))
+few_laws = laws if "LAWS" in os.environ else settings(laws, max_examples=25)
 
 
 class Tripping(World):
@@ -124,3 +130,53 @@ def test_going_on_does_what_is_left_and_nothing_else(width, step, trips):
     plain = steps[~steps["path"].isin([batch.path for batch in batches])]
     assert plain["attempts"].sum() + sum(row.attempts for batch in batches for row in batch) == record.calls
     assert steps.loc[steps["path"] == node.last_run.name, "seconds"].sum() <= record.seconds
+
+
+# ---- checkpoints -----------------------------------------------------------------------------------------------------
+
+
+class Positioned:
+    """A position of a flow that is being run, with its record."""
+
+    def __init__(self, step, world):
+        self.node, self.shared = build(step, world), {"marker": "shared"}
+        self.setup = Setup(Run(self.node)._recorder, concurrent=False)
+        self.setup.from_start = False
+        self.position = Position.at_start(self.node, self.shared, self.setup)
+
+    def step(self, times):
+        """Go on by so many boundaries. False: that was the end before."""
+        return all(drive(self.position, self.setup, ALL | AFTER_ITEM) == BOUNDARY for _ in range(times))
+
+    def finish(self):
+        """Run to the end, and return the action, the result and what ``shared`` holds."""
+        drive(self.position, self.setup)
+        return self.position.action, self.position.result, self.shared
+
+
+@pytest.mark.parametrize("at", ["boundary", "failure"])
+@few_laws
+@given(flows(agen=False).map(reliable), st.integers(1, 60))
+def test_a_restored_checkpoint_does_the_rest_once(at, step, which):
+    """Whenever it is taken: the rest gives what an undisturbed run gives, and no hook that has ended runs again."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        whole = Tripping()
+        try:
+            expected = Positioned(step, whole).finish()
+        except FlowError:
+            assume(False)
+        assume(which <= whole.hooks <= 200)
+        world = Tripping({} if at == "boundary" else {which: Boom})
+        run = Positioned(step, world)
+        if at == "boundary":
+            assume(run.step(which))
+            checkpoint = Checkpoint(run.position)
+        else:
+            with pytest.raises(Boom):
+                run.finish()
+            checkpoint = run.position.failure
+        note(f"restored at {run.position.where()}")
+        run.position = checkpoint.restore(run.setup, run.shared, copies=True)
+        assert run.finish() == expected
+    assert world.trace == whole.trace
