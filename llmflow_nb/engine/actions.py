@@ -52,8 +52,8 @@ def lost_action(setup: Setup, frames: list[Frame], action: Any, known: list[str]
     if (action or "default") in known:
         return
     frame = frames[-1]
-    is_told = frame.told and frame.plan.hands_on and not frame.plan.any_action
-    frame.told = True
+    is_told = frame.has_warned and frame.plan.hands_on and not frame.plan.any_action
+    frame.has_warned = True
     if is_told or _leads_on(frames, action):
         return
     setup.recorder.add_missing_edge(frame.plan.path, action, known)

@@ -116,8 +116,8 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                         visit.__dict__ = attributes
                     else:
                         visit = plan.clone(params)
-                    if frame.handed is not None and node is frame.start:
-                        visit.__dict__["items"] = frame.handed
+                    if frame.inner_items is not None and node is frame.start:
+                        visit.__dict__["items"] = frame.inner_items
 
                 if mask and phase <= ARRIVED and mask & BEFORE_PREP:
                     frame.t_start = frame.t_prepared = clock()

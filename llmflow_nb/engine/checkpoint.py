@@ -295,7 +295,7 @@ def _rewind_visit(frame: Frame) -> None:
         frame.steps -= 1
         return
     frame.visit = clone_again(plan, frame.visit, frame.params)
-    frame.reached = (frame.visit, frame.phase)
+    frame.resumed_at = (frame.visit, frame.phase)
 
 
 def _phase_reached(frame: Frame) -> int:
@@ -304,5 +304,5 @@ def _phase_reached(frame: Frame) -> int:
         return POST
     if frame.t_prepared > frame.t_start:
         return EXEC
-    is_resumed = frame.reached is not None and frame.reached[0] is frame.visit
-    return frame.reached[1] if is_resumed and frame.reached is not None else ARRIVED
+    is_resumed = frame.resumed_at is not None and frame.resumed_at[0] is frame.visit
+    return frame.resumed_at[1] if is_resumed and frame.resumed_at is not None else ARRIVED

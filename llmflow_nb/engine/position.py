@@ -1,8 +1,8 @@
 """Where a run is: an explicit stack of frames, as plain data.
 
-A frame is one walk through one flow. The bottom frame of a run walks nothing but the node that was asked to run; a
-flow that is visited puts a frame on top. Nothing of a run lives on Python's own stack, so depth and length are not
-bounded by it, and a position can be copied, kept, and gone on from.
+A frame is one walk through one flow. The bottom frame of a run has only the node that is run; a flow that is visited
+puts a frame on top. Nothing of a run is on Python's own stack, which therefore limits neither depth nor length, and a
+`Checkpoint` can be taken of a position.
 """
 
 from contextvars import Context
@@ -29,7 +29,7 @@ ALL = BEFORE_PREP | AFTER_PREP | AFTER_EXEC | AFTER_POST
 END, BOUNDARY, AWAIT, CALLS, SETS = "end", "boundary", "await", "calls", "sets"
 
 CHECK_EVERY, CHECK_SETS_EVERY = 1024, 64
-"""Visits of a walk, and param sets of a flow, after which the size of the record is looked at."""
+"""Visits of a walk, and param sets of a flow, after which the size of the record is checked."""
 
 # What comes next in a frame.
 ARRIVE = 0  # copy the node for a visit
@@ -47,76 +47,45 @@ EXPANDED = 11  # its result is there
 
 
 class Frame:
-    """One walk through one flow.
+    """One walk through one flow, and the visit of the node where it is."""
 
-    Attributes:
-        owner: The flow's plan; None at the bottom of a run.
-        flow: The copy of the flow whose hooks serve this walk.
-        base_params: What an element's params are merged into.
-        params: What every node on this walk sees as its params.
-        start: The first node of the walk.
-        node: The user's node that is visited.
-        plan: Its plan.
-        visit: Its copy, which the three hooks share; None between visits.
-        phase: What comes next.
-        prep_res: What ``prep`` of the visit returned.
-        exec_res: What ``exec`` of the visit gave.
-        result: For a visit of a flow: the result of the last node in it.
-        action: What ``post`` of the visit returned.
-        status: "ok", or "fallback" when the fallback answered.
-        attempts: Attempts of ``exec`` in this visit.
-        t_start: Clock when ``prep`` began; t_prepared, t_executed: when it ended, when ``exec`` ended.
-        steps: Visits on this walk so far; check_at: after how many to look at their number.
-        work: The calls of the visit, where they are not made on the spot.
-        items_told: How many items of a batch node had been taken when `advance` last stopped after one.
-        told: Of a walk that ends, and of the visit of a flow: whether it was said already that there is no edge for
-            the action that it ends with.
-        sets: For a batch flow: its param sets; None for a plain flow.
-        set_open: Whether a param set is under way.
-        set_started: Clock when it began.
-        element: The element it was made of.
-        handed: What to hand to the start node as ``items``.
-        part_of: In a branch: the param set that it walks, as its batch and its place there.
-        implicit: Whether this walk is for elements that ``exec`` of the frame below returned.
-        reached: Of a visit that was resumed: its copy, and the phase at which it was. Its clocks count from there.
-        follows: Whether the edges choose the next node: not at the bottom of a run, nor where a flow's own
-            ``get_next_node`` does.
-    """
-
-    __slots__ = (
-        "action",
-        "attempts",
-        "base_params",
-        "check_at",
-        "element",
-        "exec_res",
-        "flow",
-        "follows",
-        "handed",
-        "implicit",
-        "items_told",
-        "max_steps",
-        "node",
-        "owner",
-        "params",
-        "part_of",
-        "phase",
-        "plan",
-        "prep_res",
-        "reached",
-        "result",
-        "set_open",
-        "set_started",
-        "sets",
-        "start",
-        "status",
-        "steps",
-        "t_executed",
-        "t_prepared",
-        "t_start",
-        "told",
-        "visit",
-        "work",
+    __slots__ = (  # noqa: RUF023  ordered by meaning
+        # The walk.
+        "owner",  # the plan of the flow; None at the bottom of a run
+        "flow",  # the copy of the flow whose hooks serve this walk
+        "start",  # the first node
+        "params",  # what the nodes see as their params
+        "base_params",  # what the element of a param set is merged into
+        "follows",  # whether edges choose the next node: not at the bottom, nor if the flow has a ``get_next_node``
+        "implicit",  # whether the walk is for elements that ``exec`` of the frame below returned
+        "steps",  # visits so far
+        "max_steps",  # how many there may be
+        "check_at",  # after how many their number is checked again
+        # The param sets of a batch flow.
+        "sets",  # all of them; None for a plain flow
+        "set_open",  # whether one is in progress
+        "set_started",  # clock when it started
+        "element",  # the element that it is made of
+        "inner_items",  # what the start node is given as ``items``
+        "part_of",  # of a walk side by side: its param set, as the batch and the index there
+        # The visit.
+        "node",  # the user's object
+        "plan",  # its plan
+        "visit",  # its copy, which the three hooks share; None between visits
+        "phase",  # what comes next
+        "prep_res",  # what ``prep`` returned
+        "exec_res",  # what ``exec`` returned
+        "result",  # of the visit of a flow: the result of the last node in it
+        "action",  # what ``post`` returned
+        "status",  # "ok", or "fallback" if the fallback returned the result
+        "attempts",  # of ``exec``
+        "t_start",  # clock when ``prep`` started
+        "t_prepared",  # clock when it ended
+        "t_executed",  # clock when ``exec`` ended
+        "work",  # the calls, unless the only one is made on the spot
+        "items_told",  # the number of items that were read when `advance` last stopped after one
+        "has_warned",  # whether a missing edge for the last action of this walk, or of the flow visited, was reported
+        "resumed_at",  # of a visit that was resumed: its copy, and its phase then; the clocks count from there
     )
 
     def __init__(self, owner: Plan | None, flow: Any, params: Any, start: BaseNode) -> None:
@@ -136,24 +105,24 @@ class Frame:
         self.status = "ok"
         self.attempts = 1
         self.t_start = self.t_prepared = self.t_executed = 0.0
-        self.reached: tuple[Any, int] | None = None
+        self.resumed_at: tuple[Any, int] | None = None
         self.steps = 0
         self.max_steps = most_steps(owner)
         self.check_at = min(CHECK_EVERY, self.max_steps)
         self.work: Batch | None = None
         self.items_told = 0
-        self.told = False
+        self.has_warned = False
         self.sets: Batch | None = None
         self.set_open = False
         self.set_started = 0.0
         self.element: Any = None
-        self.handed: Iterable[Any] | None = None
+        self.inner_items: Iterable[Any] | None = None
         self.part_of: tuple[Batch, int] | None = None
         self.implicit = False
         self.follows = owner is not None and not owner.has_router
 
     def copy(self) -> "Frame":
-        """Return another frame that stands here, with the same visit and the same batches."""
+        """Return another frame with the same visit and the same batches."""
         return _copy_slots(self, object.__new__(Frame))
 
 
@@ -178,7 +147,7 @@ def most_steps(owner: Plan | None) -> float:
 
 
 def set_by_hooks(frame: Frame) -> dict[str, Any]:
-    """Return what the hooks of the visit on a frame have set on the node's copy so far."""
+    """Return the attributes that the hooks of a visit have set on the copy of the node so far."""
     of_node = vars(frame.node)
     return {
         name: value
@@ -191,40 +160,23 @@ _NOT_GIVEN_BACK = frozenset({"params", "items", "last_run", "successors", DRIVEN
 
 
 class Position:
-    """The place of a run, or of one branch of it.
+    """Where a run is, or one of its param sets that run side by side."""
 
-    Attributes:
-        shared: What the hooks read and write.
-        frames: The stack, the outermost walk first.
-        inline: Whether calls may be made on the spot; not in a branch that runs beside others.
-        awaiting: The coroutine that the driver is asked to await.
-        slot: The attribute of the top frame that its result goes to.
-        context: What the hooks run in; None: the context of the driver.
-        lane: What runs the coroutines of the hooks, in that context; None before there is one.
-        error: What the driver has to raise here: the exception that the awaited or called code ended with.
-        paused_at: Clock when `advance` stopped at a boundary; else None.
-        failed_at: After a failure: the path of the node that it came from.
-        failure: After a failure or an interrupt: where it was then.
-        outermost: The copy of the run's node that serves its visit, and what the node had on it; None in a branch.
-        action: After the end: the last action.
-        result: After the end: the result of the last node.
-    """
-
-    __slots__ = (
-        "action",
-        "awaiting",
-        "context",
-        "error",
-        "failed_at",
-        "failure",
-        "frames",
-        "inline",
-        "lane",
-        "outermost",
-        "paused_at",
-        "result",
-        "shared",
-        "slot",
+    __slots__ = (  # noqa: RUF023  ordered by meaning
+        "shared",  # what the hooks read and write
+        "frames",  # the stack, the outermost walk first
+        "inline",  # whether calls may be made on the spot: not if other walks run beside this one
+        "awaiting",  # the coroutine that the driver has to await
+        "slot",  # the attribute of the top frame that takes its result
+        "error",  # the exception that the awaited or called code raised, to be raised here
+        "context",  # what the hooks run in; None: the context of the driver
+        "lane",  # what runs the coroutines of the hooks in that context; None before there is one
+        "paused_at",  # clock when `advance` stopped at a boundary
+        "failed_at",  # after a failure: the path of the node
+        "failure",  # after a failure or an interrupt: a checkpoint from before the frames were closed
+        "outermost",  # the copy of the run's node that serves its visit, and what the node had on it
+        "action",  # at the end: the last action
+        "result",  # at the end: the result of the last node
     )
 
     def __init__(self, shared: Any, frames: list[Frame], *, inline: bool = True) -> None:
@@ -245,9 +197,10 @@ class Position:
 
     @classmethod
     def at_start(cls, node: BaseNode, shared: Any, setup: Setup, *, inline: bool = True) -> "Position":
-        """The position before the first prep of a run. A copy of the node serves the visit, as in a flow.
+        """Return the position before the first prep of a run.
 
-        So several callers may run one node at once. What the hooks set on the copy is given to the node by `give_back`.
+        A copy of the node serves the visit, as in a flow, so several callers may run one node at once. `give_back`
+        sets on the node what the hooks have set on the copy.
         """
         frame = Frame(None, None, node.params, node)
         plan, name = setup.plan, label(node)
@@ -264,7 +217,7 @@ class Position:
         return position
 
     def give_back(self, node: BaseNode) -> None:
-        """Set on the node of a run what the hooks have set on the copy of it, for who looks there after the run."""
+        """Set on the node of a run what the hooks have set on the copy of it, so that it can be read after the run."""
         if self.outermost is None:
             return
         now, before = vars(self.outermost[0]), self.outermost[1]
@@ -275,7 +228,7 @@ class Position:
             node.__dict__.pop(name, None)
 
     def where(self) -> str:
-        """Return the path of the node that is visited, also while another thread moves the position."""
+        """Return the path of the current node; "" if another thread moves the position just now."""
         try:
             return self.path
         except (AttributeError, IndexError):  # between two frames, or between two nodes
@@ -292,26 +245,26 @@ class Position:
 
     @property
     def path(self) -> str:
-        """Names from the outermost flow to the node that is visited, joined by "/"."""
+        """Names from the outermost flow to the current node, joined by "/"."""
         return self.frames[-1].plan.path
 
     def close_lane(self) -> None:
-        """End the lane, as no hook of this walk follows."""
+        """Close the lane when no hook of this walk follows."""
         if self.lane is not None:
             self.lane.close()
             self.lane = None
 
     def leave_lane(self) -> None:
-        """Leave a lane to a coroutine that was cancelled, and may go on for a while: what follows gets another one."""
+        """Leave the lane to a coroutine that was cancelled but may still run; later hooks get another one."""
         assert self.context is not None
         self.lane, self.context = None, self.context.copy()
 
     def resume(self, value: Any) -> None:
-        """Hand over what the awaited coroutine returned."""
+        """Take the value that the awaited coroutine returned."""
         setattr(self.frames[-1], self.slot, value)
         self.awaiting = None
 
     def throw(self, error: BaseException) -> None:
-        """Hand over what the awaited coroutine, or the calls, raised."""
+        """Take the exception that the awaited coroutine, or one of the calls, raised."""
         self.error = error
         self.awaiting = None

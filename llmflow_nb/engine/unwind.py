@@ -114,7 +114,7 @@ def _close_visit(setup: Setup, frame: Frame, status: str, error: BaseException) 
     elif frame.work is not None and not plan.is_flow:
         attempts = frame.work.attempts_of_visit
     else:  # none was made if prep did not end (its two readings are equal then), or if its result was no batch
-        is_resumed = frame.reached is not None and frame.reached[0] is frame.visit
+        is_resumed = frame.resumed_at is not None and frame.resumed_at[0] is frame.visit
         in_prep = plan.has_prep and frame.t_prepared == frame.t_start and not is_resumed
         attempts = int(not (plan.kind == "batch_node" or in_prep))
     frame.visit.__dict__.pop("cur_retry", None)

@@ -47,7 +47,7 @@ def _begin_set(frame: Frame, element: Any, now: float) -> None:
     frame.steps = 0
     frame.node = frame.start
     if frame.owner.expands and not frame.implicit:
-        frame.handed = None
+        frame.inner_items = None
         frame.params = frame.base_params
         frame.phase = EXPAND
     else:
@@ -99,7 +99,7 @@ def expand(position: Position, setup: Setup, frame: Frame, given: Any) -> bool:
     elements = list(given) if is_iterator(given) else given
     if kind_of(frame.start) == "batch_flow":
         frame.params = _merge(frame, frame.element)
-        frame.handed = elements
+        frame.inner_items = elements
         return False
     # The elements take the place of the one they were made of: only one of the two can be under item_key.
     if isinstance(frame.element, Mapping):
@@ -216,7 +216,7 @@ def walk_ended(position: Position, setup: Setup, value: Any, action: Any, now: f
     below.exec_res, below.result, below.phase = action, value, EXECED
     # Of a step with edges it was said, unless the edge leads to None; of a flow without any, if it was said within.
     edges = frame.node.successors
-    below.told = (action or "default") not in edges if edges else frame.told and frame.plan.hands_on
+    below.has_warned = (action or "default") not in edges if edges else frame.has_warned and frame.plan.hands_on
     return False
 
 
