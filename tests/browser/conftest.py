@@ -1,4 +1,7 @@
-"""A real JupyterLab in a real browser: one server and one headless Chromium for all tests, a fresh page for each.
+"""A real JupyterLab in a real browser: one server and one headless Chromium for all tests of a process.
+
+Loading JupyterLab takes seconds, so the tests share one loaded page. Each test opens notebooks of its own in it, with
+a kernel of their own, and closes them. Tests of reloading, and of Notebook 7, load pages of their own.
 
 Nothing may leave the machine: the browser finds no host but its own, and a test whose page asks for one fails.
 """
@@ -20,6 +23,7 @@ from urllib.parse import urlsplit
 import nbformat
 import pytest
 
+VIEWPORT = {"width": 1280, "height": 1600}
 PATIENCE = 30  # seconds after which a test that waits for something gives up
 ARGUMENTS = [
     "--headless",
@@ -51,6 +55,13 @@ LOADED = """async () => {
     await app.restored;
     while (!app.shell.currentWidget?.context) await nap();
     await app.shell.currentWidget.context.ready;
+}"""
+OPEN = "path => window.jupyterapp.commands.execute('docmanager:open', { path, factory: 'Notebook' }).then(() => {})"
+# Disposing does not ask whether to save.
+CLOSE = """async () => {
+    const app = window.jupyterapp;
+    for (const widget of [...app.shell.widgets('main')]) widget.dispose();
+    await app.serviceManager.sessions.shutdownAll();
 }"""
 ENDED = """i => {
     const { model } = window.jupyterapp.shell.currentWidget.content.widgets[i];
@@ -144,42 +155,97 @@ class Server:
         return path.with_suffix(".html")
 
 
-class Visitor:
-    """Opens notebooks, each in a page of its own, and notes what a page asks for and what it pops up."""
+class Lab:
+    """The page with JupyterLab that the tests share, loaded when the first of them needs it."""
 
     def __init__(self, browser, server: Server) -> None:
+        self.server = server
+        self.visitor: Visitor | None = None  # who uses the page now
+        self.context = browser.new_context(viewport=VIEWPORT)  # one cache for all pages
+        self.context.set_default_timeout(PATIENCE * 1_000)
+        self._page = None
+
+    def enter(self, visitor: "Visitor"):
+        """Return the page, empty, for this visitor's use; None if another one is using it."""
+        if self.visitor is not None:
+            return None
+        if self._page is None:
+            self._page = self.context.new_page()
+            self._page.on("dialog", lambda dialog: self.visitor.dialog(dialog))
+            self._page.on("request", lambda request: self.visitor and self.visitor.note(request.url))
+            self._page.on("websocket", lambda socket: self.visitor and self.visitor.note(socket.url))
+            self.visitor = visitor
+            self._page.goto(f"{self.server.address}/lab/workspaces/shared?token={self.server.token}&reset")
+            self._page.wait_for_function("window.jupyterapp")
+            self._page.evaluate("window.jupyterapp.restored.then(() => {})")
+        self.visitor = visitor
+        return self._page
+
+    def leave(self) -> None:
+        """Close what was opened. If that fails, the next test loads the page again."""
+        page, self._page = self._page, None
+        try:
+            page.evaluate(CLOSE)
+            page.set_viewport_size(VIEWPORT)
+            self._page = page
+        finally:
+            self.visitor = None
+            if self._page is None:
+                page.close()
+
+
+class Visitor:
+    """Opens notebooks, and notes what their pages ask for and what they pop up."""
+
+    def __init__(self, browser, server: Server, lab: Lab) -> None:
         self.browser = browser
         self.server = server
+        self.lab = lab
         self.outside: list[str] = []
         self.dialogs: list[str] = []
-        self._contexts = []
+        self._opened = []  # pages and contexts
 
     def close(self) -> None:
-        for context in self._contexts:
-            context.close()
+        for opened in self._opened:
+            opened.close()
+        if self.lab.visitor is self:
+            self.lab.leave()
 
-    def _page(self, **options):
-        context = self.browser.new_context(viewport={"width": 1280, "height": 1600}, **options)
-        context.set_default_timeout(PATIENCE * 1_000)
-        self._contexts.append(context)
-        page = context.new_page()
-        page.on("dialog", self._dialog)
+    def _new_page(self, **options):
+        if options:
+            context = self.browser.new_context(viewport=VIEWPORT, **options)
+            context.set_default_timeout(PATIENCE * 1_000)
+            self._opened.append(context)
+            page = context.new_page()
+        else:
+            page = self.lab.context.new_page()
+            self._opened.append(page)
+        page.on("dialog", self.dialog)
         return page
 
-    def _dialog(self, dialog) -> None:
+    def dialog(self, dialog) -> None:
         self.dialogs.append(dialog.message)
         dialog.accept()
 
-    def _note(self, url: str) -> None:
+    def note(self, url: str) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("data", "blob") and parts.hostname != "127.0.0.1":
             self.outside.append(url)
 
-    def look(self, name: str, app: str = "lab", **options) -> "Notebook":
+    def look(self, name: str) -> "Notebook":
         """Open a notebook as it is, without running anything."""
-        page = self._page(**options)
-        page.on("request", lambda request: self._note(request.url))
-        page.on("websocket", lambda socket: self._note(socket.url))
+        page = self.lab.enter(self)
+        if page is None:
+            return self.load(name)
+        page.evaluate(OPEN, name)
+        page.evaluate(LOADED)
+        return Notebook(page)
+
+    def load(self, name: str, app: str = "lab", **options) -> "Notebook":
+        """Do the same in a page that is loaded for it."""
+        page = self._new_page(**options)
+        page.on("request", lambda request: self.note(request.url))
+        page.on("websocket", lambda socket: self.note(socket.url))
         # A workspace of its own, or Lab brings back the tabs of the test before.
         where = f"lab/workspaces/{Path(name).stem}/tree" if app == "lab" else "notebooks"
         page.goto(f"{self.server.address}/{where}/{name}?token={self.server.token}&reset")
@@ -190,13 +256,13 @@ class Visitor:
     def open(self, name: str, *cells: str, app: str = "lab") -> "Notebook":
         """Write a notebook of these cells and open it, with a kernel that is ready."""
         self.server.write(name, list(cells))
-        notebook = self.look(name, app)
+        notebook = self.look(name) if app == "lab" else self.load(name, app)
         notebook.page.evaluate(READY)
         return notebook
 
     def offline(self, path: Path):
         """Open a file with no network at all. What is asked for is not noted: exported pages ask for MathJax."""
-        page = self._page(offline=True)
+        page = self._new_page(offline=True)
         local = ("file:", "data:")
         page.route("**/*", lambda route: route.continue_() if route.request.url.startswith(local) else route.abort())
         page.goto(path.as_uri(), wait_until="domcontentloaded")
@@ -263,12 +329,17 @@ def server(browser, tmp_path_factory):
 
 
 @pytest.fixture(scope="package")
-def visit(browser, server):
+def lab(browser, server):
+    return Lab(browser, server)
+
+
+@pytest.fixture(scope="package")
+def visit(browser, server, lab):
     """For fixtures that several tests share: ``with visit() as visitor``."""
 
     @contextmanager
     def visit():
-        visitor = Visitor(browser, server)
+        visitor = Visitor(browser, server, lab)
         try:
             yield visitor
         finally:

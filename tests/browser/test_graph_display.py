@@ -250,12 +250,17 @@ def behind(colours):
     return seen
 
 
+@pytest.fixture(scope="module")
+def sharp(visit, saved):
+    """The saved notebook in a page with two pixels for each of the page's own."""
+    with visit() as visitor:
+        yield visitor.load(saved[0], device_scale_factor=2)
+
+
 @pytest.mark.parametrize("theme", ["JupyterLab Dark", "JupyterLab Light"])
-def test_every_text_can_be_read(saved, visitor, theme):
+def test_every_text_can_be_read(sharp, theme):
     """In a dark and in a light theme every text of picture and summary stands out from what is behind it."""
-    name, _ = saved
-    notebook = visitor.look(name, device_scale_factor=2)
-    page = notebook.page
+    notebook, page = sharp, sharp.page
     notebook.command("apputils:change-theme", theme=theme)
     page.locator(f"body[data-jp-theme-name='{theme}']").wait_for(state="attached")
 

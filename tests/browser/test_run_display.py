@@ -135,7 +135,7 @@ def test_after_a_reload_progress_says_that_it_is_old(visitor, gate):
     expect(notebook.output(1)).to_contain_text("running")
     expect(notebook.output(1).locator(".llmflow-nb-old")).to_be_hidden()
     notebook.save()
-    output = visitor.look("reload.ipynb").output(1)
+    output = visitor.load("reload.ipynb").output(1)
     expect(output.locator(".llmflow-nb-old")).to_be_visible(timeout=20_000)
     expect(output.locator(".llmflow-nb-old")).to_contain_text("This is a picture of")
     gate.let(4)
