@@ -109,6 +109,10 @@ class World:
         self.in_flight: Counter[Any] = Counter()
         self.peaks: defaultdict[Any, int] = defaultdict(int)
 
+    def __fingerprint__(self) -> str:
+        """Stand for all of this: to read it takes the stepper longer than any flow of these tests."""
+        return "world"
+
     def snapshot(self) -> Any:
         return self.trace[:], self.attempts.copy()
 
