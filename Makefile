@@ -15,6 +15,9 @@ export JUPYTER_PREFER_ENV_PATH := 1
 export IPYTHONDIR := $(BUILD)/ipython
 export MPLCONFIGDIR := $(BUILD)/matplotlib
 
+# Each of many processes would compile the tests again if none kept what it has compiled.
+export PYTHONDONTWRITEBYTECODE :=
+
 # Where notebooks write their files. Absolute, because a kernel starts in its notebook's folder.
 export LLMFLOW_NB_OUT := $(BUILD)
 
@@ -45,10 +48,12 @@ ifdef LAB
 	$(DOCS_ENV) $(BIN)/jupyter lab $(ROOT_FLAG) notebooks/quickstart.ipynb
 endif
 
-# What runs in one process goes first, side by side. The tests take all cores by themselves.
+# What runs in one process goes first, side by side. The unit tests take all cores by themselves, and some of them
+# measure time. The tests in the browser often wait for it, so the notebooks are run beside them.
 test: .venv build ## run every check: lint, types, docs, tests, notebooks, browser
-	@$(MAKE) --no-print-directory --jobs=2 lint types docs
-	@$(MAKE) --no-print-directory unit without-dot notebooks browser
+	@$(MAKE) --no-print-directory --jobs=2 docs types lint without-dot
+	@$(MAKE) --no-print-directory unit
+	@$(MAKE) --no-print-directory --jobs=2 browser notebooks
 
 lint: .venv ## check style and formatting with ruff
 	$(BIN)/ruff check
@@ -70,12 +75,17 @@ notebooks outputs: export LLMFLOW_NB_OUT =
 WORKERS ?= logical
 PYTEST := $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal
 
-unit: .venv build ## run the unit tests
-	$(PYTEST) --ignore=tests/browser
+# The plugin that runs notebooks takes seconds to import, in every process.
+NO_NOTEBOOKS := -p no:nbval
 
-# Tests that start processes draw nothing.
-without-dot: .venv build ## run the tests of drawing and display with an empty PATH: no dot program
-	PATH=$(BUILD) $(PYTEST) tests/graph tests/notebook -k 'not process'
+unit: .venv build ## run the unit tests
+	$(PYTEST) $(NO_NOTEBOOKS) --ignore=tests/browser
+
+# These look for the program; all other tests of drawing and display say what draws.
+DRAWING := $(addprefix tests/,graph/test_render.py graph/test_svg.py graph/test_writers.py notebook/test_stepper_view.py)
+
+without-dot: .venv build ## run the tests that look for the dot program with an empty PATH: there is none
+	PATH=$(BUILD) $(BIN)/python -m pytest $(NO_NOTEBOOKS) -p no:cacheprovider $(DRAWING) -k 'not wasi and not process'
 
 notebooks: .venv build ## run the notebooks and compare with their saved outputs
 	$(PYTEST) --dist=loadfile -p no:cacheprovider --nbval --nbval-current-env \
@@ -95,13 +105,13 @@ docs: .venv build ## build the documentation into build/docs, running its code
 	@echo "The documentation: build/docs/index.html"
 
 browser: .venv build ## run the tests in a real JupyterLab; needs chromium
-	$(PYTEST) tests/browser
+	$(PYTEST) $(NO_NOTEBOOKS) tests/browser
 
 pictures: .venv build ## take the pictures of the README anew; needs chromium
 	LLMFLOW_NB_README_PICTURES=docs/pictures $(BIN)/python -m pytest tests/browser/test_pictures.py
 
 coverage: .venv build ## run the unit tests and show the lines that none of them reaches
-	$(PYTEST) --ignore=tests/browser --cov
+	$(PYTEST) $(NO_NOTEBOOKS) --ignore=tests/browser --cov
 
 bench: .venv ## run the benchmarks
 	$(BIN)/python -m benchmarks
