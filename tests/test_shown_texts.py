@@ -38,7 +38,7 @@ class NoItems(dict):
     ("params", "said"),
     [
         ({"n": 10**5000}, ", with n=<int of 16610 bits>"),
-        ({"text": NoText("abc")}, ", with text='abc'"),
+        ({"text": NoText("abc")}, ", with text=<NoText: its repr raised RuntimeError>"),
         ({"text": "x" * 1_000_000}, f", with text='{'x' * 39}…'"),
         (NoItems(a=1), ""),
     ],
@@ -105,14 +105,24 @@ class Token(str):
         return "Token(...)"
 
 
+class BrokenToken(str):
+    """A secret that fails to hide itself."""
+
+    __slots__ = ()
+
+    def __repr__(self):
+        raise ValueError("sk-1")
+
+
 @pytest.mark.parametrize(
     ("item", "seen"),
     [
         ({"password": "sk-1", "n": 1}, "{'password': ***, 'n': 1}"),
         (Settings("sk-1", 3), "Settings(api_key=***, retries=3)"),
         (Token("sk-1"), "Token(...)"),
+        (BrokenToken("sk-1"), "<BrokenToken: its repr raised ValueError>"),
     ],
-    ids=["dict", "dataclass", "string that hides itself"],
+    ids=["dict", "dataclass", "string that hides itself", "string whose repr raises"],
 )
 def test_a_secret_within_an_item_is_masked(item, seen):
     """A field that is a secret by its name, and a value that hides itself in its repr, are not shown by a batch."""

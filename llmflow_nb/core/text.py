@@ -214,14 +214,11 @@ def _prints_as(cls: type[Any], base: type[Any]) -> bool:
 
 
 def characters(text: str) -> str:
-    """Return the characters of a str; its ``repr`` if its class hides them there, as classes for secrets do."""
-    cls, plain = type(text), text_of(text)
-    if _prints_as(cls, str):
+    """Return the characters of a str; its ``repr`` if the class hides them there, as classes for secrets do."""
+    plain = text_of(text)
+    if _prints_as(type(text), str):
         return plain
-    try:
-        written = text_of(repr(text))
-    except Exception:
-        return plain
+    written = _own_repr(text)
     return plain if repr(plain[:40])[1:-1] in written else written
 
 
