@@ -4,9 +4,10 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from ..core.code_parts import is_code
 from ..core.encoding import NoKeyError, key_of
 from ..core.errors import RunStateError
-from ..core.fingerprint import Fingerprints, is_code
+from ..core.fingerprint import Fingerprints
 from ..core.kinds import FIXED_TYPES
 from ..core.node import BaseNode
 from ..engine.calls import Call
