@@ -61,7 +61,7 @@ class Fingerprints:
         return found[0]
 
     def _walk(self, root: Body) -> Iterator[bytes]:
-        """Yield the bodies of all code that a node leads to, each once; further references are its number in this order."""
+        """Yield all code that a node leads to: each body once, and for each reference to it its number."""
         bodies = [root]
         numbers: dict[int, int] = {}
         for body in bodies:  # grows as it is read

@@ -7,7 +7,7 @@ from typing import Any, Self, TypeVar
 
 from .copies import deep_copied, plain_copy, reduced
 from .definitions import Definition, define
-from .doors import Doors
+from .api import NodeMethods
 from .errors import SettingError, SignatureError, WiringTypeError, a_type, warn
 from .hooks import Dialect, Hooks, read_hooks
 from .settings import SETTINGS
@@ -22,7 +22,7 @@ N = TypeVar("N", bound="BaseNode | None")
 ATTEMPT: ContextVar[int] = ContextVar("llmflow_nb_attempt", default=0)
 
 
-class BaseNode(Doors):
+class BaseNode(NodeMethods):
     """What nodes and flows have in common: hooks, params and edges."""
 
     _library_class = True

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ..core.doors import Shown
+from ..core.api import Shown
 from ..core.errors import SettingError
 from ..core.text import quoted, shown
 from .dot import dot_of

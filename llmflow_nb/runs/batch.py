@@ -6,7 +6,7 @@ from itertools import accumulate, groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, overload
 
-from ..core.doors import BatchDoors, watcher_for
+from ..core.api import BatchMethods, watcher_for
 from ..core.statuses import FAILURES, HAS_RESULT, STATUSES
 from ..core.text import quoted, shown
 from ..engine.batch import Batch
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["BatchResult"]
 
 
-class BatchResult(BatchDoors):
+class BatchResult(BatchMethods):
     """The items of one batch node over a run, or the param sets of one batch flow.
 
     A sequence of `Item`, in input order, the earliest visit first; ``.df`` is the table. There is a row for every item

@@ -8,7 +8,7 @@ from threading import Lock
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from ..core.doors import RunDoors
+from ..core.api import RunMethods
 from ..core.errors import RowError, RunStateError, did_you_mean
 from ..core.node import BaseNode, label
 from ..core.statuses import FAILURES, count_with
@@ -36,7 +36,7 @@ Watch = Callable[["Run"], Callable[[], None]]
 _HOW_RESUMED = {"failed": "failure", "interrupted": "interrupt", "stopped": "stop"}
 
 
-class Run(RunDoors):
+class Run(RunMethods):
     """What happened in one run, from its start on: also while it is running, and after an error or an interrupt.
 
     Bounded: of an endless flow, the latest 100,000 visits are kept (and as many visits of batch nodes and batch flows),

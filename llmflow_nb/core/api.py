@@ -1,7 +1,7 @@
-"""The methods of a node that open the layers above.
+"""The public methods of nodes, runs and batches that need the layers above: run, submit, graph, stepper, display.
 
-The one place that looks up: each method imports what it needs inside itself, so that ``core`` stands alone and
-importing the package stays cheap.
+Only this file imports from the layers above its own. It does so inside its functions, so that ``core`` can be imported
+alone, and importing the package stays cheap.
 """
 
 from collections.abc import Callable, Iterable
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 
 def watcher_for(progress: "Progress") -> "Watch | None":
-    """Return what is to show the progress of a run; None where nothing is.
+    """Return the function that shows the progress of a run; None if none is shown.
 
     Raises:
-        SettingError: ``progress`` is none of the values that it may have.
+        SettingError: ``progress`` is not one of the allowed values.
     """
     watch: Watch | None = _progress().watcher(progress)
     return watch
@@ -48,7 +48,7 @@ def _start() -> Any:
 
 
 class Shown:
-    """Show itself as the last line of a cell."""
+    """An object that is displayed as the last line of a cell."""
 
     _shown_as: ClassVar[str] = "graph"
 
@@ -59,8 +59,8 @@ class Shown:
         return mimebundle(self)
 
 
-class Drawn(Shown):
-    """Have a graph, which ``_graph`` makes."""
+class HasGraph(Shown):
+    """An object with a graph, which ``_graph`` makes."""
 
     _graph: "Callable[..., GraphModel]"
 
@@ -89,8 +89,8 @@ class Drawn(Shown):
         return self._graph(depth=depth, direction=direction, legend=legend, style=style)
 
 
-class RunDoors(Drawn):
-    """Draw what happened in a run, and resume it."""
+class RunMethods(HasGraph):
+    """The methods of a run: draw it, and resume it."""
 
     _is_seen = False  # whether anyone has read the record, or a display has shown how the run ended
 
@@ -124,8 +124,8 @@ class RunDoors(Drawn):
         return resume(run, executor=executor, watch=watcher_for(progress))
 
 
-class BatchDoors(Shown):
-    """Retry rows, and step through one row."""
+class BatchMethods(Shown):
+    """The methods of a batch: retry rows, and step through one row."""
 
     run: "Run"
 
@@ -156,10 +156,10 @@ class BatchDoors(Shown):
 
 
 class ShownWithWidget(Shown):
-    """Show itself as the last line of a cell, with a widget where there is a kernel to answer it."""
+    """An object that is displayed with a widget, if there is a kernel to serve it."""
 
     def _ipython_display_(self) -> None:
-        """Show the widget, and a picture for where it is not alive."""
+        """Show the widget, and a picture for a notebook without a kernel."""
         from ..notebook.display import show_stepper
 
         stepper: Any = self
@@ -174,24 +174,24 @@ class ShownWithWidget(Shown):
 
 
 class ShownLive(Shown):
-    """Show itself as the last line of a cell, and go on showing itself while ``run`` goes on."""
+    """An object whose display is updated while its ``run`` is in progress."""
 
     def _ipython_display_(self) -> None:
-        """Show how far the run is, and keep it up to date wherever it is shown."""
+        """Show the progress of the run, and update it in every cell that shows it."""
         from ..notebook.follow import show_live
 
         submitted: Any = self
         show_live(submitted.run)
 
 
-class Doors(Drawn):
-    """Run, draw and look back at a node or a flow."""
+class NodeMethods(HasGraph):
+    """The methods of a node or a flow: run it, draw it, step through it, check it."""
 
     @property
     def last_run(self) -> "Run | None":
         """The record of the latest run, also after an error or an interrupt. None before the first."""
         record: Run | None = self.__dict__.get("last_run")
-        if isinstance(record, RunDoors):
+        if isinstance(record, RunMethods):
             record._is_seen = True
         return record
 
@@ -309,6 +309,6 @@ class Doors(Drawn):
         return check(_node(self))
 
 
-def _node(self: Doors) -> "BaseNode":
+def _node(self: NodeMethods) -> "BaseNode":
     """Say what a class with these methods is, which it cannot inherit from."""
     return self  # type: ignore[return-value]
