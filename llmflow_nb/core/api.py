@@ -220,7 +220,7 @@ class NodeMethods(HasGraph):
             progress: "auto" shows how far the run is once it has taken a second: in a notebook, or in a terminal on the
                 standard error. True shows it in any case, False never. A callable such as ``tqdm`` is called with
                 ``total=`` and ``desc=`` for each batch, and what it returns is updated and closed.
-            subscribers: Objects that are told of every event of the run.
+            subscribers: Objects that are notified of every event of the run.
 
         Raises:
             WiringError: The flow has no start, or contains itself. Nothing has run.
@@ -275,12 +275,12 @@ class NodeMethods(HasGraph):
         """Return a stepper that stands before the first hook: it walks one hook at a time, forwards and backwards.
 
         Its commands are ``into``, ``over``, ``out``, ``run``, ``to_item``, ``back``, ``goto``, ``rerun``, ``set``,
-        ``delete``, ``force``, ``mock``, ``as_test`` and ``stop``; ``help(Stepper)`` tells of each. What was paid for is
-        known to this one stepper: another one calls anew. Its record is ``stepper.record``; ``last_run`` stays as is.
+        ``delete``, ``force``, ``mock``, ``as_test`` and ``stop``; ``help(Stepper)`` explains each. Results that were paid
+        for are kept in this stepper; another one calls again. Its record is ``stepper.record``; ``last_run`` stays as is.
 
         Args:
             shared: As for `run`.
-            budget: About how many bytes may be kept to go back to. Beyond, the oldest places are let go of.
+            budget: About how many bytes may be kept to go back to. Beyond, the oldest places are evicted.
 
         Raises:
             WiringError: The flow has no start, or contains itself.

@@ -5,9 +5,9 @@ from contextvars import ContextVar
 from functools import wraps
 from typing import Any, Self, TypeVar
 
+from .api import NodeMethods
 from .copies import deep_copied, plain_copy, reduced
 from .definitions import Definition, define
-from .api import NodeMethods
 from .errors import SettingError, SignatureError, WiringTypeError, a_type, warn
 from .hooks import Dialect, Hooks, read_hooks
 from .settings import SETTINGS
