@@ -275,8 +275,8 @@ class NodeMethods(HasGraph):
         """Return a stepper that stands before the first hook: it walks one hook at a time, forwards and backwards.
 
         Its commands are ``into``, ``over``, ``out``, ``run``, ``to_item``, ``back``, ``goto``, ``rerun``, ``set``,
-        ``delete``, ``force``, ``mock``, ``as_test`` and ``stop``; ``help(Stepper)`` explains each. Results that were paid
-        for are kept in this stepper; another one calls again. Its record is ``stepper.record``; ``last_run`` stays as is.
+        ``delete``, ``force``, ``mock``, ``as_test`` and ``stop``; ``help(Stepper)`` explains each. This stepper keeps
+        the results that were paid for; another one calls again. Its record is ``stepper.record``; ``last_run`` stays.
 
         Args:
             shared: As for `run`.
