@@ -1,7 +1,7 @@
-"""Starts runs: puts a position, a record and a driver together.
+"""Start a run: put a position, a record and a driver together.
 
-From here down, the functions that lead to a user's hook set ``__tracebackhide__``, by which IPython and pytest leave
-them out: what is seen of an error is the cell that ran the flow and the hook that failed.
+From here down, the functions that lead to a user's hook set ``__tracebackhide__``, so IPython and pytest leave them out
+of a traceback: it shows the cell that ran the flow and the hook that failed.
 """
 
 from collections.abc import Callable, Iterable
@@ -41,7 +41,7 @@ def run(
     """Run a node in the caller's thread. See `BaseNode.run`."""
     __tracebackhide__ = True
     with Recorded(node, shared, executor, subscribers, watch) as run:
-        run.tell_started()
+        run.notify_started()
         drive(run.position, run.setup)
     return run.position.action
 
@@ -57,21 +57,21 @@ async def run_async(
     """Run a node on the running event loop. See `BaseNode.run_async`."""
     __tracebackhide__ = True
     with Recorded(node, shared, executor, subscribers, watch) as run:
-        run.tell_started()
+        run.notify_started()
         await drive_async(run.position, run.setup)
     return run.position.action
 
 
 def resume(record: Run, *, executor: Executor | None, watch: Watch | None) -> Any:
-    """Go on with a run where it failed or was stopped, in the caller's thread. See `Run.resume`."""
+    """Resume a run where it failed or was stopped, in the caller's thread. See `Run.resume`."""
     __tracebackhide__ = True
-    with Recorded(record.node, record.shared, executor, (), watch, again=record) as run:
+    with Recorded(record.node, record.shared, executor, (), watch, resumed=record) as run:
         drive(run.position, run.setup)
     return run.position.action
 
 
 def check_executor(node: BaseNode, executor: Executor | None) -> None:
-    """Refuse an executor that is none, and nodes that cannot be sent to it.
+    """Check that an executor is one, and that the nodes can be sent to it.
 
     Raises:
         SettingError: The executor has no ``submit``.
@@ -84,12 +84,14 @@ def check_executor(node: BaseNode, executor: Executor | None) -> None:
 
 
 def _surveyed(node: BaseNode, known: Survey | None) -> tuple[Survey, list[tuple[BaseNode, type[BaseNode]]]]:
-    """Look at the wiring, and give nodes the new versions of classes whose cell was run again.
+    """Survey the wiring, and give nodes the new versions of classes whose cell was run again.
 
-    ``known``, the survey of the run before, serves again where it is still valid.
+    Args:
+        node: The node or flow to run.
+        known: The survey of the previous run, which is used again if it is still valid.
 
     Returns:
-        The survey, and the nodes whose class changed, each with the class that it had.
+        The survey, and the nodes whose class changed, each with its previous class.
     """
     wiring = known if known is not None and known.is_valid_for(node) else survey(node)
     edited = rebind(wiring.nodes)
@@ -97,7 +99,7 @@ def _surveyed(node: BaseNode, known: Survey | None) -> tuple[Survey, list[tuple[
 
 
 def _take_plan(node: BaseNode, wiring: Survey) -> Plan | None:
-    """Take the plan of the run before, if the wiring is the same. Nobody else gets it then."""
+    """Take the plan of the previous run, if the wiring is the same. No other run gets it then."""
     before = node.__dict__.get("last_run")
     if type(before) is not Run or before._survey is not wiring:
         return None
@@ -106,7 +108,7 @@ def _take_plan(node: BaseNode, wiring: Survey) -> Plan | None:
 
 
 def _warn_of_new_classes(edited: list[tuple[BaseNode, type[BaseNode]]]) -> None:
-    """Warn of each node whose new class has other code than the class that it had."""
+    """Warn of each node whose new class has other code than its previous class."""
     from ..core.fingerprint import fingerprint  # with its imports 25 ms, which few runs need
 
     for node, old in edited:
@@ -115,9 +117,9 @@ def _warn_of_new_classes(edited: list[tuple[BaseNode, type[BaseNode]]]) -> None:
 
 
 class Recorded:
-    """Keeps the record of a run as ``node.last_run``, whatever becomes of it. Refuses what cannot run.
+    """Keep the record of a run as ``node.last_run``, also after an error. Raises first if the node cannot run.
 
-    Not a ``contextmanager``: that sets attributes of the exception that passes, and not every exception lets it.
+    Not a ``contextmanager``, which sets attributes of the exception that passes: not every exception allows that.
     """
 
     def __init__(
@@ -128,21 +130,21 @@ class Recorded:
         subscribers: Iterable[Subscriber],
         watch: Watch | None,
         stop: Stop | None = None,
-        again: Run | None = None,
+        resumed: Run | None = None,
     ) -> None:
-        """``again``: the record of a run that is gone on with."""
+        """Check the node, and make the record and the position. ``resumed``: the record of a run to resume."""
         __tracebackhide__ = True
-        if again is not None:
-            again._require_ended()
+        if resumed is not None:
+            resumed._require_ended()
         before = node.__dict__.get("last_run")
         wiring, edited = _surveyed(node, before._survey if type(before) is Run else None)
         if executor is not None:
             check_executor(node, executor)
         if node.successors:
             warn("Node won't run successors. Use Flow.")
-        self.record = Run(node, shared) if again is None else again
+        self.record = Run(node, shared) if resumed is None else resumed
         self.record._survey = wiring
-        for edge in wiring.overwritten if again is None else ():
+        for edge in wiring.overwritten if resumed is None else ():
             self.record.problem(edge)
         if edited:
             _warn_of_new_classes(edited)
@@ -153,15 +155,15 @@ class Recorded:
             grace=node.grace if node.grace is BaseNode.grace else check_setting(node, "grace", node.grace),
             stop=stop,
             report=partial(_report, self.record),
-            from_start=None if again is None else False,
+            from_start=None if resumed is None else False,
         )
         self.setup.names = wiring.names
         self.setup.plan = _take_plan(node, wiring)
-        if again is None:
+        if resumed is None:
             self.position = Position.at_start(node, shared, self.setup, inline=stop is None)
         else:
-            self.position = _resumed(again, self.setup)
-        self._goes_on = again is not None
+            self.position = _resumed_position(resumed, self.setup)
+        self._is_resumed = resumed is not None
         self._is_published = False
         self.record._where = self.position.where
         self.name = self.position.path
@@ -169,37 +171,37 @@ class Recorded:
         self.unwatch: Callable[[], None] | None = None
 
     def publish(self) -> None:
-        """Make the record the node's ``last_run``, once. From here on it says "running" until `__exit__`."""
+        """Make the record the node's ``last_run``, once. Its status is "running" until `__exit__`."""
         if not self._is_published:
             self._is_published = True
-            if self._goes_on:
+            if self._is_resumed:
                 self.record._reopen()
             served = () if self.position.outermost is None else self.position.outermost[:1]
-            for node in (self.record.node, *served):  # its hooks may look at it too
+            for node in (self.record.node, *served):  # hooks may read it too
                 node.__dict__["last_run"] = self.record  # not by setattr, which the class may have closed
 
     def __enter__(self) -> "Recorded":
         if self.watch is not None:
             self.unwatch = self.watch(self.record)
-        self.token = ATTEMPT.set(0)  # a run inside a call that is tried again starts to count anew
-        self.publish()  # last: an interrupt before it leaves no record that says "running" for ever
+        self.token = ATTEMPT.set(0)  # a run inside a call that is retried counts its own attempts
+        self.publish()  # last: an interrupt before it leaves no record with status "running"
         return self
 
-    def tell_started(self) -> None:
-        """Tell the subscribers that the run begins."""
+    def notify_started(self) -> None:
+        """Notify the subscribers that the run starts."""
         if self.setup.subscribers:
             self.setup.tell(Event("run_started", self.name))
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         try:
             self.position.give_back(self.record.node)
-        except BaseException as interrupt:  # the record must not say "running" for ever
+        except BaseException as interrupt:  # the record must not keep the status "running"
             self._end(interrupt)
             raise
         self._end(error)
 
     def _end(self, error: BaseException | None) -> None:
-        """End the record and tell who listens."""
+        """Close the record and notify the subscribers."""
         raised = error
         if error is None:
             status = "ok"
@@ -214,7 +216,7 @@ class Recorded:
         top = None if failure is None else failure.frames[-1]
         is_resumable = top is not None and (top.visit is not None or top.sets is not None)
         if is_resumable and isinstance(error, Exception | KeyboardInterrupt):
-            _say_how_to_go_on(error)
+            _add_hint_to_resume(error)
         action = self.position.action if error is None else None
         if error is None:
             self.record._plan = self.position.frames[0].plan
@@ -226,7 +228,7 @@ class Recorded:
             self.setup.tell(Event("run_finished", self.name, status=status, value=action, error=error))
         if self.unwatch is not None:
             self.unwatch()
-        with suppress(ValueError):  # a coroutine that is thrown away ends in another context
+        with suppress(ValueError):  # a coroutine that is discarded ends in another context
             ATTEMPT.reset(self.token)
 
 
@@ -236,20 +238,20 @@ def _report(record: Run, subscriber: Subscriber, error: Exception) -> None:
     warn(text)
 
 
-def _say_how_to_go_on(error: BaseException) -> None:
-    """Say it where the engine has said where the error is from; an interrupt comes from nowhere."""
-    with suppress(Exception):  # not every exception lets itself be written on, and it must come out as it is
+def _add_hint_to_resume(error: BaseException) -> None:
+    """Add to the engine's note on an error, or to an interrupt, which has no note, how to resume the run."""
+    with suppress(Exception):  # not every exception accepts notes; it is raised as it is
         if isinstance(error, KeyboardInterrupt):
             error.add_note(FINISHED)
         if error.__notes__[-1].endswith(FINISHED):
             error.__notes__[-1] += "; .last_run.resume() continues from there"
 
 
-def _resumed(record: Run, setup: Setup) -> Position:
-    """Return the position at which a run is resumed.
+def _resumed_position(record: Run, setup: Setup) -> Position:
+    """Return the position at which a run resumes.
 
     Raises:
-        RunStateError: The run finished, or it has no checkpoint, or that cannot be restored.
+        RunStateError: The run has finished, or it has no checkpoint, or the checkpoint cannot be restored.
     """
     __tracebackhide__ = True
     if record._retrying.locked():

@@ -87,7 +87,7 @@ class Submitted(ShownLive):
             return
         try:
             with suppress(BaseException), self._recorded as recorded:  # the record has the error, and `await` raises it
-                recorded.tell_started()
+                recorded.notify_started()
                 drive(recorded.position, recorded.setup)
         finally:
             with self._lock:
