@@ -1,4 +1,4 @@
-"""How things show themselves when they are the last line of a cell."""
+"""Displays of flows, runs, batches and steppers on the last line of a cell."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -27,31 +27,31 @@ if TYPE_CHECKING:
 __all__ = ["mimebundle", "show_stepper", "view_of"]
 
 MAX_TEXT = 20_000
-"""Characters of the outline."""
+"""The largest number of characters of an outline."""
 PROBLEMS = 5
-"""Problems that are told of below a drawing."""
+"""The number of problems listed below a drawing."""
 
 
 def mimebundle(thing: Any) -> dict[str, Any]:
-    """Return what is shown of a node, a run or a batch, in the forms that a front end can choose from. Never raises."""
+    """Return the display of an object in all its formats, from which a front end chooses. Never raises."""
     try:
         return _BUNDLES[type(thing)._shown_as](thing)
-    except FlowError as exc:  # whose words are for the user
+    except FlowError as exc:  # its text is written for the user
         return {"text/plain": f"<{shown(class_name(thing))}: {shown(exc, 400)}>"}
     except Exception as exc:
         return {"text/plain": f"<{shown(class_name(thing))}: it cannot be shown ({shown(class_name(exc))})>"}
 
 
 def graph_bundle(node: BaseNode) -> dict[str, str]:
-    """Return the graph of a node. Runs nothing of the user's."""
+    """Return the display of the graph of a node. Runs no user code."""
     return model_bundle(graph_of(node, max_nodes=MAX_NODES), MAX_NODES)
 
 
 def model_bundle(model: GraphModel, most: int = 2_000) -> dict[str, str]:
-    """Return a graph as an image, if it has at most so many nodes, and as text.
+    """Return the display of a graph: the outline, and the drawing if the graph has at most ``most`` nodes.
 
-    The drawing is there twice: as an image in HTML, which is the only form that JupyterLab shows of a notebook that is
-    not trusted, and as plain SVG. The outline is there in any case; where nothing can be drawn, it says why.
+    The drawing is included twice: as plain SVG, and as an image in HTML, the only format that JupyterLab shows in a
+    notebook that is not trusted. If nothing can be drawn, the outline says why.
     """
     outline = model.outline()
     if len(outline) > MAX_TEXT:
@@ -73,30 +73,30 @@ def model_bundle(model: GraphModel, most: int = 2_000) -> dict[str, str]:
     html = image(svg, description(model)) + notes_html(notes)
     if is_svg_only():
         return {"image/svg+xml": svg, "text/plain": outline}
-    if len(html) + len(svg) > MAX_HTML:  # once is enough for a notebook that is saved
+    if len(html) + len(svg) > MAX_HTML:  # one format keeps a saved notebook small
         return {"text/html": html, "text/plain": outline}
     return {"text/html": html, "image/svg+xml": svg, "text/plain": outline}
 
 
 def summary_bundle(summary: Summary) -> dict[str, str]:
-    """Return a summary as HTML and as text."""
+    """Return the display of a summary: HTML and text."""
     return {"text/html": to_html(summary), "text/plain": to_text(summary)}
 
 
 def run_bundle(run: Run) -> dict[str, str]:
-    """Return the graph of a run in the colours of what happened, above its summary."""
-    made = summary_bundle(of_run(run))
+    """Return the display of a run: its graph above its summary."""
+    bundle = summary_bundle(of_run(run))
     picture, why_none = picture_of(run)
     if why_none:
-        html = f"{made['text/html']}\n{notes_html([f'({why_none})'])}"
-        return {"text/html": html, "text/plain": f"{made['text/plain']}\n({why_none})"}
-    if len(picture) + len(made["text/html"]) > MAX_HTML:
-        return made
-    return {**made, "text/html": picture + made["text/html"]}
+        html = f"{bundle['text/html']}\n{notes_html([f'({why_none})'])}"
+        return {"text/html": html, "text/plain": f"{bundle['text/plain']}\n({why_none})"}
+    if len(picture) + len(bundle["text/html"]) > MAX_HTML:
+        return bundle
+    return {**bundle, "text/html": picture + bundle["text/html"]}
 
 
 def stepper_bundle(stepper: Stepper) -> dict[str, Any]:
-    """Return a picture of where a stepper is, and the same as text."""
+    """Return the display of a stepper without its widget: its location, and the graph of its run so far."""
     model = with_status(graph_of(stepper.root, max_nodes=MAX_NODES), stepper.record)
     place = f"{shown(stepper.title)}\n{stepper.place}" if stepper.title else str(stepper.place)
     words = f"{place}\n\n{model.outline()}"
@@ -139,7 +139,7 @@ def _draw_still(stepper: Stepper, still_id: str) -> None:
             publish(mimebundle(stepper), transient={"display_id": still_id}, update=True)
 
 
-# By what a class says of itself, not by ``isinstance``: an object keeps its class when the package is reloaded.
+# Looked up by an attribute of the class, not by ``isinstance``: after a reload, old objects keep their old class.
 _BUNDLES: dict[str, Callable[[Any], dict[str, Any]]] = {
     "graph": graph_bundle,
     "model": model_bundle,

@@ -44,18 +44,18 @@ def follow(run: Run, progress: Any) -> Callable[[], None]:
     return _Followed(run, view, 0.0 if asked else FIRST, always=asked).end
 
 
-# ---- who draws it ----------------------------------------------------------------------------------------------------
+# ---- views -----------------------------------------------------------------------------------------------------------
 
 
 class View(Protocol):
-    """Draws how far a run is."""
+    """Draws the progress of a run."""
 
     def draw(self, run: Run, lines: list[Line], *, last: bool) -> bool:
-        """Draw it, over what was drawn before. ``last``: the run has ended. Return whether anything was drawn."""
+        """Replace the previous drawing. ``last``: the run has ended. Return whether anything was drawn."""
 
 
 class _Notebook:
-    """A few lines of HTML in the cell, drawn over by their display id; a saved notebook holds the last state."""
+    """A few lines of HTML in the cell, updated by their display id. A saved notebook holds the last state."""
 
     def __init__(self) -> None:
         self.display_id = f"llmflow_nb-{os.urandom(16).hex()}"
@@ -68,12 +68,12 @@ class _Notebook:
         return True
 
     def data(self, run: Run, lines: list[Line], *, last: bool) -> dict[str, str]:
-        """Return what is shown: the lines, and for a handle the graph above them, drawn anew twice a second."""
+        """Return the lines and, for the handle of a submitted run, the graph above them, redrawn twice a second."""
         if self not in (views := _SHOWN.setdefault(run, [])):
             views.append(self)
         data = bundle(run, lines, going=not last)
         if self.with_graph and (last or monotonic() - self._drawn_at > EVERY_GRAPH):
-            from .run_graph import picture_of  # 20 ms, which few runs need
+            from .run_graph import picture_of  # takes 20 ms to import, and few runs need it
 
             self._picture, _ = picture_of(run)
             self._drawn_at = monotonic()
@@ -85,9 +85,9 @@ class _Notebook:
 
 
 class _Terminal:
-    """One line on the standard error: drawn over in a terminal, elsewhere only the last one.
+    """One line on the standard error: updated in place in a terminal, elsewhere written once at the end.
 
-    Where nobody asked for it, only of a run with batches: it would be drawn over the prompt of a chat.
+    With ``progress="auto"``, only runs with batches show a line: in a chat it would overwrite the prompt.
     """
 
     def __init__(self, asked: bool) -> None:
@@ -118,7 +118,7 @@ def _columns() -> int:
 
 
 class _Bars:
-    """Bars of the user's own making, such as those of tqdm: one for each batch."""
+    """Progress bars that a callable of the user makes, such as those of tqdm: one for each batch."""
 
     def __init__(self, make: Callable[..., Any]) -> None:
         self._make = make
@@ -128,7 +128,7 @@ class _Bars:
         for line in lines:
             bar, before = self._bars.get(line.path) or (self._make(total=line.total, desc=line.name), 0)
             if hasattr(bar, "total"):
-                bar.total = line.total  # it grows, where there are several visits
+                bar.total = line.total  # it grows with each visit
             bar.update(line.done - before)
             self._bars[line.path] = bar, line.done
         if last:
@@ -137,11 +137,11 @@ class _Bars:
         return False  # a bar does not say how a run ended
 
 
-# ---- when it is drawn ------------------------------------------------------------------------------------------------
+# ---- time of the drawings --------------------------------------------------------------------------------------------
 
 
 class _Followed:
-    """A run that is followed, and the view that shows it."""
+    """A run whose progress is shown, with its view."""
 
     def __init__(self, run: Run, view: View, first: float, *, always: bool) -> None:
         self.run = run
@@ -150,19 +150,19 @@ class _Followed:
         self._always = always
         self._drawn = False
         self._ended = False
-        self._again = run.status != "running"  # rows of a run that has ended are called again
+        self._is_retry = run.status != "running"  # rows of a run that has ended are retried
         self._reader = LineReader(run)
         self._lock = threading.Lock()
-        self._context: Context = copy_context()  # says which cell the output belongs to
+        self._context: Context = copy_context()  # holds the cell that the output belongs to
         if isinstance(view, _Notebook):
             _LIVE[run] = self
         if not is_static():
-            with suppress(RuntimeError):  # no further thread to be had: then only the end is drawn
+            with suppress(RuntimeError):  # no more threads can be started: only the end is drawn
                 _Ticker.get().follow(self)
 
     def tick(self) -> None:
-        """Draw, in the ticker's thread, which has to go on whatever a bar of the user's raises."""
-        ended = not self._again and self.run.status != "running"  # nobody may call `end`, or not at once
+        """Draw in the ticker's thread, which must survive any error of a user's bar."""
+        ended = not self._is_retry and self.run.status != "running"  # `end` may be called late or never
         try:
             self._context.run(self._draw, last=ended)
         except BaseException:
@@ -173,21 +173,21 @@ class _Followed:
     def _leave(self) -> None:
         _Ticker.leave(self)
         if _LIVE.get(self.run) is self:
-            del _LIVE[self.run]  # it holds the run, so the weak key would never go
+            del _LIVE[self.run]  # the value refers to the run, so the weak key would stay for ever
 
     def end(self) -> None:
-        """Draw for the last time, if anything was drawn: in the thread of the run, which has ended."""
+        """Draw for the last time, if anything was drawn, in the thread of the ended run."""
         self._leave()
         if self._drawn or self._always:
             self._draw(last=True)
         self._ended = True
-        for view in list(_SHOWN.get(self.run, ())):  # those of before rows were called again, or the run resumed
+        for view in list(_SHOWN.get(self.run, ())):  # older displays, from before a retry or resume
             if view is not self.view:
-                with suppress(Exception):  # a front end that is gone
+                with suppress(Exception):  # the front end may be gone
                     view.draw(self.run, self._reader.lines(), last=True)
 
     def show(self) -> None:
-        """Show it in this cell too; what follows is drawn in all places."""
+        """Show it in this cell too, and update all displays from now on."""
         with self._lock:
             self._drawn = True
             assert isinstance(self.view, _Notebook)
@@ -196,8 +196,8 @@ class _Followed:
 
     def _draw(self, *, last: bool) -> None:
         if not self._lock.acquire(timeout=PATIENCE):
-            _Ticker.forget()  # which hangs with it
-            self._give_up("it has hung for some time")
+            _Ticker.forget()  # its thread hangs too
+            self._give_up("drawing it takes too long")
             return
         try:
             if self._ended:
@@ -208,27 +208,27 @@ class _Followed:
             self.run._is_seen |= last and is_drawn
         except KeyboardInterrupt:
             raise
-        except BaseException as exc:  # the user's bar, or a front end that is gone: the run goes on
+        except BaseException as exc:  # an error of the user's bar or the front end must not end the run
             self._give_up(error_text(exc))
         finally:
             self._lock.release()
 
     def _give_up(self, why: str) -> None:
         self._ended = True
-        text = f"progress is not shown any more: {why}"
+        text = f"progress is no longer shown: {why}"
         self.run.problem(text)
-        with suppress(Exception):  # where warnings are errors: the run is more than its progress
+        with suppress(Exception):  # warnings may be errors, which must not end the run
             warn(text)
 
 
 _LIVE: "WeakKeyDictionary[Run, _Followed]" = WeakKeyDictionary()
-"""Those that are shown in a notebook."""
+"""The runs whose progress is shown in a notebook."""
 _SHOWN: "WeakKeyDictionary[Run, list[_Notebook]]" = WeakKeyDictionary()
-"""All displays of a run, to draw them again when its rows are called again."""
+"""All displays of a run, to update them when its rows are retried."""
 
 
 def show_live(run: Run) -> None:
-    """Show a run in the cell, and go on showing it where that can be; until it has ended."""
+    """Show a run in the cell. In a notebook, update the display until the run ends."""
     if not has_kernel() or is_static():
         publish(bundle_of(run))
         return
@@ -242,7 +242,7 @@ def show_live(run: Run) -> None:
 
 
 class _Ticker:
-    """One thread for all runs that are followed. It sleeps while there are none."""
+    """One thread that draws the progress of all runs. It sleeps while there are none."""
 
     _lock = threading.Lock()
     _shared: "_Ticker | None" = None
@@ -257,7 +257,7 @@ class _Ticker:
     def get(cls) -> "_Ticker":
         with cls._lock:
             if cls._shared is None or cls._shared.pid != os.getpid():
-                cls._shared = _Ticker()  # and only then start it, for it works as long as it is the one
+                cls._shared = _Ticker()  # before its thread starts, which ends once it is not the shared one
                 threading.Thread(target=cls._shared._work, name="llmflow_nb-progress", daemon=True).start()
             return cls._shared
 
@@ -268,7 +268,7 @@ class _Ticker:
 
     @classmethod
     def forget(cls) -> None:
-        """Leave the thread to itself; the next run that is followed gets another."""
+        """Abandon the thread; the next run gets a new one."""
         cls._shared = None
 
     @classmethod
@@ -278,7 +278,7 @@ class _Ticker:
 
     def _work(self) -> None:
         while _Ticker._shared in (self, None):
-            self._asleep = True  # and only then look, or a run could come in between and wake nobody
+            self._asleep = True  # before the check, so that a run added in between wakes this thread
             self._asleep = not self._followed
             self._wake.wait(None if self._asleep else EVERY)
             self._wake.clear()

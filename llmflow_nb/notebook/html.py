@@ -1,6 +1,6 @@
-"""A summary as HTML and as text: the same words, in the same order.
+"""Write a summary as HTML and as text: the same words in the same order.
 
-The one place where values become markup. Whatever enters is escaped here; what a summary holds is plain text.
+A summary holds plain text. Only this file turns it into markup, and escapes all of it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,22 +11,22 @@ from importlib import resources
 __all__ = ["MAX_HTML", "NO_MATHS", "Summary", "Table", "notes_html", "to_html", "to_text"]
 
 MAX_HTML = 200_000
-"""Characters of a display."""
+"""The largest number of characters of a display."""
 NO_MATHS = "mathjax_ignore tex2jax_ignore"
-"""The classes by which MathJax 3 and 2 leave a text alone: "$5 now and $7 later" is no formula."""
+"""The CSS classes that keep MathJax 3 and 2 off a text: "$5 now and $7 later" is no formula."""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of texts under heads.
+    """A table of texts.
 
     Attributes:
-        title: What they are; "" for none.
-        heads: One for each column.
-        rows: As many texts in each.
-        numbers: The columns that are set to the right.
+        title: The title; "" for none.
+        heads: The head of each column.
+        rows: A text for each column, row by row.
+        numbers: The columns that are aligned to the right.
         whole: The columns of short texts, whose lines are not broken.
-        more: What to say of the rows that are not there; "" where all are.
+        more: A sentence about rows that are left out; "" if none are.
     """
 
     title: str
@@ -39,14 +39,14 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What is shown of a record.
+    """The contents of a display of a run or a batch.
 
     Attributes:
-        title: What it is.
-        state: A word or two for how it went.
-        facts: What there is to say in a line.
-        notes: Lines that need attention, each of its own.
-        tables: Tables below, in order.
+        title: The name of the run or batch.
+        state: Its state, in a word or two.
+        facts: Short texts for one line.
+        notes: Lines that need attention.
+        tables: The tables below, in order.
     """
 
     title: str
@@ -57,7 +57,7 @@ class Summary:
 
 
 def to_html(summary: Summary) -> str:
-    """Return a summary as HTML, readable also where its styles are stripped. No scripts, no ids, no addresses."""
+    """Return a summary as HTML that is readable without its styles. It has no scripts, ids or addresses."""
     facts = " · ".join(escape(fact) for fact in summary.facts)
     parts = [
         f"<style>{style_sheet()}</style>",
@@ -77,7 +77,7 @@ def to_html(summary: Summary) -> str:
 
 
 def state(word: str, *, is_bad: bool | None = None) -> str:
-    """Return the word for how something went, in its colour. By default only "ok" and "running" are good."""
+    """Return a state in its colour. By default only "ok" and "running" are good."""
     if is_bad is None:
         is_bad = word not in ("ok", "running")
     colour = "bad" if is_bad else "good" if word == "ok" else "going"
@@ -103,13 +103,13 @@ def _table_html(table: Table) -> str:
 
 
 def notes_html(notes: Iterable[str]) -> str:
-    """Return notes as HTML, a line for each; nothing where there are none."""
+    """Return notes as HTML, a line for each; "" without notes."""
     lines = "".join(f"<div>{escape(note)}</div>\n" for note in notes)
     return f'<div class="{NO_MATHS}">\n{lines}</div>' if lines else ""
 
 
 def to_text(summary: Summary) -> str:
-    """Return a summary as plain text, for a terminal, or for a screen reader."""
+    """Return a summary as plain text, for terminals and screen readers."""
     lines = [f"{summary.title}: {summary.state}", *[f"  {', '.join(summary.facts)}"][: len(summary.facts)]]
     lines += [f"  ! {note}" for note in summary.notes]
     for table in summary.tables:

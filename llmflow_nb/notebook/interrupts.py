@@ -1,4 +1,4 @@
-"""The kernel's interrupt while a step of a widget is in progress.
+"""Handle the kernel's interrupt while a step of a widget is in progress.
 
 A kernel takes SIGINT as an interrupt of the cell that it runs and ignores it between two cells. A step of the widget
 runs in a thread between two cells, so the interrupt button would do nothing. While a step is in progress, and only
@@ -16,7 +16,7 @@ from typing import Any
 __all__ = ["on_interrupt"]
 
 EVERY = 0.1
-"""Seconds between two looks at the handler. The kernel puts its own there for every message that it handles."""
+"""Seconds between two checks of the handler. The kernel installs its own for every message that it handles."""
 
 _CALLBACKS: dict[object, tuple[asyncio.AbstractEventLoop, Callable[[], None]]] = {}
 
@@ -61,6 +61,6 @@ def _watch(token: object, loop: asyncio.AbstractEventLoop) -> None:
 
 
 def _interrupted(number: int, frame: Any) -> None:
-    """Have the event loop call who waits for it: a signal handler may interrupt anything, and must not do much."""
+    """Have the event loop make the calls: a signal handler may interrupt anything, so it must do little."""
     for loop, callback in list(_CALLBACKS.values()):
         loop.call_soon_threadsafe(callback)

@@ -1,4 +1,4 @@
-"""Values of users and models as short texts, whatever they are and whatever their ``__repr__`` does."""
+"""Short texts of any values, whatever their ``__repr__`` does."""
 
 import threading
 from time import monotonic
@@ -9,44 +9,44 @@ from ..core.text import characters, class_name, literal, shown, text_of
 __all__ = ["CELL", "ValueTexts"]
 
 CELL = 100
-"""Characters of a value in a summary. The table itself (``.df``) has all of it."""
+"""The number of characters of a value in a summary. The table itself (``.df``) has the whole value."""
 
-_PATIENCE = 0.5
+_TIME_LIMIT = 0.5
 
 
 class ValueTexts:
     """Turns values into texts, for one display.
 
-    Text, numbers and the usual containers are written here. The ``__repr__`` of any other class, and the ``__str__`` of
-    an exception, is the user's code: it runs in a thread, and all of them together may take half a second; whatever
-    they raise, sleep or return, there is a text.
+    Text, numbers and the usual containers are written without user code. The ``__repr__`` of any other class and the
+    ``__str__`` of an exception are user code: they run in a thread, and together have half a second. If they raise,
+    hang or return no text, the value gets a text with its class.
     """
 
     def __init__(self) -> None:
-        """Start the clock."""
-        self._until = monotonic() + _PATIENCE
+        """Start the time limit."""
+        self._until = monotonic() + _TIME_LIMIT
         self._slow: set[int] = set()
 
     def of(self, value: Any, length: int = CELL) -> str:
-        """Return a value as one line of at most ``length`` characters: strings as they are, others as Python has it."""
+        """Return a value as one line of at most ``length`` characters: strings as they are, others as ``repr``."""
         try:
             if issubclass(type(value), str):
                 text = value if type(value) is str else self._in_thread(characters, value)
                 return shown(text, length) if text else "''"
             return shown(literal(value, length, lambda found: self._in_thread(repr, found)), length)
-        except Exception:  # a class that lies about itself
+        except Exception:  # a class with a false __class__ or a broken method
             return "<?>"
 
     def of_error(self, error: BaseException, length: int = 2 * CELL) -> str:
-        """Return what an exception says, its first line; "" if that is nothing."""
+        """Return the first line of an exception's text; "" if it has none."""
         try:
             text = self._in_thread(text_of, error).lstrip().partition("\n")[0]
-        except Exception:  # a class that lies about itself
+        except Exception:  # a class with a false __class__ or a broken method
             return "<?>"
         return shown(text, length) if text else ""
 
     def _in_thread(self, make: Any, value: Any) -> str:
-        """What ``repr``, or `text_of`, makes of a value whose class is the user's."""
+        """Call ``repr`` or `text_of` on a value of a user's class, within the time limit."""
         cls = type(value)
         if id(cls) in self._slow or monotonic() > self._until:
             return f"<{class_name(value)}>"
@@ -54,7 +54,7 @@ class ValueTexts:
         thread = threading.Thread(target=_try, args=(make, value, found), name="llmflow_nb-repr", daemon=True)
         try:
             thread.start()
-        except RuntimeError:  # no further thread to be had
+        except RuntimeError:  # no more threads can be started
             return f"<{class_name(value)}>"
         thread.join(max(0.0, self._until - monotonic()))
         if not found:
@@ -66,5 +66,5 @@ class ValueTexts:
 def _try(make: Any, value: Any, found: list[str]) -> None:
     try:
         found.append(str.__getitem__(make(value), slice(10_000)))
-    except BaseException as exc:  # the user's, and in a thread of its own: SystemExit would end only that
+    except BaseException as exc:  # raised by user code in this thread only, SystemExit too
         found.append(f"<{class_name(value)}: its repr raised {class_name(exc)}>")

@@ -362,11 +362,11 @@ def test_a_bar_that_raises_does_not_break_the_run(where):
     """The run goes on to its end, warns, and has the reason among its problems, in words."""
     node, raised = Calls(), threading.Event()
     shared = {"items": [1, 2, 3]}
-    with pytest.warns(FlowWarning, match="progress is not shown any more: OSError: <b>no bar today</b>"):
+    with pytest.warns(FlowWarning, match="progress is no longer shown: OSError: <b>no bar today</b>"):
         node.run(shared, progress=Broken(where, raised))
     assert shared["results"] == [1, 2, 3]
     assert node.last_run.status == "ok"
-    assert node.last_run.problems == ["progress is not shown any more: OSError: <b>no bar today</b>"]
+    assert node.last_run.problems == ["progress is no longer shown: OSError: <b>no bar today</b>"]
     assert raised.is_set()
 
 
@@ -385,7 +385,7 @@ def test_a_value_that_makes_no_bars_is_a_problem():
     """A callable that returns what is no bar, or takes no such arguments, is said and does no harm."""
     for wrong in (lambda **options: None, lambda: None):
         node = Calls()
-        with pytest.warns(FlowWarning, match=r"progress is not shown any more: (Attribute|Type)Error"):
+        with pytest.warns(FlowWarning, match=r"progress is no longer shown: (Attribute|Type)Error"):
             node.run({"items": [1]}, progress=wrong)
         assert node.last_run.status == "ok"
 
