@@ -1,73 +1,108 @@
 """One use of ``exec``: what is called with what, and what follows a failure.
 
-A call is made of *attempts*, and its state lives here and not on the node, so that calls side by side cannot count each
-other's attempts. Where an attempt runs, and who waits for it, is the affair of the scheduler and its driver.
+A call is made of *attempts*. What there is to know of it is here and not on the node, so that calls side by side cannot
+count each other's attempts. At any time a call is in one state, and these are the rules:
+
+* A call that begins waits for a slot of its node's limiter, if it has one, and then for a worker of the user's pool, if
+  all are busy. Every attempt of ``exec`` needs both.
+* While it runs, one flight is out for it (see `flight`). A flight that takes too long is released: it may still be in a
+  thread or clean up in a task, but the call goes on as if the attempt had failed.
+* A failed attempt is followed by another one after a wait (see `retry_policy`), or by the fallback of the class. The
+  fallback is called once, and needs no slot of the limiter.
+* What settles a call enters its row. Only a result that a cancelled task still brings in replaces that row, for it is
+  paid for.
+
+`NEXT_STATE` has every step that may be taken; any other is a bug, and raises. Who takes the steps is `attempts`.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..core.errors import warn
 from ..core.node import ATTEMPT
-from ..core.seconds import LONGEST, seconds_asked, seconds_of
 from ..core.text import params_text, quoted
 from .batch import Batch
+from .branch import Branch
 from .plan import Plan
 
-if TYPE_CHECKING:
-    from .scheduler import Strand
+__all__ = ["NEXT_STATE", "SETTLED", "WAITING", "Call", "add_context", "invoke"]
 
-__all__ = ["Call", "add_context", "invoke"]
+# States.
+NEW = "new"
+FOR_SLOT = "waiting for the limiter"
+FOR_WORKER = "waiting for a worker"
+RUNNING = "running"
+TO_RETRY = "waiting to retry"
+IN_FALLBACK = "in fallback"
+SETTLED = "settled"
 
-MOST_ASKED = 120.0
-"""Seconds of ``retry_after`` that are waited for."""
+# Events.
+LIMIT = "has a limiter"
+ENQUEUE = "all workers are busy"
+ATTEMPT_STARTS = "attempt starts"
+ATTEMPT_FAILS = "attempt failed"
+FALLBACK_STARTS = "fallback starts"
+SETTLE = "settle"
+LATE_RESULT = "late result"
+
+NEXT_STATE = {
+    NEW: {LIMIT: FOR_SLOT, ENQUEUE: FOR_WORKER, ATTEMPT_STARTS: RUNNING, SETTLE: SETTLED},
+    FOR_SLOT: {ENQUEUE: FOR_WORKER, ATTEMPT_STARTS: RUNNING, SETTLE: SETTLED},
+    FOR_WORKER: {ATTEMPT_STARTS: RUNNING, FALLBACK_STARTS: IN_FALLBACK, SETTLE: SETTLED},
+    RUNNING: {ATTEMPT_FAILS: TO_RETRY, ENQUEUE: FOR_WORKER, FALLBACK_STARTS: IN_FALLBACK, SETTLE: SETTLED},
+    TO_RETRY: {LIMIT: FOR_SLOT, ENQUEUE: FOR_WORKER, ATTEMPT_STARTS: RUNNING, SETTLE: SETTLED},
+    IN_FALLBACK: {SETTLE: SETTLED},
+    SETTLED: {LATE_RESULT: SETTLED},
+}
+"""By state, what may happen to a call there, and the state that follows."""
+
+WAITING = frozenset({FOR_SLOT, FOR_WORKER, TO_RETRY})
+"""The states in which nothing of a call is in flight, so that it can be settled at once."""
 
 
 class Call:
-    """One use of ``exec``, with its attempts.
-
-    Attributes:
-        strand: Whose call it is.
-        plan: The node; batch and place: where its result goes.
-        target: The copy of the node whose hooks are called.
-        item: What ``exec`` is given.
-        attempts: Attempts of ``exec`` begun so far.
-        error: What the last of them raised, once it has.
-        in_fallback: Whether the fallback is being asked.
-        started: Clock when the first attempt began; None before.
-        ticket: Its place in the node's limiter, while it has one.
-    """
+    """One use of ``exec``, with its attempts."""
 
     __slots__ = (
         "attempts",
         "batch",
+        "branch",
         "error",
         "in_fallback",
+        "index",
         "item",
-        "place",
         "plan",
         "started",
-        "strand",
+        "state",
         "target",
         "ticket",
     )
 
-    def __init__(self, strand: "Strand", target: Any, place: int, item: Any) -> None:
-        self.strand = strand
-        self.batch: Batch = strand.batch
-        self.plan: Plan = strand.batch.plan
-        self.target = target
-        self.place = place
-        self.item = item
-        self.attempts = 0
-        self.error: Exception | None = None
-        self.in_fallback = False
-        self.started: float | None = None
-        self.ticket: Any = None
+    def __init__(self, branch: Branch, target: Any, index: int, item: Any) -> None:
+        self.branch = branch  # whose call it is
+        self.batch: Batch = branch.batch
+        self.plan: Plan = branch.batch.plan
+        self.target = target  # the copy of the node whose hooks are called
+        self.index = index  # of the item in the batch
+        self.item = item  # what ``exec`` is given
+        self.state = NEW
+        self.attempts = 0  # of ``exec``, started so far
+        self.error: Exception | None = None  # what the last of them raised
+        self.in_fallback = False  # whether the fallback is asked, or was
+        self.started: float | None = None  # clock at the first attempt; None before
+        self.ticket: Any = None  # its slot of the node's limiter, or its place in the queue for one
+
+    def move(self, event: str) -> None:
+        """Take the step of an event."""
+        self.state = NEXT_STATE[self.state][event]
 
     @property
     def max_retries(self) -> int:
         """Attempts in all. The exec of a batch flow has no such setting; an override makes its own."""
         return 1 if self.plan.is_flow or self.plan.layer is not None else self.target.max_retries
+
+    @property
+    def wait(self) -> Any:
+        """The node's setting ``wait``, which matters only if there may be a second attempt."""
+        return self.target.wait if self.max_retries > 1 else 0
 
     def hook(self, shared: Any) -> tuple[str, tuple[Any, ...], bool]:
         """Return the method to call now, its arguments, and whether it is ``async def``."""
@@ -79,51 +114,23 @@ class Call:
             return hooks.fallback, args, hooks.fallback_is_async
         return hooks.exec, (shared, self.item) if hooks.exec_takes_shared else (self.item,), hooks.exec_is_async
 
-    def attempt_failed(self, error: Exception) -> float | None:
-        """Return the seconds to wait before the attempt after a failed one, or None when there is none left.
-
-        An error may say in ``retry_after`` how long its endpoint asks to be left alone. An attempt before that would
-        fail too. If that is longer than `MOST_ASKED`, the call fails now.
-        """
-        if self.attempts >= self.max_retries:
-            return None
-        wait = self.target.wait
-        try:
-            given = wait(self.attempts) if callable(wait) else wait
-        except Exception as exc:
-            raise exc from error
-        seconds = seconds_of(given)
-        if seconds is None:
-            seconds = seconds_asked(given)
-        if seconds is None:
-            what = f"{self.plan.path}: its wait function returned {quoted(given)}"
-            warn(f"{what}, which is no number of seconds; the next attempt follows at once.")
-            seconds = 0
-        asked = _asked_for(error)
-        if asked > max(seconds, 0):
-            return asked if asked <= MOST_ASKED else None
-        return min(max(seconds, 0), LONGEST)
-
     @property
     def has_fallback(self) -> bool:
         """Whether the class has a fallback of its own; the default one only raises the error again."""
         return "fallback" in self.plan.hooks.own
 
+    @property
+    def is_in_turn(self) -> bool:
+        """Whether the calls of its visit are made one after the other."""
+        return self.plan.limit == 1 or self.batch.is_single
+
     def where(self) -> str:
-        """Return what to say of this call on an error: which item, and which attempt."""
+        """Return what an error says of this call: params, item and row, attempt."""
         parts = params_text(self.batch.params)
         if not self.batch.is_single:
             of = "" if self.batch.items.total is None else f" of {self.batch.items.total}"
-            parts += f", item {self.place + 1}{of} (row {quoted(self.batch.items.label(self.place))})"
+            parts += f", item {self.index + 1}{of} (row {quoted(self.batch.items.label(self.index))})"
         return f"{parts}, attempt {self.attempts} of {self.max_retries}" if self.max_retries > 1 else parts
-
-
-def _asked_for(error: Exception) -> float:
-    """The seconds in an error's ``retry_after``; 0 if there are none. The name may stand for something else."""
-    try:
-        return seconds_asked(getattr(error, "retry_after", None)) or 0.0
-    except Exception:  # of a property of theirs, which must not take the place of the error itself
-        return 0.0
 
 
 def add_context(error: BaseException, earlier: BaseException | None) -> None:
@@ -153,7 +160,7 @@ def _chain(error: BaseException) -> dict[int, BaseException]:
 
 
 def invoke(target: Any, name: str, args: tuple[Any, ...], attempt: int) -> Any:
-    """Make one attempt, in whatever thread or process this is called."""
+    """Make one attempt, in the thread or process that this is called in."""
     __tracebackhide__ = True
     ATTEMPT.set(attempt)
     return getattr(target, name)(*args)

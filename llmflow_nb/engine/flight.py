@@ -1,117 +1,131 @@
-"""What is in flight: an attempt of a call, or a hook that is awaited; and what a driver gives the scheduler for it."""
+"""What is in flight: one attempt of a call, or one awaited hook; and what a driver does for it."""
 
+from asyncio import CancelledError, Task, get_running_loop
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, Protocol
+from types import CoroutineType
+from typing import Any, Protocol
 
 from ..core.errors import ExecutorError
 from ..core.text import error_text
 from .awaitables import discard
+from .branch import Branch
 from .calls import Call
-from .lane import Job, Lane
+from .lane import Job, Lane, await_here
 from .remote import Reply
 
-if TYPE_CHECKING:
-    from .scheduler import Strand
+__all__ = [
+    "ABANDONED",
+    "CANCELLING",
+    "CANCEL_SECONDS",
+    "DRIVER",
+    "ENDED",
+    "EXECUTOR",
+    "HERE",
+    "IN_FLIGHT",
+    "LANE",
+    "TASK",
+    "THREAD",
+    "Flight",
+    "Loop",
+]
 
-__all__ = ["CLEAN_UP", "Flight", "Loop"]
+CANCEL_SECONDS = 0.5
+"""Seconds that a cancelled task may take to end before the run ends without it."""
 
-CLEAN_UP = 0.5
-"""Seconds that a cancelled task may take to end before it is left to itself."""
+# The state of a flight. A thread, or a call in an executor that cannot cancel, is abandoned; a task is cancelled.
+IN_FLIGHT, CANCELLING, ABANDONED, ENDED = "in flight", "cancelling", "abandoned", "ended"
+
+# Where a flight runs: on the spot; awaited by the driver; in the lane of its walk; in a task or a thread of its own; in
+# the user's executor.
+HERE, DRIVER, LANE, TASK, THREAD, EXECUTOR = "here", "driver", "lane", "task", "thread", "executor"
 
 
 class Loop(Protocol):
-    """What a driver gives the scheduler to work with.
-
-    Attributes:
-        arrived: What has come back and is to be taken up: flight, value, error; or None, call, None from a limiter.
-        awaits_itself: Whether the driver is a coroutine, which awaits the hooks of the outermost walk itself.
-    """
+    """What a driver gives the scheduler to work with."""
 
     arrived: deque[Any]
+    """What has ended and is to be processed: flight, value, error; or None, call, None from a limiter."""
+
     awaits_itself: bool
+    """Whether the driver is a coroutine, which awaits the hooks of the outermost walk itself."""
+
+    context: Context
+    """An empty one, for callbacks. Making one for each would cost more than the callback."""
 
     def lane(self, context: Context) -> Lane:
-        """Make a lane on the event loop that jobs run on.
+        """Make a lane on the event loop.
 
         Raises:
             NestedLoopError: The driver blocks that very loop.
         """
 
-    def spawn(self, job: Job) -> None:
-        """Start a job on the event loop."""
+    def start(self, function: Callable[..., object], *args: Any) -> None:
+        """Call a function in the thread of the event loop, which starts a coroutine.
 
-    def cancel(self, jobs: list[Job]) -> None:
-        """Cancel jobs."""
+        Raises:
+            NestedLoopError: The driver blocks that very loop.
+        """
 
-    def post(self, token: Any) -> None:
+    def cancel(self, flights: "list[Flight]") -> None:
+        """Cancel flights that run as coroutines."""
+
+    def post(self, arrival: Any) -> None:
         """Put something into ``arrived``, from any thread, and wake the driver."""
 
     def flush(self) -> None:
-        """Start what was spawned so far now, and not only when the driver waits."""
+        """Start what was handed to `start` so far now, and not only when the driver waits."""
 
 
 class Flight:
-    """One attempt, or one awaited hook, in progress.
+    """One attempt, or one awaited hook, in progress."""
 
-    Attributes:
-        strand: The strand that waits for it.
-        call: The call that this is an attempt of; None for a hook.
-        kind: "attempt", "hook", or "pull" for the next item of an asynchronous source; "walk" after a hook that was
-            followed by more of its walk.
-        live: False once nobody waits for it any more: it timed out, or the run was stopped.
-        handle: The future or job, while it is in progress. A cluster keeps a result, and makes the call again if the
-            result gets lost, for as long as anybody refers to its future.
-        is_foreign: Whether it runs in the user's executor.
-        executor_failed: Whether its error is the executor's, not one of ``exec``.
-        shared_writes: What another process wrote to its copy of ``shared``.
-        ticket: The slot of the limiter that it holds.
-    """
+    __slots__ = ("branch", "call", "handle", "is_refused", "kind", "loop", "shared_writes", "state", "ticket", "where")
 
-    __slots__ = (
-        "call",
-        "executor_failed",
-        "handle",
-        "is_foreign",
-        "kind",
-        "live",
-        "loop",
-        "shared_writes",
-        "strand",
-        "ticket",
-    )
-
-    def __init__(self, strand: "Strand", loop: Loop, call: Call | None = None, kind: str = "attempt") -> None:
-        self.strand = strand
-        self.call = call
-        self.kind = kind
+    def __init__(self, branch: Branch, loop: Loop, call: Call | None = None, kind: str = "attempt") -> None:
+        self.branch = branch  # the branch that waits for it
         self.loop = loop
-        self.live = True
+        self.call = call  # the call that this is an attempt of; None for a hook
+        # "attempt"; "hook"; "read" for the next item of an async source; "walk" after a hook that was followed by more
+        # of its walk.
+        self.kind = kind
+        self.state = IN_FLIGHT
+        self.where = HERE
+        # The future, task or job, while it is in progress. A cluster keeps a result, and makes the call again if the
+        # result gets lost, for as long as anybody refers to its future.
         self.handle: Any = None
-        self.is_foreign = self.executor_failed = False
-        self.shared_writes: tuple[str, ...] = ()
-        self.ticket: Any = None
-        if call is not None:
-            self.ticket, call.ticket = call.ticket, None
+        self.is_refused = False  # its error comes from where it was to run, and not from the hook
+        self.shared_writes: tuple[str, ...] = ()  # what another process wrote to its copy of ``shared``
+        self.ticket = None if call is None else call.ticket  # the slot of the limiter that it holds
+
+    def start_task(self, awaitable: Any, context: Context | None) -> None:
+        """Start a task for it, in the thread of the event loop."""
+        if type(awaitable) is not CoroutineType:
+            awaitable = await_here(awaitable)
+        self.handle = task = get_running_loop().create_task(awaitable, context=context)
+        task.add_done_callback(self.task_done, context=self.loop.context)
 
     def outcome(self) -> tuple[Any, BaseException | None] | None:
-        """Return its value and its error, also where nobody has been told of them yet. None: there is none."""
+        """Return its value and its error, also if nobody has been told of them yet. None: there is none."""
         handle = self.handle
         if isinstance(handle, Job):
             return handle.outcome
-        if not isinstance(handle, Future) or not handle.done() or handle.cancelled():
+        if handle is None or not handle.done():
             return None
-        return self._future_outcome(handle)
+        if isinstance(handle, Future):
+            return None if handle.cancelled() else self._future_outcome(handle)
+        return _task_outcome(handle)
 
     def landed(self, value: Any, error: BaseException | None) -> None:
-        """Come back with the outcome. Called in whatever thread the attempt ended in, even after the run is over."""
-        if not self.live:  # else the scheduler does, once it knows whether anything may still be started
+        """Report the outcome. Called in whatever thread the flight ended in, even after the run is over."""
+        if self.state is not IN_FLIGHT:  # else the scheduler does, once it knows whether anything may be started
             self.drop(value)
         self.loop.post((self, value, error))
 
     def drop(self, value: Any) -> None:
-        """Release an outcome that nobody waits for any more."""
+        """Discard an outcome that nobody waits for any more."""
         discard(value)
         self.free()
 
@@ -120,19 +134,24 @@ class Flight:
         if self.ticket is not None and self.call is not None:
             self.call.plan.limiter.give_back(self.ticket)
 
+    def task_done(self, task: "Task[Any]") -> None:
+        """Report the outcome of a task."""
+        self.landed(*_task_outcome(task))
+
     def future_done(self, future: "Future[Any]") -> None:
-        """Come back with the outcome of a future."""
+        """Report the outcome of a future."""
         self.landed(*self._future_outcome(future))
 
     def _future_outcome(self, future: "Future[Any]") -> tuple[Any, BaseException | None]:
-        """The value of a future that is done, or its error. An executor's own error is an ``Exception``."""
+        """Return the value of a future that is done, or its error. An executor's own error is an ``Exception``."""
         if future.cancelled():
-            self.executor_failed = True
+            self.is_refused = True
             return None, ExecutorError("the executor cancelled the call; was it shut down, or its connection lost?")
         error = future.exception()
         if error is not None:
-            self.executor_failed = self.is_foreign
-            if self.is_foreign and not isinstance(error, Exception):
+            is_foreign = self.where is EXECUTOR
+            self.is_refused = is_foreign
+            if is_foreign and not isinstance(error, Exception):
                 error = ExecutorError(f"the executor lost the call: {error_text(error)}")
             return None, error
         value = future.result()
@@ -142,3 +161,13 @@ class Flight:
         reply: Reply = value
         assert self.call is not None
         return reply.open(self.call.plan.path)
+
+
+def _task_outcome(task: "Task[Any]") -> tuple[Any, BaseException | None]:
+    if task.cancelled():
+        try:
+            task.result()
+        except CancelledError as exc:  # with its text
+            return None, exc
+    error = task.exception()
+    return (task.result(), None) if error is None else (None, error)

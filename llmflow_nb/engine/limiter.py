@@ -168,6 +168,8 @@ class Limiter:
         with self._lock:
             if ticket.state == "granted":
                 self._granted.discard(ticket)
+                if self._queue and self._queue[0] is ticket:  # an interrupt came while it was granted
+                    self._queue.popleft()
             elif ticket in self._queue:
                 self._queue.remove(ticket)
             ticket.state = "over"

@@ -28,30 +28,14 @@ from ..core.text import class_name, error_text, quoted, text_of
 from .calls import invoke
 from .plan import DRIVEN
 
-__all__ = ["Reply", "check_can_be_sent", "dumps", "explain_unsent", "has_exact_cancel", "send", "workers_of"]
+__all__ = ["Reply", "check_can_be_sent", "dumps", "explain_unsent", "send"]
 
 _TOKEN = os.urandom(8)  # a forked process shares it, one on another machine may share the process id
 LONGEST_TRACEBACK = 10_000
 """Characters of a worker's traceback that are sent back, the last ones."""
 
 
-# ---- executors -------------------------------------------------------------------------------------------------------
-
-
-def has_exact_cancel(executor: Executor | None) -> bool:
-    """Whether ``future.cancel()`` returns True only for a call that has not started and never will.
-
-    It does in the standard library. Futures of Dask also return True for a call that is running, and keeps running.
-    """
-    return executor is None or isinstance(executor, futures.ThreadPoolExecutor | futures.ProcessPoolExecutor)
-
-
-def workers_of(executor: Executor | None) -> float:
-    """Return how many calls a pool of the standard library runs at once; infinity for other executors."""
-    if executor is None or not isinstance(executor, futures.ThreadPoolExecutor | futures.ProcessPoolExecutor):
-        return float("inf")
-    workers: float = executor._max_workers  # type: ignore[union-attr]
-    return workers
+# ---- in the run's own process ----------------------------------------------------------------------------------------
 
 
 def send(

@@ -5,13 +5,13 @@ import asyncio
 from ..core.errors import warn
 from ..core.text import quoted
 from .batch import Batch
-from .flight import CLEAN_UP
+from .flight import CANCEL_SECONDS
 
 __all__ = ["close_sources"]
 
 
 async def close_sources(batches: list[Batch]) -> None:
-    """Let the async generators of some batches run their clean-up, all at a time, each for `CLEAN_UP` seconds at most.
+    """Let the async generators of some batches clean up, all at a time, each for `CANCEL_SECONDS` seconds at most.
 
     They are taken off the list first, so that nobody closes them twice.
     """
@@ -22,9 +22,11 @@ async def close_sources(batches: list[Batch]) -> None:
 
 async def _close(batch: Batch) -> None:
     try:
-        async with asyncio.timeout(CLEAN_UP):
+        async with asyncio.timeout(CANCEL_SECONDS):
             await batch.items.source.aclose()
     except TimeoutError:
-        warn(f"{batch.path}: the async generator of its items did not end within {CLEAN_UP:g} s when it was closed")
+        warn(
+            f"{batch.path}: the async generator of its items did not end within {CANCEL_SECONDS:g} s when it was closed"
+        )
     except Exception as exc:
         warn(f"{batch.path}: the async generator of its items raised {quoted(exc, 200)} when it was closed")

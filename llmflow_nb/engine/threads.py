@@ -1,7 +1,7 @@
-"""Threads for blocking calls, that hold nobody up.
+"""Daemon threads for blocking calls.
 
-``ThreadPoolExecutor`` is joined when the interpreter ends, so one hung model call would keep a kernel from shutting
-down. These are daemon threads, made when there is work and no idle one, and sent home at the end of the run.
+The interpreter joins a ``ThreadPoolExecutor`` when it ends, so one hung model call would keep a kernel from shutting
+down. These threads are made when there is work and no idle one, and end with the run.
 """
 
 import threading
@@ -14,7 +14,7 @@ __all__ = ["DaemonThreads"]
 
 
 class DaemonThreads:
-    """Starts every call at once: how many there are at a time is its caller's affair."""
+    """Starts every call at once; the caller bounds how many there are."""
 
     def __init__(self) -> None:
         self._todo: SimpleQueue[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]] | None] = SimpleQueue()
@@ -22,23 +22,21 @@ class DaemonThreads:
         self._idle = 0
         self._threads = 0
 
-    def submit(self, future: "Future[Any]", fn: Callable[..., Any], /, *args: Any) -> None:
-        """Run ``fn(*args)`` in a thread, for a future of the caller's.
-
-        Raises:
-            RuntimeError: The system gives no further thread.
-        """
+    def submit(self, future: "Future[Any]", fn: Callable[..., Any], /, *args: Any) -> bool:
+        """Run ``fn(*args)`` in a thread, for the caller's future. False: it fails, as there is no further thread."""
         self._todo.put((future, fn, args))
         with self._lock:
             if self._idle:
                 self._idle -= 1  # that one will take it
-                return
+                return True
             self._threads += 1
         try:
             threading.Thread(target=self._work, name=f"llmflow_nb-call-{self._threads}", daemon=True).start()
-        except RuntimeError:
-            future.cancel()  # or one of the others would make the call after all
-            raise
+        except RuntimeError as exc:
+            if not (future.running() or future.done()):
+                future.set_exception(exc)  # or one of the others would make the call after all
+                return False
+        return True
 
     def _work(self) -> None:
         __tracebackhide__ = True
@@ -46,7 +44,7 @@ class DaemonThreads:
             future, fn, args = task
             del task
             result, error = None, None
-            if future.set_running_or_notify_cancel():
+            if not future.done() and future.set_running_or_notify_cancel():
                 try:
                     result = fn(*args)
                 except BaseException as exc:
@@ -55,7 +53,7 @@ class DaemonThreads:
                 self._idle += 1
             if error is not None:
                 future.set_exception(error)
-            elif not future.cancelled():
+            elif not future.done():
                 future.set_result(result)
             del future, fn, args, result, error
 

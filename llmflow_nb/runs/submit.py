@@ -14,7 +14,7 @@ from ..core.errors import line_of_caller, warn_at
 from ..core.kept_errors import copy_without_callers
 from ..core.node import BaseNode
 from ..core.text import error_text, shown
-from ..engine.drivers.loop import LONGEST_WAIT
+from ..engine.drivers.loop import POLL_SECONDS
 from ..engine.drivers.sync import drive
 from ..engine.events import Subscriber
 from ..engine.limiter import HELD
@@ -110,8 +110,8 @@ class Submitted(ShownLive):
         """
         until = None if timeout is None else monotonic() + timeout
         try:
-            while until is None or until - monotonic() > LONGEST_WAIT:
-                if self._ended.wait(LONGEST_WAIT):
+            while until is None or until - monotonic() > POLL_SECONDS:
+                if self._ended.wait(POLL_SECONDS):
                     return True
             return self._ended.wait(max(0.0, until - monotonic()))
         except BaseException:
@@ -155,7 +155,7 @@ class Submitted(ShownLive):
         try:
             while not ended.done():
                 # A kernel's interrupt handler only adds a callback to the loop, which a sleeping loop does not notice.
-                await asyncio.wait([ended], timeout=LONGEST_WAIT)
+                await asyncio.wait([ended], timeout=POLL_SECONDS)
         except BaseException as exc:
             self._stop.request()
             if not isinstance(exc, GeneratorExit):  # a coroutine that is being closed cannot wait

@@ -4,13 +4,14 @@ import asyncio
 import sys
 import threading
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context
 from typing import Any
 
 from ..advance import BOUNDARY, END, advance
-from ..flight import CLEAN_UP
-from ..lane import Job, Lane
+from ..flight import CANCEL_SECONDS, Flight
+from ..lane import Lane
 from ..plan import Setup
 from ..position import Position
 from ..scheduler import Scheduler
@@ -20,16 +21,17 @@ __all__ = ["drive_async"]
 
 
 class _OnLoop:
-    """What the scheduler needs of this driver: jobs on the running loop, and an event to wait for."""
+    """Starts coroutines on the running loop, and waits for a future."""
 
     awaits_itself = True
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
         self.thread = threading.get_ident()
-        self.wake = asyncio.Event()
-        self._beat()
+        self.context = Context()
         self.arrived: deque[Any] = deque()
+        self._bell: asyncio.Future[None] | None = None
+        self._beat()
 
     def _beat(self) -> None:
         """Wake the loop five times a second.
@@ -41,30 +43,39 @@ class _OnLoop:
     def lane(self, context: Context) -> Lane:
         return Lane(self.loop, context)
 
-    def spawn(self, job: Job) -> None:
-        job.start()
+    def start(self, function: Callable[..., object], *args: Any) -> None:
+        function(*args)
 
     def flush(self) -> None:
-        """Do nothing: what was spawned starts as soon as the driver waits."""
+        """Do nothing: what was started runs as soon as the driver waits."""
 
-    def cancel(self, jobs: list[Job]) -> None:
-        for job in jobs:
-            job.cancel()
+    def cancel(self, flights: list[Flight]) -> None:
+        for flight in flights:
+            flight.handle.cancel()
 
-    def post(self, token: Any) -> None:
-        self.arrived.append(token)
+    def post(self, arrival: Any) -> None:
+        self.arrived.append(arrival)
         if threading.get_ident() == self.thread:
-            self.wake.set()
+            self._ring()
         elif not self.loop.is_closed():
-            self.loop.call_soon_threadsafe(self.wake.set)
+            self.loop.call_soon_threadsafe(self._ring)
+
+    def _ring(self) -> None:
+        if self._bell is not None and not self._bell.done():
+            self._bell.set_result(None)
 
     async def wait(self, seconds: float | None) -> None:
         """Wait until something has arrived, ``seconds`` at most."""
-        alarm = None if seconds is None else self.loop.call_later(seconds, self.wake.set)
-        await self.wake.wait()
-        if alarm is not None:
-            alarm.cancel()
-        self.wake.clear()
+        if self.arrived:
+            return
+        self._bell = self.loop.create_future()
+        alarm = None if seconds is None else self.loop.call_later(seconds, self._ring)
+        try:
+            await self._bell
+        finally:
+            self._bell = None
+            if alarm is not None:
+                alarm.cancel()
 
 
 async def drive_async(position: Position, setup: Setup, mask: int = 0) -> str:
@@ -81,38 +92,38 @@ async def drive_async(position: Position, setup: Setup, mask: int = 0) -> str:
     loop = _OnLoop()
     scheduler = Scheduler(position, setup, loop, mask)
     try:
-        scheduler.begin(need)
+        scheduler.start(need)
         while True:
-            awaitable = scheduler.turn()
+            awaitable = scheduler.step()
             if awaitable is not None:
-                scheduler.answer(*await _outcome(awaitable))
+                scheduler.resume(*await _outcome(awaitable))
                 continue
-            if scheduler.came_to:
-                return scheduler.came_to
-            await loop.wait(scheduler.patience())
+            if scheduler.reached:
+                return scheduler.reached
+            await loop.wait(scheduler.seconds_to_next_timer())
     except BaseException:
         scheduler.stop()
         raise
     finally:
         scheduler.close()
         loop.heart.cancel()
-        scheduler.clear()
-        # Jobs that were cancelled get a moment to clean up; not where this coroutine itself is being thrown away.
-        if scheduler.leaving and not isinstance(sys.exception(), GeneratorExit):
+        scheduler.collect_late()
+        # Cancelled coroutines get a moment to clean up; not where this coroutine itself is being thrown away.
+        if scheduler.is_cancelling and not isinstance(sys.exception(), GeneratorExit):
             try:
                 await _clean_up(scheduler, loop)
             finally:  # also of a second cancellation: what has come in by now is kept
-                scheduler.clear()
+                scheduler.collect_late()
         if setup.open_sources and not isinstance(sys.exception(), GeneratorExit):
             await close_sources(setup.open_sources)
 
 
 async def _clean_up(scheduler: Scheduler, loop: _OnLoop) -> None:
     with suppress(TimeoutError):
-        async with asyncio.timeout(CLEAN_UP):
-            while scheduler.leaving:
+        async with asyncio.timeout(CANCEL_SECONDS):
+            while scheduler.is_cancelling:
                 await loop.wait(None)
-                scheduler.clear()
+                scheduler.collect_late()
 
 
 async def _outcome(awaitable: Any) -> tuple[Any, BaseException | None]:

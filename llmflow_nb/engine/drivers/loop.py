@@ -16,14 +16,14 @@ from weakref import WeakSet
 
 from ...core.errors import NestedLoopError
 from ..batch import Batch
-from ..flight import CLEAN_UP
-from ..lane import Job, Lane
+from ..flight import CANCEL_SECONDS, Flight
+from ..lane import Lane
 from ..sources import close_sources
 
 __all__ = ["LoopThread", "take"]
 
-LONGEST_WAIT = 0.2
-"""Seconds that are waited at a time.
+POLL_SECONDS = 0.2
+"""Seconds to wait at a time.
 
 An interrupt that comes in the few instructions before a thread goes to sleep does not wake it (seen in 4 of 800
 interrupts timed to the start of a call), and on Windows none does.
@@ -32,11 +32,11 @@ interrupts timed to the start of a call), and on Windows none does.
 
 def take(queue: "SimpleQueue[Any]", seconds: float | None) -> Any:
     """Wait for the next thing in a queue, and raise ``queue.Empty`` after ``seconds`` (None: as long as it takes)."""
-    while seconds is None or seconds > LONGEST_WAIT:
+    while seconds is None or seconds > POLL_SECONDS:
         try:
-            return queue.get(timeout=LONGEST_WAIT)
+            return queue.get(timeout=POLL_SECONDS)
         except Empty:
-            seconds = None if seconds is None else seconds - LONGEST_WAIT
+            seconds = None if seconds is None else seconds - POLL_SECONDS
     return queue.get(timeout=seconds)
 
 
@@ -90,21 +90,24 @@ class LoopThread:
         self._lanes.add(lane)
         return lane
 
-    def start(self, jobs: "deque[Job]") -> None:
-        """Start jobs, all of them in one go: waking the loop costs more than a task does.
+    def start(self, starts: "deque[Any]") -> None:
+        """Make calls on the loop, all of them in one go: waking the loop costs more than a task does.
 
-        It is the loop that takes them out of ``jobs``, so that an interrupt here loses none, and twice does no harm.
+        It is the loop that takes them out of ``starts``, so an interrupt here loses none, and twice does no harm.
+
+        Args:
+            starts: Pairs of a function and its arguments.
         """
-        self.loop.call_soon_threadsafe(_start, jobs, context=Context())
+        self.loop.call_soon_threadsafe(_start, starts, context=Context())
 
     def close_sources(self, batches: list[Batch]) -> None:
         """Close async generators that were read on this loop, and wait for it."""
         with suppress(TimeoutError):  # of one that blocks the loop
-            asyncio.run_coroutine_threadsafe(close_sources(batches), self.loop).result(timeout=2 * CLEAN_UP)
+            asyncio.run_coroutine_threadsafe(close_sources(batches), self.loop).result(timeout=2 * CANCEL_SECONDS)
 
-    def cancel(self, jobs: list[Job]) -> None:
-        """Cancel jobs."""
-        self.loop.call_soon_threadsafe(_cancel, jobs, context=Context())
+    def cancel(self, flights: list[Flight]) -> None:
+        """Cancel flights that were started here."""
+        self.loop.call_soon_threadsafe(_cancel, flights, context=Context())
 
     def waits_for_nothing(self) -> bool:
         """Whether nothing on the loop can go on by itself: no timer, no socket, no thread is being waited for.
@@ -119,11 +122,14 @@ class LoopThread:
         return files is not None and len(files) <= 1 and not has_timers and not has_threads
 
 
-def _cancel(jobs: list[Job]) -> None:
-    for job in jobs:
-        job.cancel()
+def _cancel(flights: list[Flight]) -> None:
+    for flight in flights:
+        handle = flight.handle
+        if handle is not None:  # else it has ended by now
+            handle.cancel()
 
 
-def _start(jobs: "deque[Job]") -> None:
-    while jobs:
-        jobs.popleft().start()
+def _start(starts: "deque[Any]") -> None:
+    while starts:
+        function, args = starts.popleft()
+        function(*args)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context
 from queue import Empty, SimpleQueue
@@ -10,8 +11,8 @@ from typing import Any
 
 from ...core.errors import warn
 from ..advance import BOUNDARY, END, advance
-from ..flight import CLEAN_UP
-from ..lane import Job, Lane
+from ..flight import CANCEL_SECONDS, Flight
+from ..lane import Lane
 from ..plan import Setup
 from ..position import Position
 from ..scheduler import Scheduler
@@ -20,11 +21,11 @@ from .loop import LoopThread, take
 __all__ = ["drive"]
 
 BLOCKED = 5.0
-"""Seconds without a sign of life after which a run looks whether it blocks the event loop that it waits for."""
+"""Seconds in which nothing happens after which a run checks whether it blocks the event loop that it waits for."""
 
 
 class _Blocking:
-    """What the scheduler needs of this driver: jobs on the background loop, and a bell to wait for."""
+    """Starts coroutines on the background loop, and waits for a bell."""
 
     awaits_itself = False
 
@@ -32,11 +33,12 @@ class _Blocking:
         self.arrived: deque[Any] = deque()
         self._bell: SimpleQueue[None] = SimpleQueue()
         self._rung = False
-        self._jobs: deque[Job] = deque()
+        self.context = Context()
+        self._starts: deque[Any] = deque()
         self._looks_blocked_at = clock() + BLOCKED if _runs_in_loop() else float("inf")
 
-    def post(self, token: Any) -> None:
-        self.arrived.append(token)
+    def post(self, arrival: Any) -> None:
+        self.arrived.append(arrival)
         if not self._rung:  # once for all that arrives until the driver looks
             self._rung = True
             self._bell.put(None)
@@ -49,31 +51,31 @@ class _Blocking:
     def lane(self, context: Context) -> Lane:
         return LoopThread.get().lane(context)
 
-    def spawn(self, job: Job) -> None:
+    def start(self, function: Callable[..., object], *args: Any) -> None:
         LoopThread.get()  # refuses here and now where it cannot work
-        self._jobs.append(job)
+        self._starts.append((function, args))
 
     def flush(self) -> None:
-        if self._jobs:
-            LoopThread.get().start(self._jobs)
+        if self._starts:
+            LoopThread.get().start(self._starts)
 
-    def cancel(self, jobs: list[Job]) -> None:
-        self.flush()  # a job that never starts would leave its coroutine behind
-        LoopThread.get().cancel(jobs)
+    def cancel(self, flights: list[Flight]) -> None:
+        self.flush()  # a coroutine that never starts would be left behind
+        LoopThread.get().cancel(flights)
 
     def wake(self) -> None:
-        """Have the driver look around, though nothing has arrived."""
+        """Have the driver take a step, though nothing has arrived."""
         self.post((None, None, None))
 
-    def patience(self, seconds: float | None) -> float | None:
-        """Seconds to wait: no longer than until `tell_blocked` is due."""
+    def seconds_to_wait(self, seconds: float | None) -> float | None:
+        """Return the seconds to wait: no longer than until `warn_if_blocked` is due."""
         if self._looks_blocked_at == float("inf"):
             return seconds
         left = max(0.0, self._looks_blocked_at - clock())
         return left if seconds is None else min(seconds, left)
 
-    def tell_blocked(self, position: Position) -> None:
-        """Say, once, that the run waits for what can only happen on the event loop that it blocks."""
+    def warn_if_blocked(self, position: Position) -> None:
+        """Warn once that the run waits for what can only happen on the event loop that it blocks."""
         if clock() < self._looks_blocked_at:
             return
         self._looks_blocked_at = clock() + BLOCKED
@@ -116,29 +118,29 @@ def drive(position: Position, setup: Setup, mask: int = 0) -> str:
     stop = setup.stop
     scheduler = Scheduler(position, setup, loop, mask)
     try:
-        scheduler.begin(need)
+        scheduler.start(need)
         while True:
-            scheduler.turn()
+            scheduler.step()
             loop.flush()
-            if scheduler.came_to:
-                return scheduler.came_to
+            if scheduler.reached:
+                return scheduler.reached
             if stop is not None:
                 stop.wake = loop.wake
                 stop.check()  # made before there was anybody to wake
             try:
-                loop.wait(loop.patience(scheduler.patience()))
+                loop.wait(loop.seconds_to_wait(scheduler.seconds_to_next_timer()))
             except Empty:
-                loop.tell_blocked(position)
+                loop.warn_if_blocked(position)
     except BaseException:
         scheduler.stop()
         raise
     finally:
         scheduler.close()
-        with suppress(Empty):  # jobs that were cancelled get a moment to clean up, all of them together
-            until = clock() + CLEAN_UP
-            scheduler.clear()
-            while scheduler.leaving and (left := until - clock()) > 0:
+        with suppress(Empty):  # cancelled coroutines get a moment to clean up, all of them together
+            until = clock() + CANCEL_SECONDS
+            scheduler.collect_late()
+            while scheduler.is_cancelling and (left := until - clock()) > 0:
                 loop.wait(left)
-                scheduler.clear()
+                scheduler.collect_late()
         if setup.open_sources:
             LoopThread.get().close_sources(setup.open_sources)

@@ -1,0 +1,202 @@
+"""All that is in flight in a run. It is started and released here, in whatever thread, task or process it runs."""
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextvars import Context, copy_context
+from typing import Any
+
+from ..core.node import ATTEMPT
+from .awaitables import discard
+from .events import Recorder
+from .flight import (
+    ABANDONED,
+    CANCELLING,
+    DRIVER,
+    ENDED,
+    EXECUTOR,
+    HERE,
+    LANE,
+    TASK,
+    THREAD,
+    Flight,
+    Loop,
+)
+from .lane import Job
+from .limiter import hold, release
+from .position import Position
+from .threads import DaemonThreads
+
+__all__ = ["Flights", "context_of", "run_within"]
+
+
+class Flights:
+    """The flights of a run.
+
+    An interrupt may come between any two lines. So a flight is entered before what it stands for is started.
+    """
+
+    def __init__(self, loop: Loop, recorder: Recorder, *, cancels_exactly: bool) -> None:
+        """``cancels_exactly``: whether the user's executor reports a call as cancelled only if it never runs."""
+        self.in_progress: dict[Flight, None] = {}
+        self.cancelling: dict[Flight, None] = {}  # their tasks were cancelled, and may still clean up
+        self.abandoned: list[Flight] = []  # their threads cannot be cancelled
+        self.awaited: tuple[Flight, Any] | None = None  # what the driver has to await itself
+        self._loop = loop
+        self._recorder = recorder
+        self._cancels_exactly = cancels_exactly
+        self._threads: DaemonThreads | None = None
+
+    # ---- starting ----------------------------------------------------------------------------------------------------
+
+    def is_drivers(self, flight: Flight) -> bool:
+        """Return whether the driver is a coroutine, and the flight one of the walk whose hooks it awaits itself."""
+        return self._loop.awaits_itself and flight.branch.parent is None
+
+    def await_in_walk(self, flight: Flight, awaitable: Any, follow: Callable[..., Any] | None = None) -> None:
+        """Await in the task and context of the flight's walk: its lane, or the driver's own task.
+
+        Args:
+            flight: The flight.
+            awaitable: What to await.
+            follow: See `Job`; not for what the driver awaits.
+        """
+        self.in_progress[flight] = None
+        position = flight.branch.position
+        if self.is_drivers(flight):
+            flight.where = DRIVER
+            _enter(flight)
+            self.awaited = flight, awaitable
+            return
+        try:
+            if position.lane is None:
+                position.context = position.context or copy_context()
+                position.lane = self._loop.lane(position.context)
+            _enter(flight)
+            flight.handle = job = Job(awaitable, flight.landed, follow)
+            flight.where = LANE
+            self._loop.start(position.lane.add, job)
+        except Exception as exc:  # the loop cannot be waited for from here
+            self.refuse(flight, exc)
+            discard(awaitable)
+
+    def await_in_task(self, flight: Flight, awaitable: Any, context: Context) -> None:
+        """Await in a task of its own."""
+        self.in_progress[flight] = None
+        flight.where = TASK
+        try:
+            self._loop.start(flight.start_task, awaitable, context)
+        except Exception as exc:
+            self.refuse(flight, exc)
+            discard(awaitable)
+
+    def call_in_thread(self, flight: Flight, function: Callable[..., Any], *args: Any) -> None:
+        """Call a function in a thread."""
+        self._threads = self._threads or DaemonThreads()
+        future: Future[Any] = Future()
+        flight.handle = future
+        flight.where = THREAD
+        future.add_done_callback(flight.future_done)
+        self.in_progress[flight] = None
+        flight.is_refused = not self._threads.submit(future, function, *args)
+
+    def refuse(self, flight: Flight, error: Exception) -> None:
+        """Have a flight arrive with the error of what should have run it."""
+        flight.is_refused = True
+        flight.handle = None
+        if flight.where is not EXECUTOR:
+            flight.where = HERE
+        self._loop.arrived.append((flight, None, error))
+
+    # ---- ending ------------------------------------------------------------------------------------------------------
+
+    def end(self, flight: Flight) -> None:
+        """Take out a flight that has arrived."""
+        self.in_progress.pop(flight, None)
+        flight.handle = None  # a future refers back to the flight, which would keep item and result in a cycle
+        if flight.ticket is not None:
+            flight.free()
+        if flight.where is LANE or flight.where is DRIVER:
+            _leave(flight)
+
+    def release(self, flight: Flight) -> None:
+        """Stop waiting for a flight. A task is cancelled; a thread cannot be, and is counted as abandoned."""
+        handle = flight.handle
+        if flight.where is LANE or flight.where is TASK:
+            self.cancelling[flight] = None
+            flight.state = CANCELLING
+            if flight.where is LANE and handle.outcome is None:
+                flight.branch.position.leave_lane()
+                _leave(flight)
+            self._loop.cancel([flight])
+        elif handle is None or handle.done():
+            flight.state = ENDED
+            flight.free()  # it landed while it was in flight, or is not going to
+        elif self._is_cancelled(flight):
+            flight.state = ENDED
+        else:
+            self.abandoned.append(flight)
+            flight.state = ABANDONED
+            self._recorder.abandoned += 1
+        self.in_progress.pop(flight, None)
+        if flight.state is not CANCELLING:
+            flight.handle = None
+
+    def _is_cancelled(self, flight: Flight) -> bool:
+        """Cancel the future of a flight. Return whether it is certain that its call never runs.
+
+        Outside of the standard library's pools that is not known. If the flight holds one of a bounded number of slots
+        there, it is not even cancelled: ``cancel()`` would report its end at once, while the call may still run, and
+        the slot must not be given to another one.
+        """
+        is_exact = flight.where is not EXECUTOR or self._cancels_exactly
+        has_slot = flight.call is not None and flight.ticket is not None
+        if not is_exact and has_slot and flight.call.plan.limiter.max_concurrency is not None:  # type: ignore[union-attr]
+            return False
+        flight.state = ENDED  # first: its callbacks run within `cancel`
+        return bool(flight.handle.cancel()) and is_exact
+
+    def forget(self, flight: Flight | None, value: Any) -> None:
+        """Take note that a flight has ended which nobody waits for any more."""
+        if flight is not None:
+            self.in_progress.pop(flight, None)
+            self.cancelling.pop(flight, None)
+            flight.handle = None
+            flight.drop(value)
+            flight.state = ENDED
+
+    def held_tickets(self) -> set[Any]:
+        """Return the tickets of released flights that may still use the model."""
+        return {flight.ticket for flight in (*self.abandoned, *self.cancelling)}
+
+    def close(self) -> None:
+        """Let the threads end."""
+        if self._threads is not None:
+            self._threads.close()
+
+
+def context_of(position: Position) -> Context:
+    """Return a copy of the context that the hooks of a walk run in."""
+    return copy_context() if position.context is None else position.context.copy()
+
+
+def run_within(position: Position, function: Callable[..., Any], *args: Any) -> Any:
+    """Call a function in the context of a walk, if it has one of its own."""
+    __tracebackhide__ = True
+    return function(*args) if position.context is None else position.context.run(function, *args)
+
+
+def _enter(flight: Flight) -> None:
+    """Let the context of a walk know of the attempt that is made in it."""
+    call = flight.call
+    if call is not None and call.attempts > 1:
+        run_within(flight.branch.position, ATTEMPT.set, call.attempts - 1)
+    if flight.ticket is not None:
+        run_within(flight.branch.position, hold, flight.ticket)
+
+
+def _leave(flight: Flight) -> None:
+    call = flight.call
+    if call is not None and call.attempts > 1:
+        run_within(flight.branch.position, ATTEMPT.set, 0)
+    if flight.ticket is not None:
+        run_within(flight.branch.position, release, flight.ticket)

@@ -1,0 +1,115 @@
+"""The param sets of a flow that are walked side by side: each is a branch of its own."""
+
+from collections import deque
+from collections.abc import Callable
+from time import perf_counter as clock
+from typing import Any
+
+from .batch import PENDING, Batch
+from .branch import Branch
+from .events import Event
+from .flights import context_of
+from .plan import Setup
+from .position import Position
+from .resume import resume_param_set
+from .unwind import cancel, keep_checkpoint
+from .walks import branch as position_of_set
+
+__all__ = ["ParamSets"]
+
+
+class ParamSets:
+    """Starts and ends branches."""
+
+    def __init__(
+        self, root: Branch, setup: Setup, settled: Callable[[Branch, BaseException | None, str | None], object]
+    ) -> None:
+        """``settled``: called with the branch around a param set that has ended, its error, and where it failed."""
+        self.branches: dict[Branch, None] = {root: None}  # those in progress, the outermost one too
+        self.ready: deque[Branch] = deque()  # those to be advanced
+        self._setup = setup
+        self._settled = settled
+
+    def start(self, parent: Branch, index: int, element: Any, position: Position | None = None) -> None:
+        """Start to walk a param set; from ``position``, if it is resumed."""
+        batch = parent.batch
+        self._setup.recorder.drop_old()
+        if self._setup.subscribers:
+            self._setup.tell(Event("param_set_started", batch.plan.path, batch.params, index, value=element))
+        try:
+            position = position or position_of_set(parent.position, index, element)
+        except Exception as exc:
+            self._settle(batch, index, "failed", None, 0.0, exc, batch.plan.path)
+            self._settled(parent, exc, batch.plan.path)
+            return
+        position.inline = parent.position.inline and batch.plan.limit == 1
+        position.context = position.context or context_of(parent.position)
+        branch = Branch(position, parent, index)
+        self.branches[branch] = None
+        self.ready.append(branch)
+
+    def start_again(self, parent: Branch, index: int) -> None:
+        """Walk a param set again: from where it failed, or from its start."""
+        batch = parent.batch
+        position = batch.retries.pop(index, None)
+        checkpoint = batch.checkpoints.pop(index, None)
+        if position is None and checkpoint is not None:
+            position = resume_param_set(checkpoint, self._setup, parent.position.shared)
+            if position is not None:
+                position.frames[0].part_of = batch, index
+        if position is None:  # it starts from the beginning, so its earlier batches are of no more use
+            self._setup.recorder.discard_batches(lambda inner: inner.is_within(batch, index))
+        self.start(parent, index, batch.items.at(index), position)
+
+    def end(self, branch: Branch, status: str, value: Any, error: BaseException | None) -> None:
+        """Enter the outcome of a param set in its row."""
+        self.branches.pop(branch, None)
+        position, parent = branch.position, branch.parent
+        position.close_lane()
+        assert parent is not None
+        if status == "cancelled":
+            value = _result_so_far(position)
+            cancel(position, self._setup)
+        batch = parent.batch
+        if status != "ok":
+            keep_checkpoint(batch, branch.index, position)
+        failed_at = position.failed_at if error is not None else None
+        assert batch.outcomes.actions is not None
+        batch.outcomes.actions[branch.index] = position.action
+        self._settle(batch, branch.index, status, value, clock() - branch.started, error, failed_at)
+        self._settled(parent, error, failed_at)
+
+    def stop(self) -> None:
+        """Close all branches, the innermost first."""
+        for branch in reversed(self.branches):
+            branch.position.close_lane()
+            value = _result_so_far(branch.position)
+            cancel(branch.position, self._setup)
+            if branch.parent is not None:
+                keep_checkpoint(branch.parent.batch, branch.index, branch.position)
+                self._settle(branch.parent.batch, branch.index, "cancelled", value, clock() - branch.started)
+        self.branches.clear()
+
+    def _settle(
+        self,
+        batch: Batch,
+        index: int,
+        status: str,
+        value: Any,
+        seconds: float,
+        error: BaseException | None = None,
+        failed_at: str | None = None,
+    ) -> None:
+        batch.settle(index, status, value, 1, seconds, error, failed_at)
+        if self._setup.subscribers:
+            path, params = batch.plan.path, batch.params
+            self._setup.tell(Event("param_set_finished", path, params, index, 0, status, value, error))
+
+
+def _result_so_far(position: Position) -> Any:
+    """Return the last exec result of a walk that is cancelled. A single call has no row but that of its param set."""
+    frame = position.frames[-1]
+    if frame.work is None:
+        return None if frame.visit is None else frame.exec_res
+    result = frame.work.outcomes.results[0] if frame.work.is_single and frame.work.outcomes.results else PENDING
+    return None if result is PENDING else result
