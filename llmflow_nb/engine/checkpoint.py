@@ -42,6 +42,7 @@ class Checkpoint:
         "hook_attributes",  # at a failure: what the hooks of the top visit had set on the copy of the node
         "inline",  # whether calls are made on the spot
         "is_failure",  # whether it was taken at a failure or a stop
+        "open_rows",  # at a failure, by frame: the index of the param set in progress; None for a plain flow
         "outermost",  # see `Position`
         "paused_at",  # clock at the boundary
         "result",  # the result of the last node, at the end of a run
@@ -65,6 +66,7 @@ class Checkpoint:
         self.frames = [frame.copy() for frame in position.frames]
         self.shared_values: dict[Any, Any] | None = None
         self.hook_attributes: dict[str, Any] = {}
+        self.open_rows: list[int | None] = []
         self.saved_visits: list[Any] = []
         self.saved_batches: list[list[SavedBatch | None]] = []
         if is_failure:
@@ -72,6 +74,7 @@ class Checkpoint:
             self.context = position.context
             self.shared_values = dict(position.shared) if isinstance(position.shared, dict) else None
             self.hook_attributes = set_by_hooks(top) if top.visit is not None else {}
+            self.open_rows = [None if frame.sets is None else frame.sets.items.read - 1 for frame in self.frames]
         else:
             self.context = None if position.context is None else position.context.copy()
             for frame, twin in zip(position.frames, self.frames, strict=True):
@@ -85,6 +88,7 @@ class Checkpoint:
         first = self.frames[depth].copy()
         first.sets = None  # whoever resumes the param set settles its row
         inner.frames = [first, *self.frames[depth + 1 :]]
+        inner.open_rows = [None, *self.open_rows[depth + 1 :]]
         inner.outermost = None
         return inner
 
@@ -105,7 +109,7 @@ class Checkpoint:
         frames = [frame.copy() for frame in self.frames]
         if copies:
             self._copy_state(frames)
-        if self.is_failure and not _is_resumable(frames):
+        if self.is_failure and not _is_resumable(frames, self.open_rows):
             return None
         rebuild_plans(frames, setup)
         for below, frame in itertools.pairwise(frames):
@@ -236,15 +240,29 @@ def _visit(frame: Frame, attributes: Any) -> Any:
 # ---- reopening a failure ---------------------------------------------------------------------------------------------
 
 
-def _is_resumable(frames: list[Frame]) -> bool:
-    """Collapse a walk whose param sets have all failed, and return whether the inputs can be read further."""
-    top = frames[-1]
-    if top.visit is None:
-        if len(frames) == 1 or top.sets is None or top.implicit:
+def _is_resumable(frames: list[Frame], open_rows: list[int | None]) -> bool:
+    """Return whether frames can be resumed; close the walks in which no visit is in progress any more.
+
+    That is a walk whose param sets have all failed, or in which a retry has called the one in progress, or further
+    ones. The visit around it then retries the param sets that have no result, and reads the rest.
+    """
+    depth = next((n for n, row in enumerate(open_rows) if row is not None and _is_retried(frames[n].sets, row)), None)
+    while depth and frames[depth].implicit:  # no visit has these as its param sets: the one around them starts again
+        depth -= 1
+    if depth is None and frames[-1].visit is None:
+        depth = len(frames) - 1
+    if depth is not None:
+        walk = frames[depth]
+        if depth == 0 or walk.sets is None or walk.implicit:
             return False
-        frames.pop()
-        frames[-1].work = top.sets  # a visit whose param sets are to be walked again
+        del frames[depth:]
+        frames[-1].work = walk.sets
     return all(frame.sets.items.can_resume for frame in frames if frame.sets is not None)
+
+
+def _is_retried(sets: Batch | None, row: int) -> bool:
+    """Return whether a retry has called a param set that was in progress at a failure, or one after it."""
+    return sets is not None and (sets.items.read - 1 != row or sets.outcomes.has_result(row))
 
 
 def _reopen(position: Position, hook_attributes: dict[str, Any], setup: Setup) -> None:

@@ -72,6 +72,12 @@ class Outcomes:
         counts["pending"] += rows - begun + in_flight
         return {status: n for status, n in counts.items() if n > 0}
 
+    def has_result(self, index: int) -> bool:
+        """Return whether an item has a result."""
+        if index >= len(self.results) or self.results[index] is PENDING:
+            return False
+        return index not in self.exceptional or self.exceptional[index].status in HAS_RESULT
+
     def without_result(self, rows: int) -> list[int]:
         """Return the indices of those of so many items that have no result, for whatever reason."""
         exceptional, results, begun = self.exceptional, self.results, len(self.results)
