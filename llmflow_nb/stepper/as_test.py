@@ -11,14 +11,15 @@ from pathlib import Path
 from pprint import pformat
 from typing import Any, NamedTuple
 
-from ..core.errors import ExportError, a_type
+from ..core.errors import ExportError, RunStateError, a_type
 from ..core.hooks import hooks_of
 from ..core.node import BaseNode
 from ..core.params import Params
 from ..core.traversal import last_name
 from .comparing import same
+from .session import Session
 
-__all__ = ["Visited", "write_test"]
+__all__ = ["Visited", "current_visit", "write_test"]
 
 _NOT_WRITTEN = frozenset({"successors", "params", "last_run", "name", "overwritten", "items"})
 """Attributes of a node that belong to the engine, the library or the visit."""
@@ -58,6 +59,31 @@ class Visited(NamedTuple):
     items: list[Any]
     results: list[Any]
     action: Any
+
+
+def current_visit(session: Session) -> Visited:
+    """Return the visit that a stepper is at.
+
+    Raises:
+        RunStateError: It is not done, or it is a visit of a flow.
+    """
+    here, frame = session.history.now.location, session.position.frames[-1]
+    ended = here.boundary.ended
+    is_done = ended == "post" or (ended == "exec" and "post" not in frame.plan.hooks.own)
+    if not is_done or frame.plan.is_flow:
+        raise RunStateError(f"as_test: step into a node as far as after its post; this is {here.path}, {here.phase}.")
+    is_batch = frame.plan.kind == "batch_node"
+    return Visited(
+        node=frame.node,
+        path=here.path,
+        visit=here.visit,
+        params=frame.params,
+        before={key: version.value() for key, version in session.history.visit_start().snapshot.items()},
+        after=dict(session.snapshots.values or {}),
+        items=list(frame.prep_res) if is_batch else [frame.prep_res],
+        results=list(frame.exec_res) if is_batch else [frame.exec_res],
+        action=here.action,
+    )
 
 
 def write_test(visited: Visited, path: Path) -> Path:

@@ -11,7 +11,7 @@ from ..engine.position import AFTER_EXEC, AFTER_POST, AFTER_PREP, BEFORE_PREP
 from .boundaries import EVERYWHERE
 from .location import Location
 
-__all__ = ["COMMANDS", "RULES", "Command", "Rule", "markdown"]
+__all__ = ["COMMANDS", "RULES", "Command", "Rule"]
 
 
 class Rule(NamedTuple):
@@ -56,7 +56,7 @@ RULES = {
     "out": Rule(BEFORE_PREP | AFTER_EXEC, _is_out),
     "run": Rule(BEFORE_PREP, lambda start, here: False),
     "to_item": Rule(EVERYWHERE, _has_items),
-    "rerun": Rule(EVERYWHERE, _is_same_point),
+    "rerun": Rule(EVERYWHERE, _is_same_point),  # from before prep it stops where "over" does
     # The parts of `force` and `mock` that run hooks:
     "through prep": Rule(BEFORE_PREP | AFTER_PREP, _has_ended("after prep"), is_literal=True),
     "through exec": Rule(BEFORE_PREP | AFTER_EXEC, _has_ended("after exec"), is_literal=True),
@@ -94,9 +94,3 @@ COMMANDS = (
     Command("pause", "stop", "s", "s", "pause()", "stop at the next boundary"),
     Command("to_item", "", "", "", "to_item(n)", "run until `n` items of this batch are done"),
 )
-
-
-def markdown() -> str:
-    """Return the commands as a table for the docs."""
-    rows = [f"| {f'`{c.sign}`' if c.sign.isalpha() else c.sign} | `{c.code}` | {c.help} |" for c in COMMANDS]
-    return "\n".join(["| key | command | what it does |", "| --- | --- | --- |", *rows])

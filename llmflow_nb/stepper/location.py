@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+from ..core.node import BaseNode
 from ..core.text import error_text, message, params_text, plain_text, quoted, shown
 from ..engine.batch import Batch
-from ..engine.position import LEAVE, WORKING, Position
+from ..engine.position import LEAVE, POST, WORKING, Position
 from .boundaries import AT_END, BOUNDARY_AT, Boundary, boundary_of
 
-__all__ = ["Location", "failed_item_of", "location_of"]
+__all__ = ["Location", "Pending", "failed_item_of", "location_of", "pending_at"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,39 @@ def location_of(position: Position, *, visit: int, is_end: bool, note: str = "")
         depth=len(position.frames) - 1,
         action=plain_text(frame.action) if frame.phase == LEAVE else None,
         note=note or ("" if work is None else _last_item(work)),
+    )
+
+
+class Pending(NamedTuple):
+    """What the next step starts from.
+
+    Attributes:
+        node: The node that is visited, as the user wrote it.
+        phase: "before prep", "after prep", "after exec", "after post" or "at the end".
+        prep_res: What ``prep`` returned; None before that.
+        exec_res: What ``exec`` returned, in a batch the results so far; None before that.
+        action: The action that ``post`` chose; None before that.
+    """
+
+    node: BaseNode
+    phase: str
+    prep_res: Any
+    exec_res: Any
+    action: Any
+
+
+def pending_at(position: Position, here: Location) -> Pending:
+    """Return what the next step from a position starts from."""
+    frame, shows = position.frames[-1], here.boundary.shows
+    exec_res = frame.exec_res if "exec_res" in shows and frame.phase in (POST, LEAVE) else None
+    if here.item is not None and frame.work is not None:
+        exec_res = frame.work.outcomes.results[:]
+    return Pending(
+        node=frame.node,
+        phase=here.phase,
+        prep_res=frame.prep_res if "prep_res" in shows else None,
+        exec_res=exec_res,
+        action=here.action,
     )
 
 

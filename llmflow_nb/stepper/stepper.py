@@ -4,7 +4,7 @@ import operator
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..core.api import ShownWithWidget
 from ..core.errors import HookReturnError, RunStateError, SettingError, a_type, did_you_mean
@@ -12,11 +12,11 @@ from ..core.node import BaseNode
 from ..core.settings import is_whole
 from ..core.text import quoted
 from ..engine.plan import Setup
-from ..engine.position import AFTER_POST, BEFORE_PREP, LEAVE, POST, Position
-from .as_test import Visited, write_test
+from ..engine.position import AFTER_POST, BEFORE_PREP, Position
+from .as_test import current_visit, write_test
 from .commands import RULES
 from .history import HistoryEntry
-from .location import Location
+from .location import Location, Pending, pending_at
 from .replay import check_mock
 from .session import Session
 from .snapshots import Version, changes
@@ -24,27 +24,9 @@ from .snapshots import Version, changes
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Pending", "Stepper"]
+__all__ = ["Stepper"]
 
 MEGABYTE = 1_000_000
-
-
-class Pending(NamedTuple):
-    """What the next step starts from.
-
-    Attributes:
-        node: The node that is visited, as the user wrote it.
-        phase: "before prep", "after prep", "after exec", "after post" or "at the end".
-        prep_res: What ``prep`` returned; None before that.
-        exec_res: What ``exec`` returned, in a batch the results so far; None before that.
-        action: The action that ``post`` chose; None before that.
-    """
-
-    node: BaseNode
-    phase: str
-    prep_res: Any
-    exec_res: Any
-    action: Any
 
 
 class Stepper(ShownWithWidget):
@@ -110,19 +92,7 @@ class Stepper(ShownWithWidget):
     @property
     def pending(self) -> Pending:
         """What the next step starts from."""
-        session = self._session
-        frame, here = session.position.frames[-1], session.history.now.location
-        shows = here.boundary.shows
-        exec_res = frame.exec_res if "exec_res" in shows and frame.phase in (POST, LEAVE) else None
-        if here.item is not None and frame.work is not None:
-            exec_res = frame.work.outcomes.results[:]
-        return Pending(
-            node=frame.node,
-            phase=here.phase,
-            prep_res=frame.prep_res if "prep_res" in shows else None,
-            exec_res=exec_res,
-            action=here.action,
-        )
+        return pending_at(self._session.position, self._session.history.now.location)
 
     @property
     def error(self) -> BaseException | None:
@@ -354,27 +324,7 @@ class Stepper(ShownWithWidget):
             ExportError: A value is neither JSON nor a Python literal, or the node's class cannot be imported. No file
                 is written.
         """
-        session = self._session
-        here, frame = session.history.now.location, session.position.frames[-1]
-        ended = here.boundary.ended
-        is_done = ended == "post" or (ended == "exec" and "post" not in frame.plan.hooks.own)
-        if not is_done or frame.plan.is_flow:
-            raise RunStateError(
-                f"as_test: step into a node as far as after its post; this is {here.path}, {here.phase}."
-            )
-        is_batch = frame.plan.kind == "batch_node"
-        visited = Visited(
-            node=frame.node,
-            path=here.path,
-            visit=here.visit,
-            params=frame.params,
-            before={key: version.value() for key, version in session.history.visit_start().snapshot.items()},
-            after=dict(session.snapshots.values or {}),
-            items=list(frame.prep_res) if is_batch else [frame.prep_res],
-            results=list(frame.exec_res) if is_batch else [frame.exec_res],
-            action=here.action,
-        )
-        return write_test(visited, Path(path))
+        return write_test(current_visit(self._session), Path(path))
 
     def pause(self) -> None:
         """Stop a command that runs in another thread at the next boundary. Finished results are kept."""

@@ -135,8 +135,8 @@ def test_by_keyboard_into_a_nested_flow_and_back(opened):
     ]
 
 
-def test_a_failure_is_mended_and_gone_on_from(opened):
-    """The node that failed and its error are seen; after its cell was run again, rerun goes on, and calls no more."""
+def test_a_failure_is_corrected_and_rerun(opened):
+    """The failed node and its error are seen; after its cell was run again, rerun continues and calls nothing twice."""
     notebook, widget = opened(
         "step_failure.ipynb",
         FLOW,
@@ -172,7 +172,7 @@ def test_an_edit_opens_a_branch(opened):
     text.fill('["four",]')
     widget.root.locator("tr[data-key=items] button", has_text="save").click()
     widget.idle()
-    assert "this is no JSON" in widget.message()
+    assert "this is not JSON" in widget.message()
     assert "in line 1, column" in widget.message()
     text.fill('["four"]')
     widget.root.locator("tr[data-key=items] button", has_text="save").click()
@@ -202,18 +202,18 @@ def test_a_breakpoint_at_a_node(opened):
 
 
 def test_another_action_and_another_result(opened):
-    """A result is put in the place of a call, and an action in that of the one that post chose."""
+    """A result replaces a call, and an action replaces the one that post chose."""
     _, widget = opened("step_force.ipynb", FLOW)
     for _ in range(2):
         widget.press("ArrowDown")
-    widget.root.locator("summary", has_text="change what comes").click()
+    widget.root.locator("summary", has_text="change what comes next").click()
     widget.root.locator("[aria-label=result]").fill("1")
     widget.root.locator("button", has_text="mock exec").click()
     widget.idle()
     assert widget.place().startswith("Story/Judge, visit 1 after exec")
     widget.press("ArrowRight")
     assert "action 'revise'" in widget.place()
-    widget.root.locator("summary", has_text="change what comes").click()
+    widget.root.locator("summary", has_text="change what comes next").click()
     widget.root.locator("[aria-label=action]").fill("accept")
     widget.root.locator("button", has_text="force action").click()
     widget.idle()
@@ -381,7 +381,7 @@ def test_in_notebook_7(opened):
 
 
 def test_after_a_reload_it_is_where_it_was(visitor, opened):
-    """The stepper lives in the kernel: a page that is opened anew shows its true place, and steps on."""
+    """The stepper lives in the kernel: a page that is opened again shows its true place, and steps on."""
     notebook, widget = opened("step_reload.ipynb", FLOW)
     widget.press("ArrowRight")
     notebook.save()

@@ -15,8 +15,11 @@ from llmflow_nb import (
     Node,
     RunStateError,
     SettingError,
+    Stepper,
     WiringError,
 )
+from llmflow_nb.stepper.boundaries import BOUNDARIES
+from llmflow_nb.stepper.commands import COMMANDS
 from tests.stepper.helpers import Adds, Ledger, at, counts, walk
 
 BEFORE, PREPPED, EXECED, POSTED, END = "before prep", "after prep", "after exec", "after post", "at the end"
@@ -1541,3 +1544,60 @@ def test_history_has_a_row_for_each_visit():
     assert list(rows["place"]) == [0, 1]
     assert stepper.diff(0, 1) == {"n": (0, 1)}
     assert stepper.diff(1) == {}
+
+
+# ---- names -----------------------------------------------------------------------------------------------------------
+
+
+def test_public_names():
+    """What a user finds on a stepper: commands, what there is to see, and nothing of how it works."""
+    stepper = Flow(Adds(), name="F").stepper({"n": 0})
+    assert [name for name in dir(stepper) if not name.startswith("_")] == sorted(
+        [
+            *(
+                "as_test",
+                "back",
+                "breakpoints",
+                "called",
+                "delete",
+                "diff",
+                "error",
+                "force",
+                "goto",
+                "history",
+                "into",
+            ),
+            *(
+                "mock",
+                "notes",
+                "out",
+                "over",
+                "pause",
+                "pending",
+                "place",
+                "record",
+                "replayed",
+                "rerun",
+                "root",
+                "run",
+            ),
+            *("set", "shared", "stop", "title", "to_item", "tree"),
+        ]
+    )
+
+
+def test_each_command_of_the_table_is_a_method():
+    """The widget and the docs show no command that a stepper does not have, and no key twice."""
+    assert [command.name for command in COMMANDS if not callable(getattr(Stepper, command.name, None))] == []
+    keys = [command.key for command in COMMANDS if command.key]
+    assert len(keys) == len(set(keys))
+
+
+@pytest.mark.parametrize("boundary", BOUNDARIES, ids=lambda boundary: f"{boundary.phase} {boundary.mask}")
+def test_into_stops_at_each_boundary_of_the_table(boundary):
+    """A node with all hooks, in a batch too: `into` comes to every boundary, and says so."""
+    stepper = Flow(Tens(), name="F").stepper({"items": [1, 2]})
+    seen = [stepper.place]
+    while not stepper.place.is_end:
+        seen.append(stepper.into())
+    assert boundary in {place.boundary for place in seen}
