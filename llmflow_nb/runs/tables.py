@@ -226,8 +226,9 @@ def _series(values: list[Any], dtype: Any = None) -> "pd.Series[Any]":
         dtype = _DTYPES.get(kind)
         if dtype is not None and "integer" in kind:
             bits = 53 if kind == "mixed-integer-float" else 63  # that a column of floats, or of integers, can hold
-            whole = [value for value in values if isinstance(value, Integral)]
-            dtype = dtype if all(-(2**bits) <= value < 2**bits for value in whole) else None
+            whole = [value for value in values if type(value) is int or isinstance(value, Integral)]
+            fits = not whole or (-(2**bits) <= min(whole) and max(whole) < 2**bits)
+            dtype = dtype if fits else None
     if dtype is not None:
         try:
             typed: pd.Series[Any] = pd.Series(values, dtype=dtype)
