@@ -94,6 +94,22 @@ def test_import_is_light(module):
     assert {name.partition(".")[0] for name in loaded} & HEAVY == set()
 
 
+def test_import_leaves_the_engine_for_the_first_run():
+    """Importing the package imports no event loop and no pool: these take longer than all the rest."""
+    code = "import sys, llmflow_nb; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert {"asyncio", "concurrent", "email", "decimal", "datetime"} & set(loaded) == set()
+
+
+def test_a_run_in_a_script_imports_only_its_engine():
+    """A run that shows nothing imports nothing to draw it, and no process pool."""
+    code = "import sys; from llmflow_nb import Node; Node().run({}); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "llmflow_nb.runs.start" in loaded
+    drawing = {"llmflow_nb.notebook.html", "llmflow_nb.graph.model"}
+    assert (drawing | {"multiprocessing", "concurrent.futures.process", "hashlib"}) & set(loaded) == set()
+
+
 def test_a_run_is_light():
     """Nor does a run import them."""
     code = (

@@ -7,16 +7,18 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from itertools import islice
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..core.errors import did_you_mean
 from ..core.node import kind_of
 from ..core.statuses import HAS_RESULT
 from ..core.text import message, quoted, shown
 from ..engine.batch import Batch
-from ..engine.checkpoint import Checkpoint
 from ..engine.events import VISIT_FIELDS
 from .sizes import ByteBudget
+
+if TYPE_CHECKING:
+    from ..engine.checkpoint import Checkpoint
 
 __all__ = ["MAX_VISITS", "WIDTH", "RecordPoint", "RunRecorder"]
 
@@ -135,7 +137,7 @@ class RunRecorder:
 
     # ---- replacing what was recorded ---------------------------------------------------------------------------------
 
-    def replace_error(self, error: BaseException, kept: BaseException, checkpoint: Checkpoint | None) -> None:
+    def replace_error(self, error: BaseException, kept: BaseException, checkpoint: "Checkpoint | None") -> None:
         """Keep another object in place of an error, also in the batches of the checkpoint to resume from."""
         self.failures.update({step: kept for step, known in self.failures.items() if known is error})
         for batch in _batches_within(self.batches, checkpoint):
@@ -223,7 +225,7 @@ class _Passes:
         return Counter({walk: n for walk, (_, n) in self._walks.items()})
 
 
-def _batches_within(batches: list[Batch], checkpoint: Checkpoint | None) -> list[Batch]:
+def _batches_within(batches: list[Batch], checkpoint: "Checkpoint | None") -> list[Batch]:
     """Return the given batches, those of a checkpoint, and those of the checkpoints in them, each once."""
     found: dict[int, Batch] = {}
     todo = [*batches, *(checkpoint.batches() if checkpoint is not None else ())]

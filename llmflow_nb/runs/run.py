@@ -14,7 +14,6 @@ from ..core.node import BaseNode, label
 from ..core.statuses import FAILURES, count_with
 from ..core.text import quoted
 from ..core.traversal import Survey, last_name, path_part
-from ..engine.resume import errors_to_retry
 from .batch import BatchResult
 from .recorder import RecordPoint, RunRecorder
 from .rows import Visit, numbered_batches, unresolved, visits_of
@@ -274,6 +273,8 @@ class Run(RunMethods):
 
     def _reopen(self) -> None:
         """Open the record again: the run is resumed."""
+        from ..engine.resume import errors_to_retry  # importing it here keeps asyncio out of importing the package
+
         checkpoint = self._resume_from
         errors = self.error, *errors_to_retry([] if checkpoint is None else checkpoint.frames)
         self._recorder.resolved.update({id(error): error for error in errors if error is not None})
