@@ -230,9 +230,9 @@ def _unused_edges(steps: _Steps, step: BaseNode) -> Iterator[Problem]:
     if not steps.has_known_edges(step):
         return
     usable = steps.usable_edges(step)
-    actions = ", ".join(map(quoted, steps.returned.of(step).actions))
     for action, target in step.successors.items():
         if action not in usable and target is not None:
+            actions = ", ".join(map(quoted, steps.returned.of(step).actions))
             returns = "ends with" if returns_last_action(step) else "post returns"
             reason = f"{returns} {actions}" if actions else "it never ends"
             edge = quoted(action)

@@ -30,18 +30,19 @@ PATIENCE = 0.5
 """Seconds that the end of a run waits for a bar that is being drawn."""
 
 
-def follow(run: Run, progress: Any) -> Callable[[], None]:
+def follow(run: Run, progress: Any, *, is_updated: bool) -> Callable[[], None]:
     """Show the progress of a run from now on, and return the function that ends this.
 
     Args:
         run: The record of the run.
         progress: As in `progress.watcher`: True, "auto" or a callable that makes progress bars.
+        is_updated: Whether to draw during the run; otherwise only once at its end.
     """
     if callable(progress):
-        return _Followed(run, _Bars(progress), 0.0, always=True).end
+        return _Followed(run, _Bars(progress), 0.0, always=True, is_updated=is_updated).end
     asked = progress is True
     view: View = _Notebook() if has_kernel() else _Terminal(asked)
-    return _Followed(run, view, 0.0 if asked else FIRST, always=asked).end
+    return _Followed(run, view, 0.0 if asked else FIRST, always=asked, is_updated=is_updated).end
 
 
 # ---- views -----------------------------------------------------------------------------------------------------------
@@ -143,7 +144,7 @@ class _Bars:
 class _Followed:
     """A run whose progress is shown, with its view."""
 
-    def __init__(self, run: Run, view: View, first: float, *, always: bool) -> None:
+    def __init__(self, run: Run, view: View, first: float, *, always: bool, is_updated: bool = True) -> None:
         self.run = run
         self.view = view
         self.due = monotonic() + first
@@ -156,7 +157,7 @@ class _Followed:
         self._context: Context = copy_context()  # holds the cell that the output belongs to
         if isinstance(view, _Notebook):
             _LIVE[run] = self
-        if not is_static():
+        if is_updated:
             with suppress(RuntimeError):  # no more threads can be started: only the end is drawn
                 _Ticker.get().follow(self)
 

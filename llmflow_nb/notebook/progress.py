@@ -31,9 +31,11 @@ def watcher(progress: Progress) -> Watch | None:
     elif progress is not True and not callable(progress):
         raise SettingError(f"progress={quoted(progress)}: it must be True, False, 'auto', or a callable such as tqdm.")
 
+    is_updated = not is_static()  # asked here, since a submitted run starts later
+
     def watch(run: Run) -> Callable[[], None]:
         from .follow import follow  # 16 ms, which a script that shows nothing does not pay
 
-        return follow(run, progress)
+        return follow(run, progress, is_updated=is_updated)
 
     return watch
