@@ -2,11 +2,11 @@
 
 `advance` runs on until one of these, and says which:
 
-* ``BOUNDARY``: it came to a boundary that the mask names: before prep, after prep, after exec, after post, and with
+* ``BOUNDARY``: it reached a boundary that the mask names: before prep, after prep, after exec, after post, and with
   ``AFTER_ITEM`` after each item of a batch node, which is then one call after the other.
 * ``AWAIT``: ``position.awaiting`` is what an async ``prep`` or ``post`` returned; await it, then `Position.resume` or
   `throw`.
-* ``CALLS``: the top frame's ``work`` holds calls to make; settle each, then go on.
+* ``CALLS``: the top frame's ``work`` holds calls to make; settle each, then advance again.
 * ``SETS``: likewise, but each of them is a param set to walk in a position of its own (`walks.branch`).
 * ``END``: ``position.action`` and ``position.result`` are there.
 
@@ -160,7 +160,7 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                         frame.exec_res = exec_res
                     else:
                         frame.phase = WORKING
-                        need = _begin_exec(position, setup, frame, mask)
+                        need = _start_exec(position, setup, frame, mask)
                         if need == _PUSHED:
                             break
                         if need:
@@ -168,7 +168,7 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                 elif phase == WORKING:
                     if mask & AFTER_ITEM and _item_done(frame):
                         return _pause(position)
-                    need = _go_on_with_items(position, frame, mask)
+                    need = _continue_calls(position, frame, mask)
                     if need:
                         return need
 
@@ -267,7 +267,7 @@ def _item_done(frame: Frame) -> bool:
 
 
 def _leave_out_pause(frames: list[Frame], seconds: float) -> None:
-    """Move the readings of visits under way, so that time spent at a boundary counts for no hook."""
+    """Move the clocks of visits in progress, so that time spent at a boundary counts for no hook."""
     for frame in frames:
         frame.t_start += seconds
         frame.t_prepared += seconds
@@ -282,23 +282,23 @@ def _await(position: Position, awaitable: Any, slot: str) -> str:
 
 
 def _hand_over(frame: Frame, awaitable: Any, error: BaseException | None) -> str:
-    """Let the driver go on with a call whose first attempt was begun here: it failed, or is to be awaited."""
+    """Let the driver continue a call whose first attempt started here: it failed, or has to be awaited."""
     frame.work = Batch.single(frame.plan, frame.params, frame.prep_res)
     frame.work.started = (frame.prep_res, awaitable, error, frame.t_prepared)
     frame.phase = WORKING
     return CALLS
 
 
-def _begin_exec(position: Position, setup: Setup, frame: Frame, mask: int) -> str:
-    """Begin an exec that is more than one call on the spot. Empty: it is done already."""
+def _start_exec(position: Position, setup: Setup, frame: Frame, mask: int) -> str:
+    """Start an exec that is more than one call on the spot. Empty: it is done already."""
     __tracebackhide__ = True
     plan = frame.plan
-    if plan.layer is not None:  # a stepper may have come back to here
+    if plan.layer is not None:  # a stepper may have gone back to here
         driven = plan.driven_by(frame.visit, position.shared)
         driven.attempts, driven.status = 0, "ok"
     if plan.kind == "node":
         frame.work = Batch.single(plan, frame.params, frame.prep_res)
-        return _go_on_with_items(position, frame, mask)
+        return _continue_calls(position, frame, mask)
     if plan.kind == "flow":
         setup.recorder.drop_old()
         position.frames.append(enter(frame, plan))
@@ -325,11 +325,11 @@ def _begin_exec(position: Position, setup: Setup, frame: Frame, mask: int) -> st
     frame.work.visit, frame.work.hook_attributes = frame.visit, set_by_hooks(frame)
     frame.work.parent_set = position.param_set()
     setup.recorder.add_batch(frame.work)
-    return _go_on_with_items(position, frame, mask)
+    return _continue_calls(position, frame, mask)
 
 
-def _go_on_with_items(position: Position, frame: Frame, mask: int) -> str:
-    """Go on with the calls of a visit. Empty: all are done, and ``exec_res`` is there."""
+def _continue_calls(position: Position, frame: Frame, mask: int) -> str:
+    """Continue the calls of a visit. Empty: all are done, and ``exec_res`` is set."""
     work = frame.work
     assert work is not None
     if frame.plan.kind == "batch_flow":
@@ -353,7 +353,7 @@ def _go_on_with_items(position: Position, frame: Frame, mask: int) -> str:
         _note_attempts(frame, work)
         return ""
     work.require_results("items")
-    frame.exec_res = work.outcomes.results[:]  # the user's own, to sort or empty: these columns are the record
+    frame.exec_res = work.outcomes.results[:]  # a list of the user's own; these columns are the record
     frame.prep_res = work.items.for_post(frame.prep_res, work.plan.path)
     _note_attempts(frame, work)
     return ""

@@ -165,8 +165,8 @@ class Batch:
     @property
     def rows(self) -> int:
         """The number of items, as far as it is known: the rows of a table."""
-        begun = max(self.items.read, len(self.outcomes.results))
-        return begun if self.items.exhausted else max(begun, self.items.total or 0)
+        started = max(self.items.read, len(self.outcomes.results))
+        return started if self.items.exhausted else max(started, self.items.total or 0)
 
     @property
     def is_done(self) -> bool:

@@ -198,7 +198,7 @@ def _plan_again(plan: Plan, setup: Setup) -> Plan:
 
 
 def clone_again(plan: Plan, previous: Any, params: Any, hook_attributes: dict[str, Any] | None = None) -> Any:
-    """Return a copy of a node for a visit that was begun before.
+    """Return a copy of a node for a visit that has started before.
 
     Args:
         plan: The node as it is now.

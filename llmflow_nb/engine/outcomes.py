@@ -65,11 +65,11 @@ class Outcomes:
 
     def counts(self, rows: int) -> dict[str, int]:
         """Return how many of so many items have each status now; only statuses that occur."""
-        begun, in_flight = len(self.results), self.in_flight
+        started, in_flight = len(self.results), self.in_flight
         counts = Counter(outcome.status for outcome in list(self.exceptional.values()))
         in_flight -= counts["pending"]
-        counts["ok"] += begun - counts.total() - in_flight
-        counts["pending"] += rows - begun + in_flight
+        counts["ok"] += started - counts.total() - in_flight
+        counts["pending"] += rows - started + in_flight
         return {status: n for status, n in counts.items() if n > 0}
 
     def has_result(self, index: int) -> bool:
@@ -80,11 +80,11 @@ class Outcomes:
 
     def without_result(self, rows: int) -> list[int]:
         """Return the indices of those of so many items that have no result, for whatever reason."""
-        exceptional, results, begun = self.exceptional, self.results, len(self.results)
+        exceptional, results, started = self.exceptional, self.results, len(self.results)
         return [
             i
             for i in range(rows)
-            if i >= begun or (exceptional[i].status not in HAS_RESULT if i in exceptional else results[i] is PENDING)
+            if i >= started or (exceptional[i].status not in HAS_RESULT if i in exceptional else results[i] is PENDING)
         ]
 
     def errors(self) -> list[BaseException]:

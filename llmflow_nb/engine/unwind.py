@@ -28,7 +28,7 @@ def recover(position: Position, setup: Setup, error: BaseException) -> str:
     """Close the frames that an exception ends.
 
     Returns:
-        `LOST`: no batch flow keeps the exception; raise it. `KEPT`: the next param set has begun. `END`: it was the
+        `LOST`: no batch flow keeps the exception; raise it. `KEPT`: the next param set has started. `END`: it was the
         last one, and the position has ended.
 
     Raises:
