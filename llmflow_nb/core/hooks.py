@@ -18,9 +18,9 @@ from types import FunctionType
 from typing import Any, NamedTuple
 
 from .errors import SignatureError, warn
+from .signatures import Signature, means_shared, signature_of, signature_of_method, takes_shared
 from .text import quoted
 
-SHARED_NAMES = frozenset({"shared", "shared_storage", "shared_store", "store", "state"})
 ROLES = ("prep", "exec", "fallback", "post")
 RUN, EXEC, ITEM = 0, 1, 2
 """The layers around the hooks: a whole visit; its exec (of a flow: its walk) with all items; one item of a batch."""
@@ -116,17 +116,6 @@ class Hooks:
     found: tuple[object, ...]
     names: frozenset[str]
     facts: dict[Any, Any] = field(default_factory=dict)
-
-
-class _Shape(NamedTuple):
-    """What a signature says, without ``self``."""
-
-    required: int
-    total: int
-    star: bool
-    first: str | None
-    second: str | None
-    text: str
 
 
 def hooks_of(node: Any) -> Hooks:
@@ -255,52 +244,16 @@ def is_library_class(cls: type) -> bool:
     return "_library_class" in cls.__dict__
 
 
-def _shape(cls: type, name: str) -> _Shape | None:
-    """What the signature of ``cls.name`` says, or None where Python cannot tell (a Mock, a builtin)."""
-    raw = cls.__dict__[name]
-    method = getattr(cls, name)
-    if not callable(method):
-        raise SignatureError(
-            f"{cls.__qualname__}.{name} is {type(method).__name__}, not a method; write def {name}(self, ...)."
-        )
-    if isinstance(raw, staticmethod | classmethod):
-        return _shape_of(method, drop=0)
-    return _shape_of(method, drop=1 if hasattr(raw, "__get__") or _names_self(method) else 0)
-
-
-def _names_self(method: Callable[..., Any]) -> bool:
-    """Whether the first parameter is called ``self``, as of a ``Mock`` that has the signature of a method."""
-    try:
-        return next(iter(inspect.signature(method).parameters), "") == "self"
-    except (TypeError, ValueError):
-        return False
-
-
-def _shape_of(method: Callable[..., Any], drop: int) -> _Shape | None:
-    try:
-        parameters = list(inspect.signature(method).parameters.values())
-    except (TypeError, ValueError):
-        return None
-    star = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    keyword_only = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
-    if drop and (not positional or positional[0].name in SHARED_NAMES) and not star:  # self was forgotten
-        return _Shape(99, -1, False, None, None, str(inspect.signature(method)))
-    positional = positional[drop:]
-    required = sum(p.default is p.empty for p in positional) + 100 * len(keyword_only)
-    first, second = (positional[i].name if i < len(positional) else None for i in (0, 1))
-    return _Shape(required, len(positional), star, first, second, str(inspect.signature(method)))
-
-
 def _check_count(cls: type, name: str, role: str, count: int, want: str) -> None:
     owner = _owner(cls, name)
     if is_library_class(owner):
         return
-    shape = _shape(owner, name)
-    if shape is None or (shape.required <= count and (shape.star or shape.total >= count)):
+    signature = signature_of_method(owner, name)
+    if signature is None or (signature.required <= count and (signature.star or signature.total >= count)):
         return
     raise SignatureError(
-        f"{owner.__qualname__}.{name}{shape.text} cannot be called as {role}; write def {want.replace(role, name, 1)}."
+        f"{owner.__qualname__}.{name}{signature.text} cannot be called as {role}; "
+        f"write def {want.replace(role, name, 1)}."
     )
 
 
@@ -308,22 +261,23 @@ def _takes_shared(
     cls: type, name: str, count: int, args: tuple[str, ...], dialect: Dialect, before: bool | None
 ) -> bool:
     """Whether the hook wants ``shared`` before its ``count`` other arguments. ``before``: whether it did until now."""
-    nearest: _Shape | None = None
+    nearest: Signature | None = None
     for base in cls.__mro__:
         if name not in base.__dict__ or is_library_class(base):
             continue
-        shape = _shape(base, name)
-        nearest = nearest or shape
-        decided = _decide(shape, count, dialect)
-        if decided is None and shape is not None and not shape.star:
-            raise SignatureError(f"{base.__qualname__}.{name}{shape.text} cannot be called; {_advice(name, args)}.")
+        signature = signature_of_method(base, name)
+        nearest = nearest or signature
+        decided = takes_shared(signature, count, dialect.unclear_takes_shared)
+        if decided is None and signature is not None and not signature.star:
+            raise SignatureError(f"{base.__qualname__}.{name}{signature.text} cannot be called; {_advice(name, args)}.")
         if decided is None and before is not None:
             return before
         if decided is not None:
-            if decided and base is cls and shape is not None and not _means_shared(shape.first):
+            if decided and base is cls and signature is not None and not means_shared(signature.first):
                 warn(
-                    f"{base.__qualname__}.{name}{shape.text} is given shared as {quoted(shape.first)}. If that is "
-                    f"meant, call it shared; if not, what prep returned is one argument: {_advice(name, args)}."
+                    f"{base.__qualname__}.{name}{signature.text} is given shared as {quoted(signature.first)}. "
+                    f"If that is meant, call it shared; if not, what prep returned is one argument: "
+                    f"{_advice(name, args)}."
                 )
             return decided
     if nearest is None or dialect.unclear_takes_shared is not None:  # a default of the library, which takes anything
@@ -332,26 +286,6 @@ def _takes_shared(
     raise SignatureError(
         f"{owner.__qualname__}.{name}{nearest.text} does not tell whether it wants shared; {_advice(name, args)}."
     )
-
-
-def _decide(shape: _Shape | None, count: int, dialect: Dialect) -> bool | None:
-    """False: ``count`` arguments. True: ``shared`` and ``count`` arguments. None: cannot be told, or called."""
-    if shape is None:
-        return None
-    if shape.second in SHARED_NAMES and shape.first not in SHARED_NAMES:  # the wrong way round
-        return None
-    plain = shape.required <= count <= shape.total or (shape.star and shape.required <= count)
-    with_shared = shape.required <= count + 1 <= shape.total or (shape.star and shape.required <= count + 1)
-    if plain and with_shared:
-        if shape.first in SHARED_NAMES:
-            return dialect.unclear_takes_shared is not False
-        return None if shape.star and shape.total < count else False
-    return with_shared if plain or with_shared else None
-
-
-def _means_shared(name: str | None) -> bool:
-    """Whether a first parameter has a name that says so, or one that says that it is not used."""
-    return name is None or name in SHARED_NAMES or name == "s" or name.startswith("_")
 
 
 def _refuse_generator(cls: type, name: str, role: str, method: Any) -> None:
@@ -397,13 +331,13 @@ def _set_on_object(node: Any, hooks: Hooks) -> Hooks:
         if role != "prep":
             _refuse_generator(type(node), name, role, method)
         if role in ("exec", "fallback"):
-            shape = _shape_of(method, drop=0)
-            decided = _decide(shape, 1 if role == "exec" else 2, dialect)
-            if decided is None and shape is not None and not shape.star:
+            signature = signature_of(method, drop=0)
+            decided = takes_shared(signature, 1 if role == "exec" else 2, dialect.unclear_takes_shared)
+            if decided is None and signature is not None and not signature.star:
                 args = ("prep_res",) if role == "exec" else ("prep_res", "exc")
                 raise SignatureError(
-                    f"{type(node).__qualname__}: {name}{shape.text} cannot be called; set on an object, it must take "
-                    f"({', '.join(args)}) or ({', '.join(('shared', *args))})."
+                    f"{type(node).__qualname__}: {name}{signature.text} cannot be called; set on an object, "
+                    f"it must take ({', '.join(args)}) or ({', '.join(('shared', *args))})."
                 )
             if decided is not None:
                 changes[f"{role}_takes_shared"] = decided
