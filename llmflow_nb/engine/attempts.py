@@ -40,7 +40,7 @@ from .executor import UserExecutor, cancels_exactly
 from .flight import ENDED, EXECUTOR, IN_FLIGHT, Flight, Loop
 from .flights import Flights, context_of, run_within
 from .limiter import HELD, Ticket, hold
-from .plan import Answers, Setup
+from .plan import ResultCache, Setup
 from .position import EXPANDED
 from .retry_policy import seconds_before_retry
 from .timers import Timers
@@ -68,7 +68,7 @@ class Attempts:
         self._flights = flights
         self._timers = timers
         self._settled = settled
-        self._answers = setup.answers
+        self._cache = setup.result_cache
 
     # ---- starting ----------------------------------------------------------------------------------------------------
 
@@ -82,14 +82,14 @@ class Attempts:
         return call
 
     def start(self, call: Call) -> None:
-        """Start the next attempt when the limiter lets it; or take a result that is there already."""
-        if self._answers is not None and not call.attempts and call.ticket is None:
-            answers = self._answers_for(call)
-            answer = None if answers is None else answers.find(call)
-            if answer is not None:
-                call.attempts = answer.attempts
+        """Start the next attempt when the limiter lets it; or take a cached result."""
+        if self._cache is not None and not call.attempts and call.ticket is None:
+            cache = self._cache_for(call)
+            cached = None if cache is None else cache.find(call)
+            if cached is not None:
+                call.attempts = cached.attempts
                 call.started = clock()
-                self._settle(call, "ok", answer.value, answer.error)
+                self._settle(call, "ok", cached.value, cached.error)
                 return
         if call.plan.limiter is None or self._has_slot(call):
             self._launch(call)
@@ -105,9 +105,9 @@ class Attempts:
         else:
             self._loop.arrived.append((flight, None, error))
 
-    def _answers_for(self, call: Call) -> Answers | None:
+    def _cache_for(self, call: Call) -> ResultCache | None:
         """Return the cache of results that a call takes part in. The calls within a layer are asked for one by one."""
-        return self._answers if call.plan.layer is None and not call.in_fallback else None
+        return self._cache if call.plan.layer is None and not call.in_fallback else None
 
     def _has_slot(self, call: Call) -> bool:
         """Ask the limiter. False: the call waits, or has failed for it."""
@@ -170,8 +170,8 @@ class Attempts:
         else:
             call.attempts += 1
             call.move(ATTEMPT_STARTS)
-            if self._answers is not None and plan.layer is None:
-                self._answers.calling(call)
+            if self._cache is not None and plan.layer is None:
+                self._cache.calling(call)
             if setup.subscribers:
                 self._tell("attempt_started", call, call.attempts, "", call.item)
         flight = Flight(call.branch, self._loop, call)
@@ -286,8 +286,8 @@ class Attempts:
         """Enter the result of an attempt."""
         if self._setup.subscribers:
             self._tell_attempt(call, "ok", value)
-        if self._answers is not None and self._answers_for(call) is not None:
-            self._answers.keep(call, value)
+        if self._cache is not None and self._cache_for(call) is not None:
+            self._cache.keep(call, value)
         self._enter(call, "fallback" if call.in_fallback else "ok", value, call.error)
 
     def _refused(self, flight: Flight, call: Call, error: Exception) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .batch import Batch
     from .calls import Call
 
-__all__ = ["Answer", "Answers", "Plan", "Setup"]
+__all__ = ["CachedResult", "Plan", "ResultCache", "Setup"]
 
 
 class Plan:
@@ -259,25 +259,25 @@ _NOWHERE.__dict__.update(node=None, stamp=None)
 """Stands for the next step before there is one, so that a visit needs no question more."""
 
 
-class Answer(NamedTuple):
-    """What an earlier call of ``exec`` came to: its value, after how many attempts, and the error of the one before."""
+class CachedResult(NamedTuple):
+    """The result of an earlier call of ``exec``: its value, its number of attempts, and the error of the last but one."""
 
     value: Any
     attempts: int = 1
     error: Exception | None = None
 
 
-class Answers(Protocol):
-    """Who may answer a call in place of ``exec``. Asked and told in the driver's thread."""
+class ResultCache(Protocol):
+    """Answers calls instead of ``exec``, and keeps their results. Used in the driver's thread."""
 
-    def find(self, call: "Call") -> Answer | None:
-        """Return the answer to a call; None has it made."""
+    def find(self, call: "Call") -> CachedResult | None:
+        """Return the cached result of a call; None: the call is made."""
 
     def calling(self, call: "Call") -> None:
-        """Take note of an attempt that is about to be made."""
+        """Count an attempt that is about to be made."""
 
     def keep(self, call: "Call", value: Any) -> None:
-        """Take note of what a call that was made came to."""
+        """Keep the result of a call that was made."""
 
 
 class Setup:
@@ -292,7 +292,7 @@ class Setup:
         noted: The exceptions that were given a note, by ``id``.
         concurrent: False walks param sets one after the other, as stepping does.
         stop: Where a request to end is found; None where nobody can make one.
-        answers: Who may have the answer to a call, in place of ``exec``, and is told of every other; or None.
+        result_cache: Answers calls in place of ``exec``, and gets the results of the others; or None.
         from_start: Of param sets that are walked again: whether from their start. None: unless ``shared`` is as it was.
         begun_anew: How many of those began at their start because ``shared`` is not as it was.
         untold: The path of the visit that is reported by the position around this one.
@@ -312,7 +312,7 @@ class Setup:
         grace: float = 5.0,
         from_start: bool | None = None,
         stop: Stop | None = None,
-        answers: "Answers | None" = None,
+        result_cache: "ResultCache | None" = None,
         report: Callable[[Subscriber, Exception], object] = lambda subscriber, error: None,
     ) -> None:
         self.recorder = recorder
@@ -323,7 +323,7 @@ class Setup:
         self.from_start = from_start
         self.begun_anew = 0
         self.stop = stop
-        self.answers = answers
+        self.result_cache = result_cache
         self.report = report
         self.noted: dict[int, BaseException] = {}
         self.open_sources: list[Batch] = []
@@ -335,7 +335,7 @@ class Setup:
 
     def facts_of(self, node: BaseNode) -> Facts:
         """Return the fields that the plan of a node has in this run. See `facts_of`."""
-        calls_here = self.executor is None and not self.subscribers and self.answers is None
+        calls_here = self.executor is None and not self.subscribers and self.result_cache is None
         return facts_of(node, calls_here, self.checked)
 
     def tell(self, event: Event) -> None:

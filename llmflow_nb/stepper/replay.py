@@ -11,7 +11,7 @@ from ..core.fingerprint import Fingerprints
 from ..core.kinds import FIXED_TYPES
 from ..core.node import BaseNode
 from ..engine.calls import Call
-from ..engine.plan import DRIVEN, Answer
+from ..engine.plan import DRIVEN, CachedResult
 from .copying import Copier
 from .snapshots import Snapshots
 
@@ -74,7 +74,7 @@ class _Result(NamedTuple):
 
 
 class Replay:
-    """Answers calls of ``exec`` by the result of an earlier call (the engine's `Answers`).
+    """Answers calls of ``exec`` by the result of an earlier call (the engine's `ResultCache`).
 
     The earlier call had the same input, params and code. If several calls on the way to here are the same, the first is
     answered by the first, the second by the second: a model may answer the same prompt differently, and a loop may ask
@@ -125,12 +125,12 @@ class Replay:
         self._earlier = Counter(keys)
         self._keys = []
 
-    def find(self, call: Call) -> Answer | None:
+    def find(self, call: Call) -> CachedResult | None:
         """Return the result of a call if it is in the cache."""
         path = call.plan.path
         if self._mocks and self._mocks[0][0] == path:
             self.mocked += 1
-            return Answer(self._mocks.popleft()[1])
+            return CachedResult(self._mocks.popleft()[1])
         if "exec" not in call.plan.hooks.own:  # the default one, which costs nothing
             return None
         key = self._key(call)
@@ -147,7 +147,7 @@ class Replay:
         self.replayed += 1
         copier = Copier()
         call.target.__dict__.update({name: copier.copy(value) for name, value in found.attributes.items()})
-        return Answer(copier.copy(found.value), found.attempts, found.error)
+        return CachedResult(copier.copy(found.value), found.attempts, found.error)
 
     def calling(self, call: Call) -> None:
         """Count an attempt that is about to be made."""

@@ -72,7 +72,8 @@ class Session:
         self.cache = Replay(self.snapshots, fingerprints)
         self.stop = Stop()
         grace = check_setting(node, "grace", node.grace)
-        self.setup = Setup(self.record._recorder, concurrent=False, answers=self.cache, stop=self.stop, grace=grace)
+        recorder = self.record._recorder
+        self.setup = Setup(recorder, concurrent=False, result_cache=self.cache, stop=self.stop, grace=grace)
         self.history = History(self.snapshots, budget)
         self.position = Position.at_start(node, shared, self.setup) if start is None else start(self.setup)
         self.edits = Edits(node, fingerprints)
