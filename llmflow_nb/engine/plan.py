@@ -260,7 +260,7 @@ _NOWHERE.__dict__.update(node=None, stamp=None)
 
 
 class CachedResult(NamedTuple):
-    """The result of an earlier call of ``exec``: its value, its number of attempts, and the error of the last but one."""
+    """The result of an earlier call of ``exec``, its number of attempts, and the error of the attempt before."""
 
     value: Any
     attempts: int = 1
