@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextvars import Context
 from functools import partial
 from time import perf_counter as clock
+from types import CoroutineType
 from typing import Any
 
 from ..core.errors import CallTimeoutError, NestedLimiterError
@@ -175,12 +176,12 @@ class Attempts:
             if setup.subscribers:
                 self._tell("attempt_started", call, call.attempts, "", call.item)
         flight = Flight(call.branch, self._loop, call)
+        if is_async and plan.limit != 1 and not call.batch.is_single:
+            self._start_coroutine(flight, call, name, args)
+            return
         if is_async or (plan.limit == 1 and plan.timeout is None and executor is None and position.inline):
             self._flights.in_progress[flight] = None  # so that `stop` closes it
-            if call.is_in_turn:
-                awaitable = run_within(position, self._call_here, flight, call, name, args)
-            else:  # an async def, of which nothing runs yet; the source of the items may be using the walk's context
-                awaitable = self._call_here(flight, call, name, args)
+            awaitable = run_within(position, self._call_here, flight, call, name, args)
             if awaitable is not None:
                 self._await(flight, call, awaitable)
             return
@@ -190,6 +191,21 @@ class Attempts:
         else:
             self._send(executor, flight, name, args)
         self._set_alarm(flight, plan.timeout)
+
+    def _start_coroutine(self, flight: Flight, call: Call, name: str, args: tuple[Any, ...]) -> None:
+        """Call an async def beside others, and await it in a task of its own.
+
+        Nothing of it runs yet, so it is not called in the walk's context, which the source of the items may be using.
+        """
+        try:
+            awaitable = getattr(call.target, name)(*args)
+        except Exception as exc:
+            self._loop.arrived.append((flight, None, exc))
+            return
+        if type(awaitable) is CoroutineType or is_awaitable(awaitable):
+            self._await(flight, call, awaitable)
+        else:
+            self._loop.arrived.append((flight, awaitable, None))
 
     def _call_here(self, flight: Flight, call: Call, name: str, args: tuple[Any, ...]) -> Any:
         """Make an attempt. Return what is to be awaited; any other outcome has arrived."""

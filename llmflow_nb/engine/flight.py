@@ -136,7 +136,10 @@ class Flight:
 
     def task_done(self, task: "Task[Any]") -> None:
         """Report the outcome of a task."""
-        self.landed(*_task_outcome(task))
+        if task.cancelled() or task.exception() is not None:
+            self.landed(*_task_outcome(task))
+        else:
+            self.landed(task.result(), None)
 
     def future_done(self, future: "Future[Any]") -> None:
         """Report the outcome of a future."""

@@ -284,7 +284,9 @@ class Scheduler:
             else:
                 asked = clock()
                 try:
-                    element = run_within(branch.position, next, batch.items.source)
+                    context = branch.position.context  # `run_within`, without its call
+                    source = batch.items.source
+                    element = next(source) if context is None else context.run(next, source)
                 except StopIteration:
                     batch.items.exhausted = True
                 except Exception as exc:

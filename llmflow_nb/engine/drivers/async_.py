@@ -2,11 +2,11 @@
 
 import asyncio
 import sys
-import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context
+from threading import get_ident
 from typing import Any
 
 from ..advance import BOUNDARY, END, advance
@@ -27,7 +27,7 @@ class _OnLoop:
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
-        self.thread = threading.get_ident()
+        self.thread = get_ident()
         self.context = Context()
         self.arrived: deque[Any] = deque()
         self._bell: asyncio.Future[None] | None = None
@@ -55,8 +55,9 @@ class _OnLoop:
 
     def post(self, arrival: Any) -> None:
         self.arrived.append(arrival)
-        if threading.get_ident() == self.thread:
-            self._ring()
+        if get_ident() == self.thread:
+            if self._bell is not None and not self._bell.done():  # `_ring`, without its call
+                self._bell.set_result(None)
         elif not self.loop.is_closed():
             self.loop.call_soon_threadsafe(self._ring)
 
