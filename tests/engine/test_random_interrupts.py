@@ -8,6 +8,7 @@ to end and counted in ``abandoned``.
 """
 
 import random
+import textwrap
 
 import pytest
 
@@ -132,6 +133,12 @@ def test_fifty_moments():
     assert len(MOMENTS) == 50
 
 
+def look(kernel, code, **expressions):
+    """Run code in the kernel, and return the values that expressions have after it: in one cell, as each takes time."""
+    values = ", ".join(f"{name!r}: {expression}" for name, expression in expressions.items())
+    return eval(kernel.run(f"{textwrap.dedent(code)}\n{{{values}}}"))  # `literal_eval` knows no empty set
+
+
 @pytest.mark.parametrize(("way", "seed", "moment"), MOMENTS)
 def test_the_table_is_the_ledger(kernel, way, seed, moment):
     """Whenever an interrupt comes, the table has what was answered, nothing goes on, and a retry does just the rest."""
@@ -140,38 +147,57 @@ def test_the_table_is_the_ledger(kernel, way, seed, moment):
     assert kernel.interrupt(cell) == "KeyboardInterrupt"
 
     # Read in one cell, and at once: what was answered in time, and how far things were.
-    kernel.run("""
+    seen = look(
+        kernel,
+        """
         status, began, ledger = node.last_run.status, scene.began[:], scene.ledger[:]
         rows, kept = list(node.last_run.batch(node)), finished()
         lost = [answer for answer in ledger if answer not in kept]
-    """)
-    assert kernel.run("status") == repr("stopped" if "submit" in cell else "interrupted")
-    assert kernel.run("[row.position for row in rows] == [row.item for row in rows] == list(range(ITEMS))") == "True"
-    assert kernel.run("{row.status for row in rows} <= {'ok', 'cancelled', 'pending'}") == "True"
-    assert kernel.run("all(row.result[0] == row.position for row in rows if row.status == 'ok')") == "True"
-    assert kernel.run("[answer for answer in kept if answer not in ledger]") == "[]"
-    assert int(kernel.run("len(kept)")) >= moment - (where == ON_THE_SPOT), "an answer of before the interrupt is lost"
+        """,
+        status="status",
+        are_in_order="[row.position for row in rows] == [row.item for row in rows] == list(range(ITEMS))",
+        statuses="{row.status for row in rows}",
+        are_of_their_items="all(row.result[0] == row.position for row in rows if row.status == 'ok')",
+        invented="sum(answer not in ledger for answer in kept)",
+        kept="len(kept)",
+        lost="len(lost)",
+        statuses_of_lost="{rows[answer[0]].status for answer in lost}",
+        abandoned="node.last_run.abandoned",
+    )
+    assert seen["status"] == ("stopped" if "submit" in cell else "interrupted")
+    assert (seen["are_in_order"], seen["are_of_their_items"], seen["invented"]) == (True, True, 0)
+    assert seen["statuses"] <= {"ok", "cancelled", "pending"}
+    assert seen["kept"] >= moment - (where == ON_THE_SPOT), "an answer of before the interrupt is lost"
     if where == AS_TASKS:
-        assert kernel.run("lost") == "[]"
+        assert seen["lost"] == 0
     else:
-        assert kernel.run("{rows[answer[0]].status for answer in lost} <= {'cancelled', 'pending'}") == "True"
-        most = 1 if where == ON_THE_SPOT else int(kernel.run("node.last_run.abandoned"))
-        assert int(kernel.run("len(lost)")) <= most <= 4
+        assert seen["statuses_of_lost"] <= {"cancelled", "pending"}
+        most = 1 if where == ON_THE_SPOT else seen["abandoned"]
+        assert seen["lost"] <= most <= 4
 
     # What blocked comes back now; nothing follows from it.
-    kernel.run("scene.settle()")
-    assert kernel.run("scene.began == began") == "True"
-    assert kernel.run("[answer for answer in scene.ledger if answer not in ledger]") == "[]" or where == IN_THREADS
-    assert kernel.run("finished() == kept") == "True"
-    assert kernel.run("node.limiter is None or is_free(node.limiter)") == "True"
+    seen = look(
+        kernel,
+        "scene.settle()",
+        began_no_more="scene.began == began",
+        answered_since="sum(answer not in ledger for answer in scene.ledger)",
+        is_as_it_was="finished() == kept",
+        is_free="node.limiter is None or is_free(node.limiter)",
+    )
+    assert seen["answered_since"] == 0 or where == IN_THREADS
+    assert (seen["began_no_more"], seen["is_as_it_was"], seen["is_free"]) == (True, True, True)
 
     # The rest, and only the rest, is called again.
-    kernel.run("""
+    seen = look(
+        kernel,
+        """
         late = [answer for answer in scene.ledger if answer not in kept]
         _ = node.last_run.batch(node).retry(progress=False)
         calls = Counter(answer[0] for answer in scene.ledger)
         wasted = Counter(answer[0] for answer in late)
-    """)
-    assert kernel.run("[answer[0] for answer in finished()] == list(range(ITEMS))") == "True"
-    assert kernel.run("set(kept) <= set(finished()) <= set(scene.ledger)") == "True"
-    assert kernel.run("calls == wasted + Counter(range(ITEMS))") == "True"
+        """,
+        is_complete="[answer[0] for answer in finished()] == list(range(ITEMS))",
+        holds_what_was_answered="set(kept) <= set(finished()) <= set(scene.ledger)",
+        called_the_rest="calls == wasted + Counter(range(ITEMS))",
+    )
+    assert seen == dict.fromkeys(seen, True)
