@@ -1,11 +1,11 @@
-"""Which of the known words was meant by one that is not known: near in its letters, and not the opposite of it."""
+"""Find the known word that a misspelt word was meant to be: similar in its letters, and not its opposite."""
 
 import re
 from collections.abc import Iterable
 
 from .text import text_of
 
-__all__ = ["closest", "is_an_ending", "is_one_slip"]
+__all__ = ["closest", "is_one_slip"]
 
 _NEGATING = ("dis", "un", "non", "not", "in", "im", "ir", "il", "no", "mis", "de", "anti", "without")
 _OPPOSITES = (
@@ -17,64 +17,10 @@ _OPPOSITES = (
     ("posi", "nega"),
     ("inter", "exter"),
 )
-_ENDINGS = frozenset(
-    (
-        *("abort", "accept", "approve", "break", "bye", "cancel", "close", "complete", "continue", "default", "deny"),
-        *(
-            "done",
-            "empty",
-            "end",
-            "error",
-            "exceed",
-            "exhaust",
-            "exit",
-            "fail",
-            "false",
-            "finish",
-            "found",
-            "give",
-            "goodbye",
-        ),
-        *(
-            "halt",
-            "ignore",
-            "invalid",
-            "limit",
-            "many",
-            "max",
-            "miss",
-            "never",
-            "next",
-            "no",
-            "none",
-            "not",
-            "ok",
-            "okay",
-            "over",
-        ),
-        *(
-            "pass",
-            "pause",
-            "quit",
-            "ready",
-            "reject",
-            "return",
-            "safe",
-            "skip",
-            "stop",
-            "success",
-            "suspend",
-            "terminate",
-            "timeout",
-        ),
-        *("too", "true", "unsafe", "up", "valid", "wait", "yes"),
-    )
-)
-"""Words that say how a step came out or that it is over, and name no next step."""
 
 
 def closest(word: object, known: Iterable[str]) -> str | None:
-    """Return the known word that was probably meant; None where none is close, or only an opposite is."""
+    """Return the known word that was probably meant; None if none is similar, or only an opposite."""
     import difflib  # 2 ms, which only a wrong word costs
 
     text = text_of(word)[:100]
@@ -83,7 +29,7 @@ def closest(word: object, known: Iterable[str]) -> str | None:
 
 
 def is_one_slip(word: str, known: str) -> bool:
-    """Whether one letter is missing, doubled or in the wrong place, so that hardly both are words of their own."""
+    """Return whether two words differ by one letter that is missing, doubled or swapped, so that one is misspelt."""
     short, long = sorted((word, known), key=len)
     if len(short) < 4 or long.startswith(short) or _are_two_words(word, known):
         return False
@@ -93,24 +39,8 @@ def is_one_slip(word: str, known: str) -> bool:
     return len(long) == len(short) and short in swapped
 
 
-def is_an_ending(action: str) -> bool:
-    """Whether an action says how a step came out, or that it is over: "end", "no_results", "approved"."""
-    words = re.findall(r"[a-z]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", action).lower())
-    return any(form in _ENDINGS for word in words for form in _forms(word))
-
-
-def _forms(word: str) -> Iterable[str]:
-    yield word
-    for suffix in ("ed", "d", "s", "ing", "ped", "led", "ure", "ful"):
-        if word.endswith(suffix):
-            yield word.removesuffix(suffix)
-            yield word.removesuffix(suffix) + "e"
-    if word.endswith("ied"):
-        yield word[:-3] + "y"
-
-
 def _are_two_words(one: str, other: str) -> bool:
-    """Whether two words that are close in their letters are opposites, or numbered: each is meant as it is."""
+    """Return whether two similar words are opposites, or differ by a number, so that neither is misspelt."""
     one, other = one.lower(), other.lower()
     if one == other:
         return False
@@ -137,7 +67,7 @@ def _are_opposites(one: str, other: str) -> bool:
 
 
 def _is_form_of(word: str, base: str) -> bool:
-    """Whether two words have the same stem, also with a letter wrong: "approved" and "aprove"."""
+    """Return whether two words have the same stem, even with a wrong letter: "approved" and "aprove"."""
     if word.startswith(base) or base.startswith(word):
         return bool(word and base)
     import difflib

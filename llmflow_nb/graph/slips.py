@@ -6,9 +6,10 @@ PocketFlow programs end a flow by an action without an edge, so a missing edge i
 from collections.abc import Mapping, Sequence
 
 from ..core.hooks import is_library_class
-from ..core.near import closest, is_an_ending, is_one_slip
+from ..core.near import closest, is_one_slip
 from ..core.node import BaseNode, kind_of
 from ..core.traversal import reachable, within
+from .endings import is_an_ending
 from .returns import ReturnedActions, returns_last_action
 
 __all__ = ["Slips"]
