@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import threading
 import time
-from base64 import b64encode
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 if TYPE_CHECKING:
     from openai import OpenAI
 
 from .core.seconds import date_in, number_in, seconds_asked
 from .offline import summarise
+from .redaction import encode_login, redact_answer, redact_error, secrets_of
 
 __all__ = ["call_llm"]
 
@@ -31,11 +30,11 @@ def call_llm(prompt: str, *, model: str | None = None, timeout: float | None = N
     """Answer a prompt with the configured model or, where none is configured, with an offline summary.
 
     With `OPENAI_API_KEY` or `OPENAI_BASE_URL` in the environment, the prompt goes as one chat completion to that
-    OpenAI-compatible endpoint. It is tried once: repeating, waiting and limiting are the node's affair
-    (`max_retries`, `wait`, `timeout`, `limiter`), which counts every try. The base URL may carry a login, as in
-    `https://user:password@host/v1`; it is sent in the place of the key.
+    OpenAI-compatible endpoint. It is sent once: the node retries, waits and limits (`max_retries`, `wait`, `timeout`,
+    `limiter`), and counts every attempt. The base URL may contain a login, as in `https://user:password@host/v1`; it
+    is sent instead of the key.
 
-    Neither the key nor the login is in any error or answer: where an endpoint sends them back, it reads "[key]".
+    No error and no answer contains the key or the login: if an endpoint sends them back, "[key]" replaces them.
 
     Otherwise the answer is extracted from the prompt itself, and a note on stderr says so, once per process. A prompt
     is read as `instruction: text`; "in 10 words" or "in two sentences" in the instruction bounds the answer, without
@@ -45,7 +44,7 @@ def call_llm(prompt: str, *, model: str | None = None, timeout: float | None = N
     Args:
         prompt: What to ask, such as `f"Summarize this chunk in 10 words: {chunk}"`.
         model: The model's name at the endpoint. None: `LLMFLOW_NB_MODEL`, else `OPENAI_MODEL` from the environment,
-            else "gpt-4o-mini". The offline summary has no use for it.
+            else "gpt-4o-mini". The offline summary ignores it.
         timeout: Seconds for which the endpoint may send nothing at all. None: the SDK's own, 10 minutes. A node's
             `timeout` only goes on without a call that hangs; this one ends it, and so frees its thread and limiter.
 
@@ -54,12 +53,12 @@ def call_llm(prompt: str, *, model: str | None = None, timeout: float | None = N
 
     Raises:
         TypeError: The prompt is not a str.
-        ValueError: The prompt is empty, the timeout is not above 0, or a variable holds what can be no key or URL.
+        ValueError: The prompt is empty, the timeout is not above 0, or a variable is not a valid key or URL.
         ImportError: A package is missing; the message names the extra that installs it.
         RuntimeError: The model answered with no text, or the endpoint with no chat completion.
-        openai.OpenAIError: Any other error of the endpoint, of the SDK's own type. Its text says what to do; the SDK's
-            frames are taken off its traceback, for they hold the key. Where the endpoint says after how many seconds
-            to ask again, the error has them as `retry_after`.
+        openai.OpenAIError: Any other error of the endpoint, of the SDK's own type. Its text says what to do. The SDK's
+            frames are removed from its traceback, because they hold the key. If the endpoint says how many seconds to
+            wait, the error has them as `retry_after`.
 
     Example:
         >>> call_llm("Summarize in 4 words: Cats sleep. Cats and dogs sleep long. Rain fell.")
@@ -78,15 +77,15 @@ def call_llm(prompt: str, *, model: str | None = None, timeout: float | None = N
 
 
 def _setting(name: str) -> str:
-    """An environment variable that is empty counts as not set."""
+    """Return an environment variable; "" if it is not set."""
     return os.environ.get(name, "").strip()
 
 
 # --- the model -------------------------------------------------------------------------------------------------------
 #
-# A traceback leads to frames, and some views of it show their variables (IPython's `%xmode Verbose`, a debugger). So no
-# error is raised where the key is in reach: it is returned from there, with its traceback and the errors behind it
-# taken off, and raised in `_ask_model`, which holds nothing.
+# A traceback refers to frames, and some views of it show their variables (IPython's `%xmode Verbose`, a debugger). So
+# no error is raised in a function that has the key. Such a function returns the error, without its traceback and its
+# causes, and `_ask_model`, which has no key, raises it.
 
 
 def _ask_model(prompt: str, model: str, timeout: float | None) -> str:
@@ -123,7 +122,7 @@ def _answer_or_error(prompt: str, model: str, timeout: float | None) -> str | Ba
             "OPENAI_BASE_URL holds no address that can be asked: it begins with http:// or https:// and ends with a "
             "path, as in http://localhost:8000/v1; in a login, write @ : / ? # as %40 %3A %2F %3F %23."
         )
-    secrets = _secrets(key, login)
+    secrets = secrets_of(key, login)
     try:
         with _client_lock:
             client = _client(url, key or "none", login)
@@ -133,16 +132,16 @@ def _answer_or_error(prompt: str, model: str, timeout: float | None) -> str | Ba
             timeout=client.timeout if timeout is None else timeout,
         )
         answer = _text_of(response.http_response.content, url, model)
-        return _hide(answer, [secret for secret in secrets if _is_no_word(secret)])
+        return redact_answer(answer, secrets)
     except BaseException as exc:
-        return _made_safe(exc, secrets, _advice(exc, url, model, key, login))
+        return _safe_error(exc, secrets, _advice(exc, url, model, key, login))
 
 
 def _split_login(url: str) -> tuple[str, str]:
-    """Take the login off a URL: with it, the URL would be a secret wherever the SDK shows it.
+    """Return a URL without its login, and the login. The SDK shows the URL in its errors.
 
     Raises:
-        ValueError: It is no URL that can be asked. The error may quote it.
+        ValueError: It is not a valid HTTP URL. The error may quote it.
     """
     parts = urlsplit(url)
     login, _, host = parts.netloc.rpartition("@")
@@ -153,29 +152,25 @@ def _split_login(url: str) -> tuple[str, str]:
     return f"{parts.scheme}://{host}{parts.path}", unquote(login)
 
 
-_client_lock = threading.Lock()  # without it, threads that begin together would make one each
+_client_lock = threading.Lock()  # without it, threads that start together would each make one
 
 
 @lru_cache(maxsize=1)
 def _client(base_url: str, api_key: str, login: str) -> OpenAI:
-    """Kept between calls: making one costs 30 ms, and the next call finds the connection open."""
+    """Return the client of an endpoint. It is cached: making one takes 30 ms, and its connection stays open."""
     from openai import OpenAI
 
-    headers = {"Authorization": f"Basic {_base64(login)}"} if login else {}
+    headers = {"Authorization": f"Basic {encode_login(login)}"} if login else {}
     return OpenAI(base_url=base_url, api_key=api_key, max_retries=0, default_headers=headers)
 
 
-def _base64(login: str) -> str:
-    return b64encode(login.encode("utf-8", "surrogateescape")).decode()
-
-
 def _text_of(content: bytes, url: str, model: str) -> str:
-    """Read the text out of a chat completion, which may have any shape.
+    """Return the text of a chat completion, which may have any shape.
 
     Raises:
         RuntimeError: There is none.
     """
-    body = content.decode("utf-8", "replace")  # what was paid for is not lost for one bad byte
+    body = content.decode("utf-8", "replace")  # an answer that was paid for is not lost for one bad byte
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError):
@@ -192,7 +187,7 @@ def _text_of(content: bytes, url: str, model: str) -> str:
 
 
 def _at(value: Any, *path: str | int) -> Any:
-    """What is at a place in JSON; None where there is no such place."""
+    """Return the value at a path in JSON; None if there is none."""
     for step in path:
         try:
             value = value[step]
@@ -201,7 +196,7 @@ def _at(value: Any, *path: str | int) -> Any:
     return value
 
 
-# --- its errors: what to do, and nothing of the key ------------------------------------------------------------------
+# --- errors of the endpoint: what to do about them -------------------------------------------------------------------
 
 _ADVICE = {
     401: "{url} refuses {credential}; set it anew",
@@ -213,8 +208,16 @@ _ADVICE = {
 }
 
 
+def _safe_error(exc: BaseException, secrets: list[str], advice: str) -> BaseException:
+    """Return an error without the key, with the advice if it is one of the SDK."""
+    import openai
+
+    is_of_sdk = isinstance(exc, openai.OpenAIError)
+    return redact_error(exc, secrets, advice, is_of_sdk=is_of_sdk, retry_after=_retry_after(exc) if is_of_sdk else None)
+
+
 def _advice(exc: Any, url: str, model: str, key: str, login: str) -> str:
-    """What to do about an error of the SDK; of others nothing."""
+    """Return what to do about an error of the SDK; "" for other errors."""
     import openai
 
     if isinstance(exc, openai.APITimeoutError):
@@ -235,81 +238,10 @@ def _advice(exc: Any, url: str, model: str, key: str, login: str) -> str:
 
 
 def _retry_after(exc: Any) -> float | None:
-    """The seconds after which the endpoint wants to be asked again, from the headers that the SDK reads too."""
+    """Return the seconds that the endpoint asks to wait, from the headers that the SDK reads too."""
     headers = getattr(getattr(exc, "response", None), "headers", {})
     milliseconds = number_in(headers.get("retry-after-ms", ""))
     if milliseconds is not None:
         return milliseconds / 1000
     # A date counts from the endpoint's own time, so that the two clocks need not agree.
     return seconds_asked(headers.get("retry-after"), lambda: date_in(headers.get("date", "")) or time.time())
-
-
-def _made_safe(exc: BaseException, secrets: list[str], advice: str) -> BaseException:
-    """Take off an error all that leads to the key, and say what to do. One of the SDK keeps its type."""
-    import openai
-
-    if isinstance(exc, openai.OpenAIError):
-        _clean(exc, secrets, advice)
-    elif type(exc) is RuntimeError:
-        exc.args = (_words(str(exc), secrets),)
-    elif _is_shown(f"{exc} {exc!r}", secrets):
-        exc = RuntimeError(_words(f"{type(exc).__name__}: {exc}", secrets))
-    exc.__cause__ = exc.__context__ = None
-    exc.__suppress_context__ = False  # what the caller is in the middle of handling may be told
-    return exc.with_traceback(None)
-
-
-def _clean(exc: Any, secrets: list[str], advice: str) -> None:
-    response, seconds = getattr(exc, "response", None), _retry_after(exc)
-    responses = [] if response is None else [response, *response.history]
-    for part in (exc, *responses):
-        if getattr(part, "request", None) is not None:
-            part.request.headers.pop("Authorization", None)
-    shown = [f"{part!r} {part.headers.raw} {part.text}" for part in responses]
-    words = _words(str(exc), secrets) + (f" ({_words(advice, secrets)})" if advice else "")
-    if any(_is_shown(text, secrets) for text in (f"{exc} {exc!r} {getattr(exc, 'body', None)!r}", *shown)):
-        # Only its words are left, and numbers such as the status.
-        vars(exc).update({name: None for name, value in vars(exc).items() if not isinstance(value, int)})
-        vars(exc)["message"] = words
-    if seconds is not None:
-        vars(exc)["retry_after"] = seconds
-    exc.args = (words,)
-
-
-def _secrets(key: str, login: str) -> list[str]:
-    """What is not to be shown, in every form that comes to mind; none so short that it would be found in any text."""
-    user, _, password = login.partition(":")
-    told = [login, _base64(login), password or user, key]
-    return [
-        form for text in told for form in dict.fromkeys((text, quote(text, safe=""), repr(text)[1:-1])) if len(form) > 5
-    ]
-
-
-def _is_no_word(secret: str) -> bool:
-    """Tell a key from what servers that want none are given ("ollama", "not-needed"), and which an answer may say."""
-    return len(secret) >= 20 or any(character.isdigit() for character in secret)
-
-
-def _hide(text: str, secrets: list[str]) -> str:
-    for secret in secrets:
-        text = text.replace(secret, "[key]")
-    return text
-
-
-def _hide_in_error(text: str, secrets: list[str]) -> str:
-    """Hide what is secret, and also what endpoints leave of a key where they mask it, as in "sk-ab****yz"."""
-    text = _hide(text, secrets)
-    for secret in secrets:
-        begin, end = re.escape(secret[:3]), re.escape(secret[-2:])
-        text = re.sub(rf"(?<![\w-]){begin}[\w-]*(?:\*{{2,}}|•{{2,}}|…|\.{{3}})[\w-]*?{end}(?![\w-])", "[key]", text)
-    return text
-
-
-def _is_shown(text: str, secrets: list[str]) -> bool:
-    return _hide_in_error(text, secrets) != text
-
-
-def _words(text: str, secrets: list[str]) -> str:
-    """What an error says: cut only when what is secret is hidden, since half of it would not be found."""
-    text = _hide_in_error(text, secrets)
-    return text if len(text) <= 600 else f"{text[:600]}…"
