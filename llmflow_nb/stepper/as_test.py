@@ -71,7 +71,7 @@ def current_visit(session: Session) -> Visited:
     ended = here.boundary.ended
     is_done = ended == "post" or (ended == "exec" and "post" not in frame.plan.hooks.own)
     if not is_done or frame.plan.is_flow:
-        raise RunStateError(f"as_test: step into a node as far as after its post; this is {here.path}, {here.phase}.")
+        raise RunStateError(f"as_test: go to after the post of a node first; this is {here.path}, {here.phase}.")
     is_batch = frame.plan.kind == "batch_node"
     return Visited(
         node=frame.node,

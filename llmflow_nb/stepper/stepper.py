@@ -173,7 +173,7 @@ class Stepper(ShownWithWidget):
         __tracebackhide__ = True
         here, plan = self._session.history.now.location, self._session.position.frames[-1].plan
         if plan.kind != "batch_node" or "exec" not in here.boundary.next_hooks:
-            raise RunStateError(f"to_item: {here.path}, {here.phase}, has no items to go on to.")
+            raise RunStateError(f"to_item: {here.path}, {here.phase}, has no items left to run.")
         done = here.item or 0
         if not is_whole(item) or item <= done:
             raise SettingError(

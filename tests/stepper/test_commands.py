@@ -1495,9 +1495,9 @@ def test_to_item_goes_on_to_an_item():
     assert (stepper.to_item(3).item, node.calls) == (3, [1, 2, 3])
     place = stepper.to_item(99)
     assert (at(place), place.item) == (("tens", EXECED), None)
-    with pytest.raises(RunStateError, match="has no items to go on to"):
+    with pytest.raises(RunStateError, match="has no items left to run"):
         stepper.to_item(1)
-    with pytest.raises(RunStateError, match="has no items to go on to"):
+    with pytest.raises(RunStateError, match="has no items left to run"):
         two()[0].stepper({"n": 0}).to_item(1)
 
 
