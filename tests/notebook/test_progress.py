@@ -18,42 +18,8 @@ from llmflow_nb import BatchFlow, Flow, FlowWarning, Limiter, Node, SettingError
 from llmflow_nb.notebook.lines import bundle_of
 from tests.engine.helpers import PATIENCE, Items, Square
 from tests.graph.test_svg import HOSTILE
+from tests.notebook.helpers import Bars, Calls, waiting
 from tests.notebook.test_summary import Page
-
-
-class Bars:
-    """A maker of bars, as tqdm's class is one, that writes down what is done with them."""
-
-    def __init__(self):
-        self.made = []
-        self.seen_done = {}
-        self.updated = threading.Semaphore(0)
-
-    def __call__(self, *, total, desc):
-        self.made.append(Bar(self, total, desc))
-        return self.made[-1]
-
-    def when(self, done):
-        """An event that is set once a bar stands at ``done``."""
-        return self.seen_done.setdefault(done, threading.Event())
-
-
-class Bar:
-    def __init__(self, bars, total, desc):
-        self.bars, self.total, self.desc = bars, total, desc
-        self.updates = []
-        self.closed = 0
-
-    def update(self, n):
-        assert not self.closed
-        self.updates.append(n)
-        self.bars.updated.release()
-        for done, event in self.bars.seen_done.items():
-            if sum(self.updates) >= done:
-                event.set()
-
-    def close(self):
-        self.closed += 1
 
 
 class Terminal(io.StringIO):
@@ -84,25 +50,8 @@ def at_terminal(monkeypatch):
     return begin
 
 
-class Calls(Items):
-    """Calls the items that can be called, and returns the others."""
-
-    def exec(self, item):
-        return item() if callable(item) else item
-
-
 def fails():
     raise ValueError("no")
-
-
-def waiting(event):
-    """An item that waits for an event."""
-
-    def item():
-        assert event.wait(PATIENCE), "what was waited for did not happen"
-        return "seen"
-
-    return item
 
 
 class Held:
@@ -657,7 +606,7 @@ def test_static_progress_has_no_times(monkeypatch):
 
 SCRIPT = """
 import sys, threading
-from tests.notebook.test_progress import Bars, Calls
+from tests.notebook.helpers import Bars, Calls
 
 def leave():
     sys.exit(7)
@@ -707,7 +656,7 @@ def test_a_forked_process_is_shown_its_own_progress():
     code, out, err = process(
         """
         import os
-        from tests.notebook.test_progress import waiting
+        from tests.notebook.helpers import waiting
 
         def run():
             bars, node = Bars(), Calls()
