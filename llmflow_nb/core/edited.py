@@ -51,16 +51,16 @@ def rebind(nodes: Iterable[BaseNode]) -> list[tuple[BaseNode, type[BaseNode]]]:
             continue
         if cls._kind != kind_of(node):
             warn(
-                f"{cls.__qualname__} was defined again as another kind of node; the flow has the old one until it is "
-                "wired anew."
+                f"{cls.__qualname__} was defined again as another kind of node; the flow keeps the previous class "
+                "until it is wired again."
             )
             continue
         try:
             node.__class__ = cls
         except TypeError as exc:
             raise SignatureError(
-                f"{cls.__qualname__} was edited, and the node made of the old class cannot take it over: {exc}. "
-                "Make the node anew."
+                f"{cls.__qualname__} was edited, and a node of the previous class cannot change to it: {exc}. "
+                "Create the node again to use the new class."
             ) from exc
         changed.append((node, old))
     return changed

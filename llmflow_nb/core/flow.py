@@ -90,7 +90,7 @@ class BatchFlow(Flow):
     the list of the walks' results as its third argument: of each walk, the result of the last node's ``exec``.
 
     A nested batch: define ``exec(self, element)`` (or ``exec(self, shared, element)``) and it is called once for each
-    element of ``prep``. What it returns decides how the walk goes on for that element:
+    element of ``prep``. What it returns decides how that element is walked:
 
     * None: walk once. A dict: merge it into the params, walk once.
     * Any other iterable: these are the elements of an inner batch. If ``start`` is a `BatchFlow`, they are handed to it
@@ -105,7 +105,7 @@ class BatchFlow(Flow):
         name: As in `Flow`.
         strict: As in `Flow`.
         max_steps: As in `Flow`.
-        max_concurrency: Param sets under way at once. Above 1 their ``exec`` calls run in threads or as tasks, while
+        max_concurrency: Param sets in progress at once. Above 1 their ``exec`` calls run in threads or as tasks, while
             ``prep`` and ``post`` still run one at a time in the caller's thread. None: no bound.
         on_error: "raise" the first error, or "keep" going: the result of a failed walk is None. If not one walk came
             through, that is an error all the same (`AllFailedError`).

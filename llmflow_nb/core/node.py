@@ -51,7 +51,7 @@ class BaseNode(NodeMethods):
         return node
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Decide how the hooks of the new class are called, and refuse those that cannot be.
+        """Decide how the hooks of the new class are called, and refuse those that cannot be called.
 
         Raises:
             SignatureError: Names the method, its class, and what to write instead.

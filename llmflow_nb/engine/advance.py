@@ -131,7 +131,7 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                     frame.t_start = frame.t_prepared = clock()
                     frame.visit = visit  # only now: a checkpoint reads off the clocks how far a visit came
                     if watched:
-                        setup.tell(Event("visit_started", plan.path, visit.params))
+                        setup.notify(Event("visit_started", plan.path, visit.params))
                         frame.t_start = frame.t_prepared = clock()
                     if plan.has_prep:
                         prep_res = visit.prep(shared) if plan.plain_names else getattr(visit, plan.hooks.prep)(shared)
@@ -205,7 +205,7 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                             frame.t_start, frame.t_prepared, executed, now))
                     # fmt: on
                     if watched:
-                        setup.tell(Event("visit_finished", plan.path, visit.params, None, 0, frame.status, action))
+                        setup.notify(Event("visit_finished", plan.path, visit.params, None, 0, frame.status, action))
                     frame.visit = None
                     if frame.work is not None:
                         frame.work, frame.attempts, frame.status = None, 1, "ok"

@@ -453,7 +453,7 @@ class Attempts:
         self, kind: EventKind, call: Call, attempt: int, status: str, value: Any, error: BaseException | None = None
     ) -> None:
         index = None if call.batch.is_single else call.index
-        self._setup.tell(Event(kind, call.plan.path, call.batch.params, index, attempt, status, value, error))
+        self._setup.notify(Event(kind, call.plan.path, call.batch.params, index, attempt, status, value, error))
 
 
 def _context_of(flight: Flight) -> Context:

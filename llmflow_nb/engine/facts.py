@@ -1,4 +1,4 @@
-"""What the engine has to know of a node that depends on its class, its hooks and its settings alone.
+"""Facts about nodes that depend on nothing but class, hooks and settings.
 
 Working it out takes 20 us. All nodes of one class with the same settings share the result, in all runs, until a method
 of the class is replaced. The cache belongs to the `Hooks` of the class, which are then decided again.
@@ -41,8 +41,8 @@ def facts_of(node: BaseNode, calls_here: bool, checked: Checked) -> Facts:
     Args:
         node: The node.
         calls_here: Whether the run makes calls in the caller's thread, with nothing that watches or answers them.
-        checked: By class: the attributes that would make a node of it differ, and the facts of those that have none.
-            A run keeps it, so that it looks once at each class.
+        checked: For each class the attributes that make a node differ from its class, and the facts of nodes without
+            such attributes. A run keeps it, to check each class once.
 
     Raises:
         SettingError: A setting that was assigned later makes no sense.
@@ -60,7 +60,7 @@ def facts_of(node: BaseNode, calls_here: bool, checked: Checked) -> Facts:
 
 
 def _of_class(node: BaseNode, cls: type, calls_here: bool) -> tuple[frozenset[str], Facts] | None:
-    """Return what holds for nodes that have no hooks and settings of their own; None if this one has some."""
+    """Return the entry of a class in ``checked``; None if this node has hooks or settings of its own."""
     hooks = hooks_of_class(cls)
     reader = _readers.get(hooks.library_class) or _reader(hooks)
     values = reader.read(cls)
@@ -68,7 +68,7 @@ def _of_class(node: BaseNode, cls: type, calls_here: bool) -> tuple[frozenset[st
     if known is not None and all(map(is_, known[1], values)):
         return reader.own_names, known[0]
     if not reader.own_names.isdisjoint(node.__dict__) or not all(map(is_, values, reader.read(node))):
-        return None  # the latter of a property, which each node answers for itself
+        return None  # values differ if a setting is a property of the class
     facts = _of_node(node, calls_here)
     hooks.facts[calls_here] = facts, values
     return reader.own_names, facts

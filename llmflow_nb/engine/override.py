@@ -156,5 +156,5 @@ def _hiding(setup: Setup, plan: Plan, driven: Driven) -> Setup:
     recorder = Hiding(setup.recorder, note)
     recorder.hidden.add(plan)
     hiding = copy.copy(setup)
-    hiding.recorder, hiding.untold = recorder, plan.path
+    hiding.recorder, hiding.silent_path = recorder, plan.path
     return hiding

@@ -35,7 +35,7 @@ class ParamSets:
         batch = parent.batch
         self._setup.recorder.drop_old()
         if self._setup.subscribers:
-            self._setup.tell(Event("param_set_started", batch.plan.path, batch.params, index, value=element))
+            self._setup.notify(Event("param_set_started", batch.plan.path, batch.params, index, value=element))
         try:
             position = position or position_of_set(parent.position, index, element)
         except Exception as exc:
@@ -103,7 +103,7 @@ class ParamSets:
         batch.settle(index, status, value, 1, seconds, error, failed_at)
         if self._setup.subscribers:
             path, params = batch.plan.path, batch.params
-            self._setup.tell(Event("param_set_finished", path, params, index, 0, status, value, error))
+            self._setup.notify(Event("param_set_finished", path, params, index, 0, status, value, error))
 
 
 def _result_so_far(position: Position) -> Any:

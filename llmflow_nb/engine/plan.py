@@ -1,4 +1,4 @@
-"""What the engine needs to know of a node, worked out once for a run and a path, so that a visit asks nothing twice."""
+"""Plans: what the engine has to know of a node, found out once for a run and a path, so that a visit is cheap."""
 
 import copy
 from collections.abc import Callable, Iterable
@@ -22,86 +22,54 @@ __all__ = ["CachedResult", "Plan", "ResultCache", "Setup"]
 
 
 class Plan:
-    """One node at one place of one run.
+    """How one run visits one node at one place of its flow."""
 
-    Attributes:
-        node: The user's own object, of which every visit gets a copy.
-        name: What it is called among its neighbours.
-        path: Names from the outermost flow down, joined by "/".
-        next: The plan of the step that this one led to last; before that one of no node.
-        children: For a flow: the plans of its steps, by ``id`` of the node; also those of the run before.
-        names: For a flow: what its steps are called, by ``id`` of the node.
-        inner: The plans of the same node behind a layer, by that layer.
-        within: The outermost layer that counts.
-        stamp: That of the run which has this plan now, see `renew`.
+    node: BaseNode  # the user's own object, of which every visit gets a copy
+    name: str  # its name among the steps of its flow
+    path: str  # the names from the outermost flow down, joined by "/"
+    next: "Plan"  # the plan of the step that followed last time
+    children: "dict[int, Plan]"  # of a flow: the plans of its steps, by id of the node; some from the previous run
+    names: dict[int, str] | None  # of a flow: the names of its steps, by id of the node
+    stamp: object  # of the run that uses this plan now, see `renew`
 
-    From `facts_of`, the same for all nodes of the class with these settings, but for `_take_layers`:
-
-    Attributes:
-        cls: The class, as it was when the plan was made.
-        kind: "node", "batch_node", "flow" or "batch_flow".
-        hooks: How the hooks are called.
-        plain_names: Whether they are called ``prep``, ``exec`` and ``post``.
-        copies_plainly: Whether a copy is just a new object with the same attributes.
-        inline: Whether ``exec`` may be called on the spot.
-        direct: The same, of a plain node with plainly named hooks.
-        is_flow: Whether it is a flow of either kind.
-        hands_on: Whether it is a flow whose action is the last one in it.
-        hooks_overlap: Whether its ``prep`` and ``post`` are awaited beside those of other walks.
-        has_prep, has_post: Whether there is one to call, other than the default that does nothing.
-        limit: Calls (or param sets) in flight at once; None for no bound.
-        timeout, limiter, on_error, strict, max_steps, item_key: The settings; keep: ``keep_items``.
-        expands: Whether this is a `BatchFlow` with an ``exec`` of its own.
-        has_router: Whether it is a flow whose ``get_next_node`` is the user's.
-        is_reusable: Whether the next run may have this plan.
-        layers: The methods of the user's, around the hooks.
-        layer: That by which a visit is made here; None mostly. See `override`.
-        setup: Of a plan with a layer: that of the run.
-        driven: Of a visit that the user's own object serves: what is kept of it.
-    """
-
+    # From `facts_of`: the same for all nodes of the class with these settings, except what `_take_layers` changes.
     facts: Facts
-    node: BaseNode
-    name: str
-    path: str
-    next: "Plan"
-    children: "dict[int, Plan]"
-    names: dict[int, str] | None
-    inner: "dict[int, Plan] | None"
-    within: int
-    stamp: object
     cls: type[BaseNode]
-    kind: str
+    kind: str  # "node", "batch_node", "flow" or "batch_flow"
     hooks: Hooks
-    plain_names: bool
+    plain_names: bool  # whether the hooks are called ``prep``, ``exec`` and ``post``
     exec_takes_shared: bool
-    any_action: bool
-    copies_plainly: bool
-    inline: bool
-    direct: bool
+    any_action: bool  # whether ``post`` may return any hashable value
+    copies_plainly: bool  # whether a copy is a new object with the same attributes
+    inline: bool  # whether ``exec`` may be called by `advance` itself
+    direct: bool  # whether it is a plain node with plain names whose ``exec`` may be called so
     is_flow: bool
-    hands_on: bool
-    hooks_overlap: bool
+    hands_on: bool  # whether it is a flow whose action is that of its last step
+    hooks_overlap: bool  # whether ``prep`` and ``post`` are awaited side by side with those of other walks
     has_prep: bool
     has_post: bool
-    limit: int | None
-    timeout: float | None
+    limit: int | None  # calls or param sets in flight at once; None: no bound
+    timeout: float | None  # seconds of one attempt
     limiter: Any
     on_error: str
     strict: bool
     max_steps: int | None
     item_key: str | None
-    keep: bool
-    expands: bool
-    has_router: bool
-    is_reusable: bool
+    keep: bool  # the setting ``keep_items``
+    expands: bool  # whether it is a `BatchFlow` with an ``exec`` of its own
+    has_router: bool  # whether it is a flow with a ``get_next_node`` of the user's
+    is_reusable: bool  # whether the next run may use this plan
+
+    # Of a node with methods of the user's around its hooks, see `override`.
     layers: list[Layer]
-    layer: Layer | None
-    setup: "Setup | None"
-    driven: "Driven | None"
+    layer: Layer | None  # the one that makes the visit here
+    within: int  # the outermost layer that counts; those further out have been entered
+    inner: "dict[int, Plan] | None"  # the plans of the same node behind each layer
+    setup: "Setup | None"  # of the run
+    driven: "Driven | None"  # the state of a visit that the user's own object serves
 
     def __init__(self, node: BaseNode, name: str, path: str, setup: "Setup", within: int = RUN) -> None:
-        """Plan a node. ``within``: the outermost layer that counts; those further out are entered already."""
+        """Plan a node."""
         # One copy of a dict in place of 36 assignments: a chain of nodes that are visited once is mostly this.
         facts = setup.facts_of(node)
         self.__dict__ = {
@@ -119,7 +87,7 @@ class Plan:
             self._take_layers(setup)
 
     def _take_layers(self, setup: "Setup") -> None:
-        """Have the user's override of PocketFlow's ``_run``, ``_exec`` or ``_orch`` called in place of the exec."""
+        """Call the user's override of PocketFlow's ``_run``, ``_exec`` or ``_orch`` in place of the exec."""
         kind, within = self.kind, self.within
         if within > ITEM and kind == "batch_node":  # the base of the innermost layer calls one item
             self.kind, self.limit = "node", 1
@@ -148,7 +116,7 @@ class Plan:
         self.inline = self.limit == 1 and not layer.is_async
 
     def behind(self, level: int, setup: "Setup") -> "Plan":
-        """Return the plan of this node with this layer, and those further out, entered already."""
+        """Return the plan of this node behind this layer, and behind those further out."""
         if self.inner is None:
             self.inner, self.is_reusable = {}, False
         plan = self.inner.get(level)
@@ -157,11 +125,11 @@ class Plan:
         return plan
 
     def serve(self, visit: Any, *, is_shared: bool = False) -> Any:
-        """Have an object serve a visit, and return it: it is told so where a method of the user's makes the visit.
+        """Prepare an object to serve a visit, and return it. A visit with a layer gets its `Driven`.
 
         Args:
             visit: The node, or a copy of it.
-            is_shared: Whether another run may be using the same object; this plan then serves this visit only.
+            is_shared: Whether another run may use the same object. This plan then serves this visit only.
         """
         if self.layer is not None:
             assert self.setup is not None
@@ -170,16 +138,16 @@ class Plan:
         return visit
 
     def driven_by(self, visit: Any, shared: Any = None) -> "Driven":
-        """Return what is kept of a visit that a method of the user's makes: what that is called with for ``shared``."""
+        """Return the state of a visit that a method of the user's makes, after setting its ``shared``."""
         driven: Driven = self.driven or visit.__dict__[DRIVEN]
         if shared is not None:
             driven.shared = shared
         return driven
 
     def child(self, node: BaseNode, start: BaseNode, setup: "Setup") -> "Plan":
-        """Return the plan of a step of this flow for this run, when the step is first visited.
+        """Return the plan of a step of this flow, at the first visit of the step in this run.
 
-        The plan of the run before serves again if it still holds: that costs a fifth of a new one.
+        A plan of the previous run is used again if it is still valid, which costs a fifth of a new one.
         """
         known = self.children.get(id(node))
         if known is not None and (known.stamp is setup.stamp or known.renew(setup)):
@@ -193,9 +161,9 @@ class Plan:
         return plan
 
     def renew(self, setup: "Setup") -> bool:
-        """Use this plan of the run before in a new run. Return whether it still holds.
+        """Use this plan of the previous run in a new run. Return whether it is still valid.
 
-        Only one run has a plan at a time. The records of several runs share it, for what never changes in it.
+        Only one run uses a plan at a time. The records of several runs refer to it for what never changes: node, path.
         """
         if not self.is_reusable or setup.facts_of(self.node) is not self.facts:
             return False
@@ -227,16 +195,16 @@ class Plan:
 
 
 class Driven:
-    """What a visit keeps, as its attribute `DRIVEN`, while it is made by a method that overrides one of PocketFlow's.
+    """The state of a visit that is made by a method which overrides one of PocketFlow's, as its attribute `DRIVEN`.
 
     Attributes:
-        plan: Of the outermost layer.
+        plan: The plan of the outermost layer.
         visit: The copy of the node.
-        setup: Of the run.
+        setup: The setup of the run.
         shared: What the hooks read and write.
-        calls: How many calls of the user's method are in progress.
-        attempts: How many attempts of ``exec`` were made.
-        status: "ok", or "fallback" when a fallback answered.
+        calls: The number of calls of the user's method that are in progress.
+        attempts: The number of attempts of ``exec``.
+        status: "ok", or "fallback" if a fallback returned the result.
     """
 
     __slots__ = ("attempts", "calls", "plan", "setup", "shared", "status", "visit")
@@ -256,7 +224,7 @@ DRIVEN = "_driven"
 
 _NOWHERE: Plan = object.__new__(Plan)
 _NOWHERE.__dict__.update(node=None, stamp=None)
-"""Stands for the next step before there is one, so that a visit needs no question more."""
+"""The value of ``next`` before a step is known. It saves a comparison with None in every visit."""
 
 
 class CachedResult(NamedTuple):
@@ -281,25 +249,25 @@ class ResultCache(Protocol):
 
 
 class Setup:
-    """What is the same for a whole run.
+    """The options of a run, and what all its positions share.
 
     Attributes:
-        recorder: Where what happened is left.
-        subscribers: Who is told of every event.
+        recorder: Records visits, batches and problems.
+        subscribers: The objects that get every event.
         executor: The user's executor for calls, or None.
         grace: Seconds that calls in flight get after a failure.
         open_sources: The batches whose async generators the driver has to close.
-        noted: The exceptions that were given a note, by ``id``.
-        concurrent: False walks param sets one after the other, as stepping does.
-        stop: Where a request to end is found; None where nobody can make one.
+        noted: The exceptions that already have a note, by ``id``.
+        concurrent: Whether param sets may be walked side by side. False for a stepper.
+        stop: The flag that ends the run; None if nobody can set it.
         result_cache: Answers calls in place of ``exec``, and gets the results of the others; or None.
-        from_start: Of param sets that are walked again: whether from their start. None: unless ``shared`` is as it was.
-        begun_anew: How many of those began at their start because ``shared`` is not as it was.
-        untold: The path of the visit that is reported by the position around this one.
-        names: What the steps of each flow are called, from `Survey`; empty where nobody has made one.
-        stamp: Marks the plans that are true for this run.
-        checked: The facts of the classes that this run has looked at.
-        plan: The plan of the node that is run, from the run before; None where there is none.
+        from_start: Whether retried param sets are walked from their start. None: if ``shared`` has changed since.
+        restarted: The number of param sets that were walked from their start because ``shared`` has changed.
+        silent_path: The path of a visit whose events another position reports.
+        names: The names of the steps of each flow, from `Survey`; empty if there was no survey.
+        stamp: Marks the plans that are valid for this run.
+        checked: The facts of the classes that this run has checked.
+        plan: The plan of the node from the previous run, or None.
     """
 
     def __init__(
@@ -321,13 +289,13 @@ class Setup:
         self.concurrent = concurrent
         self.grace = min(grace, LONGEST)
         self.from_start = from_start
-        self.begun_anew = 0
+        self.restarted = 0
         self.stop = stop
         self.result_cache = result_cache
         self.report = report
         self.noted: dict[int, BaseException] = {}
         self.open_sources: list[Batch] = []
-        self.untold = ""
+        self.silent_path = ""
         self.names: dict[int, dict[int, str]] = {}
         self.stamp = object()
         self.plan: Plan | None = None
@@ -338,9 +306,9 @@ class Setup:
         calls_here = self.executor is None and not self.subscribers and self.result_cache is None
         return facts_of(node, calls_here, self.checked)
 
-    def tell(self, event: Event) -> None:
-        """Hand an event to every subscriber; one that raises is reported and told no more."""
-        if event.path == self.untold and event.kind in ("visit_started", "visit_finished"):
+    def notify(self, event: Event) -> None:
+        """Pass an event to every subscriber. One that raises is reported and removed."""
+        if event.path == self.silent_path and event.kind in ("visit_started", "visit_finished"):
             return
         for subscriber in self.subscribers[:]:
             try:

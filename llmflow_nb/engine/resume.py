@@ -48,7 +48,7 @@ def resume_param_set(checkpoint: Checkpoint, setup: Setup, shared: Any, *, copie
         copies: Whether to leave the record as it is, see `Checkpoint.restore`.
     """
     if setup.from_start is None and not _has_same_values(checkpoint.shared_values, shared):
-        setup.begun_anew += 1
+        setup.restarted += 1
         return None
     if setup.from_start:
         return None

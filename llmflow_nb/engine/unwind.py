@@ -123,7 +123,7 @@ def _close_visit(setup: Setup, frame: Frame, status: str, error: BaseException) 
     row = (plan, frame.visit.params, None, attempts, status, frame.t_start, prepared, executed, now)
     setup.recorder.add_failed_visit(row, error)
     if setup.subscribers:
-        setup.tell(Event("visit_finished", plan.path, frame.visit.params, None, 0, status, error=error))
+        setup.notify(Event("visit_finished", plan.path, frame.visit.params, None, 0, status, error=error))
     frame.visit = None
 
 

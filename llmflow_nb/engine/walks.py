@@ -157,7 +157,7 @@ def next_set(position: Position, setup: Setup, now: float) -> bool:
     if not place % CHECK_SETS_EVERY:
         setup.recorder.drop_old()
     if setup.subscribers:
-        setup.tell(Event("param_set_started", frame.owner.path, frame.base_params, place, value=element))
+        setup.notify(Event("param_set_started", frame.owner.path, frame.base_params, place, value=element))
     if element.__class__ is not dict or frame.owner.expands:
         _begin_set(frame, element, now)
     else:  # the same without its call, see `walk_ended`
@@ -175,7 +175,7 @@ def next_set(position: Position, setup: Setup, now: float) -> bool:
 def settle_set(
     setup: Setup, frame: Frame, status: str, value: Any, action: Any, error: Any = None, failed_at: str | None = None
 ) -> None:
-    """Enter what came of the param set that is under way."""
+    """Enter the outcome of the open param set."""
     sets = frame.sets
     assert sets is not None
     place, outcomes = sets.items.read - 1, sets.outcomes
@@ -187,11 +187,11 @@ def settle_set(
     outcomes.seconds.append(clock() - frame.set_started)
     outcomes.actions.append(action)  # type: ignore[union-attr]
     if setup.subscribers:
-        setup.tell(Event("param_set_finished", frame.owner.path, frame.base_params, place, 0, status, value, error))
+        setup.notify(Event("param_set_finished", frame.owner.path, frame.base_params, place, 0, status, value, error))
 
 
 def walk_ended(position: Position, setup: Setup, value: Any, action: Any, now: float) -> bool:
-    """Take up what a walk came to, one level further out. True: the position has ended.
+    """Hand the outcome of a walk to the frame below. Return whether the position has ended.
 
     One clock reading ends the visit, ends its param set and begins the next.
     """
@@ -221,7 +221,7 @@ def walk_ended(position: Position, setup: Setup, value: Any, action: Any, now: f
 
 
 def _walks_ended(position: Position, setup: Setup) -> bool:
-    """All param sets of the top frame are done: go on with the flow that they belong to. True: it all has ended."""
+    """Continue with the flow whose param sets are all done. Return whether the position has ended."""
     __tracebackhide__ = True
     frames = position.frames
     frame = frames[-1]
@@ -236,6 +236,6 @@ def _walks_ended(position: Position, setup: Setup) -> bool:
 
 
 def take_sets(frame: Frame, sets: Batch) -> None:
-    """Give the visit of a batch flow what came of its param sets, in lists of the user's own: these are the record."""
+    """Give the visit of a batch flow the outcomes of its param sets, as copies, since the columns are the record."""
     frame.exec_res = frame.result = sets.outcomes.results[:]
     frame.prep_res = sets.items.for_post(frame.prep_res, sets.plan.path)

@@ -84,7 +84,7 @@ def retry(
                 if was is not None and was.status in FAILURES and was.error is not None:
                     run._recorder.resolved[id(was.error)] = was.error
         posts = len(ready) if post else None
-        run.notes.append((path, _note(label(node), len(called), through, posts, len(chosen), setup.begun_anew)))
+        run.notes.append((path, _note(label(node), len(called), through, posts, len(chosen), setup.restarted)))
         if unwatch is not None:
             unwatch()
 

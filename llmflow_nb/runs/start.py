@@ -190,7 +190,7 @@ class Recorded:
     def notify_started(self) -> None:
         """Notify the subscribers that the run starts."""
         if self.setup.subscribers:
-            self.setup.tell(Event("run_started", self.name))
+            self.setup.notify(Event("run_started", self.name))
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         try:
@@ -225,7 +225,7 @@ class Recorded:
         if raised is not None:
             self.record._replace_error(raised, copy_without_callers(raised))
         if self.setup.subscribers:
-            self.setup.tell(Event("run_finished", self.name, status=status, value=action, error=error))
+            self.setup.notify(Event("run_finished", self.name, status=status, value=action, error=error))
         if self.unwatch is not None:
             self.unwatch()
         with suppress(ValueError):  # a coroutine that is discarded ends in another context

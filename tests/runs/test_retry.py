@@ -853,7 +853,7 @@ def test_an_edit_of_the_layout_is_refused(cell):
     node = cell(failing="(1,)").Shorten(on_error="keep")
     result = ran(node, {"items": [0, 1]})
     cell(slots="__slots__ = ('left',)", version="new")
-    with pytest.raises(SignatureError, match=r"Shorten was edited, .* cannot take it over: .* Make the node anew\."):
+    with pytest.raises(SignatureError, match=r"Shorten was edited, .* cannot change to it:"):
         result.retry_failed()
     assert [row.attempts for row in result] == [1, 1]
     cell(version="newer")
