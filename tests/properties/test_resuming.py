@@ -177,6 +177,7 @@ def test_a_restored_checkpoint_does_the_rest_once(at, step, which):
                 run.finish()
             checkpoint = run.position.failure
         note(f"restored at {run.position.where()}")
+        run.position.close_lane()
         run.position = checkpoint.restore(run.setup, run.shared, copies=True)
         assert run.finish() == expected
     assert world.trace == whole.trace
