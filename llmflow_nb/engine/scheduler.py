@@ -24,7 +24,7 @@ from .awaitables import discard
 from .batch import Batch
 from .branch import Branch
 from .executor import cancels_exactly
-from .flight import IN_FLIGHT, Flight, Loop
+from .flight import IN_FLIGHT, LANE, TASK, Flight, Loop
 from .flights import Flights, run_within
 from .param_sets import ParamSets
 from .plan import Setup
@@ -115,6 +115,12 @@ class Scheduler:
         if warning is not None:
             due.append(warning)
         return min(*due, MAX_WAIT) if due else None
+
+    @property
+    def waits_for_loop(self) -> bool:
+        """Whether all that is in flight are coroutines on an event loop."""
+        in_progress = self._flights.in_progress
+        return bool(in_progress) and all(flight.where in (LANE, TASK) for flight in in_progress)
 
     @property
     def is_cancelling(self) -> bool:

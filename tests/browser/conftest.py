@@ -14,6 +14,7 @@ import subprocess
 import sys
 import textwrap
 import urllib.request
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -151,7 +152,9 @@ class Server:
     def export(self, name: str) -> Path:
         """Convert a saved notebook to an HTML file, outputs as they are."""
         path = self.root / name
-        html, _ = HTMLExporter().from_filename(path)
+        with warnings.catch_warnings():  # the widget has no form in HTML; the picture beside it has
+            warnings.filterwarnings("ignore", "Your element with mimetype", UserWarning)
+            html, _ = HTMLExporter().from_filename(path)
         path.with_suffix(".html").write_text(html, encoding="utf-8")
         return path.with_suffix(".html")
 

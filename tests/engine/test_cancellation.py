@@ -229,20 +229,30 @@ def test_a_future_of_a_blocked_loop():
     asyncio.run(main())
 
 
-BLOCKS_ITS_LOOP = """
+IN_A_LOOP = """
 import asyncio, threading, warnings
-from llmflow_nb import Flow, Node
+from llmflow_nb import BatchNode, Flow, Node
+from llmflow_nb.engine.drivers import sync
+
+sync.BLOCKED = 0.2  # seconds
 
 class Waits(Node):
     async def exec(self, prep_res):
         event = asyncio.Event()
-        threading.Timer(6, asyncio.get_running_loop().call_soon_threadsafe, [event.set]).start()
+        threading.Timer(0.6, asyncio.get_running_loop().call_soon_threadsafe, [event.set]).start()
         await event.wait()
+
+class Blocks(BatchNode):
+    def prep(self, shared):
+        return range(4)
+
+    def exec(self, item):
+        threading.Event().wait(0.15 if item else 0.6)
 
 async def main():
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        Flow(start=Waits()).run({}, progress=False)
+        Flow(start={node}).run({{}}, progress=False)
     for warning in caught:
         print(warning.category.__name__, warning.message)
 
@@ -250,13 +260,21 @@ asyncio.run(main())
 """
 
 
-def test_a_run_that_blocks_the_loop_it_waits_for():
-    """After some seconds it says what to write. In a process of its own, where no thread of other tests is about."""
-    done = subprocess.run(
-        [sys.executable, "-c", BLOCKS_ITS_LOOP], capture_output=True, text=True, timeout=60, check=True
-    )
-    assert done.stdout.startswith(
-        "FlowWarning Flow/Waits: nothing has happened for 5 s, and run() blocks the event loop"
-    )
-    assert "`await flow.run_async(shared)`" in done.stdout
+def warnings_in_a_loop(node):
+    """Run a node where an event loop runs, in a process of its own, where no thread of other tests is about."""
+    command = [sys.executable, "-c", IN_A_LOOP.format(node=node)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert done.stderr == ""
+    return done.stdout
+
+
+def test_a_run_that_blocks_the_loop_it_waits_for():
+    """After some seconds it says what to write."""
+    said = warnings_in_a_loop("Waits()")
+    assert said.startswith("FlowWarning Flow/Waits: nothing has happened for 0.2 s, and run() blocks the event loop")
+    assert "`await flow.run_async(shared)`" in said
+
+
+def test_a_run_that_waits_for_threads():
+    """It needs no event loop, so there is nothing to warn of, however long its calls take."""
+    assert warnings_in_a_loop("Blocks(max_concurrency=2)") == ""

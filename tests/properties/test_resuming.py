@@ -180,4 +180,5 @@ def test_a_restored_checkpoint_does_the_rest_once(at, step, which):
         run.position.close_lane()
         run.position = checkpoint.restore(run.setup, run.shared, copies=True)
         assert run.finish() == expected
-    assert world.trace == whole.trace
+    # In any order: of items side by side, the one that failed is called last.
+    assert sorted(world.trace, key=repr) == sorted(whole.trace, key=repr)

@@ -47,6 +47,8 @@ class _Blocking:
         """Wait until something has arrived. Raises ``queue.Empty`` after ``seconds``."""
         take(self._bell, seconds)
         self._rung = False
+        if self._looks_blocked_at != float("inf"):
+            self._looks_blocked_at = clock() + BLOCKED
 
     def lane(self, context: Context) -> Lane:
         return LoopThread.get().lane(context)
@@ -71,7 +73,9 @@ class _Blocking:
         """Return the seconds to wait: no longer than until `warn_if_blocked` is due."""
         if self._looks_blocked_at == float("inf"):
             return seconds
-        left = max(0.0, self._looks_blocked_at - clock())
+        if clock() >= self._looks_blocked_at:  # there was nothing to warn of
+            self._looks_blocked_at = clock() + BLOCKED
+        left = self._looks_blocked_at - clock()
         return left if seconds is None else min(seconds, left)
 
     def warn_if_blocked(self, position: Position) -> None:
@@ -130,7 +134,8 @@ def drive(position: Position, setup: Setup, mask: int = 0) -> str:
             try:
                 loop.wait(loop.seconds_to_wait(scheduler.seconds_to_next_timer()))
             except Empty:
-                loop.warn_if_blocked(position)
+                if scheduler.waits_for_loop:
+                    loop.warn_if_blocked(position)
     except BaseException:
         scheduler.stop()
         raise
