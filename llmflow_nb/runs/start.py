@@ -180,9 +180,13 @@ class Recorded:
             for node in (self.record.node, *served):  # hooks may read it too
                 node.__dict__["last_run"] = self.record  # not by setattr, which the class may have closed
 
-    def __enter__(self) -> "Recorded":
-        if self.watch is not None:
+    def show_progress(self) -> None:
+        """Show the progress of the run from now on, once."""
+        if self.watch is not None and self.unwatch is None:
             self.unwatch = self.watch(self.record)
+
+    def __enter__(self) -> "Recorded":
+        self.show_progress()
         self.token = ATTEMPT.set(0)  # a run inside a call that is retried counts its own attempts
         self.publish()  # last: an interrupt before it leaves no record with status "running"
         return self

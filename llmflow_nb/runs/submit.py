@@ -57,6 +57,7 @@ class Submitted(ShownLive):
             target=context.run, args=(self._drive,), name=f"llmflow_nb-run-{recorded.record.name}", daemon=True
         )
         try:
+            recorded.show_progress()  # here, and not in the thread, so that a display of this object finds it
             recorded.publish()
             thread.start()
         except BaseException:  # nobody gets the handle; after an interrupt it is unknown whether the thread has started
