@@ -1,7 +1,7 @@
 """The statuses of items, param sets and visits: one table. Tables, summaries, progress and graphs read it.
 
-To add a status, add a row to `STATUSES` and to the list in ``docs/tables.md`` (a test compares the two), and have the
-engine enter it where an outcome is settled (`engine/batch.py`).
+To add a status, add a row to `STATUSES` and to the list in ``docs/tables.md`` (a test compares the two). The engine
+decides the status of a call in `engine/attempts.py`; a result of a call that `engine/advance.py` makes itself is "ok".
 """
 
 from typing import Literal, NamedTuple

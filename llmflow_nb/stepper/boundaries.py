@@ -1,7 +1,8 @@
 """The points at which a stepper can stop, as a table that the stepper and its widget read.
 
-To let the stepper stop at another boundary of the engine, add a row here: `Stepper.into` then stops there, and the
-widget shows it. Where the other commands stop is the table in `commands.py`.
+To let the stepper stop at another boundary, have `advance` stop there (a flag and a phase in `engine/position.py`, a
+check in `engine/advance.py`), and add a row here: `Stepper.into` then stops there, and the widget shows it. Where the
+other commands stop is the table in `commands.py`.
 """
 
 from typing import NamedTuple
