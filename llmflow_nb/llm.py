@@ -46,7 +46,7 @@ def call_llm(prompt: str, *, model: str | None = None, timeout: float | None = N
         model: The model's name at the endpoint. None: `LLMFLOW_NB_MODEL`, else `OPENAI_MODEL` from the environment,
             else "gpt-4o-mini". The offline summary ignores it.
         timeout: Seconds for which the endpoint may send nothing at all. None: the SDK's own, 10 minutes. A node's
-            `timeout` only goes on without a call that hangs; this one ends it, and so frees its thread and limiter.
+            `timeout` stops waiting for a call that hangs; this one ends the call, which frees its thread and limiter.
 
     Returns:
         The answer, without white space around it.
