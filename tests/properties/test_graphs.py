@@ -16,7 +16,7 @@ from itertools import cycle
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, note, settings
+from hypothesis import HealthCheck, Phase, assume, given, note, settings
 from hypothesis import strategies as st
 
 from llmflow_nb import BatchFlow, BatchNode, Flow, FlowError, Node
@@ -652,6 +652,8 @@ def for_many_words(test):
         for i, old in enumerate(words):
             tried.update((slot, kind_at(i), text) for slot, text in vars(old).items() if text is not None)
         model = chain(words).graph(legend=True)
+        # A word that is nearly another is taken for a slip of the pen, and never an end; plain words are all far apart.
+        assume(not any("did you mean" in problem.text for problem in model.problems))
         assert_has_words(model, words)
         plain_model = chain(harmless(words, model)).graph(legend=True)
         assert [problem.kind for problem in model.problems] == [problem.kind for problem in plain_model.problems]
