@@ -217,7 +217,7 @@ class _Followed:
     def _give_up(self, why: str) -> None:
         self._ended = True
         text = f"progress is no longer shown: {why}"
-        self.run.problem(text)
+        self.run._recorder.add_problem(text)
         with suppress(Exception):  # warnings may be errors, which must not end the run
             warn(text)
 

@@ -1,8 +1,7 @@
 """Summaries of a run and of a batch: counts, errors, first rows. Plain texts, which `html` writes."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import islice
-from operator import itemgetter
 from typing import Any
 
 from ..core.statuses import ENDED, FAILURES, HAS_RESULT, count_with
@@ -53,9 +52,9 @@ def of_run(run: Run) -> Summary:
     for result in results:
         if not result.is_of_params:  # a param set fails because of an item or visit inside it
             groups.add_rows(result, result.path)
-    for visit in unresolved(run._recorder, visits):  # failures inside a row are counted there
-        if visit.error is not None and not groups.has(visit.error):
-            groups.add(visit.path, visit.error)
+    for visit, error in unresolved(run._recorder, visits):  # failures inside a row are counted there
+        if not groups.has(error):
+            groups.add(visit.path, error)
     if groups:
         tables.append(groups.table(texts, with_paths=True))
     return Summary(shown(run.name, NAME), run.status, facts, _first_notes(notes), tables)
@@ -144,7 +143,7 @@ def of_batch(result: BatchResult) -> Summary:
 
 
 def _rows_table(result: BatchResult, total: int, texts: ValueTexts) -> Table:
-    failed = list(islice(_rows_that_failed(result), ROWS))
+    failed = [row for row, _ in islice(result._failed_rows(), ROWS)]
     again = list(islice((row for row in result.called_again if row not in failed), ROWS - len(failed)))
     first = [*failed, *again]
     others = (row for row in range(total) if row not in first)
@@ -189,16 +188,6 @@ def _without(
     return tuple(heads[n] for n in keep), [tuple(row[n] for n in keep) for row in rows]
 
 
-def _rows_that_failed(result: BatchResult) -> Iterable[int]:
-    start = 0
-    for _, batch in result._batches:
-        odd = batch.outcomes.exceptional.copy()
-        for position in sorted(odd):
-            if odd[position].status in FAILURES:
-                yield start + position
-        start += batch.rows
-
-
 def _seconds(result: BatchResult) -> tuple[float, float, int]:
     """Return the seconds of all rows, the seconds of the slowest row, and its number.
 
@@ -234,10 +223,8 @@ class _Groups:
         self._found.setdefault((path, id(type(error))), [0, error])[0] += 1
 
     def add_rows(self, result: BatchResult, path: str) -> None:
-        for _, batch in result._batches:
-            for _, outcome in sorted(batch.outcomes.exceptional.copy().items(), key=itemgetter(0)):
-                if outcome.status in FAILURES and outcome.error is not None:
-                    self.add(path, outcome.error)
+        for _, error in result._failed_rows():
+            self.add(path, error)
 
     def table(self, texts: ValueTexts, *, with_paths: bool) -> Table:
         """The most frequent first."""

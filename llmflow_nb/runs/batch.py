@@ -10,7 +10,7 @@ from ..core.api import BatchMethods, watcher_for
 from ..core.statuses import FAILURES, HAS_RESULT, STATUSES
 from ..core.text import quoted, shown
 from ..engine.batch import Batch
-from .rows import Item, item_of
+from .rows import Item, failed_rows, item_of
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -197,7 +197,7 @@ class BatchResult(BatchMethods):
         **overrides: Any,
     ) -> "BatchResult":
         """Retry the failed rows and update this table in place. Arguments as for `retry`."""
-        failed = [row for row, item in enumerate(self) if item.status in FAILURES]
+        failed = [row for row, _ in self._failed_rows()]
         return self._retry(failed, overrides, post, from_start, executor, progress)
 
     def retry(
@@ -276,15 +276,15 @@ class BatchResult(BatchMethods):
             self.called_again = [row for row, n, m in zip(rows, before, after, strict=True) if m > n]
         return self
 
-    def _still_failed(self, rows: list[tuple[int, BaseException | None]]) -> list[int]:
+    def _failed_rows(self) -> Iterator[tuple[int, BaseException]]:
+        return failed_rows(batch for _, batch in self._batches)
+
+    def _still_failed(self, failed: list[tuple[int, BaseException]]) -> list[int]:
         """Return the rows whose latest error is still the given one."""
-        here = {id(batch) for batch in self.run._recorder.batches}  # a batch that is missing was run again
-        found = []
-        for (row, error), (batch, position) in zip(rows, self._at([row for row, _ in rows]), strict=True):
-            outcome = batch.outcomes.exceptional.get(position)
-            if id(batch) in here and outcome is not None and outcome.status in FAILURES and outcome.error is error:
-                found.append(row)
-        return found
+        now = dict(self._failed_rows())
+        rows = [row for row, error in failed if now.get(row) is error]
+        recorded = {id(batch) for batch in self.run._recorder.batches}  # a visit that was repeated has another batch
+        return [row for row, (batch, _) in zip(rows, self._at(rows), strict=True) if id(batch) in recorded]
 
     def _at(self, rows: Iterable[int]) -> list[tuple[Batch, int]]:
         """Return for each row its batch and its position there."""

@@ -29,6 +29,12 @@ SLACK = MAX_VISITS // 2  # dropped at a time, since taking them off the front of
 MAX_PROBLEMS = 1_000
 MAX_WALKS = 10_000
 
+Passes = dict[tuple[str, int], tuple[Any, int]]
+"""How often each walk passed a node in visits that are not kept any more, by path and id of the params.
+
+The params are kept too, or another walk could get the same id.
+"""
+
 
 class RunRecorder:
     """Record one run: the engine's `Recorder`.
@@ -48,8 +54,8 @@ class RunRecorder:
         self.notes: list[tuple[str, str]] = []  # rows that were retried, and that the run was resumed: path, text
         self.resolved: dict[int, BaseException] = {}  # errors of work that was repeated, by id
         self.dropped_visits = self.dropped_calls = self.dropped_batches = 0
-        self.passes: _Passes | None = None  # of dropped visits
-        self.batch_passes: _Passes | None = None  # of dropped batches
+        self.passes: Passes = {}  # of dropped visits
+        self.batch_passes: Passes = {}  # of dropped batches
         self.budget = ByteBudget()
         self.lock = Lock()
 
@@ -101,8 +107,7 @@ class RunRecorder:
         with self.lock:
             old = self.columns[: count * WIDTH]
             self.dropped_calls += _calls_of_plain_nodes(old)
-            self.passes = self.passes or _Passes()
-            self.passes.count(*_walks(old))
+            _count_passes(self.passes, *_walks(old))
             del self.columns[: count * WIDTH]
             self.dropped_visits += count
             for step in [step for step in self.failures if step < self.dropped_visits]:
@@ -114,9 +119,8 @@ class RunRecorder:
         with self.lock:
             ids = set(map(id, old))
             self.dropped_calls += sum(map(_calls_of_batch, old))
-            self.batch_passes = self.batch_passes or _Passes()
             walks = [(batch.path, id(batch.params)) for batch in old]
-            self.batch_passes.count(walks, [batch.params for batch in old])
+            _count_passes(self.batch_passes, walks, [batch.params for batch in old])
             self.batches = [batch for batch in self.batches if id(batch) not in ids]
             self.budget.remove(ids)
             self.dropped_batches += len(old)
@@ -145,17 +149,13 @@ class RunRecorder:
                 if outcome.error is error:
                     batch.outcomes.exceptional[position] = outcome._replace(error=kept)
 
-    def point(self) -> "RecordPoint":
-        """Return how far the record is now, for `cut_after`."""
-        return RecordPoint(self)
-
     def cut_after(self, point: "RecordPoint", replaced: dict[int, Batch]) -> None:
         """Drop all that was recorded after a point.
 
         The record gets lists of its own, so later points of the old lists stay valid.
 
         Args:
-            point: A point of this record, made by `point`.
+            point: A point of this record.
             replaced: The batches that the engine resumes, by the ``id`` of the batches that they replace.
         """
         with self.lock:
@@ -202,27 +202,14 @@ class RecordPoint:
         return None
 
 
-class _Passes:
-    """How often each walk passed a node, in visits that are not kept any more. The walks that passed latest are kept.
-
-    A walk is known by the id of its params. The params are kept too, or another walk could get the same id.
-    """
-
-    def __init__(self) -> None:
-        self._walks: dict[tuple[Any, int], tuple[Any, int]] = {}
-
-    def count(self, walks: list[tuple[Any, int]], params: Iterable[Any]) -> None:
-        """Count the walks of some visits, in their order, with their params."""
-        held = dict(zip(walks, params, strict=True))
-        for walk, n in Counter(walks).items():
-            _, before = self._walks.pop(walk, (None, 0))
-            self._walks[walk] = held[walk], before + n
-        for walk in list(self._walks)[:-MAX_WALKS]:
-            del self._walks[walk]
-
-    def so_far(self) -> Counter[tuple[Any, int]]:
-        """Return the number of passes by walk."""
-        return Counter({walk: n for walk, (_, n) in self._walks.items()})
+def _count_passes(passes: Passes, walks: list[tuple[str, int]], params: list[Any]) -> None:
+    """Add the passes of some visits, in their order. Forget the walks whose latest pass is the longest ago."""
+    params_of = dict(zip(walks, params, strict=True))
+    for walk, n in Counter(walks).items():
+        _, before = passes.pop(walk, (None, 0))
+        passes[walk] = params_of[walk], before + n
+    for walk in list(passes)[:-MAX_WALKS]:
+        del passes[walk]
 
 
 def _batches_within(batches: list[Batch], checkpoint: "Checkpoint | None") -> list[Batch]:

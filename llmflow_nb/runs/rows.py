@@ -1,14 +1,24 @@
 """The rows of a record: a `Visit` of a node, an `Item` of a batch. Made from the engine's columns when read."""
 
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from ..core.node import kind_of
 from ..core.statuses import FAILURES, HAS_RESULT
 from ..core.text import described, plain_text
-from ..engine.batch import PENDING, Batch
+from ..engine.batch import PENDING, Batch, Outcome
 from .recorder import WIDTH, RunRecorder
 
-__all__ = ["Item", "Visit", "item_of", "numbered_batches", "unresolved", "visits_of"]
+__all__ = [
+    "Item",
+    "Visit",
+    "failed_rows",
+    "item_of",
+    "numbered_batches",
+    "rows_with_outcome",
+    "unresolved",
+    "visits_of",
+]
 
 
 class Visit(NamedTuple):
@@ -85,7 +95,7 @@ def visits_of(recorder: RunRecorder) -> list[Visit]:
     """Return the visits that a record keeps, in the order in which they ended."""
     with recorder.lock:
         first, columns = recorder.dropped_visits, recorder.columns[:]
-        passes = recorder.passes.so_far() if recorder.passes else {}
+        passes = {walk: n for walk, (_, n) in recorder.passes.items()}
     rows: list[Visit] = []
     for step in range(len(columns) // WIDTH):
         plan, params, action, attempts, status, *times = columns[step * WIDTH : (step + 1) * WIDTH]
@@ -109,7 +119,7 @@ def numbered_batches(recorder: RunRecorder) -> dict[str, list[tuple[int, Batch]]
     found: dict[str, list[tuple[int, Batch]]] = {}
     with recorder.lock:
         batches = recorder.batches[:]
-        passes = recorder.batch_passes.so_far() if recorder.batch_passes else {}
+        passes = {walk: n for walk, (_, n) in recorder.batch_passes.items()}
     for batch in batches:
         walk = batch.path, id(batch.params)
         passes[walk] = passes.get(walk, 0) + 1
@@ -117,10 +127,26 @@ def numbered_batches(recorder: RunRecorder) -> dict[str, list[tuple[int, Batch]]
     return found
 
 
-def unresolved(recorder: RunRecorder, visits: list[Visit]) -> list[Visit]:
-    """Return the visits that failed, without those whose error was resolved by a retry or a resume."""
+def rows_with_outcome(batches: Iterable[Batch]) -> Iterator[tuple[int, Outcome]]:
+    """Yield the rows of some batches that are not simply "ok", counted from 0 over all of them."""
+    start = 0
+    for batch in batches:
+        for position, outcome in sorted(batch.outcomes.exceptional.copy().items()):
+            yield start + position, outcome
+        start += batch.rows
+
+
+def failed_rows(batches: Iterable[Batch]) -> Iterator[tuple[int, BaseException]]:
+    """Yield the rows of some batches that failed, each with its exception."""
+    for row, outcome in rows_with_outcome(batches):
+        if outcome.status in FAILURES and outcome.error is not None:
+            yield row, outcome.error
+
+
+def unresolved(recorder: RunRecorder, visits: list[Visit]) -> list[tuple[Visit, BaseException]]:
+    """Return the visits that failed, with their errors, unless a retry or a resume has resolved the error."""
     return [
-        visit
+        (visit, visit.error)
         for visit in visits
         if visit.status in FAILURES
         and visit.error is not None

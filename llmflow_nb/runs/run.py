@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterable
 from functools import cached_property
-from operator import itemgetter
 from threading import Lock
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from ..core.text import quoted
 from ..core.traversal import Survey, last_name, path_part
 from .batch import BatchResult
 from .recorder import RecordPoint, RunRecorder
-from .rows import Visit, numbered_batches, unresolved, visits_of
+from .rows import Visit, failed_rows, numbered_batches, unresolved, visits_of
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -128,10 +127,6 @@ class Run(RunMethods):
         """
         return [text if n == 1 else f"{text} ({n} times)" for text, n in list(self._recorder.problems.items())]
 
-    def problem(self, text: str) -> None:
-        """Add a text to `problems`."""
-        self._recorder.add_problem(text)
-
     @property
     def notes(self) -> list[tuple[str, str]]:
         """What was done with the record since: rows were retried, the run was resumed. Pairs of a path and a text."""
@@ -206,18 +201,12 @@ class Run(RunMethods):
     def failures(self) -> list[tuple[str, int | None, BaseException]]:
         """What failed, the cause first: path, position in its batch (None for a visit), exception."""
         found: list[tuple[str, int | None, BaseException]] = [
-            (batch.path, position, outcome.error)
+            (batch.path, position, error)
             for batch in self._recorder.batches[:]
             if batch.outcomes.actions is None
-            for position, outcome in sorted(batch.outcomes.exceptional.copy().items(), key=itemgetter(0))
-            if outcome.status in FAILURES and outcome.error is not None
+            for position, error in failed_rows([batch])
         ]
-        found += [
-            (visit.path, None, visit.error)
-            for visit in unresolved(self._recorder, self.visits)
-            if visit.error is not None
-        ]
-        return found
+        return found + [(visit.path, None, error) for visit, error in unresolved(self._recorder, self.visits)]
 
     @property
     def errors(self) -> "pd.DataFrame":
@@ -242,15 +231,8 @@ class Run(RunMethods):
             RunStateError: The run has not ended.
         """
         self._require_ended()
-        outer: set[int] = set()  # the errors of rows inside a row that is retried as a whole
-        chosen = []
-        for result in self.batches:
-            failed = [(row, item.error) for row, item in enumerate(result) if item.status in FAILURES]
-            chosen.append((result, [(row, error) for row, error in failed if id(error) not in outer]))
-            for _, error in failed:
-                outer |= {id(error), id(getattr(error, "__cause__", None))}
-        for result, failed in chosen:  # retrying an outer row has retried the rows inside
-            rows = result._still_failed(failed)
+        for result, failed in [(result, list(result._failed_rows())) for result in self.batches]:
+            rows = result._still_failed(failed)  # retrying an outer row has retried the rows inside
             if rows:
                 result._retry(rows, {}, False, from_start, executor, progress)
         return self

@@ -145,7 +145,7 @@ class Recorded:
         self.record = Run(node, shared) if resumed is None else resumed
         self.record._survey = wiring
         for edge in wiring.overwritten if resumed is None else ():
-            self.record.problem(edge)
+            self.record._recorder.add_problem(edge)
         if edited:
             _warn_of_new_classes(edited)
         self.setup = Setup(
@@ -238,7 +238,7 @@ class Recorded:
 
 def _report(record: Run, subscriber: Subscriber, error: Exception) -> None:
     text = f"subscriber {class_name(subscriber)} raised {quoted(error, 200)} and was unsubscribed"
-    record.problem(text)
+    record._recorder.add_problem(text)
     warn(text)
 
 

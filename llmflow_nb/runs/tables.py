@@ -9,7 +9,7 @@ import pandas as pd
 from ..core.text import text_of
 from ..engine.batch import PENDING, Batch
 from .fields import fields_of
-from .rows import Visit
+from .rows import Visit, rows_with_outcome
 
 __all__ = ["batch_table", "errors_table", "exceptions", "expanded", "history_table", "mapped", "steps_table"]
 
@@ -127,14 +127,9 @@ def _columns_of(number: int, batch: Batch, *, of_params: bool) -> dict[str, list
 
 def exceptions(batches: Batches) -> "pd.Series[Any]":
     """See `BatchResult.exceptions`."""
-    rows, found, start = [], [], 0
-    for _, batch in batches:
-        for position, outcome in sorted(batch.outcomes.exceptional.copy().items()):
-            if outcome.error is not None:
-                rows.append(start + position)
-                found.append(outcome.error)
-        start += batch.rows
-    return pd.Series(found, index=_index(batches).take(rows), name="exception", dtype=object)
+    outcomes = rows_with_outcome(batch for _, batch in batches)
+    found = {row: outcome.error for row, outcome in outcomes if outcome.error is not None}
+    return pd.Series(list(found.values()), index=_index(batches).take(list(found)), name="exception", dtype=object)
 
 
 def expanded(df: pd.DataFrame) -> pd.DataFrame:

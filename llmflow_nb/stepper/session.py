@@ -23,6 +23,7 @@ from ..engine.plan import Setup
 from ..engine.position import AFTER_POST, EXEC, POST, WORKING, Position
 from ..engine.stop import Stop, Stopped
 from ..engine.unwind import FINISHED
+from ..runs.recorder import RecordPoint
 from ..runs.run import Run
 from .boundaries import BOUNDARY_AT
 from .breakpoints import Breakpoints
@@ -66,7 +67,7 @@ class Session:
         __tracebackhide__ = True
         self.record = Run(node, shared)
         for edge in survey(node).overwritten:
-            self.record.problem(edge)
+            self.record._recorder.add_problem(edge)
         self.snapshots = Snapshots(shared)
         fingerprints = Fingerprints()
         self.cache = Replay(self.snapshots, fingerprints)
@@ -234,7 +235,7 @@ class Session:
             walk_params=frame.params,
             checkpoint=Checkpoint(position),
             snapshot=self.snapshots.take(),
-            record=self.record._recorder.point(),
+            record=RecordPoint(self.record._recorder),
             counts=self.cache.take_counts(),
             edition=self.edits.edition,
             mask=mask,

@@ -230,7 +230,7 @@ def test_notes_are_cut_after_the_eighth():
     """Of many problems the first are shown, and how many more there are."""
     run = batch("a").run
     for i in range(20):
-        run.problem(f"problem {i}")
+        run._recorder.add_problem(f"problem {i}")
     lines = text(run).splitlines()
     assert "  ! problem 7" in lines
     assert "  ! problem 8" not in lines
@@ -300,7 +300,7 @@ def test_html_and_text_have_the_same_words(static, monkeypatch):
     flow = BatchFlow(Work(name="Ask", on_error="keep"), name="Each")
     flow.prep = lambda shared: [{"n": n} for n in range(30)]
     flow.run({"items": ["a", ValueError("no"), None, {"key": [1, 2]}]})
-    flow.last_run.problem("a problem")
+    flow.last_run._recorder.add_problem("a problem")
     flow.last_run.batch("Ask").retry([0])
     for shown in (flow.last_run, flow.last_run.batch("Ask")):
         html = " ".join(page(shown).texts).replace("·", "").split()
@@ -394,7 +394,7 @@ def displays(slot, word):
     each.post = lambda *args: words["action"]
     each.run({"items": pd.Series([words["item"]], index=pd.Index([words["label"]], dtype=object), dtype=object)})
     run = each.last_run
-    run.problem(words["problem"])
+    run._recorder.add_problem(words["problem"])
     run.notes.append((run.batches[1].path, words["note"]))
     return [run, *run.batches]
 
@@ -735,7 +735,7 @@ def test_values_full_of_markup_stay_within_the_bound():
     each.prep = lambda shared: [{f"{long}{i}": long for i in range(5)}]
     each.run({"items": [*(kind(long) for kind in kinds), *[long] * 20]})
     for i in range(100):
-        each.last_run.problem(f"{i}{long}")
+        each.last_run._recorder.add_problem(f"{i}{long}")
     for shown in (each.last_run, *each.last_run.batches):
         assert any(cell.startswith('"""') or cell.endswith('"""…') for cell in page(shown).texts)
     assert "and 92 more in .problems" in page(each.last_run).texts
