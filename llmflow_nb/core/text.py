@@ -1,18 +1,19 @@
-r"""Make texts and values of users and models fit to be shown. Everything that the library shows passes through here.
+r"""Make texts and values from users and models safe to show. Everything that the library shows passes through here.
 
-A node's name, an action, a param, an item or the text of an error may hold anything: escape sequences of a terminal,
-characters that turn the reading direction, a million letters, a password, or a ``__repr__`` that raises. What these
-functions return has a bounded length, no such character, and no value under the name of a secret. They never raise.
-Escaping for HTML, XML, DOT or Mermaid is not done here: each writer does it to what it gets from here.
+A node's name, an action, a param, an item or an error text may contain anything: terminal escape sequences, characters
+that reverse the reading direction, a million letters, a password, a ``__repr__`` that raises. The functions of this
+file return texts of bounded length, without such characters, and with secrets masked. They never raise. They do not
+escape for HTML, XML, DOT or Mermaid: each writer does that itself.
 
 * `shown`: a text as one line, for labels and cells. `message`: a sentence of the library with foreign texts in it.
-* `quoted`: a value as Python writes it, for sentences and reprs. `literal`: the same, not yet fit to be shown.
-* `text_of`: ``str(value)`` as it is, for tables of data.
+* `quoted`: a value as Python writes it, for sentences and reprs. `literal`: the same, with control characters.
+* `text_of`: ``str(value)`` unchanged, for tables of data.
 """
 
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 __all__ = [
@@ -36,30 +37,30 @@ LABEL_LENGTH = 80
 MASK = "***"
 """Stands for the value of a secret."""
 
-# Patterns are texts: `re` compiles each when it is first used and keeps it, which spares an import 3 ms.
-# What nothing is seen of, or what does something to a terminal or to the text beside it:
+# Patterns are strings: `re` compiles each at its first use and caches it, which saves 3 ms at import.
+# Characters that are invisible, or that affect a terminal or the text beside them:
 _HIDDEN = (
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029"  # the controls C0 and C1 and line ends, but for "\t" and "\n"
-    "\ud800-\udfff\ufffe\uffff"  # what XML forbids (https://www.w3.org/TR/xml/#charsets), such as half characters
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029"  # the controls C0 and C1 and line ends, except "\t" and "\n"
+    "\ud800-\udfff\ufffe\uffff"  # what XML forbids (https://www.w3.org/TR/xml/#charsets), such as lone surrogates
     "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # the controls of the reading direction
     "\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u2060-\u2064\u206a-\u206f\u2800\u3164\ufeff\uffa0"
-    "\ufff9-\ufffb\U000e0000-\U000e007f]"  # joiners, which emoji and some scripts are written with, stay
+    "\ufff9-\ufffb\U000e0000-\U000e007f]"  # joiners stay: emoji and some scripts need them
 )
-# These change what stands beside them; alone, nothing is seen of them.
+# These change the character beside them; alone they are invisible.
 _ONLY_BESIDE = "[\u200c\u200d\ufe00-\ufe0f\U000e0100-\U000e01ef\\s]*"
 _LINE_ENDS = "\r\n|[\t\n\r\x85\u2028\u2029]"
 
 
 def class_name(value: object) -> str:
-    """Return the name of a value's class, also if its metaclass would answer something else."""
+    """Return the name of a value's class, even if its metaclass overrides ``__name__``."""
     return str(type.__dict__["__name__"].__get__(type(value)))
 
 
 def text_of(value: object) -> str:
-    """Return ``str(value)`` unchanged and whole; a text in its place if it raises. Of a str the characters."""
+    """Return ``str(value)`` as a plain str, of any length; a placeholder if it raises. A str keeps its characters."""
     try:
         text = value if issubclass(type(value), str) else str(value)
-        return str.__getitem__(text, slice(None))  # type: ignore[index]  # a plain str, whatever its class overrides
+        return str.__getitem__(text, slice(None))  # type: ignore[index]  # ignores what a subclass overrides
     except Exception as exc:
         if issubclass(type(value), int):
             return f"<int of {int.bit_length(value)} bits>"  # type: ignore[arg-type]
@@ -67,43 +68,49 @@ def text_of(value: object) -> str:
 
 
 def plain_text(value: Any) -> Any:
-    """Return a str as a plain one, also if its class is another, as that of an Enum of strings; else the value."""
+    """Return a str of any class (such as a string Enum) as a plain str, and any other value unchanged."""
     return text_of(value) if issubclass(type(value), str) else value
 
 
 def shown(value: object, length: int = LABEL_LENGTH, *, keep_lines: bool = False) -> str:
-    r"""Return a text as one line of 1 to ``length`` characters; "\ufffd" if nothing of it can be seen.
+    r"""Return a text as one line of 1 to ``length`` characters; "\ufffd" if nothing in it is visible.
 
     Args:
-        value: A str, or anything else, of which `text_of` is shown.
-        length: Characters at most; a longer text ends in "…".
-        keep_lines: Whether line ends, tabs and runs of spaces stay.
+        value: A str, or a value that `text_of` turns into one.
+        length: The maximum number of characters. A longer text ends in "…".
+        keep_lines: Whether line ends, tabs and repeated spaces stay.
 
     >>> shown("two\nlines"), shown("\x1b[1ma\u202eb"), shown("abcdef", 4)
     ('two lines', '\\x1b[1ma\\u202eb', 'abc…')
     """
     text = text_of(value)
     is_long = len(text) > 4 * length
-    text = text[: 4 * length]  # before any work on it: it may be of any size
+    text = text[: 4 * length]  # first, since the text may be of any size
     if keep_lines:
         text = _visible(text.replace("\r\n", "\n"))
     else:
-        text = " ".join(_visible(re.sub(_LINE_ENDS, " ", text)).split())
-        if re.fullmatch(_ONLY_BESIDE, text):
+        text = " ".join(_visible(_on_one_line(text)).split())
+        if not text or (not text.isascii() and re.fullmatch(_ONLY_BESIDE, text)):
             text = "\ufffd"
     return text[: length - 1] + "…" if is_long or len(text) > length else text
 
 
 def message(text: str, length: int = 2_000) -> str:
-    """Return a sentence of the library, with foreign texts in it, as one line. Spaces stay as they are."""
+    """Return a sentence of the library, with foreign texts in it, as one line. Repeated spaces stay."""
     text = text_of(text)
     is_long = len(text) > length
-    text = _visible(re.sub(_LINE_ENDS, " ", text[:length]))
+    text = _visible(_on_one_line(text[:length]))
     return text[: length - 1] + "…" if is_long or len(text) > length else text
 
 
 def _visible(text: str) -> str:
+    if text.isascii() and text.isprintable():  # nearly all texts, in a twentieth of the time
+        return text
     return re.sub(_HIDDEN, _escape, text)
+
+
+def _on_one_line(text: str) -> str:
+    return text if text.isprintable() else re.sub(_LINE_ENDS, " ", text)
 
 
 def _escape(found: re.Match[str]) -> str:
@@ -112,7 +119,7 @@ def _escape(found: re.Match[str]) -> str:
 
 
 def error_text(error: BaseException, length: int = 200) -> str:
-    """Return the class of an exception and what it says, as one line."""
+    """Return the class and the text of an exception as one line."""
     text = text_of(error)
     return f"{shown(class_name(error))}: {shown(text, length)}" if text else shown(class_name(error))
 
@@ -122,7 +129,7 @@ def error_text(error: BaseException, length: int = 200) -> str:
 _DEPTH, _ELEMENTS = 3, 6
 _LARGE = 1000
 _MOST = 10_000
-"""Characters that are looked at of what a ``__repr__`` returned."""
+"""The number of characters that are read of the result of a ``__repr__``."""
 
 _BRACKETS = ((list, "[", "]"), (tuple, "(", ")"), (set, "{", "}"), (frozenset, "frozenset({", "})"), (dict, "{", "}"))
 _SIZED: tuple[Any, ...] = (list, tuple, dict, set, frozenset, deque, bytearray, memoryview)
@@ -140,7 +147,7 @@ def quoted(value: object, length: int = LABEL_LENGTH, *, elements: int = _ELEMEN
             if text is plain or text == plain:
                 return _visible(repr(text if len(text) <= length else f"{text[: length - 1]}…"))
         return message(literal(value, length, elements=elements), length)
-    except Exception:  # a class that lies about itself
+    except Exception:  # a class whose own methods contradict each other
         return "<?>"
 
 
@@ -150,10 +157,10 @@ def literal(
     """Return a value as Python writes it, with secrets masked and large parts left out.
 
     Args:
-        value: Numbers, strings and the usual containers are written here.
-        length: Characters that are of use; a string is cut there.
-        foreign: Called for a value of any other class. Default: its ``__repr__``, or what it raised.
-        elements: How many elements of a container are written.
+        value: Numbers, strings and the usual containers are written by this function.
+        length: The number of characters that the caller can use. Strings are cut there.
+        foreign: Returns the text of a value of any other class. Default: its ``__repr__``, or the name of its error.
+        elements: The maximum number of elements of a container that are written.
     """
     return _Literal(length, foreign or _own_repr, elements).of(value, _DEPTH, ())
 
@@ -171,13 +178,13 @@ class _Literal:
         if cls is int:
             return str(value) if value.bit_length() < 400 else f"<int of {value.bit_length()} bits>"
         for known, left, right in _BRACKETS:
-            # a dict of another class that prints as one, such as `Params`, may hold secrets too
+            # A subclass of dict that prints as a dict, such as `Params`, may contain secrets too.
             if cls is known or (known is dict and _prints_as(cls, dict)):
                 if id(value) in around or depth == 0:
                     return "..."
                 return self.container(value, known, (left, right), depth - 1, (*around, id(value)))
         for known in _SIZED:
-            if issubclass(cls, known) and known.__len__(value) > _LARGE:  # its repr would hold up every thread
+            if issubclass(cls, known) and known.__len__(value) > _LARGE:  # its repr would block all threads
                 return f"<{class_name(value)} of {known.__len__(value):,}>"
         if str(getattr(cls, "__module__", "")).partition(".")[0] in ("pandas", "numpy") and hasattr(cls, "shape"):
             return f"<{class_name(value)} {' x '.join(map(str, value.shape))}>" if value.shape else repr(value)
@@ -214,7 +221,7 @@ def _prints_as(cls: type[Any], base: type[Any]) -> bool:
 
 
 def characters(text: str) -> str:
-    """Return the characters of a str; its ``repr`` if the class hides them there, as classes for secrets do."""
+    """Return the characters of a str, or its ``repr`` if that hides them, as that of a class for secrets does."""
     plain = text_of(text)
     if _prints_as(type(text), str):
         return plain
@@ -228,10 +235,10 @@ def described(name: str, fields: Iterable[tuple[str, Any]]) -> str:
 
 
 def params_text(params: Mapping[str, Any]) -> str:
-    """Return the first params that are plain values, to tell a call from another: ", with file='a.txt', top=3"."""
+    """Return the first params that are plain values, for an error message: ", with file='a.txt', top=3"."""
     try:
         plain = [(key, value) for key, value in params.items() if issubclass(type(value), str | int | float)]
-    except Exception:  # a mapping of the user's; this may be the note on an error, and must not take its place
+    except Exception:  # from a user's mapping; it must not replace the error that this text describes
         return ""
     some = [f"{shown(key, 40)}={MASK if is_secret(key) else quoted(value, 40)}" for key, value in plain[:4]]
     return f", with {', '.join(some)}" if some else ""
@@ -251,7 +258,7 @@ _SECRET = (
 
 
 def is_secret(name: object) -> bool:
-    """Whether a name is that of a secret, so that its value is not shown.
+    """Return whether a name is that of a secret, so that its value is masked.
 
     >>> [is_secret(name) for name in ("api_key", "accessToken", "Authorization", "max_tokens", "tokenizer", "key")]
     [True, True, True, False, False, False]
@@ -260,11 +267,16 @@ def is_secret(name: object) -> bool:
         name = bytes.decode(name, "latin-1")  # type: ignore[arg-type]
     if not issubclass(type(name), str):
         return False
-    words = re.sub(_CAMEL, "_", text_of(name)[:200])
+    return _names_secret(text_of(name)[:200])
+
+
+@lru_cache(maxsize=1024)  # the params of a batch have the same names in every row
+def _names_secret(name: str) -> bool:
+    words = re.sub(_CAMEL, "_", name)
     return re.search(_SECRET, re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")) is not None
 
 
-# A field in what a ``__repr__`` returned: ``name='...'``, or ``'name': ...``.
+# A field in the result of a ``__repr__``: ``name='...'``, or ``'name': ...``.
 _FIELD = r"""\b([A-Za-z_][\w.-]{0,60})['"]?\s*[=:]\s*"""
 _VALUE = (
     r"""b?'(?:[^'\\]|\\.)*'?|b?"(?:[^"\\]|\\.)*"?|\[[^\]]*\]?|\{[^}]*\}?|\([^)]*\)?|"""
@@ -273,7 +285,7 @@ _VALUE = (
 
 
 def _masked(text: str) -> str:
-    """Return what a ``__repr__`` returned with the values of its secret fields masked."""
+    """Return the result of a ``__repr__`` with the values of secret fields masked."""
     parts: list[str] = []
     start = 0
     for field in re.finditer(_FIELD, text):

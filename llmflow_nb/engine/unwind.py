@@ -66,7 +66,8 @@ def _unwind(position: Position, setup: Setup, error: BaseException) -> bool:
         position.failed_at = top.plan.path if top.visit is not None or top.owner is None else top.owner.path
     failed_at = position.failed_at
     top = frames[-1]
-    note_where(setup, error, failed_at, params_text(top.params if top.visit is None else top.visit.params))
+    if id(error) not in setup.noted:
+        note_where(setup, error, failed_at, params_text(top.params if top.visit is None else top.visit.params))
     checkpoint = position.failure = Checkpoint(position, is_failure=True)
     while True:
         frame = frames[-1]
