@@ -1,4 +1,4 @@
-"""What a flow is: a node whose work is to walk other nodes, once or once for every param set."""
+"""What a flow is: a node that runs other nodes, once or once for each param set."""
 
 from collections.abc import Iterable
 from types import FunctionType
@@ -16,21 +16,22 @@ EXEC_OF_FLOW = "a flow runs its nodes, so do the work in one of them, or in prep
 
 
 class Flow(BaseNode):
-    """Walks its nodes from ``start`` along the edges that their actions choose, until there is no edge to follow.
+    """A graph of nodes: it runs them from ``start`` along the edges that their actions pick, until there is no edge.
 
-    A flow is a node: it can be a step of another flow. ``prep`` runs before the walk and ``post`` after it; ``post``
-    gets the last action as its third argument and, by default, returns it, so that it picks the edge in the outer flow.
+    A flow is a node, so it can be a step of another flow. ``prep`` runs before the nodes, and ``post`` after them.
+    ``post`` gets the last action as its third argument. By default it returns that action, which then picks the edge in
+    the outer flow.
 
     Args:
         start: The first node or flow.
-        name: What to show. Default: the class name.
-        strict: True makes an action without an edge an error. Default: a warning, and the flow ends.
-        max_steps: Node visits after which the flow is taken to be endless. None: no limit. Each param set of a
-            `BatchFlow` counts for itself, and a nested flow counts for itself.
+        name: The name to show. Default: the class name.
+        strict: Whether an action without an edge is an error. False: a warning, and the flow ends.
+        max_steps: The maximum number of node visits, which stops an endless loop. None: no limit. Each nested flow and
+            each param set of a `BatchFlow` has its own count.
 
     Raises:
-        WiringTypeError: ``start`` is no node.
-        SettingError: ``max_steps=0`` and the like.
+        WiringTypeError: ``start`` is not a node.
+        SettingError: A value is not valid, such as ``max_steps=0``.
     """
 
     _library_class = True
@@ -41,7 +42,7 @@ class Flow(BaseNode):
     max_steps: int | None = 10_000
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Warn of an ``exec`` that nothing will call. Programs of PocketFlow hear of it from ``check()`` alone."""
+        """Warn of an ``exec`` that nothing calls. In PocketFlow programs only ``check()`` reports it."""
         super().__init_subclass__(**kwargs)
         uncalled = uncalled_hooks(cls) if cls._kind == "flow" and not cls._dialect.any_action else []
         if uncalled and uncalled[0] in vars(cls):
@@ -55,28 +56,28 @@ class Flow(BaseNode):
         strict: bool = False,
         max_steps: int | None = 10_000,
     ) -> None:
-        """Keep the settings, refusing nonsense at once."""
+        """Check and store the settings."""
         keep_settings(self, name=name, strict=strict, max_steps=max_steps)
         if start is not None:
             self.start(start)
 
     def start(self, start: N) -> N:
-        """Set the first node and return it, so that ``flow.start(a) >> b`` wires on.
+        """Set the first node and return it, so that you can write ``flow.start(a) >> b``.
 
         Raises:
-            WiringTypeError: ``start`` is no node.
+            WiringTypeError: ``start`` is not a node.
         """
         check_node(start, f"{type(self).__name__} needs a node or a flow to start with")
         self.start_node = start
         return start
 
     def post(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
-        """Return the action that picks the next edge in the outer flow. Default: the last action of the walk."""
+        """Return the action that picks the next edge in the outer flow. Default: the last action of this flow."""
         return exec_res
 
 
 def uncalled_hooks(cls: type[BaseNode]) -> list[str]:
-    """Return the hooks around ``exec`` that a class of plain flows defines, and that no other method of it calls."""
+    """Return the ``exec`` and fallback that a class of plain flows defines and that none of its methods calls."""
     own = [base for base in cls.__mro__ if hasattr(base, "_kind") and not is_library_class(base)]
     methods = {name: value for base in own for name, value in vars(base).items() if isinstance(value, FunctionType)}
     called = {name for method in methods.values() for name in method.__code__.co_names}
@@ -84,37 +85,38 @@ def uncalled_hooks(cls: type[BaseNode]) -> list[str]:
 
 
 class BatchFlow(Flow):
-    """Walks its nodes once for every param set that ``prep`` returns.
+    """A flow that runs its nodes once for each param set that ``prep`` returns.
 
-    ``prep`` returns an iterable of dicts; each is merged into ``self.params`` of every node on the walk. ``post`` gets
-    the list of the walks' results as its third argument: of each walk, the result of the last node's ``exec``.
+    ``prep`` returns an iterable of dicts. Each is merged into ``self.params`` of all nodes for one walk through them.
+    ``post`` gets the list of the walks' results as its third argument. The result of a walk is that of its last
+    ``exec``.
 
-    A nested batch: define ``exec(self, element)`` (or ``exec(self, shared, element)``) and it is called once for each
-    element of ``prep``. What it returns decides how that element is walked:
+    A nested batch: if you define ``exec(self, element)`` (or ``exec(self, shared, element)``), it is called once for
+    each element of ``prep``. Its result decides how that element is run:
 
-    * None: walk once. A dict: merge it into the params, walk once.
-    * Any other iterable: these are the elements of an inner batch. If ``start`` is a `BatchFlow`, they are handed to it
-      as ``self.items``, which its default ``prep`` returns, at every visit of ``start`` on that walk. Else the walk
-      from ``start`` is made once for each of them, and the result is the list of these walks' results.
+    * None: one walk. A dict: one walk with the dict merged into the params.
+    * Any other iterable: an inner batch. If ``start`` is a `BatchFlow`, that flow gets the elements as ``self.items``,
+      which its default ``prep`` returns. Otherwise there is one walk for each element, and the result is the list of
+      their results.
 
-    An element that is no dict (a file name, say) goes into the params under ``item_key``. Nested batch flows need a key
-    each: one that is taken is refused rather than replaced.
+    An element that is not a dict, such as a file name, becomes the param named by ``item_key``. Each level of nested
+    batch flows needs its own key: a key that is in use is refused.
 
     Args:
         start: As in `Flow`.
         name: As in `Flow`.
         strict: As in `Flow`.
         max_steps: As in `Flow`.
-        max_concurrency: Param sets in progress at once. Above 1 their ``exec`` calls run in threads or as tasks, while
-            ``prep`` and ``post`` still run one at a time in the caller's thread. None: no bound.
-        on_error: "raise" the first error, or "keep" going: the result of a failed walk is None. If not one walk came
-            through, that is an error all the same (`AllFailedError`).
-        item_key: The param under which an element that is no dict is found. May also be set as a class attribute.
-            Default: "item" for elements of or from an ``exec``; elsewhere such an element is refused.
+        max_concurrency: The maximum number of param sets in progress. None: no limit. Above 1, their ``exec`` calls
+            run in threads or as tasks, while ``prep`` and ``post`` still run one at a time in the caller's thread.
+        on_error: "raise" stops at the first error. "keep" continues: the result of a failed walk is None. If all walks
+            fail, `AllFailedError` is raised.
+        item_key: The name of the param for elements that are not dicts. You can also set it as a class attribute.
+            Default: "item" for the elements of a nested batch; otherwise only dicts are accepted.
 
     Raises:
-        WiringTypeError: ``start`` is no node.
-        SettingError: A value that makes no sense, such as ``max_concurrency=0``.
+        WiringTypeError: ``start`` is not a node.
+        SettingError: A value is not valid, such as ``max_concurrency=0``.
     """
 
     _library_class = True
@@ -124,7 +126,7 @@ class BatchFlow(Flow):
     on_error: str = "raise"
     item_key: str | None = None
     items: Iterable[Any] | None = None
-    """What the ``exec`` of the outer `BatchFlow` returned for this visit; None where there is none."""
+    """The result of the ``exec`` of the outer `BatchFlow` for this visit. None: there is none."""
 
     def __init__(
         self,
@@ -137,16 +139,16 @@ class BatchFlow(Flow):
         on_error: str = "raise",
         item_key: str | None = None,
     ) -> None:
-        """Keep the settings, refusing nonsense at once."""
+        """Check and store the settings."""
         super().__init__(start, name=name, strict=strict, max_steps=max_steps)
         keep_settings(self, max_concurrency=max_concurrency, on_error=on_error)
         if item_key is not None:
             keep_settings(self, item_key=item_key)
 
     def prep(self, shared: Any) -> Any:
-        """Return the param sets. Default: what an outer `BatchFlow` handed over, or nothing."""
+        """Return the param sets. Default: the elements from an outer `BatchFlow`, if any."""
         return self.items
 
     def post(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
-        """Combine the walks' results (a list, in order) and return an action. Default: None."""
+        """Combine the results of the walks (a list, in order) and return an action. Default: None."""
         return None

@@ -1,13 +1,13 @@
-"""Which hooks a class has, and how each of them wants to be called: decided once per class.
+"""Which hooks a class has, and how each is called. It is decided once per class.
 
 ``exec`` and the fallback may be written in two ways, as in the two epochs of PocketFlow::
 
     exec(self, prep_res)            exec(self, shared, prep_res)
     exec_fallback(self, prep_res, exc)    exec_fallback(self, shared, prep_res, exc)
 
-Each method is decided on its own, by the number of positional parameters. Where that does not tell (``*args``, an
-optional second parameter), the name of the first parameter does, else the nearest base class that is clear, else what
-the dialect says; if it says nothing, the class is refused.
+Each method is decided separately, by the number of its positional parameters. If that is not enough (``*args``, an
+optional second parameter), the name of the first parameter decides, then the nearest base class with a clear signature,
+then the dialect. If the dialect does not decide either, the class is refused.
 """
 
 import inspect
@@ -18,10 +18,19 @@ from types import FunctionType
 from typing import Any, NamedTuple
 
 from .errors import SignatureError, warn
+from .settings import SETTINGS
 from .signatures import Signature, means_shared, signature_of, signature_of_method, takes_shared
 from .text import quoted
 
-ROLES = ("prep", "exec", "fallback", "post")
+_ARGUMENTS = {
+    "prep": ("shared",),
+    "exec": ("prep_res",),
+    "fallback": ("prep_res", "exc"),
+    "post": ("shared", "prep_res", "exec_res"),
+}
+"""The arguments of each hook. ``exec`` and the fallback may take ``shared`` before them."""
+ROLES = tuple(_ARGUMENTS)
+
 RUN, EXEC, ITEM = 0, 1, 2
 """The layers around the hooks: a whole visit; its exec (of a flow: its walk) with all items; one item of a batch."""
 
@@ -30,7 +39,14 @@ BASE_METHODS: set[object] = set()
 
 
 class Layer(NamedTuple):
-    """A method around the hooks that a program may override: PocketFlow's ``_run``, ``_exec`` and ``_orch``."""
+    """A method around the hooks that a program may override: PocketFlow's ``_run``, ``_exec`` and ``_orch``.
+
+    Attributes:
+        level: `RUN`, `EXEC` or `ITEM`.
+        method: The name of the method.
+        called_by: The name of the method that the engine calls, which calls this one.
+        is_async: Whether it is ``async def``.
+    """
 
     level: int
     method: str
@@ -43,14 +59,13 @@ class Dialect:
     """How a family of node classes spells its hooks. For each role: the names, the preferred one first.
 
     Attributes:
-        unclear_takes_shared: What a signature that cannot be decided means; None refuses it.
+        unclear_takes_shared: Whether a hook with an unclear signature takes ``shared``. None: refuse it.
         any_action: Let ``post`` return any hashable value, as PocketFlow does, not only ``str`` and None.
-        hooks_overlap: Whether ``prep`` and ``post`` of walks that run side by side are awaited side by side too.
-        settings: The attributes of a node that the engine obeys. A class that came from elsewhere may use ``timeout``
-            or ``limiter`` for something of its own.
-        layers: By kind of node, the methods around the hooks that a program may override, the outermost first: the
-            layer (`RUN`, `EXEC`, `ITEM`), the name of the method, and the name of the method that the engine calls.
-        router: The method of a flow that chooses the next node, where a program may override it; else "".
+        hooks_overlap: Whether the async ``prep`` and ``post`` of concurrent walks are awaited concurrently too.
+        settings: The node attributes that the engine reads. A PocketFlow class may use ``timeout`` or ``limiter`` for
+            something else.
+        layers: By kind of node, the methods around the hooks that a program may override, the outermost first.
+        router: The method of a flow that chooses the next node, which a program may override. "": there is none.
     """
 
     prep: tuple[str, ...] = ("prep",)
@@ -60,45 +75,32 @@ class Dialect:
     unclear_takes_shared: bool | None = None
     any_action: bool = False
     hooks_overlap: bool = False
-    settings: frozenset[str] = frozenset(
-        {
-            "max_retries",
-            "wait",
-            "timeout",
-            "limiter",
-            "max_concurrency",
-            "on_error",
-            "keep_items",
-            "max_steps",
-            "strict",
-            "item_key",
-        }
-    )
-    layers: Mapping[str, tuple["Layer", ...]] = field(default_factory=dict)
+    settings: frozenset[str] = frozenset(SETTINGS) - {"name", "grace", "volatile"}
+    layers: Mapping[str, tuple[Layer, ...]] = field(default_factory=dict)
     router: str = ""
 
     def names(self) -> tuple[str, ...]:
-        """Every name that is a hook in this dialect."""
+        """Return all names of hooks in this dialect."""
         return self.prep + self.exec + self.fallback + self.post
 
     def names_around(self) -> set[str]:
-        """Every name of a method around the hooks that a program may override."""
+        """Return all names of methods around the hooks that a program may override."""
         return {layer.method for layers in self.layers.values() for layer in layers} | ({self.router} - {""})
 
 
 @dataclass(frozen=True, slots=True, eq=False)  # each generated method takes time at import
 class Hooks:
-    """The hooks of one class (or of one node, where hooks were set on the object itself).
+    """The hooks of one class (or of one node, if hooks were set on the object itself).
 
     Attributes:
         prep, exec, fallback, post: The names of the methods to call.
-        exec_takes_shared, fallback_takes_shared: Whether ``shared`` comes first.
+        exec_takes_shared, fallback_takes_shared: Whether ``shared`` is the first argument.
         exec_is_async, fallback_is_async: Whether the method is ``async def``.
         own: The roles that a user's class defines; the others are the defaults of the library.
-        library_class: The nearest of the library's own classes, which says which settings a node has.
-        look: Returns the methods of a class that all of this depends on.
-        found: What it returned when this was decided, to notice that a method was replaced.
-        names: The attributes by which a node may have hooks of its own.
+        library_class: The nearest library class, which decides which settings a node has.
+        look: Returns the methods of a class on which all this depends.
+        found: The result of ``look`` when this was decided. It shows whether a method was replaced since then.
+        names: The attributes by which a node can have hooks of its own.
         facts: The cache of `engine.facts`, which is valid as long as this object is.
     """
 
@@ -119,13 +121,13 @@ class Hooks:
 
 
 def hooks_of(node: Any) -> Hooks:
-    """Return the hooks of a node, looking again if a method was replaced on its class or set on the object."""
+    """Return the hooks of a node. They are read again if a method was replaced on its class or set on the object."""
     hooks = hooks_of_class(type(node))
     return hooks if hooks.names.isdisjoint(node.__dict__) else _set_on_object(node, hooks)
 
 
 def hooks_of_class(cls: type) -> Hooks:
-    """Return the hooks of a class, looking again if a method was replaced on it."""
+    """Return the hooks of a class. They are read again if a method was replaced on it."""
     hooks: Hooks | None = cls.__dict__.get("_hooks")
     if hooks is None or hooks.found != hooks.look(cls):
         hooks = read_hooks(cls, hooks)
@@ -134,10 +136,7 @@ def hooks_of_class(cls: type) -> Hooks:
 
 
 def overridden(node: Any) -> list[Layer]:
-    """Return the layers of a node that a program overrides: in a class body, a mixin, a patched class or on the object.
-
-    Free for the dialects that have no layers.
-    """
+    """Return the layers that a program overrides: in a class body, a mixin, a patched class or on the object."""
     cls = type(node)
     return [layer for layer in cls._dialect.layers.get(cls._kind, ()) if _is_overridden(node, layer)]
 
@@ -152,9 +151,9 @@ def router_of(node: Any) -> Callable[[Any, Any], Any] | None:
 
 
 def _is_overridden(node: Any, layer: Layer) -> bool:
-    """Whether another method than the library's is found first.
+    """Return whether a user's method comes before the library's.
 
-    Of the items of a batch it is looked for behind the library's batch class, whose method calls it by ``super()``.
+    For one item of a batch, only the classes after the library's batch class count: that calls it through ``super()``.
     """
     name = layer.method
     if layer.level != ITEM:
@@ -176,33 +175,29 @@ def read_hooks(cls: type, before: Hooks | None = None) -> Hooks:
 
     Args:
         cls: The class.
-        before: Its hooks before a method was replaced: by a ``Mock``, say, whose signature tells nothing.
+        before: Its hooks before a method was replaced, for a replacement such as a ``Mock``, which has no signature.
 
     Raises:
-        SignatureError: A hook takes a number of arguments with which it cannot be called, its signature does not tell
-            whether it wants ``shared``, or one class defines two methods for the same role.
+        SignatureError: A hook cannot be called with the arguments that it gets, its signature does not say whether it
+            takes ``shared``, or one class defines two methods for the same role.
     """
     dialect: Dialect = cls._dialect  # type: ignore[attr-defined]
-    names = {role: _nearest(cls, getattr(dialect, role)) for role in ROLES}
-    own = frozenset(role for role in ROLES if not is_library_class(_owner(cls, names[role])))
-    _check_count(cls, names["prep"], "prep", 1, "prep(self, shared)")
-    _check_count(cls, names["post"], "post", 3, "post(self, shared, prep_res, exec_res)")
-    for role in own & {"exec", "fallback", "post"}:
-        _refuse_generator(cls, names[role], role, getattr(cls, names[role]))
+    decided: dict[str, Any] = {role: _nearest(cls, getattr(dialect, role)) for role in ROLES}
+    own = frozenset(role for role in ROLES if not is_library_class(_owner(cls, decided[role])))
+    for role in ROLES:
+        name = decided[role]
+        if role in own and role != "prep":
+            _refuse_generator(cls, name, role, getattr(cls, name))
+        if role in ("exec", "fallback"):
+            decided[f"{role}_takes_shared"] = _takes_shared(
+                cls, name, role, getattr(before, f"{role}_takes_shared", None)
+            )
+            decided[f"{role}_is_async"] = inspect.iscoroutinefunction(getattr(cls, name))
+        elif role in own:
+            _check_count(cls, name, role)
     look = _look_in(cls)
     return Hooks(
-        prep=names["prep"],
-        exec=names["exec"],
-        fallback=names["fallback"],
-        post=names["post"],
-        exec_takes_shared=_takes_shared(
-            cls, names["exec"], 1, ("prep_res",), dialect, before.exec_takes_shared if before else None
-        ),
-        fallback_takes_shared=_takes_shared(
-            cls, names["fallback"], 2, ("prep_res", "exc"), dialect, before.fallback_takes_shared if before else None
-        ),
-        exec_is_async=inspect.iscoroutinefunction(getattr(cls, names["exec"])),
-        fallback_is_async=inspect.iscoroutinefunction(getattr(cls, names["fallback"])),
+        **decided,
         own=own,
         library_class=next(base for base in cls.__mro__ if is_library_class(base)),
         look=look,
@@ -212,9 +207,9 @@ def read_hooks(cls: type, before: Hooks | None = None) -> Hooks:
 
 
 def _look_in(cls: type) -> Callable[[type], tuple[object, ...]]:
-    """Return a function that reads off a class all methods that decide how its nodes are called and copied.
+    """Return a function that returns all methods of a class that decide how its nodes are called and copied.
 
-    It runs once for each node and run, so it is one call in C where it can be: 0.2 us in place of 1 us.
+    It runs once for each node and run. If possible it is one call in C, which takes 0.2 us in place of 1 us.
     """
     dialect: Dialect = cls._dialect  # type: ignore[attr-defined]
     look: Callable[[type], tuple[object, ...]] = attrgetter(*dialect.names(), "__copy__", "__setattr__")
@@ -225,8 +220,8 @@ def _look_in(cls: type) -> Callable[[type], tuple[object, ...]]:
 
 
 def _nearest(cls: type, names: tuple[str, ...]) -> str:
-    """The name whose definition is nearest in the method resolution order; the preferred one within a class."""
-    base = next(base for base in cls.__mro__ if not base.__dict__.keys().isdisjoint(names))  # the library has them all
+    """Return the name whose definition is nearest in the method resolution order; the preferred one within a class."""
+    base = next(base for base in cls.__mro__ if not base.__dict__.keys().isdisjoint(names))
     here = [name for name in names if name in base.__dict__]
     if {"exec_fallback", "process_after_fail"} <= set(here) and not is_library_class(base):
         raise SignatureError(
@@ -240,58 +235,56 @@ def _owner(cls: type, name: str) -> type:
 
 
 def is_library_class(cls: type) -> bool:
-    """Whether a class is one of the library's own: its hooks are defaults, its settings those of the engine."""
+    """Return whether a class is one of the library's own: its hooks are the defaults."""
     return "_library_class" in cls.__dict__
 
 
-def _check_count(cls: type, name: str, role: str, count: int, want: str) -> None:
-    owner = _owner(cls, name)
-    if is_library_class(owner):
-        return
+def _check_count(cls: type, name: str, role: str) -> None:
+    owner, args = _owner(cls, name), _ARGUMENTS[role]
     signature = signature_of_method(owner, name)
-    if signature is None or (signature.required <= count and (signature.star or signature.total >= count)):
-        return
-    raise SignatureError(
-        f"{owner.__qualname__}.{name}{signature.text} cannot be called as {role}; "
-        f"write def {want.replace(role, name, 1)}."
-    )
+    if signature is not None and not signature.accepts(len(args)):
+        raise SignatureError(
+            f"{owner.__qualname__}.{name}{signature.text} cannot be called as {role}; "
+            f"write def {name}({', '.join(('self', *args))})."
+        )
 
 
-def _takes_shared(
-    cls: type, name: str, count: int, args: tuple[str, ...], dialect: Dialect, before: bool | None
-) -> bool:
-    """Whether the hook wants ``shared`` before its ``count`` other arguments. ``before``: whether it did until now."""
+def _takes_shared(cls: type, name: str, role: str, before: bool | None) -> bool:
+    """Return whether a hook takes ``shared`` before its other arguments. ``before``: whether it did until now."""
+    unclear = cls._dialect.unclear_takes_shared  # type: ignore[attr-defined]
     nearest: Signature | None = None
     for base in cls.__mro__:
         if name not in base.__dict__ or is_library_class(base):
             continue
         signature = signature_of_method(base, name)
         nearest = nearest or signature
-        decided = takes_shared(signature, count, dialect.unclear_takes_shared)
-        if decided is None and signature is not None and not signature.star:
-            raise SignatureError(f"{base.__qualname__}.{name}{signature.text} cannot be called; {_advice(name, args)}.")
-        if decided is None and before is not None:
-            return before
-        if decided is not None:
-            if decided and base is cls and signature is not None and not means_shared(signature.first):
-                warn(
-                    f"{base.__qualname__}.{name}{signature.text} is given shared as {quoted(signature.first)}. "
-                    f"If that is meant, call it shared; if not, what prep returned is one argument: "
-                    f"{_advice(name, args)}."
+        decided = takes_shared(signature, len(_ARGUMENTS[role]), unclear)
+        if decided is None:
+            if signature is not None and not signature.has_star:
+                raise SignatureError(
+                    f"{base.__qualname__}.{name}{signature.text} cannot be called; {_advice(name, role)}."
                 )
-            return decided
-    if nearest is None or dialect.unclear_takes_shared is not None:  # a default of the library, which takes anything
-        return bool(dialect.unclear_takes_shared)
-    owner = _owner(cls, name)
+            if before is not None:
+                return before
+            continue
+        if decided and base is cls and signature is not None and not means_shared(signature.first):
+            warn(
+                f"{base.__qualname__}.{name}{signature.text} is given shared as {quoted(signature.first)}. If that is "
+                f"meant, call it shared; if not, what prep returned is one argument: {_advice(name, role)}."
+            )
+        return decided
+    if nearest is None or unclear is not None:  # a default of the library accepts any arguments
+        return bool(unclear)
     raise SignatureError(
-        f"{owner.__qualname__}.{name}{nearest.text} does not tell whether it wants shared; {_advice(name, args)}."
+        f"{_owner(cls, name).__qualname__}.{name}{nearest.text} does not tell whether it wants shared; "
+        f"{_advice(name, role)}."
     )
 
 
 def _refuse_generator(cls: type, name: str, role: str, method: Any) -> None:
-    """Refuse a hook that yields: calling it runs nothing.
+    """Refuse a hook that yields, since calling it runs nothing.
 
-    Not ``exec`` of a `BatchFlow`, whose elements are read, nor that of a PocketFlow node, where ``post`` may read it.
+    A generator is allowed as ``exec`` of a `BatchFlow`, whose elements are read, and of a PocketFlow node.
 
     Raises:
         SignatureError: Says what to write.
@@ -310,36 +303,33 @@ def _refuse_generator(cls: type, name: str, role: str, method: Any) -> None:
         )
 
 
-def _advice(name: str, args: tuple[str, ...]) -> str:
-    plain = ", ".join(("self", *args))
-    with_shared = ", ".join(("self", "shared", *args))
-    return f"write def {name}({plain}) or def {name}({with_shared})"
+def _advice(name: str, role: str) -> str:
+    args = ", ".join(_ARGUMENTS[role])
+    return f"write def {name}(self, {args}) or def {name}(self, shared, {args})"
 
 
 def _set_on_object(node: Any, hooks: Hooks) -> Hooks:
-    """Take hooks that were set on the object: their own signature where it is clear, else the class's."""
+    """Return the hooks of a node with those set on the object. An unclear signature counts as that of the class."""
     dialect: Dialect = type(node)._dialect
     changes: dict[str, Any] = {}
-    for name in dialect.names():
-        if name not in node.__dict__:
-            continue
-        role = next(role for role in ROLES if name in getattr(dialect, role))
-        if role in changes:  # the preferred name came first
+    for role in ROLES:
+        name = next((name for name in getattr(dialect, role) if name in node.__dict__), None)
+        if name is None:
             continue
         method = node.__dict__[name]
         changes[role] = name
         if role != "prep":
             _refuse_generator(type(node), name, role, method)
         if role in ("exec", "fallback"):
-            signature = signature_of(method, drop=0)
-            decided = takes_shared(signature, 1 if role == "exec" else 2, dialect.unclear_takes_shared)
-            if decided is None and signature is not None and not signature.star:
-                args = ("prep_res",) if role == "exec" else ("prep_res", "exc")
+            signature = signature_of(method)
+            decided = takes_shared(signature, len(_ARGUMENTS[role]), dialect.unclear_takes_shared)
+            if decided is None and signature is not None and not signature.has_star:
+                args = ", ".join(_ARGUMENTS[role])
                 raise SignatureError(
                     f"{type(node).__qualname__}: {name}{signature.text} cannot be called; set on an object, "
-                    f"it must take ({', '.join(args)}) or ({', '.join(('shared', *args))})."
+                    f"it must take ({args}) or (shared, {args})."
                 )
             if decided is not None:
                 changes[f"{role}_takes_shared"] = decided
             changes[f"{role}_is_async"] = inspect.iscoroutinefunction(method)
-    return replace(hooks, **changes, own=hooks.own | {role for role in ROLES if role in changes}, facts={})
+    return replace(hooks, **changes, own=hooks.own.union(set(ROLES) & changes.keys()), facts={})

@@ -1,4 +1,4 @@
-"""What a node is: three hooks, the edges that leave it, and how its ``exec`` is to be called."""
+"""What a node is: its hooks, its edges to other nodes, and the settings of its ``exec``."""
 
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
@@ -17,13 +17,12 @@ __all__ = ["BaseNode", "BatchNode", "Node"]
 
 N = TypeVar("N", bound="BaseNode | None")
 
-# The attempt that the running call is at, from 0. A context variable, so that calls that run side by side on one node
-# do not count each other's attempts.
 ATTEMPT: ContextVar[int] = ContextVar("llmflow_nb_attempt", default=0)
+"""The current attempt of the running call, from 0. Concurrent calls of one node have an attempt each."""
 
 
 class BaseNode(NodeMethods):
-    """What nodes and flows have in common: hooks, params and edges."""
+    """The common base of nodes and flows: hooks, params and edges."""
 
     _library_class = True
     _kind = "node"
@@ -33,17 +32,17 @@ class BaseNode(NodeMethods):
 
     name: str | None = None
     grace: float = 5.0
-    """Seconds that calls in flight get to finish after another one failed; their results are kept.
+    """Seconds that calls in flight may take to finish after another call failed. Their results are kept.
 
-    Read from the node or flow that is run, for the whole run.
+    The value of the node or flow that is run applies to the whole run.
     """
 
     params: Mapping[str, Any]
     successors: dict[str, "BaseNode | None"]
-    """The target of each action. None: the flow ends there on purpose."""
+    """The target of each action. None: the flow ends there, without a warning."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Give the node its edges and params here, so that a subclass may forget ``super().__init__()``."""
+        """Create the edges and params here, so that a node works without ``super().__init__()``."""
         node = super().__new__(cls)
         node.__dict__.update(successors={}, params={})
         if hasattr(cls, "__pydantic_validator__"):
@@ -51,10 +50,10 @@ class BaseNode(NodeMethods):
         return node
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Decide how the hooks of the new class are called, and refuse those that cannot be called.
+        """Decide how the hooks of the new class are called.
 
         Raises:
-            SignatureError: Names the method, its class, and what to write instead.
+            SignatureError: A hook cannot be called. The text names the method, its class, and what to write instead.
         """
         if any(base.__name__ == "BaseModel" and base.__module__.startswith("pydantic.") for base in cls.__mro__):
             raise SignatureError(
@@ -66,63 +65,66 @@ class BaseNode(NodeMethods):
         cls._definition = define(cls)
 
     def prep(self, shared: Any) -> Any:
-        """Read what ``exec`` needs from ``shared``. Runs in the caller's thread. Default: None."""
+        """Read from ``shared`` what ``exec`` needs, and return it. Runs in the caller's thread. Default: None."""
 
     def exec(self, *args: Any) -> Any:
-        """Do the work: ``exec(self, prep_res)`` or ``exec(self, shared, prep_res)``. Default: None."""
+        """Do the work and return its result. Default: None.
+
+        Write it as ``exec(self, prep_res)`` or ``exec(self, shared, prep_res)``.
+        """
 
     def post(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
-        """Write to ``shared`` and return the action that picks the next edge. None and "" mean "default"."""
+        """Write to ``shared``, and return the action that picks the next edge. None and "" mean "default"."""
 
     def exec_fallback(self, *args: Any) -> Any:
-        """Answer in place of an ``exec`` that failed its last attempt. Default: raise that error.
+        """Return a result in place of an ``exec`` whose last attempt failed. Default: raise its error.
 
         Write it as ``exec_fallback(self, prep_res, exc)`` or ``exec_fallback(self, shared, prep_res, exc)``.
         """
         raise args[-1]
 
     def process_after_fail(self, *args: Any) -> Any:
-        """The same hook under the name of PocketFlow's first version."""
+        """Define `exec_fallback` under its name in PocketFlow's first version."""
         raise args[-1]
 
     def __copy__(self) -> Self:
-        """Copy shallowly, as for every visit. What the class does for pickling does not count."""
+        """Return a shallow copy, as for every visit. The pickling methods of the class are not used."""
         twin: Self = plain_copy(self)
         return twin
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Copy deeply, with all nodes that this one leads to, however many they are."""
+        """Return a deep copy of this node and of all nodes that it leads to, in a graph of any size."""
         twin: Self = deep_copied(self, memo)
         return twin
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        """Pickle with all nodes that this one leads to, however many they are."""
+        """Pickle this node and all nodes that it leads to, in a graph of any size."""
         return reduced(self, protocol)
 
     def __getstate__(self) -> Any:
-        """Leave the record of the latest run behind: it belongs to this object, and may hold what cannot be copied."""
+        """Leave out the record of the latest run: it belongs to this object, and may contain what cannot be copied."""
         state = object.__getstate__(self)
         if isinstance(state, dict):
             return {name: value for name, value in state.items() if name != "last_run"}
         return state
 
     def set_params(self, params: Mapping[str, Any]) -> None:
-        """Set the node's own params. A flow replaces them by its own during a run."""
+        """Set the node's own params. During a run, a flow replaces them with its own."""
         self.params = params
 
     def next(self, node: N, action: str = "default") -> N:
-        """Add the edge that is followed when ``post`` returns ``action``, and return its target.
+        """Add the edge that the run follows if ``post`` returns ``action``, and return its target.
 
         Args:
-            node: The node or flow that comes next. None: the flow ends here, and is meant to.
-            action: The action that chooses this edge.
+            node: The node or flow that comes next. None: the flow ends here, without a warning.
+            action: The action that picks this edge.
 
         Raises:
-            WiringTypeError: ``node`` is neither a node nor None, or ``action`` is no non-empty string.
+            WiringTypeError: ``node`` is neither a node nor None, or ``action`` is not a non-empty string.
         """
         if not isinstance(action, str) or not action:
             raise WiringTypeError(f"Action must be a string that is not empty, not {quoted(action)}.")
-        action = plain_text(action)  # of an Enum of strings, whose text would be "Go.DONE"
+        action = plain_text(action)  # the value of a string Enum, whose text would be "Go.DONE"
         edge = f"{self!r} >>" if action == "default" else f"{self!r} - {quoted(action)} >>"
         if node is not None:
             check_node(node, f"{edge} needs a node or a flow (or None for the end) as its target")
@@ -137,7 +139,7 @@ class BaseNode(NodeMethods):
         return node
 
     def add_successor(self, node: N, action: str = "default") -> N:
-        """The same as `next`, under the name of PocketFlow's first version."""
+        """Do the same as `next`, under its name in PocketFlow's first version."""
         return self.next(node, action)
 
     def __rshift__(self, node: N) -> N:
@@ -145,7 +147,7 @@ class BaseNode(NodeMethods):
         return self.next(node)
 
     def __rrshift__(self, other: object) -> None:
-        """``A >> b``: refuse what has no edges, such as a class where ``()`` was forgotten."""
+        """``A >> b``: refuse an ``A`` that is not a node, such as a class without ``()``."""
         check_node(other, f">> {self!r} needs a node or a flow before it")
 
     def __sub__(self, action: str) -> "Edge":
@@ -155,12 +157,12 @@ class BaseNode(NodeMethods):
         return Edge(self, action)
 
     def __repr__(self) -> str:
-        """Return the class, and the name where there is one."""
+        """Return the class, and the name if there is one."""
         return f"<{shown(class_name(self))}{f' {quoted(self.name)}' if isinstance(self.name, str) else ''}>"
 
 
 def _keep_attributes(cls: type) -> None:
-    """Have the ``__init__`` of a pydantic dataclass, which replaces the node's ``__dict__``, keep what was there."""
+    """Make the ``__init__`` of a pydantic dataclass keep the node's attributes: it replaces ``__dict__``."""
     owner = next(base for base in cls.__mro__ if "__pydantic_validator__" in vars(base))
     init: Any = owner.__init__  # type: ignore[misc]
     if hasattr(init, "keeps_attributes"):
@@ -201,25 +203,26 @@ class _CurRetry:
 
 
 class Node(BaseNode):
-    """One step of a flow: ``prep`` reads ``shared``, ``exec`` does the work, ``post`` writes and chooses the way on.
+    """One step of a flow: ``prep`` reads ``shared``, ``exec`` does the work, ``post`` writes and picks the next edge.
 
-    Every hook may be ``def`` or ``async def``. A node is copied (shallowly) for every visit; the hooks of one visit
-    share the copy, so ``self.x`` set in ``prep`` is there in ``post``, and gone at the next visit.
+    Each hook may be ``def`` or ``async def``. Every visit works on a shallow copy of the node, which all its hooks use:
+    ``post`` sees an attribute that ``prep`` has set, and the next visit does not.
 
     Args:
-        max_retries: Attempts of ``exec`` in all: 1 tries once. Only an ``Exception`` is tried again.
-        wait: Seconds between attempts (a number or a ``timedelta``), or a function that takes the number of the attempt
-            that failed (1 for the first) and returns them. If the exception has a ``retry_after`` of more seconds, as
-            those of `call_llm` have where an endpoint says so, the wait is that long (seconds, a date, or either as a
-            text); above 120 seconds there is no further attempt.
-        name: What to show. Default: the class name.
-        timeout: Seconds that one attempt may take. None: no limit. A blocking ``exec`` then runs in a thread.
-        limiter: A `Limiter` that this node shares with others.
-        volatile: Whether ``exec`` may come to something else for the same input, such as the time, or a random draft.
-            A stepper then calls it each time.
+        max_retries: The maximum number of attempts of ``exec``. 1: no retry. Only an ``Exception`` is retried.
+        wait: Seconds between attempts: a number, a ``timedelta``, or a function that takes the number of the failed
+            attempt (1 for the first) and returns the seconds. If the exception has an attribute ``retry_after``, the
+            wait is at least that long: seconds, a date, or either as a str. The errors of `call_llm` have one if the
+            endpoint asks for a wait. If it is above 120 seconds, there is no further attempt.
+        name: The name to show. Default: the class name.
+        timeout: The maximum seconds for one attempt. None: no limit. With a timeout, a blocking ``exec`` runs in a
+            thread.
+        limiter: A `Limiter`, which several nodes can share.
+        volatile: Whether ``exec`` may return another result for the same input, such as the time or a random draft. If
+            True, a stepper never reuses a result.
 
     Raises:
-        SettingError: A value that makes no sense, such as ``max_retries=0``.
+        SettingError: A value is not valid, such as ``max_retries=0``.
     """
 
     _library_class = True
@@ -230,7 +233,7 @@ class Node(BaseNode):
     limiter: Any = None
     volatile: bool = False
     cur_retry = _CurRetry()
-    """The attempt that the running call is at, 0 for the first. In the fallback and in ``post``: the last one."""
+    """The current attempt, 0 for the first. In the fallback and in ``post``: the last attempt."""
 
     def __init__(
         self,
@@ -242,32 +245,32 @@ class Node(BaseNode):
         limiter: Any = None,
         volatile: bool = False,
     ) -> None:
-        """Keep the settings, refusing nonsense at once."""
+        """Check and store the settings."""
         keep_settings(self, max_retries=max_retries, wait=wait, name=name, timeout=timeout, limiter=limiter)
         keep_settings(self, volatile=volatile)
 
 
 class BatchNode(Node):
-    """A node whose ``prep`` returns many items and whose ``exec`` is called once for each of them.
+    """A node that calls ``exec`` once for each item that ``prep`` returns.
 
-    ``prep`` returns any iterable; it is read lazily, once. A ``DataFrame`` gives its rows as dicts. ``post`` gets the
-    list of results, in the order of the items. Retries and the fallback apply to each item on its own.
+    ``prep`` returns any iterable, which is read lazily and once. A ``DataFrame`` yields its rows as dicts. ``post``
+    gets the list of results, in the order of the items. Retries and the fallback apply to each item separately.
 
     Args:
         max_retries: As in `Node`, for each item.
         wait: As in `Node`.
-        max_concurrency: Calls of ``exec`` in flight at once. 1: one after the other, in the caller's thread. None: no
-            bound. A blocking ``exec`` runs in threads, an ``async def exec`` as tasks.
-        on_error: "raise" the first error, or "keep" going: a failed item's result is None, and the record says why. A
-            batch of which not one item came through is an error all the same (`AllFailedError`).
-        keep_items: False lets go of the items of a generator as they are done, for bounded memory.
+        max_concurrency: The maximum number of calls of ``exec`` in flight. 1: one after the other, in the caller's
+            thread. None: no limit. A blocking ``exec`` runs in threads, an ``async def exec`` as tasks.
+        on_error: "raise" stops at the first error. "keep" continues: the result of a failed item is None, and the
+            record has its error. If all items fail, `AllFailedError` is raised.
+        keep_items: False discards each item of a generator when it is done, so that memory stays bounded.
         name: As in `Node`.
         timeout: As in `Node`, for each item.
         limiter: As in `Node`.
         volatile: As in `Node`.
 
     Raises:
-        SettingError: A value that makes no sense, such as ``max_concurrency=0``.
+        SettingError: A value is not valid, such as ``max_concurrency=0``.
     """
 
     _library_class = True
@@ -290,7 +293,7 @@ class BatchNode(Node):
         limiter: Any = None,
         volatile: bool = False,
     ) -> None:
-        """Keep the settings, refusing nonsense at once."""
+        """Check and store the settings."""
         super().__init__(max_retries, wait, name=name, timeout=timeout, limiter=limiter, volatile=volatile)
         keep_settings(self, max_concurrency=max_concurrency, on_error=on_error, keep_items=keep_items)
 
@@ -298,61 +301,62 @@ class BatchNode(Node):
 def kind_of(node: BaseNode) -> str:
     """Return "node", "batch_node", "flow" or "batch_flow".
 
-    Read off the class rather than asked with ``isinstance``: a node keeps its class when the package is reloaded.
+    An ``isinstance`` would fail after a reload of the package, when existing nodes keep their class.
     """
     return type(node)._kind
 
 
 def check_node(node: object, need: str) -> None:
-    """Refuse what is no node.
+    """Refuse an object that is not a node.
 
     Raises:
-        WiringTypeError: What was needed, and what was found instead.
+        WiringTypeError: It names what was needed and what was found.
     """
-    if getattr(type(node), "_kind", None) is not None:
+    if hasattr(type(node), "_kind"):
         return
-    found = f"the class {node.__name__}" if isinstance(node, type) else a_type(node)
-    raise WiringTypeError(
-        f"{need}, not {found}{'; add ()' if isinstance(node, type) and hasattr(node, '_kind') else ''}."
-    )
+    if isinstance(node, type):
+        found = f"the class {node.__name__}{'; add ()' if hasattr(node, '_kind') else ''}"
+    else:
+        found = a_type(node)
+    raise WiringTypeError(f"{need}, not {found}.")
 
 
 def label(node: BaseNode) -> str:
-    """Return what to call a node: its name, else the name of its class."""
+    """Return the name to show for a node: its own, or that of its class."""
     return node.name if isinstance(node.name, str) and node.name else type(node).__name__
 
 
 def keep_settings(node: BaseNode, **settings: Any) -> None:
-    """Store settings as attributes, having checked each.
+    """Check settings and store them as attributes.
 
-    One that is as the class has it anyway stays there: a node with few attributes is cheaper to copy. A class may set
-    its own, ``max_concurrency = 8`` in its body; an argument other than the library's default wins over that.
+    A value that the class has already is not stored: a node with few attributes is cheaper to copy. A class may have
+    its own value, such as ``max_concurrency = 8`` in its body. It holds unless an argument differs from the library's
+    default.
 
     Raises:
-        SettingError: Names the class, the setting, and what it may be.
+        SettingError: It names the class, the setting, and the values it may have.
     """
+    cls = type(node)
     for setting, given in settings.items():
         value = check_setting(node, setting, given)
-        of_class = getattr(type(node), setting)
+        of_class = getattr(cls, setting)
         if value is of_class or (setting == "name" and value is None):
             continue
-        library_class = next(base for base in type(node).__mro__ if "_library_class" in base.__dict__)
-        default = getattr(library_class, setting)
+        default = getattr(cls._hooks.library_class, setting)
         if of_class is default or value != default:
             setattr(node, setting, value)
-        elif not isinstance(of_class, property):  # which is read at the run's start
+        elif not isinstance(of_class, property):  # a property is checked when a run starts
             check_setting(node, setting, getattr(node, setting))
 
 
 def check_setting(node: BaseNode, setting: str, value: Any) -> Any:
-    """Return the plain Python value of a setting: an int for a number of numpy, seconds for a ``timedelta``.
+    """Return the plain Python value of a setting: an int for a numpy integer, seconds for a ``timedelta``.
 
     Raises:
-        SettingError: It makes no sense. Names the class, the setting, and what it may be.
+        SettingError: It names the class, the setting, and the values it may have.
     """
     plain, may_be = SETTINGS[setting]
     try:
         return plain(value)
     except ValueError:
-        pass
-    raise SettingError(f"{class_name(node)}({setting}={quoted(value)}): {setting} must be {may_be}.")
+        raise SettingError(f"{class_name(node)}({setting}={quoted(value)}): {setting} must be {may_be}.") from None

@@ -11,7 +11,7 @@ __all__ = ["SETTINGS", "is_whole"]
 
 
 def is_whole(value: Any) -> bool:
-    """Whether a value is a whole number. True is not one, though Python counts it as 1."""
+    """Return whether a value is a whole number. True is not one, though Python counts it as 1."""
     cls = type(value)
     if issubclass(cls, int):
         return not issubclass(cls, bool)
@@ -27,37 +27,37 @@ def _count(value: Any) -> int:
 
 
 def _wait(value: Any) -> Any:
-    seconds = seconds_of(value)
-    if seconds is None and callable(value) and _takes_an_attempt(value):
+    if seconds_of(value) is None and callable(value) and _takes_an_attempt(value):
         return value
-    if seconds is None or not 0 <= seconds <= LONGEST:
+    seconds = _seconds(value)
+    if seconds > LONGEST:
         raise ValueError
     return seconds
 
 
 def _takes_an_attempt(function: Any) -> bool:
-    """Whether a function can be called with one argument, and answers at once."""
+    """Return whether a function can be called with one argument, and is not ``async``."""
     if inspect.iscoroutinefunction(function):
         return False
     try:
         inspect.signature(function).bind(1)
     except TypeError:
         return False
-    except Exception:  # it has no signature, as many builtins
+    except Exception:  # it has no signature, like many builtins
         return True
     return True
-
-
-def _more_than_none(value: Any) -> float:
-    seconds = seconds_of(value)
-    if seconds is None or not seconds > 0:
-        raise ValueError
-    return seconds
 
 
 def _seconds(value: Any) -> float:
     seconds = seconds_of(value)
     if seconds is None or not seconds >= 0:
+        raise ValueError
+    return seconds
+
+
+def _positive_seconds(value: Any) -> float:
+    seconds = _seconds(value)
+    if seconds == 0:
         raise ValueError
     return seconds
 
@@ -96,7 +96,7 @@ SETTINGS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "name": (_or_none(_text), "a string that is not empty"),
     "max_retries": (_count, "1 (try once) or more: it counts attempts, not repeats"),
     "wait": (_wait, "seconds, from 0 to a year, or a function of the attempt"),
-    "timeout": (_or_none(_more_than_none), "seconds, more than 0, or None for no limit"),
+    "timeout": (_or_none(_positive_seconds), "seconds, more than 0, or None for no limit"),
     "limiter": (_or_none(_limiter), "a Limiter or None"),
     "max_concurrency": (_or_none(_count), "1 or more, or None for no bound"),
     "on_error": (_on_error, "'raise' or 'keep'"),
@@ -107,4 +107,4 @@ SETTINGS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "item_key": (_or_none(_text), "a string that is not empty"),
     "grace": (_seconds, "seconds, 0 or more"),
 }
-"""For each setting a function that returns its plain Python value, or raises ValueError; and what it may be."""
+"""For each setting: a function that returns its plain Python value or raises ValueError, and the values it may have."""

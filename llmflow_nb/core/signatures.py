@@ -1,6 +1,7 @@
-"""What the signature of a hook says: how many arguments it takes, and whether ``shared`` is the first of them."""
+"""Read from the signature of a hook how many arguments it takes, and whether the first of them is ``shared``."""
 
 import inspect
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,12 +15,19 @@ _SHARED_NAMES = frozenset({"shared", "shared_storage", "shared_store", "store", 
 class Signature(NamedTuple):
     """The positional parameters of a hook, without ``self``."""
 
-    required: int  # the number of parameters without a default; each one that must be passed by keyword counts as 100
-    total: int
-    star: bool  # whether it has ``*args``
-    first: str | None  # the name of the first parameter
-    second: str | None
+    names: tuple[str, ...]
+    required: float  # the minimum number of arguments; infinite if positional arguments alone are not enough
+    has_star: bool  # whether it has ``*args``
     text: str
+
+    @property
+    def first(self) -> str | None:
+        """The name of the first parameter."""
+        return self.names[0] if self.names else None
+
+    def accepts(self, count: int) -> bool:
+        """Return whether the hook can be called with this number of positional arguments."""
+        return self.required <= count and (self.has_star or count <= len(self.names))
 
 
 def signature_of_method(cls: type, name: str) -> Signature | None:
@@ -31,53 +39,52 @@ def signature_of_method(cls: type, name: str) -> Signature | None:
             f"{cls.__qualname__}.{name} is {type(method).__name__}, not a method; write def {name}(self, ...)."
         )
     if isinstance(raw, staticmethod | classmethod):
-        return signature_of(method, drop=0)
-    return signature_of(method, drop=1 if hasattr(raw, "__get__") or _names_self(method) else 0)
+        return signature_of(method)
+    return signature_of(method, has_self=True if hasattr(raw, "__get__") else None)
 
 
-def _names_self(method: Callable[..., Any]) -> bool:
-    """Return whether the first parameter is called ``self``, as of a ``Mock`` that has the signature of a method."""
+def signature_of(method: Callable[..., Any], *, has_self: bool | None = False) -> Signature | None:
+    """Return the signature of a function; None if Python does not know it.
+
+    Args:
+        method: The function.
+        has_self: Whether its first parameter is ``self``, which is left out. None: if it has that name, as in a
+            ``Mock`` that has the signature of a method.
+    """
     try:
-        return next(iter(inspect.signature(method).parameters), "") == "self"
-    except (TypeError, ValueError):
-        return False
-
-
-def signature_of(method: Callable[..., Any], drop: int) -> Signature | None:
-    """Return the signature of a function without its first ``drop`` parameters; None if Python does not know it."""
-    try:
-        parameters = list(inspect.signature(method).parameters.values())
+        signature = inspect.signature(method)
     except (TypeError, ValueError):
         return None
-    star = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    parameters = signature.parameters.values()
+    has_star = any(p.kind is p.VAR_POSITIONAL for p in parameters)
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    keyword_only = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
-    if drop and (not positional or positional[0].name in _SHARED_NAMES) and not star:  # self was forgotten
-        return Signature(99, -1, False, None, None, str(inspect.signature(method)))
-    positional = positional[drop:]
-    required = sum(p.default is p.empty for p in positional) + 100 * len(keyword_only)
-    first, second = (positional[i].name if i < len(positional) else None for i in (0, 1))
-    return Signature(required, len(positional), star, first, second, str(inspect.signature(method)))
+    if has_self is None:
+        has_self = next(iter(signature.parameters), "") == "self"
+    if has_self and not has_star and (not positional or positional[0].name in _SHARED_NAMES):  # self was forgotten
+        return Signature((), math.inf, False, str(signature))
+    positional = positional[1:] if has_self else positional
+    required: float = sum(p.default is p.empty for p in positional)
+    if any(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in parameters):
+        required = math.inf
+    return Signature(tuple(p.name for p in positional), required, has_star, str(signature))
 
 
 def takes_shared(signature: Signature | None, count: int, unclear: bool | None) -> bool | None:
     """Return whether a hook takes ``shared`` before its ``count`` other arguments.
 
-    None: the signature does not tell, or the hook cannot be called. ``unclear``: what an unclear one means.
+    None: the signature does not say, or the hook cannot be called. ``unclear``: what an unclear signature means.
     """
     if signature is None:
         return None
-    if signature.second in _SHARED_NAMES and signature.first not in _SHARED_NAMES:  # the wrong way round
+    names = signature.names
+    if len(names) > 1 and names[1] in _SHARED_NAMES and names[0] not in _SHARED_NAMES:  # in the wrong order
         return None
-    plain = signature.required <= count <= signature.total or (signature.star and signature.required <= count)
-    with_shared = signature.required <= count + 1 <= signature.total or (
-        signature.star and signature.required <= count + 1
-    )
-    if plain and with_shared:
-        if signature.first in _SHARED_NAMES:
-            return unclear is not False
-        return None if signature.star and signature.total < count else False
-    return with_shared if plain or with_shared else None
+    plain, with_shared = signature.accepts(count), signature.accepts(count + 1)
+    if plain != with_shared:
+        return with_shared
+    if plain and signature.first in _SHARED_NAMES:
+        return unclear is not False
+    return None if not plain or len(names) < count else False
 
 
 def means_shared(name: str | None) -> bool:
