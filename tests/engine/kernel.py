@@ -36,7 +36,7 @@ class Kernel:
         reply = self._reply(cell, PATIENCE)
         text, complaints = self._read(cell)
         assert reply["status"] == "ok", "\n".join(reply["traceback"])
-        assert complaints == ""
+        assert complaints == "", complaints
         return text
 
     def interrupt(self, code: str) -> str:
@@ -49,7 +49,7 @@ class Kernel:
         except Empty:
             pytest.fail(f"the cell did not end within {WITHIN} s of the interrupt")
         _, complaints = self._read(cell)
-        assert complaints == ""
+        assert complaints == "", complaints
         return reply["ename"]
 
     def displays(self, code: str) -> list[tuple[str, str, str]]:

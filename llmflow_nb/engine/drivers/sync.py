@@ -45,8 +45,9 @@ class _Blocking:
 
     def wait(self, seconds: float | None) -> None:
         """Wait until something has arrived. Raises ``queue.Empty`` after ``seconds``."""
-        take(self._bell, seconds)
-        self._rung = False
+        self._rung = False  # first: an interrupt between the two must not leave a bell that never rings again
+        if not self.arrived:
+            take(self._bell, seconds)
         if self._looks_blocked_at != float("inf"):
             self._looks_blocked_at = clock() + BLOCKED
 
@@ -141,11 +142,11 @@ def drive(position: Position, setup: Setup, mask: int = 0) -> str:
         raise
     finally:
         scheduler.close()
-        with suppress(Empty):  # cancelled coroutines get a moment to clean up, all of them together
-            until = clock() + CANCEL_SECONDS
-            scheduler.collect_late()
-            while scheduler.is_cancelling and (left := until - clock()) > 0:
+        until = clock() + CANCEL_SECONDS  # cancelled coroutines get a moment to clean up, all of them together
+        scheduler.collect_late()
+        while scheduler.is_cancelling and (left := until - clock()) > 0:
+            with suppress(Empty):
                 loop.wait(left)
-                scheduler.collect_late()
+            scheduler.collect_late()
         if setup.open_sources:
             LoopThread.get().close_sources(setup.open_sources)
