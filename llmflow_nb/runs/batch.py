@@ -1,4 +1,4 @@
-"""The items of one batch node, or the param sets of one batch flow, with their outcomes: a sequence and a table."""
+"""The items of one batch node, or the param sets of one batch flow: a sequence and a table."""
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
@@ -22,23 +22,25 @@ __all__ = ["BatchResult"]
 
 
 class BatchResult(BatchMethods):
-    """The items of one batch node over a run, or the param sets of one batch flow.
+    """The items of one batch node in a run, or the param sets of one batch flow. `df` is the table.
 
-    A sequence of `Item`, in input order, the earliest visit first; ``.df`` is the table. There is a row for every item
-    of the input, also for items that were not reached. It reads the record directly, so it is up to date while the run
-    is going on and after a `retry`. Visits that start later are in the next ``run.batch(...)``.
+    It is also a sequence of `Item`, one for each item of the input, in input order. Items that were not called are in
+    it too, with the status "pending". If the node was visited several times, the items of its first visit come first.
+
+    A batch shows the present state of the record, also during the run and after a `retry`. It has the visits that had
+    started when ``run.batch(...)`` returned it. Call that again to get later visits.
 
     Attributes:
-        run: The run that it belongs to.
-        path: The node, from the outermost flow down. With ".exec" at its end: the elements that the ``exec`` of this
-            batch flow returned.
-        called_again: The rows that the latest `retry` of this object called.
+        run: The run that the batch belongs to.
+        path: The names from the outermost flow down to the node, joined by "/". If it ends with ".exec", the items are
+            the elements that the ``exec`` of a batch flow returned.
+        called_again: The numbers of the rows that the latest `retry` of this object called.
     """
 
     _shown_as = "batch"
 
     def __init__(self, run: Any, path: str, batches: list[tuple[int, Batch]]) -> None:
-        """Take the visits of one node, each with its number."""
+        """Take the visits of one node, each with its number on its walk."""
         self.run = run
         self.path = path
         self._batches = batches
@@ -50,27 +52,23 @@ class BatchResult(BatchMethods):
 
     def __iter__(self) -> Iterator[Item]:
         """Iterate over the items, the earliest visit first."""
-        for _, batch in self._batches:
-            for position in range(batch.rows):
-                yield item_of(batch, position)
+        return (item_of(batch, position) for _, batch in self._batches for position in range(batch.rows))
 
     @overload
     def __getitem__(self, row: int) -> Item: ...
     @overload
     def __getitem__(self, row: slice) -> list[Item]: ...
     def __getitem__(self, row: int | slice) -> Item | list[Item]:
-        """Return the item in a row. Rows count from 0 over all visits; a negative row counts from the end.
+        """Return the item in a row. Rows count from 0 over all visits, negative rows from the end.
 
         Raises:
             IndexError: There is no such row.
-            TypeError: ``row`` is a label or the name of a column. Use the table, ``.df``, for those.
+            TypeError: ``row`` is no whole number. Labels and column names work in `df`.
         """
         if isinstance(row, slice):
             return [item_of(*at) for at in self._at(range(len(self))[row])]
         if not hasattr(type(row), "__index__"):
-            raise TypeError(
-                f"rows count from 0, and {quoted(row)} is not a number; use .df.loc for labels and columns."
-            )
+            raise TypeError(f"{quoted(row)} is not a row number (rows count from 0); use .df for labels and columns.")
         return item_of(*self._at([row.__index__()])[0])
 
     def __repr__(self) -> str:
@@ -102,28 +100,28 @@ class BatchResult(BatchMethods):
 
     @property
     def df(self) -> "pd.DataFrame":
-        """Return a plain `pandas.DataFrame` with a row for every item, in input order, the earliest visit first.
+        """Return a plain `pandas.DataFrame` with a row for every item, in the same order as this sequence.
 
-        The index is that of the ``DataFrame`` or ``Series`` that ``prep`` returned, else it counts the rows from 0.
-        Columns of a batch node, in this order:
+        Its index is that of the ``DataFrame`` or ``Series`` that ``prep`` returned. Else it counts the rows from 0. The
+        columns for a batch node, in this order:
 
-        * one for each param of the visit (from a batch flow around this node), named like the param, or
-          ``params.<name>`` if its name is one of those below;
-        * ``visit`` (Int64): which pass of the node this was on its walk, from 1; ``position`` (Int64): the index of the
-          item in the input of that visit, from 0;
-        * ``item``, ``result``: the objects themselves, not copies; in a nullable dtype if all are strings, numbers or
-          booleans. ``result`` is missing if there is none;
+        * one for each param (set by the batch flows around the node), named like the param, or ``params.<name>`` if
+          its name is in this list;
+        * ``visit`` (Int64): the number of the visit on its walk, from 1;
+        * ``position`` (Int64): the index of the item in the input of that visit, from 0;
+        * ``item``, ``result``: the objects themselves, not copies, in a nullable dtype if all are strings, all numbers
+          or all booleans. ``result`` is missing if there is none;
         * ``status`` (string): ok, fallback, failed, cancelled or pending;
-        * ``attempts`` (Int64): attempts of ``exec``, 0 if it was not started; ``seconds`` (Float64): from the first
-          attempt to the end;
-        * ``error_type``, ``error`` (string): the class and the text of the last attempt's exception, with its location.
+        * ``attempts`` (Int64): the number of attempts of ``exec``; 0 for an item that was not called;
+        * ``seconds`` (Float64): from the start of the first attempt to the end of the call;
+        * ``error_type``, ``error`` (string): the class and the text of the last exception, with its location.
 
-        Of a batch flow, a row is a param set: the params around it and its own are columns, then ``visit``,
-        ``position``, ``result`` (of the last node's ``exec``), ``action`` (the last one), ``status``, ``failed_at``
-        (the path of the node), ``attempts`` (walks), ``seconds``, ``error_type``, ``error``.
+        For a batch flow, a row is a param set. The columns are its params, with those of the flows around it, then
+        ``visit``, ``position``, ``result`` (of the ``exec`` of the last node), ``action`` (the last one), ``status``,
+        ``failed_at`` (the path of the node that failed), ``attempts`` (walks), ``seconds``, ``error_type``, ``error``.
 
-        `expand` makes columns of the fields of dicts. Columns of one type can be saved as parquet; pandas reads a
-        nullable string back from there in another string dtype.
+        `expand` makes columns of the fields of dicts. Parquet needs values of one type in each column; pandas reads
+        nullable strings back from it in another string dtype.
         """
         from .tables import batch_table
 
@@ -137,18 +135,18 @@ class BatchResult(BatchMethods):
 
     @property
     def errors(self) -> "pd.DataFrame":
-        """The rows of ``df`` that failed. The exceptions themselves, with their tracebacks, are in `exceptions`."""
+        """The rows of ``df`` that failed. `exceptions` has the exceptions with their tracebacks."""
         df = self.df
         return df[df["status"].isin(FAILURES)]
 
     @property
     def exceptions(self) -> "pd.Series":
-        """The exceptions, by the labels of ``df``; ``exceptions[label]`` is one of them.
+        """The exceptions, by the labels of ``df``: ``exceptions[label]`` is one of them.
 
-        The exception of a failed row has its traceback from the hook on, with the variables of the hook and of the
-        functions it called, so ``pdb.post_mortem(exceptions[label].__traceback__)`` works. The frames of the code that
-        ran the flow are not kept. A row that succeeded after a failed attempt has the exception without a traceback; a
-        row with a result of the fallback has the traceback's lines without variables.
+        The exception of a failed row has a traceback with the variables of the hook and of the functions that it
+        called, so ``pdb.post_mortem(exceptions[label].__traceback__)`` works. It begins at the hook. For a row with a
+        result of the fallback, the traceback has no variables. For a row that succeeded at a later attempt, the
+        exception has no traceback.
         """
         from .tables import exceptions
 
@@ -157,9 +155,9 @@ class BatchResult(BatchMethods):
     def expand(self) -> "pd.DataFrame":
         """Return ``df`` with the fields of items and results as columns.
 
-        If every ``item`` (or ``result``) that is not missing is a dict, a dataclass, a NamedTuple, or an attrs, msgspec
-        or pydantic object, one column for each of its fields replaces that column. They are named ``item.<field>`` or
-        ``result.<field>``. Fields within fields stay as they are.
+        The column ``item`` (or ``result``) is replaced if all its values are dicts, dataclasses, NamedTuples, or
+        attrs, msgspec or pydantic objects; some may be missing. The new columns are named ``item.<field>`` (or
+        ``result.<field>``). Fields of fields are not expanded.
         """
         from .tables import expanded
 
@@ -168,14 +166,14 @@ class BatchResult(BatchMethods):
     def to_csv(
         self, path: "str | Path", *, expand: bool = False, overwrite: bool = False, escape_formulas: bool = True
     ) -> "Path":
-        """Write ``df`` as a CSV file and return its path. ``df.to_csv`` of pandas takes none of these precautions.
+        """Write ``df`` as a CSV file that is safe to open in a spreadsheet. Return its path.
 
         Args:
             path: The file, in an existing folder. Its name has letters, digits, "." "_" and "-", at most 100.
-            expand: Write the table of `expand` instead.
-            overwrite: Whether an existing file is replaced.
-            escape_formulas: Put a ``'`` before texts that a spreadsheet would read as a formula: those that begin with
-                ``= + - @``, a tab or a carriage return. Numbers stay as they are.
+            expand: Whether to write the table of `expand` instead.
+            overwrite: Whether to replace an existing file.
+            escape_formulas: Whether to put a ``'`` before texts that a spreadsheet would read as a formula: those that
+                begin with ``= + - @``, a tab or a carriage return. Numbers are not changed.
 
         Raises:
             ExportError: The name is not allowed, the folder is missing, or the file exists. Nothing was written.
@@ -196,7 +194,7 @@ class BatchResult(BatchMethods):
         progress: Any = "auto",
         **overrides: Any,
     ) -> "BatchResult":
-        """Retry the failed rows and update this table in place. Arguments as for `retry`."""
+        """Retry the failed rows and update this table in place. The arguments are those of `retry`."""
         failed = [row for row, _ in self._failed_rows()]
         return self._retry(failed, overrides, post, from_start, executor, progress)
 
@@ -212,28 +210,28 @@ class BatchResult(BatchMethods):
     ) -> "BatchResult":
         """Retry some rows with the node as it is now, and update this table in place.
 
-        If the class of the node was edited and its cell run again, the new class is used. ``prep`` is not run again:
-        each call gets the item that it had. ``attempts`` and ``seconds`` keep counting. A failure is entered in the row
-        and not raised. A row that has a result keeps it until there is a new one. Later nodes of the flow are not run,
-        so what they made of earlier results stays.
+        If the cell of the node's class was edited and run again, the retry uses the new class. ``prep`` is not run
+        again: each call gets the same item as before. ``attempts`` and ``seconds`` are added up. If a row fails again,
+        its error is in the row, and nothing is raised. A row that has a result keeps it until it gets a new one. The
+        nodes after this one are not run, so what they wrote to ``shared`` does not change.
 
-        A row of a batch flow is a whole param set. It resumes at the node at which it failed or was stopped, with the
-        input that this node had, if its checkpoint was kept (those of the first 1,000 failures are) and if ``shared``
-        holds the same values under the same keys as then. Else it starts from its first node, since another param set
-        may have written to ``shared``.
+        A row of a batch flow is a whole param set. It resumes at the node where it failed or was stopped, with the same
+        input, if its checkpoint was kept (those of the first 1,000 failures are) and if ``shared`` has the same values
+        under the same keys as then. Else it starts at its first node, since another param set may have written to
+        ``shared``.
 
         Args:
             rows: Labels of ``df``, a mask over it, or a part of it: ``result.retry(df[df["seconds"] > 10])``. If the
-                index has no numbers, a whole number that is no label is the position of a row, from 0. Default: every
-                row without a result, also rows that an interrupt or a failure left pending.
-            post: Whether to run the node's ``post`` again, with all results, for each visit with such rows (for every
-                visit if there are none). The nodes after it are not run. With ``on_error="raise"``, ``post`` is not run
-                while a row of the visit has no result.
-            from_start: Of param sets: True runs them from the start. False resumes them at the failed node whenever its
-                checkpoint was kept, whatever ``shared`` holds. None: as described above.
-            executor: As for `Node.run`. The executor of the run is not used again by default.
+                labels are not numbers, a whole number is the position of a row, from 0. Default: every row without a
+                result, whether it failed, was cancelled or is pending.
+            post: Whether to run the node's ``post`` again, with all results, in each visit with such rows (in every
+                visit if there are no such rows). With ``on_error="raise"``, it is not run while a row of the visit has
+                no result.
+            from_start: For param sets: True starts them at their first node. False resumes them at the failed node,
+                whatever ``shared`` has now, if the checkpoint was kept. None: as described above.
+            executor: As for `Node.run`. Default: none, whatever the run had.
             progress: As for `Node.run`.
-            **overrides: Settings, or other attributes of the node, for this retry only: ``max_retries=5``,
+            **overrides: Values of settings or other attributes of the node, for this retry only: ``max_retries=5``,
                 ``max_concurrency=8``, ``model="larger"``.
 
         Raises:

@@ -1,6 +1,6 @@
-"""What the engine writes while a run goes on: visits, batches, problems. `Run` reads it for users.
+"""The columns that the engine writes during a run: visits, batches, problems. `Run` shows them to users.
 
-The record is bounded. Of old visits and batches only counts are kept, so that numbers of visits and calls stay right.
+The record is bounded. Old visits and batches are dropped, and only counted.
 """
 
 from collections import Counter
@@ -24,8 +24,8 @@ __all__ = ["MAX_VISITS", "WIDTH", "RecordPoint", "RunRecorder"]
 
 WIDTH = len(VISIT_FIELDS)
 MAX_VISITS = 100_000
-"""Visits that a record keeps, and visits of batch nodes and batch flows: the latest. Dropped ones are counted."""
-SLACK = MAX_VISITS // 2  # dropped at a time, since taking them off the front of a list moves all the others
+"""The number of visits that a record keeps, and of visits of batch nodes and batch flows."""
+SLACK = MAX_VISITS // 2  # dropped at a time, since removing items from the front of a list moves all others
 MAX_PROBLEMS = 1_000
 MAX_WALKS = 10_000
 
@@ -37,10 +37,10 @@ The params are kept too, or another walk could get the same id.
 
 
 class RunRecorder:
-    """Record one run: the engine's `Recorder`.
+    """The record of one run, as the engine writes it.
 
-    Only the thread that drives the run writes. ``lock`` is held to drop or replace rows and to read them, not to add
-    one, so a visit costs no lock.
+    Only the thread that drives the run writes. ``lock`` is held to drop, replace and read rows, but not to add one, so
+    a visit costs no lock.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class RunRecorder:
         self.abandoned = 0
         self.limited: dict[Any, tuple[float, float | None]] = {}
         self.problems: dict[str, int] = {}  # how often each was reported
-        self.notes: list[tuple[str, str]] = []  # rows that were retried, and that the run was resumed: path, text
+        self.notes: list[tuple[str, str]] = []  # of retries and resumes: path, text
         self.resolved: dict[int, BaseException] = {}  # errors of work that was repeated, by id
         self.dropped_visits = self.dropped_calls = self.dropped_batches = 0
         self.passes: Passes = {}  # of dropped visits
@@ -83,7 +83,7 @@ class RunRecorder:
         self.add_problem(f"{shown(path, 320)}: {quoted(action)} not found in {quoted(known, 400, elements=30)}{hint}")
 
     def add_problem(self, text: str) -> None:
-        """Add a text about something that ran but was probably not meant."""
+        """Add a text about something that ran but is probably a mistake."""
         text = message(text)
         if text in self.problems or len(self.problems) < MAX_PROBLEMS:
             self.problems[text] = self.problems.get(text, 0) + 1
@@ -152,7 +152,7 @@ class RunRecorder:
     def cut_after(self, point: "RecordPoint", replaced: dict[int, Batch]) -> None:
         """Drop all that was recorded after a point.
 
-        The record gets lists of its own, so later points of the old lists stay valid.
+        The record gets new lists, so later points, which refer to the old lists, stay valid.
 
         Args:
             point: A point of this record.
@@ -172,7 +172,7 @@ class RunRecorder:
 
 
 class RecordPoint:
-    """How far a record was at one time. Its lists only grow, so their lengths are enough to go back."""
+    """The length of a record at one time. Its lists only grow, so their lengths are enough to go back."""
 
     __slots__ = (
         "batch_count",
@@ -194,7 +194,7 @@ class RecordPoint:
         self.dropped = recorder.dropped_visits, recorder.dropped_calls, recorder.dropped_batches
 
     def first_visit(self, later: "RecordPoint", path: str) -> tuple[Any, str, float] | None:
-        """Return action, status and seconds of the first visit of a node that ended between this point and a later."""
+        """Return action, status and seconds of a node's first visit between two points; None if there is none."""
         for visit in range(self.visits, later.visits):
             plan, _, action, _, status, started, _, _, ended = later.columns[visit * WIDTH : (visit + 1) * WIDTH]
             if plan.path == path:

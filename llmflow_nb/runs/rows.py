@@ -1,4 +1,4 @@
-"""The rows of a record: a `Visit` of a node, an `Item` of a batch. Made from the engine's columns when read."""
+"""The rows of a record, made from its columns when they are read: a `Visit` of a node, an `Item` of a batch."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
@@ -28,12 +28,12 @@ class Visit(NamedTuple):
         step: Its index in the run, from 0, in the order in which visits ended.
         path: The node, from the outermost flow down, joined by "/".
         node: Its name in its flow.
-        visit: Which pass of this node it was on this walk through its flow, from 1.
+        visit: Its number among the visits of this node in one walk of its flow, from 1.
         params: The params of the visit.
         action: The value that ``post`` returned; None for a visit that failed.
         status: "ok", "fallback", "failed" or "cancelled".
         attempts: Attempts of ``exec``, over all items; 0 for a flow, whose nodes have them.
-        seconds: From the start of ``prep`` to the end of ``post``; prep_s, exec_s, post_s: of each hook.
+        seconds: The time from the start of ``prep`` to the end of ``post``; prep_s, exec_s, post_s: of each hook.
         error: The exception that ended the visit; None if there was none.
     """
 
@@ -64,14 +64,14 @@ class Item(NamedTuple):
         label: Its label in a pandas input, else its position.
         params: The params of the visit that it belongs to.
         item: The item or param set; None if it was not kept, or not read yet.
-        result: The result of ``exec``; of a param set, that of the last node. None unless the status is ok or
+        result: The result of ``exec``; for a param set, that of the last node. None unless the status is ok or
             fallback. A cancelled param set has the result of its last ``exec``.
         status: "ok", "fallback", "failed", "cancelled" or "pending".
         attempts: Attempts of ``exec``, or walks of a param set; 0 if it was not started.
-        seconds: From its first attempt to its end, summed over all times that it was called.
+        seconds: The time from its first attempt to its end. Retries are added.
         error: The exception of the last attempt that failed.
-        action: Of a param set: the last action of its walk.
-        failed_at: Of a param set: the path of the node that failed.
+        action: For a param set: the last action of its walk.
+        failed_at: For a param set: the path of the node that failed.
     """
 
     position: int
@@ -92,7 +92,7 @@ class Item(NamedTuple):
 
 
 def visits_of(recorder: RunRecorder) -> list[Visit]:
-    """Return the visits that a record keeps, in the order in which they ended."""
+    """Return the visits of a record, in the order in which they ended."""
     with recorder.lock:
         first, columns = recorder.dropped_visits, recorder.columns[:]
         passes = {walk: n for walk, (_, n) in recorder.passes.items()}
@@ -108,14 +108,13 @@ def visits_of(recorder: RunRecorder) -> list[Visit]:
         error = recorder.failures.get(first + step)
         attempts *= kind_of(plan.node) in ("node", "batch_node")
         action = plain_text(action)
-        rows.append(
-            Visit(first + step, plan.path, plan.name, number, params, action, status, attempts, *seconds, error)
-        )
+        row = first + step, plan.path, plan.name, number, params, action, status, attempts, *seconds, error
+        rows.append(Visit(*row))
     return rows
 
 
 def numbered_batches(recorder: RunRecorder) -> dict[str, list[tuple[int, Batch]]]:
-    """Return the batches by path, in the order in which they started, each with the number of its visit on its walk."""
+    """Return the batches by path, in the order in which they started, each with its number on its walk."""
     found: dict[str, list[tuple[int, Batch]]] = {}
     with recorder.lock:
         batches = recorder.batches[:]

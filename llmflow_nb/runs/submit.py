@@ -33,7 +33,7 @@ CANCELLED_WITHIN = 0.6
 class Submitted(ShownLive):
     """A run in the background. As the last line of a cell it shows its progress until it ends.
 
-    If the run fails, and nobody reads its record before this object is gone, a `FlowWarning` says so.
+    If the run fails and nobody reads its record before this object is discarded, a `FlowWarning` says so.
 
     Attributes:
         run: The record, from the start on.
@@ -52,7 +52,7 @@ class Submitted(ShownLive):
         self._callbacks: list[Callable[[], object]] = []
         self._has_driver = threading.Lock()
         context = copy_context()
-        context.run(HELD.set, ())  # the call that submits this run need not wait for it
+        context.run(HELD.set, ())  # the call that submits this run does not wait for it
         thread = threading.Thread(
             target=context.run, args=(self._drive,), name=f"llmflow_nb-run-{recorded.record.name}", daemon=True
         )
@@ -67,10 +67,10 @@ class Submitted(ShownLive):
         self._has_started = True
 
     def __del__(self) -> None:
-        """Warn of a failure that nobody has seen: in the live display, by awaiting, or in the record."""
+        """Warn of a failure that nobody has seen in the live display, by awaiting, or in the record."""
         run = self._recorded.record
         if self._has_started and run.error is not None and run.status != "stopped" and not run._is_seen:
-            what = f"The submitted run of {shown(run.name)} failed, and nothing has looked at it"
+            what = f"The submitted run of {shown(run.name)} failed, and nobody has looked at it"
             warn_at(self._line, f"{what}: {error_text(run.error)}. Await what submit() returns, or look at its .run.")
 
     @property
@@ -120,10 +120,10 @@ class Submitted(ShownLive):
             raise
 
     def stop(self) -> bool:
-        """Stop the run: nothing more is called, and completed results stay in the record. Return whether it has ended.
+        """Stop the run. Nothing more is called, and the record keeps all results. Return whether the run has ended.
 
-        Waits one second at most. A ``prep`` or ``post`` that blocks can take longer; the run then ends after it. A
-        blocking ``exec`` is left to end by itself and counted in ``run.abandoned``; its result is dropped.
+        Waits at most one second. If a ``prep`` or ``post`` blocks, the run ends after it. A blocking ``exec`` cannot be
+        stopped: it ends by itself, its result is dropped, and ``run.abandoned`` counts it.
         """
         self._stop.request()
         return self._ended.wait(STOP_WITHIN)

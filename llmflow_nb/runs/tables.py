@@ -1,4 +1,4 @@
-"""A record as pandas tables. Imported only when a table is read, since it imports pandas."""
+"""The tables of a record. This file imports pandas, so it is imported only when a table is read."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from numbers import Integral
@@ -15,23 +15,24 @@ __all__ = ["batch_table", "errors_table", "exceptions", "expanded", "history_tab
 
 Batches = list[tuple[int, Batch]]
 
-_OF_ITEMS = ("visit", "position", "item", "result", "status", "attempts", "seconds", "error_type", "error")
-_OF_PARAM_SETS = (
-    *("visit", "position", "result", "action", "status", "failed_at", "attempts", "seconds"),
-    *("error_type", "error"),
-)
+_ERROR = ("error_type", "error")
+_OF_VISITS = ("step", "path", "node", "visit", "action", "status", "attempts", "seconds", "prep_s", "exec_s", "post_s")
+_OF_ITEMS = ("visit", "position", "item", "result", "status", "attempts", "seconds", *_ERROR)
+_OF_PARAM_SETS = ("visit", "position", "result", "action", "status", "failed_at", "attempts", "seconds", *_ERROR)
+_OF_HISTORY = ("place", "path", "node", "visit", "action", "status", "seconds", "calls", "changed", "output", "error")
 
 # Keeps the str objects themselves: pyarrow would copy every long text, and refuses a lone surrogate.
 TEXT = pd.StringDtype("python")
 
-# The columns that have the same dtype whatever their values are, also if there are none.
+# The columns that always have the same dtype, even without values.
 _FIXED: dict[str, Any] = {
-    **dict.fromkeys(("step", "visit", "position", "attempts"), "Int64"),
+    **dict.fromkeys(("step", "visit", "position", "attempts", "place"), "Int64"),
     **dict.fromkeys(("seconds", "prep_s", "exec_s", "post_s"), "Float64"),
     **dict.fromkeys(("path", "node", "action", "status", "failed_at", "error_type", "error"), TEXT),
+    **dict.fromkeys(("calls", "changed", "output"), TEXT),
 }
 
-# The dtypes of other columns, if all values are of one kind, as `pandas.api.types.infer_dtype` names it.
+# The dtype of any other column whose values are all of one kind, as `pandas.api.types.infer_dtype` names it.
 _DTYPES: dict[str, Any] = {
     "string": TEXT,
     "integer": "Int64",
@@ -43,19 +44,14 @@ _DTYPES: dict[str, Any] = {
 
 def steps_table(visits: list[Visit]) -> pd.DataFrame:
     """See `Run.steps`."""
-    fields = ("step", "path", "node", "visit", "action", "status", "attempts", "seconds", "prep_s", "exec_s", "post_s")
-    fixed = {name: [getattr(visit, name) for visit in visits] for name in fields}
-    fixed["action"] = [_text_or_none(action) for action in fixed["action"]]
-    kinds, texts = _errors((visit.error, f"in {visit.path}") for visit in visits)
+    values: dict[str, list[Any]] = {name: [getattr(visit, name) for visit in visits] for name in _OF_VISITS}
+    values["action"] = [_text_or_none(action) for action in values["action"]]
+    values["error_type"], values["error"] = _errors((visit.error, f"in {visit.path}") for visit in visits)
     columns = _Columns()
-    for name in ("step", "path", "node", "visit"):
-        columns.add(name, fixed[name])
-    taken = {*fields, "error_type", "error"}
-    columns.add_params([visit.params for visit in visits], taken)
-    for name in fields[4:]:
-        columns.add(name, fixed[name])
-    columns.add("error_type", kinds)
-    columns.add("error", texts)
+    for name, column in values.items():
+        if name == "action":
+            columns.add_params([visit.params for visit in visits], values)
+        columns.add(name, column)
     return columns.frame()
 
 
@@ -70,6 +66,14 @@ def errors_table(failures: list[tuple[str, int | None, BaseException]]) -> pd.Da
     return columns.frame()
 
 
+def history_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """See `Stepper.history`."""
+    columns = _Columns()
+    for name in _OF_HISTORY:
+        columns.add(name, [row[name] for row in rows])
+    return columns.frame()
+
+
 def batch_table(batches: Batches, *, of_params: bool) -> pd.DataFrame:
     """See `BatchResult.df`."""
     order = _OF_PARAM_SETS if of_params else _OF_ITEMS
@@ -79,14 +83,14 @@ def batch_table(batches: Batches, *, of_params: bool) -> pd.DataFrame:
             if name in values:
                 values[name] += column
     columns = _Columns()
-    columns.add_params(values["params"], set(order))
+    columns.add_params(values["params"], order)
     for name in order:
         columns.add(name, values[name])
     return columns.frame(_index(batches))
 
 
 def _columns_of(number: int, batch: Batch, *, of_params: bool) -> dict[str, list[Any]]:
-    """Return the columns of one visit, all equally long: another thread may be adding to the batch."""
+    """Return the columns of one visit, equally long even if another thread adds to the batch now."""
     n = batch.rows
     items, results, outcomes = (
         _filled(batch.items.values or [], n),
@@ -100,7 +104,7 @@ def _columns_of(number: int, batch: Batch, *, of_params: bool) -> dict[str, list
     errors: list[BaseException | None] = [None] * n
     failed_at: list[str | None] = [None] * n
     for position, outcome in outcomes.items():
-        if position < n and not (outcome.status == "ok" and results[position] is PENDING):  # is just being run again
+        if position < n and not (outcome.status == "ok" and results[position] is PENDING):  # it is run again now
             status[position], attempts[position] = outcome.status, outcome.attempts
             errors[position], failed_at[position] = outcome.error, outcome.failed_at
     what = "param set" if of_params else "item"
@@ -152,7 +156,7 @@ def expanded(df: pd.DataFrame) -> pd.DataFrame:
 
 
 def mapped(df: pd.DataFrame, change: Callable[[Any], Any]) -> pd.DataFrame:
-    """Return a copy of a table with every value that is not missing, every label and every name changed."""
+    """Return a copy of a table in which a function has changed every label, every name and every present value."""
 
     def changed(values: Iterable[Any]) -> list[Any]:
         return [value if value is None or value is pd.NA or value is pd.NaT else change(value) for value in values]
@@ -176,18 +180,18 @@ class _Columns:
         self.data: dict[str, Any] = {}
 
     def add(self, name: str, values: list[Any]) -> None:
-        """Add a column of the library, in its fixed dtype if it has one."""
+        """Add a column that the library names."""
         self.data[name] = _series(values, _FIXED.get(name))
 
     def add_found(self, name: str, values: list[Any], taken: Collection[str] = ()) -> None:
-        """Add a column that the user named. A second column of the same name gets a number behind it."""
+        """Add a column that the user names. A number is appended to a name that is taken."""
         unique, n = name, 1
         while unique in self.data or unique in taken:
             n += 1
             unique = f"{name}#{n}"
         self.data[unique] = _series(values)
 
-    def add_params(self, rows: list[Mapping[Any, Any]], taken: set[str]) -> None:
+    def add_params(self, rows: list[Mapping[Any, Any]], taken: Collection[str]) -> None:
         """Add a column for each param, in the order of their first appearance."""
         keys: dict[Any, None] = {}
         seen = None
@@ -228,27 +232,22 @@ def _series(values: list[Any], dtype: Any = None) -> "pd.Series[Any]":
         try:
             typed: pd.Series[Any] = pd.Series(values, dtype=dtype)
             return typed
-        except (OverflowError, TypeError, ValueError):  # the values only look as if all were of this kind
+        except (OverflowError, TypeError, ValueError):  # not all values are of this kind after all
             pass
     objects = pd.Series([None] * len(values), dtype=object).to_numpy(copy=True)
-    for n, value in enumerate(values):  # one by one: numpy would check for each element of a list if it is an array
+    for n, value in enumerate(values):  # one by one: numpy would look inside lists
         objects[n] = value
     return pd.Series(objects, dtype=object)
 
 
 def _index(batches: Batches) -> pd.Index:
     """Return the index of the input if every visit had one, else a count of the rows."""
-    own = [
-        batch.items.index
-        for _, batch in batches
-        if batch.items.index is not None and len(batch.items.index) == batch.rows
-    ]
-    if own and len(own) == len(batches):
-        index: pd.Index = (
-            own[0].append(own[1:]) if len(own) > 1 else own[0].copy()
-        )  # a copy, whose name the user may set
-        return index
-    return pd.RangeIndex(sum(batch.rows for _, batch in batches))
+    own = [batch.items.index for _, batch in batches]
+    has_index = [index is not None and len(index) == batch.rows for index, (_, batch) in zip(own, batches, strict=True)]
+    if not own or not all(has_index):
+        return pd.RangeIndex(sum(batch.rows for _, batch in batches))
+    index: pd.Index = own[0].append(own[1:]) if len(own) > 1 else own[0].copy()  # the user may set its name
+    return index
 
 
 def _filled(values: Iterable[Any], n: int, rest: Any = None) -> list[Any]:
@@ -286,11 +285,3 @@ def _where(path: str, what: str, position: int, total: int | None, attempts: int
 
 def _text_or_none(action: Any) -> str | None:
     return None if action is None else text_of(action)
-
-
-def history_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """Return the table of `Stepper.history`."""
-    kinds: dict[str, Any] = {"place": "Int64", "visit": "Int64", "seconds": "Float64"}
-    names = ("place", "path", "node", "visit", "action", "status", "seconds", "calls", "changed", "output", "error")
-    columns = {name: [row[name] for row in rows] for name in names}
-    return pd.DataFrame({name: pd.Series(column, dtype=kinds.get(name, TEXT)) for name, column in columns.items()})

@@ -232,9 +232,9 @@ def test_ambiguous_batch():
     """A name or a node that is met on two ways is refused, with the paths by which each is found."""
     run, twice, _ = two_maps()
     known = r"; give the path of one: \['Outer/First/Map', 'Outer/Second/Map'\]$"
-    with pytest.raises(RowError, match=rf"^several batches fit 'Map'.*{known}"):
+    with pytest.raises(RowError, match=rf"^several batches match 'Map'.*{known}"):
         run.batch("Map")
-    with pytest.raises(RowError, match=rf"^several batches fit <Blocking 'Map'>.*{known}"):
+    with pytest.raises(RowError, match=rf"^several batches match <Blocking 'Map'>.*{known}"):
         run.batch(twice)
     assert run.batch("Outer/First/Map").path == "Outer/First/Map"
     assert run.batch("Outer/Second/Map").path == "Outer/Second/Map"

@@ -411,7 +411,7 @@ def test_a_part_with_other_labels(of_table):
 def test_a_mask_over_another_table(of_table):
     """A mask that does not fit ``df`` row by row is refused."""
     result, model = of_table
-    with pytest.raises(RowError, match=r"OfTable: a mask must be over \.df, with a value for each of its 3 rows"):
+    with pytest.raises(RowError, match=r"OfTable: a mask must have one value for each of the 3 rows of \.df"):
         result.retry(pd.Series([True, False]))
     assert model.take() == []
 

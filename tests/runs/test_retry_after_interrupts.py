@@ -341,7 +341,7 @@ def test_a_mask_of_any_kind(mask):
     calls.clear()
     node.last_run.batch(node).retry(mask)
     assert calls == [20]
-    with pytest.raises(RowError, match=r"a mask must have a value for each of the 3 rows of \.df, not 2"):
+    with pytest.raises(RowError, match=r"a mask must have one value for each of the 3 rows of \.df"):
         node.last_run.batch(node).retry(mask[:2])
 
 
