@@ -7,7 +7,7 @@
 * ``AWAIT``: ``position.awaiting`` is what an async ``prep`` or ``post`` returned; await it, then `Position.resume` or
   `throw`.
 * ``CALLS``: the top frame's ``work`` holds calls to make; settle each, then advance again.
-* ``SETS``: likewise, but each of them is a param set to walk in a position of its own (`walks.branch`).
+* ``SETS``: likewise, but each of them is a param set to walk in a position of its own (`walks.position_of_set`).
 * ``END``: ``position.action`` and ``position.result`` are there.
 
 It knows no thread, event loop, pool or widget. Every way of running is a loop over it, so stepping cannot differ from
@@ -52,7 +52,7 @@ from .position import (
     set_by_hooks,
 )
 from .unwind import LOST, recover
-from .walks import call_expansion, enter, expand, next_set, take_sets, walk_ended
+from .walks import call_expansion, elements_ended, enter, expand, next_set, take_sets, walk_ended
 
 __all__ = [
     "AFTER_EXEC",
@@ -67,6 +67,7 @@ __all__ = [
     "END",
     "SETS",
     "advance",
+    "take_results",
 ]
 
 _PUSHED = "pushed"
@@ -239,8 +240,16 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                     if need:
                         return need
                 else:  # EXPANDED
-                    assert frame.work is not None
-                    frame.exec_res, frame.work = frame.work.outcomes.results[0], None
+                    work = frame.work
+                    assert work is not None
+                    if not work.is_single:  # the elements that it returned: their walk was resumed
+                        if work.retry_queue or not work.items.exhausted:
+                            return SETS
+                        work.require_results("param sets")
+                        if elements_ended(position, setup, work):
+                            return END
+                        break
+                    frame.exec_res, frame.work = work.outcomes.results[0], None
                 if expand(position, setup, frame, frame.exec_res):
                     return END
                 break
@@ -301,7 +310,7 @@ def _start_exec(position: Position, setup: Setup, frame: Frame, mask: int) -> st
         return _continue_calls(position, frame, mask)
     if plan.kind == "flow":
         setup.recorder.drop_old()
-        position.frames.append(enter(frame, plan))
+        position.frames.append(enter(frame.visit, plan))
         return _PUSHED
     what = f"{plan.path}.{plan.hooks.prep}"
     items = frame.prep_res
@@ -315,7 +324,7 @@ def _start_exec(position: Position, setup: Setup, frame: Frame, mask: int) -> st
             plan.require_start(frame.visit)  # now, and not once for each set
             frame.work = sets
             return SETS
-        inner = enter(frame, plan)
+        inner = enter(frame.visit, plan)
         inner.sets = sets
         position.frames.append(inner)
         next_set(position, setup, clock())
@@ -335,8 +344,7 @@ def _continue_calls(position: Position, frame: Frame, mask: int) -> str:
     if frame.plan.kind == "batch_flow":
         if work.retry_queue or not work.items.exhausted:  # the visit was resumed
             return SETS
-        work.require_results("param sets")
-        take_sets(frame, work)
+        take_results(frame, work)
         return ""
     if work.retry_queue:
         return CALLS
@@ -346,17 +354,30 @@ def _continue_calls(position: Position, frame: Frame, mask: int) -> str:
         _make_calls(frame, work, position.shared)
         if work.started is not None:
             return CALLS
+    take_results(frame, work)
+    return ""
+
+
+def take_results(frame: Frame, work: Batch) -> None:
+    """Give a visit the results of its calls or param sets, for ``post``.
+
+    Raises:
+        AllFailedError: There were several, and none has a result.
+    """
+    __tracebackhide__ = True
+    if frame.plan.kind == "batch_flow":
+        work.require_results("param sets")
+        take_sets(frame, work)
+        return
     if work.is_single:
         frame.exec_res = work.outcomes.results[0]
         if 0 in work.outcomes.exceptional:
             frame.status = work.outcomes.exceptional[0].status
-        _note_attempts(frame, work)
-        return ""
-    work.require_results("items")
-    frame.exec_res = work.outcomes.results[:]  # a list of the user's own; these columns are the record
-    frame.prep_res = work.items.for_post(frame.prep_res, work.plan.path)
+    else:
+        work.require_results("items")
+        frame.exec_res = work.outcomes.results[:]  # a list of the user's own; these columns are the record
+        frame.prep_res = work.items.for_post(frame.prep_res, work.plan.path)
     _note_attempts(frame, work)
-    return ""
 
 
 def _note_attempts(frame: Frame, work: Batch) -> None:

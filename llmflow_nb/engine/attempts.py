@@ -19,7 +19,7 @@ from ..core.errors import CallTimeoutError, NestedLimiterError
 from ..core.kept_errors import drop_callers, drop_tracebacks
 from ..core.node import ATTEMPT
 from .awaitables import PLAIN, discard, is_awaitable
-from .branch import Branch
+from .branch import Branch, Workload
 from .calls import (
     ATTEMPT_FAILS,
     ATTEMPT_STARTS,
@@ -42,7 +42,6 @@ from .flight import ENDED, EXECUTOR, IN_FLIGHT, Flight, Loop
 from .flights import Flights, context_of, run_within
 from .limiter import HELD, Ticket, hold
 from .plan import ResultCache, Setup
-from .position import EXPANDED
 from .retry_policy import seconds_before_retry
 from .timers import Timers
 from .unwind import note_where
@@ -73,10 +72,9 @@ class Attempts:
 
     # ---- starting ----------------------------------------------------------------------------------------------------
 
-    def open(self, branch: Branch, index: int, item: Any) -> Call:
-        """Return a new call for an item."""
-        frame = branch.position.frames[-1]
-        call = Call(branch, frame.flow if frame.phase == EXPANDED else frame.visit, index, item)
+    def open(self, branch: Branch, work: Workload, index: int, item: Any) -> Call:
+        """Return a new call for an item of a visit."""
+        call = Call(branch, work, index, item)
         self.calls[call] = None
         if self._setup.subscribers:
             self._tell("call_started", call, 0, "", item)

@@ -19,7 +19,6 @@ from .outcomes import PENDING, Outcome, Outcomes
 if TYPE_CHECKING:
     from .checkpoint import Checkpoint
     from .plan import Plan
-    from .position import Position
 
 __all__ = ["PENDING", "Batch", "Outcome", "SavedBatch", "open_batch"]
 
@@ -42,7 +41,6 @@ class Batch:
     retry_queue: deque[int]  # the items to call again before any is read
     previous: dict[int, tuple[Outcome, float]]  # the outcomes that these had, and their seconds
     checkpoints: "dict[int, Checkpoint]"  # where param sets failed or were stopped, to resume them
-    retries: "dict[int, Position]"  # where the rows of a retry begin, which are walked like param sets
 
     def __init__(self, plan: "Plan", params: Any, items: Items) -> None:
         self.plan = plan
@@ -54,7 +52,6 @@ class Batch:
         self.retry_queue = deque()
         self.previous = {}
         self.checkpoints = {}
-        self.retries = {}
 
     @classmethod
     def single(cls, plan: "Plan", params: Any, prep_res: Any) -> "Batch":
@@ -116,31 +113,46 @@ class Batch:
         self.outcomes.enter(index, value, seconds, outcome)
 
     def retry(self, indices: list[int]) -> None:
-        """Queue items to be called again. One that was not read yet is read, with those before it."""
-        self._even_out()
+        """Queue items to be called again. One that was not read yet is read, with those before it.
+
+        Raises:
+            Exception: What reading them raised.
+        """
+        self.clear_retry()
         items = self.items
-        items.resume(self.path)
-        for index in indices:
-            while index >= items.read and not items.exhausted and not items.is_async:
-                try:
-                    item = next(items.source)
-                except StopIteration:  # there were fewer than its length had said
-                    items.exhausted = True
-                    items.total = items.read
-                    break
-                self.take_unstarted(item)
+        items.read = max(items.read, len(self.outcomes.results))
+        self.outcomes.even_out(items.read)  # an interrupt may have come at any line
+        if any(index >= items.read for index in indices) and items.can_resume and not items.is_async:
+            self._read_up_to(max(indices))
         exceptional, seconds = self.outcomes.exceptional, self.outcomes.seconds
         for index in [index for index in indices if index < items.read]:
             self.previous[index] = (exceptional.get(index) or Outcome("ok", 1), seconds[index])
             self.retry_queue.append(index)
 
-    def _even_out(self) -> None:
-        """Make the columns equally long, and clear the retry queue: an interrupt may have come at any line."""
+    def _read_up_to(self, index: int) -> None:
+        items = self.items
+        items.resume(self.path)
+        try:
+            while index >= items.read:
+                self.take_unstarted(next(items.source))
+        except StopIteration:  # there were fewer than its length had said
+            items.exhausted = True
+            items.total = items.read
+        except BaseException:
+            items.read_failed = True
+            raise
+
+    def resume(self) -> None:
+        """Continue the visit: queue the items without a result, and be ready to read the rest."""
         self.stopped = False
+        self.attempts_before = self.attempts
+        self.retry([index for index in self.without_result() if index < self.items.read])
+        self.items.resume(self.path)
+
+    def clear_retry(self) -> None:
+        """Forget which items were to be called again, and the outcomes that they had."""
         self.retry_queue.clear()
         self.previous.clear()
-        self.items.read = max(self.items.read, len(self.outcomes.results))
-        self.outcomes.even_out(self.items.read)
 
     def close(self) -> None:
         """End the visit before its items do. A generator that they are read from runs its clean-up."""

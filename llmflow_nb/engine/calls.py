@@ -20,7 +20,7 @@ from typing import Any
 from ..core.node import ATTEMPT
 from ..core.text import params_text, quoted
 from .batch import Batch
-from .branch import Branch
+from .branch import Branch, Workload
 from .plan import Plan
 
 __all__ = ["NEXT_STATE", "SETTLED", "WAITING", "Call", "add_context", "invoke"]
@@ -76,11 +76,11 @@ class Call:
         "ticket",
     )
 
-    def __init__(self, branch: Branch, target: Any, index: int, item: Any) -> None:
+    def __init__(self, branch: Branch, work: Workload, index: int, item: Any) -> None:
         self.branch = branch  # whose call it is
-        self.batch: Batch = branch.batch
-        self.plan: Plan = branch.batch.plan
-        self.target = target  # the copy of the node whose hooks are called
+        self.batch: Batch = work.batch
+        self.plan: Plan = work.plan
+        self.target = work.target  # the copy of the node whose hooks are called
         self.index = index  # of the item in the batch
         self.item = item  # what ``exec`` is given
         self.state = NEW

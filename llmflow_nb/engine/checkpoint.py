@@ -21,7 +21,7 @@ from .batch import Batch, SavedBatch
 from .items import split
 from .iteration import is_iterator
 from .plan import Plan, Setup
-from .position import ARRIVE, ARRIVED, EXEC, POST, PREPPED, WORKING, Frame, Position, most_steps, set_by_hooks
+from .position import ARRIVE, ARRIVED, EXEC, EXPANDED, POST, PREPPED, WORKING, Frame, Position, most_steps, set_by_hooks
 
 __all__ = ["Checkpoint", "batches_of", "clone_again", "rebuild_plans"]
 
@@ -185,7 +185,8 @@ def rebuild_plans(frames: list[Frame], setup: Setup) -> None:
             frame.plan = _plan_again(frame.plan, setup)
         else:
             frame.plan = frame.owner.child(frame.node, frame.start, setup)
-        for batch, plan in ((frame.work, frame.plan), (frame.sets, frame.owner)):
+        plan_of_work = frame.owner if frame.phase == EXPANDED else frame.plan
+        for batch, plan in ((frame.work, plan_of_work), (frame.sets, frame.owner)):
             if batch is not None:
                 batch.plan = plan
         if frame.visit is not None and type(frame.visit) is not frame.plan.cls:
@@ -244,20 +245,26 @@ def _is_resumable(frames: list[Frame], open_rows: list[int | None]) -> bool:
     """Return whether frames can be resumed; close the walks in which no visit is in progress any more.
 
     That is a walk whose param sets have all failed, or in which a retry has called the one in progress, or further
-    ones. The visit around it then retries the param sets that have no result, and reads the rest.
+    ones. The visit around it (or, of elements that an ``exec`` returned, the param set around them) then retries those
+    that have no result, and reads the rest.
     """
     depth = next((n for n, row in enumerate(open_rows) if row is not None and _is_retried(frames[n].sets, row)), None)
-    while depth and frames[depth].implicit:  # no visit has these as its param sets: the one around them starts again
-        depth -= 1
-    if depth is None and frames[-1].visit is None:
+    if depth is None and frames[-1].visit is None and not _has_elements(frames[-1]):
         depth = len(frames) - 1
     if depth is not None:
         walk = frames[depth]
-        if depth == 0 or walk.sets is None or walk.implicit:
+        if depth == 0 or walk.sets is None:
             return False
         del frames[depth:]
         frames[-1].work = walk.sets
+        if walk.implicit:
+            frames[-1].phase = EXPANDED
     return all(frame.sets.items.can_resume for frame in frames if frame.sets is not None)
+
+
+def _has_elements(frame: Frame) -> bool:
+    """Return whether a walk is at work on the elements that an ``exec`` returned."""
+    return frame.phase == EXPANDED and frame.work is not None and not frame.work.is_single
 
 
 def _is_retried(sets: Batch | None, row: int) -> bool:
@@ -291,6 +298,9 @@ def _reopen(position: Position, hook_attributes: dict[str, Any], setup: Setup) -
 def _rewind_visit(frame: Frame) -> None:
     """Set a visit back to the hook that did not end."""
     plan, work = frame.plan, frame.work
+    if work is not None and _has_elements(frame):
+        work.resume()
+        return
     reached = _phase_reached(frame)
     if reached == POST:  # exec has returned, and no call is made again
         frame.phase, frame.attempts = POST, 0
@@ -304,8 +314,7 @@ def _rewind_visit(frame: Frame) -> None:
         frame.phase = EXEC  # it was called on the spot, and interrupted
     elif work is not None and work.items.can_resume:
         frame.phase = WORKING
-        work.attempts_before = work.attempts
-        work.retry([i for i in work.without_result() if i < work.items.read])
+        work.resume()
     elif frame.owner is None:  # a run begins with a visit
         frame.phase, frame.work = ARRIVED, None
     else:

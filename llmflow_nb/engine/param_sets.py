@@ -6,14 +6,14 @@ from time import perf_counter as clock
 from typing import Any
 
 from .batch import PENDING, Batch
-from .branch import Branch
+from .branch import Branch, Workload
 from .events import Event
 from .flights import context_of
 from .plan import Setup
 from .position import Position
 from .resume import resume_param_set
 from .unwind import cancel, keep_checkpoint
-from .walks import branch as position_of_set
+from .walks import position_of_set
 
 __all__ = ["ParamSets"]
 
@@ -30,64 +30,66 @@ class ParamSets:
         self._setup = setup
         self._settled = settled
 
-    def start(self, parent: Branch, index: int, element: Any, position: Position | None = None) -> None:
+    def start(self, parent: Branch, work: Workload, index: int, element: Any, position: Position | None = None) -> None:
         """Start to walk a param set; from ``position``, if it is resumed."""
-        batch = parent.batch
+        batch = work.batch
         self._setup.recorder.drop_old()
         if self._setup.subscribers:
             self._setup.notify(Event("param_set_started", batch.plan.path, batch.params, index, value=element))
         try:
-            position = position or position_of_set(parent.position, index, element)
+            position = position or position_of_set(work, parent.position.shared, index, element)
         except Exception as exc:
             self._settle(batch, index, "failed", None, 0.0, exc, batch.plan.path)
             self._settled(parent, exc, batch.plan.path)
             return
-        position.inline = parent.position.inline and batch.plan.limit == 1
+        position.inline = parent.position.inline and work.limit == 1
         position.context = position.context or context_of(parent.position)
-        branch = Branch(position, parent, index)
+        branch = Branch(position, parent)
         self.branches[branch] = None
         self.ready.append(branch)
 
-    def start_again(self, parent: Branch, index: int) -> None:
+    def start_again(self, parent: Branch, work: Workload, index: int) -> None:
         """Walk a param set again: from where it failed, or from its start."""
-        batch = parent.batch
-        position = batch.retries.pop(index, None)
+        batch, position = work.batch, None
         checkpoint = batch.checkpoints.pop(index, None)
-        if position is None and checkpoint is not None:
+        if checkpoint is not None:
             position = resume_param_set(checkpoint, self._setup, parent.position.shared)
             if position is not None:
                 position.frames[0].part_of = batch, index
         if position is None:  # it starts from the beginning, so its earlier batches are of no more use
             self._setup.recorder.discard_batches(lambda inner: inner.is_within(batch, index))
-        self.start(parent, index, batch.items.at(index), position)
+        self.start(parent, work, index, batch.items.at(index), position)
 
     def end(self, branch: Branch, status: str, value: Any, error: BaseException | None) -> None:
         """Enter the outcome of a param set in its row."""
         self.branches.pop(branch, None)
         position, parent = branch.position, branch.parent
         position.close_lane()
+        batch, index = _param_set(position)
         assert parent is not None
         if status == "cancelled":
             value = _result_so_far(position)
             cancel(position, self._setup)
-        batch = parent.batch
         if status != "ok":
-            keep_checkpoint(batch, branch.index, position)
+            keep_checkpoint(batch, index, position)
         failed_at = position.failed_at if error is not None else None
         assert batch.outcomes.actions is not None
-        batch.outcomes.actions[branch.index] = position.action
-        self._settle(batch, branch.index, status, value, clock() - branch.started, error, failed_at)
+        batch.outcomes.actions[index] = position.action
+        self._settle(batch, index, status, value, clock() - branch.started, error, failed_at)
         self._settled(parent, error, failed_at)
 
     def stop(self) -> None:
         """Close all branches, the innermost first."""
         for branch in reversed(self.branches):
             branch.position.close_lane()
+            if branch.to_retry is not None:  # it is no walk
+                continue
             value = _result_so_far(branch.position)
             cancel(branch.position, self._setup)
             if branch.parent is not None:
-                keep_checkpoint(branch.parent.batch, branch.index, branch.position)
-                self._settle(branch.parent.batch, branch.index, "cancelled", value, clock() - branch.started)
+                batch, index = _param_set(branch.position)
+                keep_checkpoint(batch, index, branch.position)
+                self._settle(batch, index, "cancelled", value, clock() - branch.started)
         self.branches.clear()
 
     def _settle(
@@ -104,6 +106,13 @@ class ParamSets:
         if self._setup.subscribers:
             path, params = batch.plan.path, batch.params
             self._setup.notify(Event("param_set_finished", path, params, index, 0, status, value, error))
+
+
+def _param_set(position: Position) -> tuple[Batch, int]:
+    """Return the param set that a branch walks: its batch, and its index there."""
+    param_set = position.frames[0].part_of
+    assert param_set is not None
+    return param_set
 
 
 def _result_so_far(position: Position) -> Any:

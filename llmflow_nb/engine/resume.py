@@ -2,26 +2,28 @@
 
 * Where it failed: `resume_run` and `resume_param_set`.
 * From the start: what `resume_param_set` falls back to, see there.
-* At one row: `retry_position` calls some rows of a batch again, `debug_item` and `debug_param_set` open one of them.
+* At one row: `workload_to_retry` calls some rows of a batch again, `debug_item` and `debug_param_set` open one of them.
 """
 
 from collections.abc import Iterator
-from time import perf_counter as clock
 from typing import Any
 
+from .advance import take_results
 from .batch import Batch
+from .branch import Workload
 from .checkpoint import Checkpoint, clone_again
 from .plan import Plan, Setup
-from .position import EXEC, WORKING, Frame, Position
-from .walks import branch
+from .position import EXEC, EXECED, Frame, Position
+from .walks import position_of_set
 
 __all__ = [
     "debug_item",
     "debug_param_set",
     "errors_to_retry",
+    "position_of_post",
     "resume_param_set",
     "resume_run",
-    "retry_position",
+    "workload_to_retry",
 ]
 
 
@@ -75,31 +77,27 @@ def errors_to_retry(frames: list[Frame]) -> Iterator[BaseException]:
         yield from frames[-1].sets.outcomes.errors()
 
 
-def retry_position(node: Any, batch: Batch, rows: list[int], shared: Any, setup: Setup) -> Position:
-    """Return a position in which a node calls some items of a batch again.
-
-    Args:
-        node: The node as it is to be used.
-        batch: The items.
-        rows: Which of them to call.
-        shared: As for any position.
-        setup: As for any position.
-    """
+def workload_to_retry(node: Any, batch: Batch, setup: Setup) -> Workload:
+    """Return how a node, as given, calls items of an earlier visit again: those in the retry queue of its batch."""
     before = vars(batch.plan.node)
     # A setting that is given for this retry wins over what prep had set.
     kept = {name: value for name, value in batch.hook_attributes.items() if vars(node).get(name) is before.get(name)}
-    frame = _visit_of(batch, node, setup, kept)
-    frame.work = batch
-    frame.prep_res = batch.items.returned
-    frame.phase = WORKING
-    frame.t_start = frame.t_prepared = clock()
-    batch.retry(rows)
+    plan = Plan(node, batch.plan.name, batch.plan.path, setup, batch.plan.within)
+    return Workload(batch, plan, clone_again(plan, batch.visit, batch.params, kept), plan.limit)
+
+
+def position_of_post(work: Workload, shared: Any) -> Position:
+    """Return a position in which an earlier visit stands before its post, with the results that it has now."""
+    frame = _frame_of(work)
+    frame.prep_res = work.batch.items.returned
+    take_results(frame, work.batch)
+    frame.phase = EXECED
     return Position(shared, [frame], inline=False)
 
 
 def debug_item(batch: Batch, item: Any, shared: Any, setup: Setup) -> Position:
     """Return a position in which the node of a batch stands before its exec, with this item and no others."""
-    frame = _visit_of(batch, batch.plan.node, setup, batch.hook_attributes)
+    frame = _frame_of(workload_to_retry(batch.plan.node, batch, setup))
     frame.prep_res = [item]
     frame.phase = EXEC
     frame.steps = 1
@@ -118,17 +116,15 @@ def debug_param_set(batch: Batch, index: int, checkpoint: Checkpoint | None, sha
     """
     position = None if checkpoint is None else resume_param_set(checkpoint, setup, shared, copies=True)
     if position is None:
-        frame = _visit_of(batch, batch.plan.node, setup, batch.hook_attributes)
-        frame.work = batch
-        position = branch(Position(shared, [frame]), index, batch.items.at(index))
+        position = position_of_set(
+            workload_to_retry(batch.plan.node, batch, setup), shared, index, batch.items.at(index)
+        )
     position.inline = True
     return position
 
 
-def _visit_of(batch: Batch, node: Any, setup: Setup, hook_attributes: dict[str, Any]) -> Frame:
-    """Return a frame at the bottom of a run, with the visit of a node that a batch belongs to."""
-    old = batch.plan
-    frame = Frame(None, None, batch.params, node)
-    frame.plan = Plan(node, old.name, old.path, setup, old.within)
-    frame.visit = clone_again(frame.plan, batch.visit, batch.params, hook_attributes)
+def _frame_of(work: Workload) -> Frame:
+    """Return a frame at the bottom of a run, with an earlier visit."""
+    frame = Frame(None, None, work.batch.params, work.plan.node)
+    frame.plan, frame.visit = work.plan, work.target
     return frame

@@ -21,8 +21,7 @@ from .advance import AFTER_ITEM, AWAIT, BOUNDARY, CALLS, END, SETS, advance
 from .async_hooks import AsyncHooks, next_item
 from .attempts import Attempts
 from .awaitables import discard
-from .batch import Batch
-from .branch import Branch
+from .branch import Branch, Workload
 from .executor import cancels_exactly
 from .flight import IN_FLIGHT, LANE, TASK, Flight, Loop
 from .flights import Flights, run_within
@@ -63,6 +62,13 @@ class Scheduler:
         """Take over the position, which `advance` has brought to a need of its driver."""
         self._came_to(self._root, need)
 
+    def start_retry(self, visits: list[Workload]) -> None:
+        """Call the queued rows of some visits of one node again. The position has no frames."""
+        root = self._root
+        root.to_retry, root.keeps_failures = deque(visits), True
+        root.need = SETS if visits[0].plan.kind == "batch_flow" else CALLS
+        self._fill(root)
+
     def step(self) -> Any:
         """Do all that can be done now. Return a coroutine to await (then `resume`), or None: wait for ``arrived``.
 
@@ -92,7 +98,7 @@ class Scheduler:
                 self._advance(self._sets.ready.popleft())
             elif self._to_read:
                 branch = self._to_read.popleft()
-                hooks.start(branch, next_item(branch.batch.items.source), "read")
+                hooks.start(branch, next_item(branch.work.batch.items.source), "read")
             elif not arrived:
                 return None
         return None
@@ -196,7 +202,7 @@ class Scheduler:
 
     def _read_done(self, branch: Branch, item: Any, error: BaseException | None) -> None:
         branch.is_reading = False
-        batch = branch.batch
+        batch = branch.work.batch
         if error is None and branch.is_halted():
             batch.take_unstarted(item)
         elif error is None:
@@ -211,7 +217,7 @@ class Scheduler:
         """Count one of the branch's calls or param sets as done."""
         branch.running -= 1
         if error is not None:
-            if branch.error is None and not _keeps_failures(branch.batch):
+            if branch.error is None and not branch.keeps_failures:
                 branch.error = error
                 branch.position.failed_at = failed_at
                 self._drain(branch)
@@ -244,19 +250,24 @@ class Scheduler:
         if need == END and branch.parent is not None:
             self._sets.end(branch, "ok", position.result, None)
         elif need in (END, BOUNDARY):
-            self._sets.branches.pop(branch)
-            self.reached = need
-            if need == END:
-                position.close_lane()
+            self._reach(need)
         elif need == AWAIT:
             awaitable, position.awaiting = position.awaiting, None  # it is the flight's now
             self._hooks.start(branch, awaitable, "hook")
         else:
-            work = position.frames[-1].work
-            assert work is not None
-            branch.need, branch.batch = need, work
+            work = Workload.of(position.frames[-1])
+            branch.need, branch.work = need, work
             branch.running, branch.error, branch.draining = 0, None, False
+            # The failure of the only call of a visit always goes up.
+            branch.keeps_failures = work.plan.on_error == "keep" and not work.batch.is_single
             self._fill(branch)
+
+    def _reach(self, need: str) -> None:
+        """Note that the outermost branch has come to its end, or to a boundary."""
+        self._sets.branches.pop(self._root)
+        self.reached = need
+        if need == END:
+            self._root.position.close_lane()
 
     # ---- the items of a branch ---------------------------------------------------------------------------------------
 
@@ -265,21 +276,25 @@ class Scheduler:
 
         False: there is more to start, but first look at what has arrived: after a failure nothing is started.
         """
-        batch = branch.batch
-        plan = batch.plan
+        if branch.to_retry is not None:
+            self._fill_retry(branch, branch.to_retry)
+            return True
+        work = branch.work
+        batch, plan, _, limit = work
         one_by_one = bool(self._mask & AFTER_ITEM) and branch is self._root and plan.kind == "batch_node"
         inline = plan.inline and branch.position.inline and not one_by_one
         on_the_spot = branch.need == CALLS and inline and not batch.items.is_async
-        limit = 1 if batch.is_single or one_by_one else plan.limit
+        if one_by_one:
+            limit = 1
         while not branch.is_halted() and (limit is None or branch.running < limit):
             if one_by_one and batch.items.read > branch.position.frames[-1].items_told and not batch.is_single:
                 break
             if batch.started is not None:
                 index, (item, awaitable, error, started) = batch.take_started()
                 branch.running += 1
-                self._attempts.take_over(self._attempts.open(branch, index, item), awaitable, error, started)
+                self._attempts.take_over(self._attempts.open(branch, work, index, item), awaitable, error, started)
             elif batch.retry_queue:
-                self._start_again(branch, batch.retry_queue.popleft())
+                self._start_again(branch, work, batch.retry_queue.popleft())
             elif batch.items.exhausted or (on_the_spot and batch.items.read):
                 break
             elif batch.items.is_async:
@@ -318,27 +333,43 @@ class Scheduler:
             self._sets.ready.append(branch)
         return True
 
+    def _fill_retry(self, branch: Branch, visits: deque[Workload]) -> None:
+        """Start as many queued rows as may be in progress at once. When all are done, the retry has ended."""
+        self._to_fill.pop(branch, None)
+        while visits:
+            queue, limit = visits[0].batch.retry_queue, visits[0].limit
+            if not queue:
+                visits.popleft()
+            elif limit is None or branch.running < limit:
+                self._start_again(branch, visits[0], queue.popleft())
+            else:
+                return
+        if branch.running == 0:
+            self._reach(END)
+
     def _source_failed(self, branch: Branch, error: BaseException) -> None:
-        branch.batch.items.exhausted = branch.batch.items.read_failed = True
+        items = branch.work.batch.items
+        items.exhausted = items.read_failed = True
         branch.error = error
         self._drain(branch)
 
     def _start_item(self, branch: Branch, element: Any) -> None:
-        index = branch.batch.take(element)
+        work = branch.work
+        index = work.batch.take(element)
         branch.running += 1
         if branch.need == SETS:
-            self._sets.start(branch, index, element)
+            self._sets.start(branch, work, index, element)
         else:
-            self._attempts.start(self._attempts.open(branch, index, element))
+            self._attempts.start(self._attempts.open(branch, work, index, element))
 
-    def _start_again(self, branch: Branch, index: int) -> None:
+    def _start_again(self, branch: Branch, work: Workload, index: int) -> None:
         """Call an item, or walk a param set, again."""
-        batch = branch.batch
+        batch = work.batch
         branch.running += 1
         if branch.need == SETS:
-            self._sets.start_again(branch, index)
+            self._sets.start_again(branch, work, index)
         else:
-            call = self._attempts.open(branch, index, batch.items.at(index))
+            call = self._attempts.open(branch, work, index, batch.items.at(index))
             call.error = batch.previous[index][0].error  # type: ignore[assignment]
             self._attempts.start(call)
 
@@ -371,12 +402,7 @@ class Scheduler:
         self._flights.release(flight)
         self._hooks.end(flight)
         if flight.kind == "read":
-            branch.is_reading, branch.batch.items.read_failed = False, True
+            branch.is_reading, branch.work.batch.items.read_failed = False, True
             self._to_fill[branch] = None
         else:
             self._sets.end(branch, "cancelled", None, None)
-
-
-def _keeps_failures(batch: Batch) -> bool:
-    """Return whether a failure in this batch is only a row of it. That of a single call always goes up."""
-    return batch.plan.on_error == "keep" and not batch.is_single

@@ -11,33 +11,41 @@ from ..core.params import Params
 from ..core.text import class_name, quoted
 from .awaitables import PLAIN, is_awaitable
 from .batch import Batch, Outcome, open_batch
+from .branch import Workload
 from .events import Event
 from .iteration import is_iterator
 from .plan import Plan, Setup
 from .position import ARRIVE, CALLS, CHECK_SETS_EVERY, EXECED, EXPAND, EXPANDED, Frame, Position
 
-__all__ = ["branch", "call_expansion", "enter", "expand", "next_set", "settle_set", "take_sets", "walk_ended"]
+__all__ = [
+    "call_expansion",
+    "elements_ended",
+    "enter",
+    "expand",
+    "next_set",
+    "position_of_set",
+    "settle_set",
+    "take_sets",
+    "walk_ended",
+]
 
 _NO_MORE = object()
 
 
-def enter(frame: Frame, plan: Plan) -> Frame:
+def enter(flow: Any, plan: Plan) -> Frame:
     """Return the frame of a walk through the flow that is visited."""
-    flow = frame.visit
     start = plan.require_start(flow)
     return Frame(plan, flow, Params(flow.params), start)
 
 
-def branch(position: Position, place: int, element: Any) -> Position:
+def position_of_set(work: Workload, shared: Any, index: int, element: Any) -> Position:
     """Return the position of one param set of the batch flow that is visited, to run beside others."""
-    frame = position.frames[-1]
-    assert frame.work is not None
-    inner = enter(frame, frame.plan)
-    inner.params = inner.base_params = frame.work.params  # of elements that an exec returned, not the flow's own
-    inner.implicit = frame.work.path != frame.plan.path
-    inner.part_of = frame.work, place
+    inner = enter(work.target, work.plan)
+    inner.params = inner.base_params = work.batch.params  # of elements that an exec returned, not the flow's own
+    inner.implicit = work.batch.path != work.plan.path
+    inner.part_of = work.batch, index
     _begin_set(inner, element, clock())
-    return Position(position.shared, [inner], inline=False)
+    return Position(shared, [inner], inline=False)
 
 
 def _begin_set(frame: Frame, element: Any, now: float) -> None:
@@ -229,10 +237,16 @@ def _walks_ended(position: Position, setup: Setup) -> bool:
     frame.sets.require_results("param sets")  # before the frame is gone, for it may keep that too
     frames.pop()
     if frame.implicit:
-        return walk_ended(position, setup, frame.sets.outcomes.results[:], None, clock())
+        return elements_ended(position, setup, frame.sets)
     take_sets(frames[-1], frame.sets)
     frames[-1].phase = EXECED
     return False
+
+
+def elements_ended(position: Position, setup: Setup, elements: Batch) -> bool:
+    """Continue with the param set whose elements are all done. Return whether the position has ended."""
+    position.frames[-1].work = None
+    return walk_ended(position, setup, elements.outcomes.results[:], None, clock())
 
 
 def take_sets(frame: Frame, sets: Batch) -> None:

@@ -116,7 +116,7 @@ class LineReader:
             row[4] += batch.outcomes.in_flight
             row[5] &= batch.items.exhausted or batch.items.total is not None
             has_all = batch.items.exhausted and not batch.outcomes.in_flight and done == batch.rows
-            if has_all or batch.stopped:
+            if (has_all or batch.stopped) and not batch.previous:  # else rows of it may be retried just now
                 ended = self._ended[batch.path]
                 self._ended[batch.path] = [n + more for n, more in zip(ended, found, strict=True)]
             else:

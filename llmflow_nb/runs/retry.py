@@ -2,25 +2,21 @@
 
 import copy
 from concurrent.futures import Executor
-from contextlib import suppress
+from contextlib import ExitStack
 from typing import Any
 
 from ..core.edited import rebind
-from ..core.errors import AllFailedError, RowError, RunStateError, SettingError, did_you_mean
-from ..core.flow import BatchFlow
+from ..core.errors import RowError, RunStateError, SettingError, did_you_mean
 from ..core.kept_errors import copy_without_callers
 from ..core.node import check_setting, label
-from ..core.statuses import FAILURES, HAS_RESULT
+from ..core.statuses import FAILURES
 from ..core.text import quoted
 from ..core.traversal import within
-from ..engine.advance import AFTER_EXEC
-from ..engine.batch import Batch
-from ..engine.drivers.sync import drive
-from ..engine.hiding import Hiding
-from ..engine.items import Items
+from ..engine.batch import Batch, Outcome
+from ..engine.drivers.sync import drive, drive_retry
+from ..engine.hiding import Unrecorded
 from ..engine.plan import Setup
-from ..engine.position import WORKING, Position
-from ..engine.resume import retry_position
+from ..engine.resume import position_of_post, workload_to_retry
 from .run import Run, Watch
 from .start import check_executor
 
@@ -47,91 +43,53 @@ def retry(
     _check_items(path, chosen)
     rebind(within(node))
     twin = _with(node, overrides)
-    again = Hiding(run._recorder)
     check_executor(node, executor)
-    grace = check_setting(node, "grace", node.grace)
-    setup = Setup(again, grace=grace, from_start=from_start, executor=executor)
+    grace = check_setting(twin, "grace", twin.grace)
+    setup = Setup(run._recorder, grace=grace, from_start=from_start, executor=executor)
     if not run._retrying.acquire(blocking=False):
         raise RunStateError(f"rows of {run.name} are already being retried; wait until that has ended.")
-    before = [(batch, batch.plan, batch.items.exhausted) for batch, _ in chosen]
-    were = {(n, row): batch.outcomes.exceptional.get(row) for n, (batch, rows) in enumerate(chosen) for row in rows}
-    had_none = {(n, row) for n, (batch, _) in enumerate(chosen) for row in batch.without_result()}
-    ready: list[tuple[Batch, list[int]]] = []
-    unwatch = watch(run) if watch is not None else None
-    try:
-        _visit_again(run, twin, [(batch, rows) for batch, rows in chosen if rows], setup, again, post=False)
-        if post:
-            # Where failures are raised, post has never seen a row without a result, and does not now.
-            keeps = before[0][1].on_error == "keep"
-            ready = [(batch, []) for batch, _ in chosen if not (batch.all_failed if keeps else batch.without_result())]
-            _visit_again(run, twin, ready, setup, again, post=True)
-    except BaseException as exc:
-        run._replace_error(exc, copy_without_callers(exc))
-        raise
-    finally:
-        run._retrying.release()
-        called = {key for key in were if key[1] not in chosen[key[0]][0].retry_queue}
-        for batch, plan, exhausted in before:
-            batch.plan, batch.items.exhausted = plan, exhausted
-            batch.retry_queue.clear()
-            batch.previous.clear()
-        through = 0
-        for (n, row), was in were.items():
-            now = chosen[n][0].outcomes.exceptional.get(row)
-            has_result = row < len(chosen[n][0].outcomes.results) and (now is None or now.status in HAS_RESULT)
-            if has_result and (n, row) in called and (now is not was or (n, row) in had_none):
-                through += 1
-                if was is not None and was.status in FAILURES and was.error is not None:
-                    run._recorder.resolved[id(was.error)] = was.error
-        posts = len(ready) if post else None
-        run.notes.append((path, _note(label(node), len(called), through, posts, len(chosen), setup.restarted)))
-        if unwatch is not None:
-            unwatch()
+    with ExitStack() as at_end:
+        at_end.callback(run._retrying.release)
+        if watch is not None:
+            at_end.callback(watch(run))
+        before = [
+            (batch, row, batch.outcomes.exceptional.get(row), batch.outcomes.has_result(row))
+            for batch, rows in chosen
+            for row in rows
+        ]
+        posts = 0
+        try:
+            visits = []
+            for batch, rows in chosen:
+                batch.retry(rows)
+                visits.append(workload_to_retry(twin, batch, setup))
+            drive_retry(visits, run.shared, setup)
+            if post:
+                to_post = Setup(Unrecorded(), grace=grace)
+                for batch, _ in chosen:
+                    # Where failures are raised, post has never seen a row without a result, and does not now.
+                    keeps = batch.plan.on_error == "keep"
+                    if not (batch.all_failed if keeps else batch.without_result()):
+                        posts += 1
+                        drive(position_of_post(workload_to_retry(twin, batch, to_post), run.shared), to_post)
+        except BaseException as exc:
+            run._replace_error(exc, copy_without_callers(exc))
+            raise
+        finally:
+            called = [row for row in before if row[1] in row[0].previous and row[1] not in row[0].retry_queue]
+            resolved = [row for row in called if _has_new_result(*row)]
+            for _, _, outcome, _ in resolved:
+                if outcome is not None and outcome.status in FAILURES and outcome.error is not None:
+                    run._recorder.resolved[id(outcome.error)] = outcome.error
+            for batch, _ in chosen:
+                batch.clear_retry()
+            counts = len(called), len(resolved), posts if post else None, len(chosen), setup.restarted
+            run.notes.append((path, _note(label(node), *counts)))
 
 
-def _visit_again(
-    run: Run, node: Any, chosen: list[tuple[Batch, list[int]]], setup: Setup, again: Hiding, *, post: bool
-) -> None:
-    """Take some visits of a node up again, each at work on its rows, as the param sets of a walk around them.
-
-    ``max_concurrency`` bounds the calls of all of them together: it is shared out between visits and rows.
-    """
-    __tracebackhide__ = True
-    if not chosen:
-        return
-    root = _Visits(name=label(node), on_error="keep")
-    limit = node.max_concurrency
-    root.max_concurrency = None if limit is None else min(limit, len(chosen))
-    node = copy.copy(node)
-    node.__dict__["max_concurrency"] = None if limit is None else max(1, limit // len(chosen))
-    position = Position.at_start(root, run.shared, setup)
-    frame = position.frames[0]
-    hidden = again.hidden
-    hidden.add(frame.plan)
-    visits = Batch(frame.plan, {}, Items(chosen, frame.plan.path))
-    visits.outcomes.actions = []
-    visits.items.total = len(chosen)
-    for batch, rows in chosen:
-        there = retry_position(node, batch, rows, run.shared, setup)
-        plan = there.frames[0].plan
-        plan.has_post = plan.has_post and post
-        plan.on_error = "keep"  # whatever the node says: a failure is a row again
-        hidden.add(plan)
-        batch.plan, batch.items.exhausted = plan, True  # nothing more is read of the input
-        visits.retries[visits.take((batch, rows))] = there
-    visits.retry_queue.extend(range(len(chosen)))
-    visits.items.exhausted = True
-    frame.work = visits
-    frame.phase = WORKING
-    with suppress(AllFailedError):  # not one came through; the rows say so
-        drive(position, setup, AFTER_EXEC)
-    for outcome in visits.outcomes.exceptional.values():
-        if outcome.error is not None and not isinstance(outcome.error, AllFailedError):
-            raise outcome.error
-
-
-class _Visits(BatchFlow):
-    """Stands for the walk around the visits whose rows are called again."""
+def _has_new_result(batch: Batch, row: int, before: Outcome | None, had_result: bool) -> bool:
+    outcomes = batch.outcomes
+    return outcomes.has_result(row) and not (had_result and outcomes.exceptional.get(row) is before)
 
 
 def _with(node: Any, overrides: dict[str, Any]) -> Any:

@@ -386,6 +386,33 @@ def test_an_input_that_could_not_be_read(error, width, kind, is_iterator):
     assert len(run.errors) == 0
 
 
+@pytest.mark.parametrize("width", [1, 2])
+@pytest.mark.parametrize("kind", ["items", "param sets"])
+def test_an_input_that_could_not_be_read_before_a_retry(width, kind):
+    """A retry of its rows leaves it to be read to its end."""
+    source = Readable(OSError("disk"))
+
+    class Sets(BatchFlow):
+        item_key = "n"
+
+        def prep(self, shared):
+            return source
+
+    class Numbers(Node):
+        def exec(self, shared, _):
+            return self.params["n"]
+
+    class Read(Items):
+        def prep(self, shared):
+            return source
+
+    inner = Sets(Numbers(), max_concurrency=width) if kind == "param sets" else Read(max_concurrency=width)
+    run = stopped(Flow(inner, name="F"), fresh(), OSError)
+    run.batch(inner).retry([0])
+    run.resume()
+    assert run.batch(inner).counts == {"ok": 4}
+
+
 def test_a_larger_max_steps_counts():
     """What the flow may make is read when it goes on."""
 

@@ -626,6 +626,37 @@ def test_max_concurrency_holds_over_all_visits_together(limit, is_async):
         assert max(peaks) > 1 or limit == 1
 
 
+@pytest.mark.parametrize("is_async", [False, True], ids=["threads", "tasks"])
+def test_visits_share_all_of_max_concurrency(is_async):
+    """Where one visit has fewer rows to retry than its share, others use the rest of the limit."""
+    meeting, met = threading.Barrier(4), []
+
+    class Blocking(Loop):
+        def exec(self, item):
+            if self.fixed:
+                meeting.wait(PATIENCE)
+            return self.answer(item)
+
+    class Awaited(Loop):
+        async def exec(self, item):
+            if self.fixed:
+                met.append(item)
+                async with asyncio.timeout(PATIENCE):
+                    while len(met) < 4:
+                        await asyncio.sleep(0)
+            return self.answer(item)
+
+    node = (Awaited if is_async else Blocking)(on_error="keep")
+    node - "again" >> node
+    node - "done" >> Node(name="Stop")
+    flow = Flow(node)
+    flow.run({})
+    result = flow.last_run.batch(node)
+    assert [row.status for row in result].count("failed") == 9
+    result.retry([1, 5, 6, 7], max_concurrency=4, fixed=True)
+    assert {result[row].status for row in (1, 5, 6, 7)} == {"ok"}
+
+
 # --- post ------------------------------------------------------------------------------------------------------------
 
 

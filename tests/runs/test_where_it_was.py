@@ -78,7 +78,20 @@ def expanding(world):
     return flow
 
 
+class Listing(Expanding):
+    def exec(self, element):
+        super().exec(element)
+        return [{"element": n} for n in range(3)]
+
+
+def listing(world, **settings):
+    flow = Listing(steps(world, "a", "b"), name="sets", **settings)
+    flow.world = world
+    return flow
+
+
 SETS = [(name, n) for n in range(3) for name in "ab"]
+LISTED = [("sets", n) for n in range(3)] + [(name, n, m) for n in range(3) for m in range(3) for name in "ab"]
 IN_ITEMS = [("items", n) for n in range(4)]
 WHERE = {
     "exec of a node": (lambda w: Flow(steps(w, "a", "b", "c")), ("b",), [("a",), ("b",), ("c",)], None),
@@ -121,6 +134,14 @@ WHERE = {
         "sets/items",
     ),
     "the exec of a batch flow": (expanding, ("sets", 1), [("sets", n) for n in range(3)] + SETS, "sets"),
+    "an element of an exec": (listing, ("b", 1, 1), LISTED, "sets.exec"),
+    "an element of an exec, side by side": (
+        lambda w: listing(w, max_concurrency=2),
+        ("b", 1, 1),
+        LISTED,
+        "sets.exec",
+    ),
+    "a param set with elements": (listing, ("b", 1, 1), LISTED, "sets"),
 }
 
 

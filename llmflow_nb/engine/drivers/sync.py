@@ -4,13 +4,15 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from contextvars import Context
+from contextvars import Context, copy_context
+from functools import partial
 from queue import Empty, SimpleQueue
 from time import perf_counter as clock
 from typing import Any
 
 from ...core.errors import warn
 from ..advance import BOUNDARY, END, advance
+from ..branch import Workload
 from ..flight import CANCEL_SECONDS, Flight
 from ..lane import Lane
 from ..plan import Setup
@@ -18,7 +20,7 @@ from ..position import Position
 from ..scheduler import Scheduler
 from .loop import LoopThread, take
 
-__all__ = ["drive"]
+__all__ = ["drive", "drive_retry"]
 
 BLOCKED = 5.0
 """Seconds in which nothing happens after which a run checks whether it blocks the event loop that it waits for."""
@@ -79,7 +81,7 @@ class _Blocking:
         left = self._looks_blocked_at - clock()
         return left if seconds is None else min(seconds, left)
 
-    def warn_if_blocked(self, position: Position) -> None:
+    def warn_if_blocked(self, where: str) -> None:
         """Warn once that the run waits for what can only happen on the event loop that it blocks."""
         if clock() < self._looks_blocked_at:
             return
@@ -87,7 +89,7 @@ class _Blocking:
         if LoopThread.get().waits_for_nothing():
             self._looks_blocked_at = float("inf")
             warn(
-                f"{position.where()}: nothing has happened for {BLOCKED:g} s, and run() blocks the event loop of this "
+                f"{where}: nothing has happened for {BLOCKED:g} s, and run() blocks the event loop of this "
                 "thread. If a hook waits for a task of that loop, it never ends: interrupt it, and write "
                 "`await flow.run_async(shared)`."
             )
@@ -120,10 +122,33 @@ def drive(position: Position, setup: Setup, mask: int = 0) -> str:
     if need in (END, BOUNDARY):  # nothing on the way needed more than calling functions
         return need
     loop = _Blocking()
-    stop = setup.stop
     scheduler = Scheduler(position, setup, loop, mask)
+    return _run(scheduler, loop, setup, position.where, partial(scheduler.start, need))
+
+
+def drive_retry(visits: list[Workload], shared: Any, setup: Setup) -> None:
+    """Call the queued rows of some visits of one node again, in the caller's thread, under the limit of the node.
+
+    Raises:
+        KeyboardInterrupt: See `drive`.
+    """
+    __tracebackhide__ = True
+    work = visits[0]
+    position = Position(shared, [], inline=work.limit == 1)
+    position.context = copy_context()  # what calls set in it is not for the caller
+    loop = _Blocking()
+    scheduler = Scheduler(position, setup, loop)
+    _run(scheduler, loop, setup, lambda: work.plan.path, partial(scheduler.start_retry, visits))
+
+
+def _run(
+    scheduler: Scheduler, loop: _Blocking, setup: Setup, where: Callable[[], str], start: Callable[[], object]
+) -> str:
+    """Take the steps of a scheduler, and wait in between. ``where``: returns the path of the current node."""
+    __tracebackhide__ = True
+    stop = setup.stop
     try:
-        scheduler.start(need)
+        start()
         while True:
             scheduler.step()
             loop.flush()
@@ -136,7 +161,7 @@ def drive(position: Position, setup: Setup, mask: int = 0) -> str:
                 loop.wait(loop.seconds_to_wait(scheduler.seconds_to_next_timer()))
             except Empty:
                 if scheduler.waits_for_loop:
-                    loop.warn_if_blocked(position)
+                    loop.warn_if_blocked(where())
     except BaseException:
         scheduler.stop()
         raise
