@@ -1,8 +1,8 @@
-"""Copies of nodes: the shallow one for a visit, and deep copies and pickles of a whole flow.
+"""Copy nodes: shallowly for a visit, deeply with a whole flow, and as a pickle.
 
-A deep copy follows references, and a chain of nodes is a chain of references: Python's own way recurses once for each
-node and fails after some hundred. So nodes are gathered first. Each is copied without its edges, and the edges are set
-last. In a pickle, all nodes refer to one `_Wiring`, which has the nodes and their edges in flat lists.
+Python copies and pickles recursively, one level for each node of a chain, and fails after some hundred. So here the
+nodes are collected first, each is copied without its edges, and the edges are set at the end. In a pickle, all nodes
+refer to one `_Wiring`, which has the nodes and their edges in flat lists.
 """
 
 import copy
@@ -13,12 +13,11 @@ from weakref import WeakValueDictionary
 
 __all__ = ["deep_copied", "plain_copy", "reduced"]
 
-_EDGES = ("successors", "start_node")
-_LEFT_OUT = frozenset({*_EDGES, "last_run"})
+_LEFT_OUT = frozenset({"successors", "start_node", "last_run"})
 
 
 def plain_copy(node: Any) -> Any:
-    """Return a shallow copy of a node: the same attributes, whatever its class does for pickling. For ``__copy__``."""
+    """Return a shallow copy of a node for ``__copy__``, without the pickling methods of its class."""
     cls = type(node)
     try:
         twin = object.__new__(cls)
@@ -35,7 +34,7 @@ def plain_copy(node: Any) -> Any:
 
 
 def deep_copied(root: Any, memo: dict[int, Any]) -> Any:
-    """Return a deep copy of a node with all that it leads to, for ``__deepcopy__``."""
+    """Return a deep copy of a node and of all nodes that it leads to, for ``__deepcopy__``."""
     nodes = [node for node in _within(root) if id(node) not in memo]
     parts = [_parts(node, 4) for node in nodes]
     for node, (make, args, *_) in zip(nodes, parts, strict=True):
@@ -47,12 +46,12 @@ def deep_copied(root: Any, memo: dict[int, Any]) -> Any:
         successors = {action: memo.get(id(target), target) for action, target in node.successors.items()}
         start = node.__dict__.get("start_node")
         _wire(memo[id(node)], successors, memo.get(id(start), start))
-    memo.setdefault(id(memo), []).extend(nodes)  # as deepcopy does: the ids must stay theirs
+    memo.setdefault(id(memo), []).extend(nodes)  # as deepcopy does, so that no id is reused
     return memo[id(root)]
 
 
 def reduced(node: Any, protocol: Any) -> Any:
-    """Return what ``__reduce_ex__`` returns for a node."""
+    """Return the result of ``__reduce_ex__`` for a node."""
     make, args, state, *rest = _parts(node, protocol)
     if not node.successors and node.__dict__.get("start_node") is None:
         return (make, args, state, *rest)
@@ -61,9 +60,9 @@ def reduced(node: Any, protocol: Any) -> Any:
 
 
 def _within(*roots: Any) -> list[Any]:
-    """The nodes that can be reached from some, at any depth, each once."""
+    """Return some nodes and all that can be reached from them, at any depth, each once."""
     found, seen = list(roots), {id(root) for root in roots}
-    for node in found:  # grows as it is read
+    for node in found:  # it grows meanwhile
         for target in (*node.successors.values(), node.__dict__.get("start_node")):
             if id(target) not in seen and hasattr(type(target), "_kind"):
                 seen.add(id(target))
@@ -72,13 +71,13 @@ def _within(*roots: Any) -> list[Any]:
 
 
 def _parts(node: Any, protocol: Any) -> tuple[Any, ...]:
-    """Return how to make a node again, and its state, without its edges."""
-    parts: Any = object.__reduce_ex__(node, max(protocol, 2))  # which asks the class's __reduce__ and __getstate__
+    """Return the result of ``object.__reduce_ex__`` for a node, with a state that has no edges."""
+    parts: Any = object.__reduce_ex__(node, max(protocol, 2))  # it calls the class's __reduce__ and __getstate__
     make, args, *rest = parts
     state, *rest = rest or [None]
     if isinstance(state, dict):
         state = _without_edges(state)
-    elif isinstance(state, tuple) and len(state) == 2 and isinstance(state[0], dict):  # the second part: of __slots__
+    elif isinstance(state, tuple) and len(state) == 2 and isinstance(state[0], dict):  # of a class with __slots__
         state = _without_edges(state[0]), state[1]
     return make, args, state, *rest
 
@@ -94,7 +93,7 @@ def _wire(node: Any, successors: dict[str, Any], start: Any) -> None:
 
 
 def _set_state(node: Any, state: Any) -> None:
-    """Give a node its state, as ``copy`` and ``pickle`` do."""
+    """Set the state of a node, as ``copy`` and ``pickle`` do."""
     if hasattr(node, "__setstate__"):
         node.__setstate__(state)
         return
@@ -105,7 +104,7 @@ def _set_state(node: Any, state: Any) -> None:
 
 
 def _set_state_and_edges(node: Any, state_and_wiring: tuple[Any, "_Wiring"]) -> None:
-    """Give a node of a pickle its state, and its edges where they are there already."""
+    """Set the state of an unpickled node, and its edges if they are known."""
     state, wiring = state_and_wiring
     if state is not None:
         _set_state(node, state)
@@ -113,10 +112,10 @@ def _set_state_and_edges(node: Any, state_and_wiring: tuple[Any, "_Wiring"]) -> 
 
 
 class _Wiring:
-    """The nodes of a pickled flow and their edges. All nodes that are pickled at a time refer to the same one.
+    """The nodes of a pickled flow and their edges. All nodes of one pickle refer to the same object.
 
-    They find it by their id, for as long as a pickler holds it. It reads the edges when it is pickled itself, so one
-    that is left of another pickle serves as well.
+    They find it by their id as long as a pickler refers to it. It reads the edges when it is pickled itself, so an
+    object from an earlier pickle works too.
     """
 
     _of_nodes: ClassVar["WeakValueDictionary[int, _Wiring]"] = WeakValueDictionary()
@@ -135,7 +134,7 @@ class _Wiring:
         return wiring
 
     def __reduce__(self) -> tuple[Any, ...]:
-        nodes = _within(*self.nodes)  # all of them before any edge, so that an edge leads to what is there
+        nodes = _within(*self.nodes)  # all nodes come before the edges, so that each edge leads to a complete node
         return _Wiring, (), (nodes, [(node.successors, node.__dict__.get("start_node")) for node in nodes])
 
     def __setstate__(self, state: tuple[list[Any], list[tuple[dict[str, Any], Any]]]) -> None:
@@ -145,6 +144,6 @@ class _Wiring:
             self.wire(node)
 
     def wire(self, node: Any) -> None:
-        """Give a node its edges, if they are known by now."""
+        """Set the edges of a node if they are known."""
         if id(node) in self.edges:
             _wire(node, *self.edges[id(node)])

@@ -1,20 +1,19 @@
-"""Which execution of a cell or a module defined a class, so that a new version of a class is known for certain.
+"""Find out which execution of a cell or a module defined a class, to know for certain which class is a new version.
 
-A cell that is run again defines its classes again. So does a module that is reloaded. A loop also makes several classes
-of one name, and so does ``exec`` of one template, but within one execution: these are different classes. File names and
-line numbers cannot tell the two cases apart, so each class remembers its execution:
+A cell that is run again, or a module that is reloaded, defines its classes again. A loop, or ``exec`` of a template,
+also makes several classes of one name, but within one execution: these are different classes. File names and line
+numbers cannot tell the two cases apart, so each class remembers its execution:
 
 - A class that a later execution defines under the same name is a new version of the earlier one.
 - Classes that one execution defines under the same name are different classes. None of them has a new version, since
-  nothing says which class of a later execution it would be.
+  it is unknown which class of a later execution that would be.
 - A class that is made in a function, or by code whose execution is unknown, has no new version.
 
 The execution is found on the call stack when the class is made: the nearest code at the top level of the class's module
-that a front end runs as a whole. IPython compiles and runs every statement of a cell by itself, so there the execution
+that a front end runs as a whole. IPython compiles and runs each statement of a cell separately, so there the execution
 is the result object that IPython makes for the cell.
 """
 
-import itertools
 import re
 import sys
 import weakref
@@ -22,53 +21,50 @@ from inspect import CO_NEWLOCALS
 from types import FrameType
 from typing import Any
 
-__all__ = ["Definition", "any_superseded", "define", "definition_of"]
+__all__ = ["Definition", "any_superseded", "define"]
 
 _CELL_FILE = re.compile(
     r"<(ipython|python)-input-|[\\/]ipykernel_\d+[\\/]|[\\/]ipython-input-|^<(stdin|input|console)>$"
 )
-"""File names of code that a user runs cell by cell, or line by line."""
+"""The file names of code that a user runs cell by cell or line by line."""
 
 _RUNNERS = frozenset({("code", "runcode"), ("_pyrepl.console", "runcode")})
 """Functions, by module and name, that run one input of an interactive session."""
 
 _latest: dict[tuple[str, str], "Definition"] = {}
-_counter = itertools.count()
-_superseded = 0
+_any_superseded = False
 
 
 class Definition:
     """All classes that one execution defined under one name of one module.
 
     Attributes:
-        number: Grows with time, over all definitions.
-        execution: A weak reference to what stands for the execution.
+        execution: A weak reference to the object that stands for the execution.
         last: A weak reference to the latest of these classes.
         is_single: Whether there is only one class, apart from those that a decorator replaced.
         is_superseded: Whether a later execution has defined the name.
     """
 
-    __slots__ = ("__weakref__", "execution", "is_single", "is_superseded", "last", "number")
+    __slots__ = ("__weakref__", "execution", "is_single", "is_superseded", "last")
 
     def __init__(self, execution: Any, cls: type) -> None:
-        self.number = next(_counter)
         self.execution = weakref.ref(execution)
         self.last: weakref.ref[type] = weakref.ref(cls)
         self.is_single = True
         self.is_superseded = False
 
     def has_only(self, cls: type) -> bool:
-        """Whether this class is the only one, so that it is known which class a later execution would replace."""
+        """Return whether this class is the only one, so that a later execution replaces it and no other."""
         return self.is_single and self.last() is cls
 
     def __reduce__(self) -> Any:
-        """Leave it behind when a class is pickled by value: in another process it means nothing."""
+        """Pickle as None with a class that is pickled by value: it has no meaning in another process."""
         return type(None), ()
 
 
 def define(cls: type) -> Definition | None:
     """Return the definition that a new class belongs to; None if the class can never have a new version."""
-    global _superseded
+    global _any_superseded
     if "<locals>" in cls.__qualname__:
         return None
     execution = _execution(cls.__module__)
@@ -85,24 +81,18 @@ def define(cls: type) -> Definition | None:
         return latest
     if latest is not None:
         latest.is_superseded = True
-        _superseded += 1
+        _any_superseded = True
     _latest[where] = Definition(execution, cls)
     return _latest[where]
 
 
-def definition_of(cls: type) -> Definition | None:
-    """Return the definition of a class; None if it can never have a new version."""
-    found = cls.__dict__.get("_definition")
-    return found if isinstance(found, Definition) else None
-
-
 def any_superseded() -> bool:
-    """Whether any class at all was defined again."""
-    return _superseded > 0
+    """Return whether any class was defined again."""
+    return _any_superseded
 
 
 def _execution(module: str) -> Any:
-    """Return the object that stands for the execution that is under way; None if it is unknown."""
+    """Return the object that stands for the execution in progress; None if it is unknown."""
     frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         is_top_level = not frame.f_code.co_flags & CO_NEWLOCALS and frame.f_locals is frame.f_globals
@@ -115,7 +105,7 @@ def _execution(module: str) -> Any:
 
 
 def _runs_as_a_whole(frame: FrameType) -> Any:
-    """Return what stands for the execution if this is the code of a cell or a module, not of an ``exec`` within one."""
+    """Return the object for the execution if this is the code of a cell or a module, not of an ``exec`` within one."""
     caller = frame.f_back
     if caller is None:
         return frame.f_code

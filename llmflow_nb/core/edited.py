@@ -1,10 +1,10 @@
-"""Classes that are edited in a running notebook: a node keeps its old class after its cell is run again."""
+"""Give nodes the new version of their class after its cell was edited and run again."""
 
 import sys
 from collections.abc import Iterable
 from typing import Any
 
-from .definitions import any_superseded, definition_of
+from .definitions import Definition, any_superseded
 from .errors import SignatureError, warn
 from .hooks import is_library_class
 from .node import BaseNode, kind_of
@@ -15,21 +15,25 @@ __all__ = ["current_class", "rebind"]
 def current_class(cls: type[BaseNode]) -> type[BaseNode]:
     """Return the new version of a class; the class itself if there is none, or if that is not certain.
 
-    The new version has the same module and the same qualified name, stands under that name now, and was defined by a
-    later run of a cell or a later load of the module. See `core/definitions.py`.
+    The new version has the same module and the same qualified name, is the value of that name now, and was defined by
+    the latest run of a cell or load of the module. See `core/definitions.py`.
     """
-    definition = definition_of(cls)
+    definition = _definition(cls)
     if definition is None or not definition.is_superseded or not definition.has_only(cls):
         return cls
     found: Any = sys.modules.get(cls.__module__)
     for part in cls.__qualname__.split("."):
-        found = getattr(found, "__dict__", {}).get(part)  # not by getattr: a module may have one that does something
+        found = getattr(found, "__dict__", {}).get(part)  # without the module's own ``__getattr__``
     if not isinstance(found, type) or not hasattr(found, "_kind") or is_library_class(found):
         return cls
-    later = definition_of(found)
+    latest = _definition(found)
     has_same_name = (found.__module__, found.__qualname__) == (cls.__module__, cls.__qualname__)
-    is_new = later is not None and later.number > definition.number and later.has_only(found)
+    is_new = latest is not None and not latest.is_superseded and latest.has_only(found)
     return found if has_same_name and is_new else cls
+
+
+def _definition(cls: type) -> Definition | None:
+    return cls.__dict__.get("_definition")
 
 
 def rebind(nodes: Iterable[BaseNode]) -> list[tuple[BaseNode, type[BaseNode]]]:

@@ -1,29 +1,29 @@
-"""Every error and warning of llmflow_nb.
+"""All errors and warnings of llmflow_nb.
 
-    FlowError                     base of all of them, so that one ``except`` catches the library's own
+    FlowError                     the base of all, so that one ``except`` catches the errors of the library
     ├── SignatureError            (TypeError)     a hook cannot be called as it is written
-    ├── SettingError              (ValueError)    a constructor argument that makes no sense
-    ├── WiringError               (ValueError)    a flow that cannot run as it is wired
-    │   └── WiringTypeError       (TypeError)     an edge to something that is no node
-    ├── HookReturnError           (TypeError)     a hook returned what the engine cannot use
-    ├── LostActionError           (ValueError)    strict flow: no edge for the action that post returned
-    ├── MaxStepsError             (RuntimeError)  a flow that went on and on
-    ├── HookCancelledError        (RuntimeError)  a hook raised CancelledError by itself
-    ├── CallTimeoutError          (TimeoutError)  one attempt of exec took longer than ``timeout``
-    ├── AllFailedError            (RuntimeError)  on_error="keep", and every single one failed
-    ├── ItemsNotKeptError         (RuntimeError)  post read items that keep_items=False had dropped
-    ├── NestedLoopError           (RuntimeError)  run() where only ``await run_async()`` can work
+    ├── SettingError              (ValueError)    a constructor argument is not valid
+    ├── WiringError               (ValueError)    a flow cannot run as it is wired
+    │   └── WiringTypeError       (TypeError)     the target of an edge is not a node
+    ├── HookReturnError           (TypeError)     a hook returned a value that the engine cannot use
+    ├── LostActionError           (ValueError)    strict=True: post returned an action without an edge
+    ├── MaxStepsError             (RuntimeError)  a flow made more visits than max_steps
+    ├── HookCancelledError        (RuntimeError)  a hook raised CancelledError itself
+    ├── CallTimeoutError          (TimeoutError)  one attempt of exec took longer than timeout
+    ├── AllFailedError            (RuntimeError)  on_error="keep": all items or param sets failed
+    ├── ItemsNotKeptError         (RuntimeError)  post read items that keep_items=False had discarded
+    ├── NestedLoopError           (RuntimeError)  run() was called where only ``await run_async()`` works
     ├── NestedLimiterError        (RuntimeError)  a call waits for a slot that it holds itself
     ├── ExecutorError             (RuntimeError)  the executor cancelled or lost a call
-    ├── RemoteError               (RuntimeError)  exec raised, in another process, what cannot be rebuilt here
+    ├── RemoteError               (RuntimeError)  exec failed in another process, with an error unknown in this one
     ├── SendError                 (TypeError)     a node, an item or a result cannot be sent between processes
-    ├── RowError                  (KeyError)      a row, or a batch, that the record of a run does not have
-    ├── RunStateError             (RuntimeError)  what can only be done with a run that has ended
+    ├── RowError                  (KeyError)      the record of a run does not have this row or batch
+    ├── RunStateError             (RuntimeError)  the run must be in another state for this
     ├── StoppedError              (RuntimeError)  a submitted run was stopped
-    └── ExportError               (OSError)       a file that is not written: its name, or that it is there already
+    └── ExportError               (OSError)       a file was not written: its name, its folder, or it exists
     FlowWarning                   (UserWarning)
 
-A user's own exception is never wrapped: it keeps its type and gains a note that says where it happened.
+The library never wraps a user's exception: it keeps its type and gains a note that says where it happened.
 """
 
 import sys
@@ -64,7 +64,7 @@ class FlowError(Exception):
     """Base class of all errors that llmflow_nb raises itself."""
 
     def __init__(self, *args: object) -> None:
-        """Make the message fit to be shown: it may quote names, actions and values of any size and content."""
+        """Make the message safe to show: it may quote names, actions and values of any size and content."""
         super().__init__(*(message(arg) if isinstance(arg, str) else arg for arg in args))
 
 
@@ -73,15 +73,15 @@ class SignatureError(FlowError, TypeError):
 
 
 class SettingError(FlowError, ValueError):
-    """A constructor argument that makes no sense, such as ``max_retries=0``."""
+    """A constructor argument is not valid, such as ``max_retries=0``."""
 
 
 class WiringError(FlowError, ValueError):
-    """A flow that cannot run as it is wired: no start node, or a flow that contains itself."""
+    """A flow cannot run as it is wired: it has no start node, or it contains itself."""
 
 
 class WiringTypeError(WiringError, TypeError):
-    """An edge whose target is no node, or whose action is no string."""
+    """The target of an edge is not a node, or its action is not a string."""
 
 
 class HookReturnError(FlowError, TypeError):
@@ -97,7 +97,7 @@ class LostActionError(FlowError, ValueError):
     """
 
     def __init__(self, message: str, action: object = None, known: Iterable[str] = ()) -> None:
-        """Keep the parts beside the message."""
+        """Store the action and the known actions with the message."""
         super().__init__(message)
         self.action = action
         self.known = list(known)
@@ -108,14 +108,14 @@ class MaxStepsError(FlowError, RuntimeError):
 
 
 class HookCancelledError(FlowError, RuntimeError):
-    """A hook raised ``asyncio.CancelledError`` though nobody had cancelled the run. That error is its cause.
+    """A hook raised ``asyncio.CancelledError`` though the run was not cancelled. That error is its cause.
 
-    An error of its own, because ``CancelledError`` is no ``Exception``: it would end the caller's task without a word.
+    It replaces the ``CancelledError``, which is not an ``Exception`` and would end the caller's task silently.
     """
 
     @classmethod
     def of(cls, path: str, hook: str, error: BaseException) -> "HookCancelledError":
-        """Make it from the error that the hook raised."""
+        """Return the error for a ``CancelledError`` that a hook raised."""
         text = f"({shown(error)})" if error.args else ""
         made = cls(f"{path}: {hook} raised CancelledError{text}, and nobody had cancelled the run")
         made.__cause__ = error
@@ -127,19 +127,19 @@ class CallTimeoutError(FlowError, TimeoutError):
 
 
 class AllFailedError(FlowError, RuntimeError):
-    """``on_error="keep"``, and not one of the items or param sets came through."""
+    """All items or param sets of a batch with ``on_error="keep"`` failed."""
 
 
 class ItemsNotKeptError(FlowError, RuntimeError):
-    """``post`` read the items of a batch that was told not to keep them."""
+    """``post`` read the items of a batch with ``keep_items=False``."""
 
 
 class NestedLoopError(FlowError, RuntimeError):
-    """``run()`` was called from inside an async hook, on the very event loop that it would wait for."""
+    """``run()`` was called in an async hook, on the event loop that it would block."""
 
 
 class NestedLimiterError(FlowError, RuntimeError):
-    """A run inside ``exec`` waits for a slot of a `Limiter` whose slots are all held by calls that wait like this."""
+    """A run inside ``exec`` waits for a `Limiter` all of whose slots are held by calls that wait in the same way."""
 
 
 class ExecutorError(FlowError, RuntimeError):
@@ -147,47 +147,47 @@ class ExecutorError(FlowError, RuntimeError):
 
 
 class RemoteError(FlowError, RuntimeError):
-    """``exec`` raised an exception in another process, and its class cannot be rebuilt in this one.
+    """``exec`` raised an exception in another process, and this process cannot create one of its class.
 
     Attributes:
         type_name: The class of the original exception, such as ``"my_sdk.ApiError"``.
-        retry_after: The ``retry_after`` of the original exception, where it had one: seconds.
+        retry_after: The ``retry_after`` of the original exception in seconds. None: it had none.
     """
 
     retry_after: float | None = None
 
     def __init__(self, message: str, type_name: str = "") -> None:
-        """Keep the name of the class beside the message."""
+        """Store the name of the class with the message."""
         super().__init__(message)
         self.type_name = type_name
 
 
 class SendError(FlowError, TypeError):
-    """A node, an item or a result cannot be sent to another process, or back. The text names the attribute."""
+    """A node, an item or a result cannot be sent to another process or back. The text names the attribute."""
 
 
 class RowError(FlowError, KeyError):
-    """A row, or a batch, that the record of a run does not have."""
+    """The record of a run does not have this row or batch."""
 
     def __str__(self) -> str:
-        """Return the message as it is; a KeyError would put it in quotes."""
+        """Return the message without the quotes that KeyError adds."""
         return str(self.args[0]) if self.args else ""
 
 
 class RunStateError(FlowError, RuntimeError):
-    """Something that can only be done with a run that has ended."""
+    """This can only be done with a run in another state, such as one that has ended."""
 
 
 class StoppedError(FlowError, RuntimeError):
-    """A submitted run was stopped, so it has no last action."""
+    """A submitted run was stopped, so it has no result."""
 
 
 class ExportError(FlowError, OSError):
-    """A file that is not written: its name is unsafe, it is there already, or its folder is not."""
+    """A file was not written: its name is unsafe, it exists, or its folder does not."""
 
 
 class FlowWarning(UserWarning):
-    """Something that runs, but probably not as meant: a lost action, an overwritten edge."""
+    """A flow runs, but probably not as intended: an action has no edge, an edge was overwritten."""
 
 
 def a_type(value: object) -> str:
@@ -197,19 +197,24 @@ def a_type(value: object) -> str:
 
 
 def did_you_mean(word: object, known: Iterable[str]) -> str:
-    """Return ``" (did you mean 'approve'?)"`` when a known word is close, else an empty string."""
+    """Return ``" (did you mean 'approve'?)"`` if a known word is similar, else an empty string."""
     close = closest(word, known)
     return "" if close is None else f" (did you mean {quoted(close)}?)"
 
 
 def warn(text: str) -> None:
     """Warn at the line of the caller's own code."""
-    warnings.warn(message(text), FlowWarning, stacklevel=1 + _levels_to_caller()[0])
+    frame = _caller()
+    registry = frame.f_globals.setdefault("__warningregistry__", {})  # so that the default filter warns once a line
+    module = frame.f_globals.get("__name__")
+    warnings.warn_explicit(
+        message(text), FlowWarning, frame.f_code.co_filename, frame.f_lineno, module=module, registry=registry
+    )
 
 
 def line_of_caller() -> tuple[str, int]:
-    """Return the file and the line of the caller's own code, for a warning that comes later (`warn_at`)."""
-    _, frame = _levels_to_caller()
+    """Return the file and the line of the caller's own code, for a later `warn_at`."""
+    frame = _caller()
     return frame.f_code.co_filename, frame.f_lineno
 
 
@@ -218,10 +223,10 @@ def warn_at(line: tuple[str, int], text: str) -> None:
     warnings.warn_explicit(message(text), FlowWarning, *line)
 
 
-def _levels_to_caller() -> tuple[int, FrameType]:
-    """The first frame outside this package, and how many levels it is away from the function that asks."""
-    level, frame = 1, sys._getframe(2)
+def _caller() -> FrameType:
+    """Return the innermost frame outside this package."""
+    frame = sys._getframe(1)
     package = __name__.partition(".")[0]
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:
-        frame, level = frame.f_back, level + 1
-    return level, frame
+        frame = frame.f_back
+    return frame
