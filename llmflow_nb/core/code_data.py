@@ -9,38 +9,40 @@ Place = tuple[Any, ...]
 
 
 class CodeData:
-    """Decides what the data at each place count as: their state when they were first read, until a user edits them.
+    """The state of the data at each place that a fingerprint contains: the first one, until a user edits the data.
 
-    A log that hooks append to, or a number that they count up, is no edit. A change between two calls of
+    A log that hooks append to, or a number that they increment, is not an edit. A change between two calls of
     `Fingerprints.settle` is one.
 
     Attributes:
-        is_settling: Whether the state that is read now replaces the settled one without being an edit.
+        is_settling: Whether the changes that are read now are the code's own, and no edits.
     """
 
     def __init__(self) -> None:
         self.is_settling = False
-        self._states: dict[Place, tuple[bytes, bytes]] = {}  # what they count as, and what they were when settled
+        self._states: dict[Place, tuple[bytes, bytes]] = {}  # in the fingerprint, and when last read
         self._large: dict[Place, tuple[Any, list[type] | None]] = {}
 
     def counted(self, place: Place, now: bytes | None = None) -> bytes:
-        """Return what the data at a place count as.
+        """Return the state of the data at a place that counts in a fingerprint.
 
         Args:
-            place: Where they are.
-            now: Their present state. None: the same state as before.
+            place: Where the data are.
+            now: Their current state. None: as before.
         """
-        first, settled = self._states[place] if now is None else self._states.get(place, (now, now))
-        if now is not None and now != settled:
-            first = first if self.is_settling else now
-        self._states[place] = first, settled if now is None else now
+        if now is None:
+            return self._states[place][0]
+        first, before = self._states.get(place, (now, now))
+        if now != before and not self.is_settling:
+            first = now
+        self._states[place] = first, now
         return first
 
     def keep_large(self, place: Place, value: Any, classes: list[type]) -> None:
-        """Remember data that take long to read. They count as the same as long as they are the same object."""
+        """Remember data that take long to read. They count as unchanged as long as they are the same object."""
         self._large[place] = value, classes
 
     def large(self, place: Place, value: Any) -> list[type] | None:
-        """Return the classes of the objects in large data that were read before; None if they were not."""
+        """Return the classes of the objects in large data that were read before; None if these data were not."""
         found, classes = self._large.get(place, (self, None))
         return classes if found is value else None

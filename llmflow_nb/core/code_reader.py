@@ -1,7 +1,7 @@
-"""Read the code of nodes: classes and functions, and the code and data that they lead to, as bytes.
+"""Read the code of nodes as bytes: classes and functions, and the code and data that they refer to.
 
-Each class and function is read once, into a `Body`. A body names the classes and functions that it leads to by an
-index, so code that refers to itself ends, and `fingerprint` can walk all bodies from a node.
+Each class and function is read once, into a `Body`. A body refers to other classes and functions by index, so recursive
+code is finite, and `fingerprint` can visit all bodies from a node.
 """
 
 import operator
@@ -23,13 +23,14 @@ from typing import Any, NamedTuple
 
 from .code_data import CodeData, Place
 from .code_parts import (
+    MISSING,
     WRAPPERS,
     attributes_of,
+    content_of,
     globals_of,
     is_code,
     is_followed,
     is_library,
-    is_library_class,
     is_library_function,
     library_name,
     names_of,
@@ -42,14 +43,14 @@ from .node import BaseNode
 __all__ = ["Body", "CodeReader"]
 
 LARGE = 5_000
-"""Data of more bytes are not read again as long as they are the same object."""
+"""Data of more bytes are not read again while they are the same object."""
 
 _SETTINGS = frozenset({"name", "grace", "volatile"})
-"""Of every node class, beside those of its dialect."""
+"""Settings of every node class, in addition to those of its dialect."""
 _DATA = frozenset({"__annotations__", "__pydantic_fields__"})
-"""Names of class attributes that Python or a package makes, and that count all the same. Others of that form do not."""
+"""The dunder attributes of a class that count although they are data."""
 _ABOUT_THE_SOURCE = frozenset({"__doc__", "__module__"})
-"""What `functools.update_wrapper` copies to an object."""
+"""Attributes that `functools.update_wrapper` copies to an object."""
 _NOT_CODE = frozenset({"_hooks", "_definition", "_abc_impl"})
 
 _BY_NAME = (
@@ -63,18 +64,17 @@ _BY_NAME = (
     WrapperDescriptorType,
 )
 _UNORDERED = frozenset({typing.Union, typing.Literal})
-_MISSING: Any = object()
 
 
 class Child(NamedTuple):
-    """A class or a function that another one leads to, and where it was found."""
+    """A class or a function that another one refers to, and where it was found."""
 
     found: Any
     place: Place
 
 
 class Body(NamedTuple):
-    """What a class or a function is made of: bytes, which tell its children by their index, and the children."""
+    """The content of a class or a function: bytes, which refer to its children by index, and the children."""
 
     data: bytes
     children: list[Child]
@@ -85,31 +85,31 @@ class CodeReader:
 
     def __init__(self, states: CodeData) -> None:
         self._states = states
-        self._bodies: dict[int, tuple[Any, Body]] = {}  # with the object, so that no id comes to mean another one
+        self._bodies: dict[int, tuple[Any, Body]] = {}  # with the object, so that no id is reused
         self._children: list[Child] = []
         self._open: set[int] = set()
-        self._seen: list[tuple[Callable[[], tuple[Any, ...]], tuple[Any, ...]]] = []
-        self._seen_data: list[tuple[Callable[[], bytes | None], bytes]] = []
+        self._checks: list[Callable[[], bool]] = []
 
     def is_current(self) -> bool:
-        """Whether all that was read is the same: the very same objects, and data that have not changed in place."""
+        """Return whether everything that was read is unchanged: the very same objects, and equal data."""
         try:
-            for read, seen in self._seen:
-                now = read()
-                if len(now) != len(seen) or not all(map(operator.is_, now, seen)):
-                    return False
-            return all(read() == seen for read, seen in self._seen_data)
-        except Exception:  # from the user's code, or data that cannot be read any more: reading all again reports it
+            return all(is_unchanged() for is_unchanged in self._checks)
+        except Exception:  # from the user's code, or from data that cannot be read now: the next reading reports it
             return False
 
     def _look(self, read: Callable[[], tuple[Any, ...]]) -> tuple[Any, ...]:
-        """Return objects that are about to be read, and remember them."""
+        """Return the objects that ``read`` returns, and have `is_current` compare them."""
         seen = read()
-        self._seen.append((read, seen))
+
+        def is_unchanged() -> bool:
+            now = read()
+            return len(now) == len(seen) and all(map(operator.is_, now, seen))
+
+        self._checks.append(is_unchanged)
         return seen
 
     def node(self, cls: type, own: list[tuple[str, Any]], place: int) -> Body:
-        """Return what a node leads to: its class, and the code that was set on the object."""
+        """Return the body of a node: its class, and the code that was set on the object."""
         children = self._children = []
         parts = [self._follow(cls, ())]
         for name, value in own:
@@ -117,7 +117,7 @@ class CodeReader:
         return Body(pack("root", *parts), children)
 
     def body(self, child: Child) -> Body:
-        """Return what a class or a function is made of."""
+        """Return the body of a class or a function."""
         found, place = child
         if id(found) not in self._bodies:
             children = self._children = []
@@ -126,17 +126,17 @@ class CodeReader:
         return self._bodies[id(found)][1]
 
     def _follow(self, found: Any, place: Place) -> bytes:
-        """Have a class or a function looked into, and return by which index it is a child of what is read now."""
+        """Add a class or a function to the children of the current body, and return a reference to it."""
         self._children.append(Child(found, place))
         return pack("see", b"%d" % len(self._children))
 
     def value(self, value: Any, place: Place, *, is_inner: bool = False) -> bytes:
-        """Return what a value counts as: its data, and the code that it leads to.
+        """Return a value as bytes: its data, and references to its code.
 
         Args:
             value: An attribute, a default, the content of a closure, a global.
             place: Where it was found.
-            is_inner: It is an attribute of an object that cannot be taken apart.
+            is_inner: Whether it is an attribute of an object that cannot be taken apart.
         """
         if id(value) in self._open:
             return pack("cycle", name_of(type(value)))
@@ -150,12 +150,12 @@ class CodeReader:
         cls = type(value)
         declared = _declared(value)
         if declared is not None:
-            self._seen_data.append((lambda: _declared(value), declared))
+            self._checks.append(lambda: _declared(value) == declared)
             return self._states.counted(place, declared)
         if issubclass(cls, FunctionType):
             return self._follow(value, place) if is_followed(value) else library_name(value)
         if issubclass(cls, type):
-            return name_of(value) if is_library_class(value) else self._follow(value, place)
+            return name_of(value) if is_library(value.__module__) else self._follow(value, place)
         for kind, names in WRAPPERS.items():
             if issubclass(cls, kind):
                 return pack(kind.__name__, *[self.value(getattr(value, name), (*place, name)) for name in names])
@@ -169,16 +169,16 @@ class CodeReader:
         if size > LARGE:
             self._states.keep_large(place, value, classes)
         elif not is_fixed(value, cls):
-            self._seen_data.append((lambda: _data_of(value)[0], data))
+            self._checks.append(lambda: _data_of(value)[0] == data)
         return self._data(place, data, classes)
 
     def _data(self, place: Place, data: bytes | None, classes: list[type]) -> bytes:
         return pack("data", self._states.counted(place, data), *[self.value(cls, (*place, "class")) for cls in classes])
 
     def _parts(self, value: Any, place: Place, is_inner: bool) -> bytes:
-        """What a value counts as in which there is code, or an object that cannot be taken apart."""
+        """Return the bytes of a value that contains code or an object that cannot be taken apart."""
         cls = type(value)
-        if cls in (set, frozenset):  # nothing says which of them comes first
+        if cls in (set, frozenset):  # in no fixed order
             items = self._look(lambda: tuple(value))
             return pack("set", *sorted(name_of(type(item)) for item in items))
         if cls in DICTS or cls is MappingProxyType:
@@ -191,7 +191,7 @@ class CodeReader:
         return pack("items", name_of(cls), *parts)
 
     def _object(self, value: Any, place: Place, is_inner: bool) -> bytes:
-        """What an object counts as that is no data: its class, its code, and one level of other attributes."""
+        """Return the bytes of an object that is no data: its class, its code, and one level of other attributes."""
         cls = type(value)
         if issubclass(cls, _BY_NAME):
             return name_of(value)
@@ -200,11 +200,11 @@ class CodeReader:
             parts = [self.value(part, (*place, n)) for n, part in enumerate(typing.get_args(value))]
             return pack("type", name_of(origin), *(sorted(parts) if origin in _UNORDERED else parts))
         parts = [self.value(cls, place)]
-        if hasattr(cls, "_kind"):  # a node, whose attributes are no code
+        if hasattr(cls, "_kind"):  # a node: its attributes are not code
             return pack("node", *parts)
         attributes = self._look(lambda: (type(value), *_flat(_attributes_or_wrapped(value))))
         counts = not is_inner and not is_library(cls.__module__, packages=False)
-        for name, attribute in sorted(zip(attributes[1::2], attributes[2::2], strict=True), key=_first):
+        for name, attribute in sorted(zip(attributes[1::2], attributes[2::2], strict=True), key=operator.itemgetter(0)):
             if name not in _ABOUT_THE_SOURCE and (counts or is_code(attribute)):
                 parts += [name.encode(), self.value(attribute, (*place, name), is_inner=True)]
         return pack("object", *parts)
@@ -236,26 +236,19 @@ class CodeReader:
         parts = [library_name(function) if is_library else encode_code(code)]
         parts.append(self.value(function.__defaults__, (*place, "defaults")))
         parts.append(self.value(function.__kwdefaults__, (*place, "kwdefaults")))
-        for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
-            parts += [name.encode(), self._cell(cell, (*place, "closure", name))]
+        for name, content in zip(code.co_freevars, map(content_of, function.__closure__ or ()), strict=True):
+            parts += [name.encode(), b"" if content is MISSING else self.value(content, (*place, "closure", name))]
         for name, attribute in sorted(function.__dict__.items()):
             parts += [name.encode(), self.value(attribute, (*place, name))]
         for name in () if is_library else globals_of(code):
             parts += [name.encode(), self._global(function, name)]
         return pack("function", *parts)
 
-    def _cell(self, cell: Any, place: Place) -> bytes:
-        try:
-            content = cell.cell_contents
-        except ValueError:  # not filled yet
-            return b""
-        return self.value(content, place)
-
     def _global(self, function: FunctionType, name: str) -> bytes:
-        """What a function reads from its module. Of a module of the user's: the names that the function has."""
+        """Return the bytes of a global. Of a user's module, only the names that the function contains count."""
         namespace = function.__globals__
         if name not in namespace:
-            return b""  # a builtin, or not there yet
+            return b""  # a builtin, or not defined yet
         value = namespace[name]
         if isinstance(value, ModuleType):
             return self._module(value, names_of(function.__code__))
@@ -296,10 +289,6 @@ def _data_of(value: Any) -> tuple[bytes, int, list[type]]:
     return data, size, list(dict.fromkeys(classes))
 
 
-def _first(pair: tuple[Any, Any]) -> Any:
-    return pair[0]
-
-
 def _flat(mapping: Mapping[Any, Any]) -> tuple[Any, ...]:
     """Return keys and values in turn."""
     return tuple(part for pair in mapping.items() for part in pair)
@@ -308,16 +297,9 @@ def _flat(mapping: Mapping[Any, Any]) -> tuple[Any, ...]:
 def _read_by(function: FunctionType) -> tuple[Any, ...]:
     """Return the objects that the fingerprint of a function reads."""
     code, namespace = function.__code__, function.__globals__
-    globals_ = [namespace.get(name, _MISSING) for name in globals_of(code)]
-    cells = [_content(cell) for cell in function.__closure__ or ()]
+    globals_ = [namespace.get(name, MISSING) for name in globals_of(code)]
+    cells = map(content_of, function.__closure__ or ())
     return code, function.__defaults__, function.__kwdefaults__, *cells, *globals_, *_flat(function.__dict__)
-
-
-def _content(cell: Any) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # not filled yet
-        return _MISSING
 
 
 def _attributes_or_wrapped(value: Any) -> Mapping[str, Any]:
@@ -327,23 +309,24 @@ def _attributes_or_wrapped(value: Any) -> Mapping[str, Any]:
 
 
 def _settings_of(cls: type) -> frozenset[str]:
-    """The names that are settings of the engine, in a node class or in a mixin of one."""
+    """Return the names of the engine's settings in a node class or a mixin of one."""
     dialect: Dialect = getattr(cls, "_dialect", BaseNode._dialect)
     return _SETTINGS | dialect.settings
 
 
 def _has_nodes(cls: type) -> bool:
-    """Whether it is a class of nodes, or a mixin of one."""
+    """Return whether it is a node class, or a mixin of one."""
     return hasattr(cls, "_kind") or any(map(_has_nodes, type.__subclasses__(cls)))
 
 
 def _declared(value: Any) -> bytes | None:
-    """What a function or an object says itself that it depends on, by ``__fingerprint__``; None if it says nothing."""
+    """Return the ``__fingerprint__`` of a function or an object; None if it has none."""
     cls = type(value)
+    declared = None
     if issubclass(cls, FunctionType):
-        says = value.__dict__.get("__fingerprint__")
-    elif issubclass(cls, type) or cls.__module__ == "builtins":
-        return None
-    else:
-        says = value.__fingerprint__ if any("__fingerprint__" in vars(base) for base in cls.__mro__) else None
-    return None if says is None else pack("declared", encode(says() if callable(says) else says, name_of))
+        declared = value.__dict__.get("__fingerprint__")
+    elif not issubclass(cls, type) and any("__fingerprint__" in vars(base) for base in cls.__mro__):
+        declared = value.__fingerprint__
+    return (
+        None if declared is None else pack("declared", encode(declared() if callable(declared) else declared, name_of))
+    )

@@ -1,7 +1,7 @@
-"""Values and bytecode as bytes: the same bytes for equal values in every process, and under every hash seed.
+"""Encode values and bytecode as bytes, which are the same for equal values in every process and for every hash seed.
 
-Nothing here depends on an ``id``, on the ``repr`` of an object or on the order of a set. Each part says how long it is,
-so two different values never have the same bytes.
+The bytes do not depend on an ``id``, the ``repr`` of an object or the order of a set. Each part begins with its length,
+so different values never have the same bytes.
 """
 
 import dis
@@ -26,36 +26,36 @@ from .kinds import BUFFERS, BY_NAME, DICTS, LISTS, is_array, is_numpy_scalar, is
 __all__ = ["NoKeyError", "digest", "encode", "encode_code", "encode_sized", "key_of", "name_of", "pack"]
 
 Other = Callable[[Any], bytes]
-"""Encodes what is no data: a function, a class, a module, an object that cannot be taken apart."""
+"""Encodes a value that is not data: a function, a class, a module, an object that cannot be taken apart."""
 
 
 class NoKeyError(Exception):
-    """This value has no key: nothing tells whether another one is the same. Names its type."""
+    """A value has no key: it cannot be compared with another one. The text is its type."""
 
 
 def pack(kind: str, *parts: bytes) -> bytes:
-    """Join parts to one, so that they can be told apart again."""
+    """Join parts so that different parts never give the same bytes."""
     return b"".join([kind.encode(), b"(", *(b"%d:%b" % (len(part), part) for part in parts), b")"])
 
 
 def digest(data: bytes) -> bytes:
-    """Return 16 bytes that stand for the data."""
+    """Return a hash of 16 bytes."""
     return hashlib.blake2b(data, digest_size=16).digest()
 
 
 def name_of(value: Any) -> bytes:
-    """Return the module and the name of a class, a function or a module."""
+    """Return the module and the name of a class, a function or a module as bytes."""
     name = getattr(value, "__qualname__", None) or getattr(value, "__name__", None) or ""
     return pack("name", str(getattr(value, "__module__", "")).encode(), str(name).encode("utf-8", "surrogatepass"))
 
 
 def key_of(value: Any, *, loosely: bool = False) -> bytes:
-    """Return 16 bytes that are equal for equal values of the same types, and differ for others.
+    """Return 16 bytes that are equal for equal values of the same types, and different for other values.
 
     Args:
-        value: Containers, plain objects, frames and arrays are taken apart. A function counts by its code, a class and
-            a module by name.
-        loosely: What has no key stands for itself, by its identity, so the key holds in this process only.
+        value: Containers, plain objects, data frames and arrays are taken apart. A function counts by its code, a class
+            and a module by name.
+        loosely: Whether a value without a key counts by its identity. The key is then valid in this process only.
 
     Raises:
         NoKeyError: The value has no key.
@@ -83,8 +83,8 @@ def encode(value: Any, other: Other) -> bytes:
     """Return a value as bytes.
 
     Args:
-        value: Whatever it is.
-        other: Called for what is no data, and for the class of an object that is taken apart.
+        value: Any value.
+        other: Encodes values that are not data, and the class of an object that is taken apart.
 
     Raises:
         RecursionError: The value is nested too deeply, or contains itself.
@@ -93,17 +93,17 @@ def encode(value: Any, other: Other) -> bytes:
 
 
 def encode_sized(value: Any, other: Other) -> tuple[bytes, int]:
-    """Return a value as bytes as `encode` does, and about how many bytes were read for it."""
+    """Return the result of `encode`, and the approximate number of bytes that were read for it."""
     known = _Known()
     data = _encode(value, other, known)
     return data, known.size + len(data)
 
 
 class _Known(dict[int, bytes | None]):
-    """What is encoded already, by id, so that shared parts are read once; None for what is not complete yet.
+    """The encoded parts by id, so that shared parts are read once. None: the part is not complete yet.
 
     Attributes:
-        size: How many bytes its parts had.
+        size: The number of bytes of the parts.
     """
 
     size = 0
@@ -115,7 +115,7 @@ _NOTHING_KNOWN = _Known()
 
 def _encode(value: Any, other: Other, known: _Known) -> bytes:
     cls = type(value)
-    if cls is str:  # the two that there are most of, without a call
+    if cls is str:  # str and int are the most common, so no call is made for them
         text = value.encode("utf-8", "surrogatepass")
         return b"str(%d:%b)" % (len(text), text)
     if cls is int:
@@ -226,7 +226,7 @@ _FAMILIES: tuple[tuple[Any, Callable[[Any], bytes]], ...] = (
 )
 
 _FLAGS = 0x04 | 0x08 | 0x20 | 0x80 | 0x100 | 0x200
-"""Of a code object: *args, **kwargs, generator, coroutine, iterable coroutine, async generator."""
+"""The flags of a code object that count: *args, **kwargs, generator, coroutine, iterable coroutine, async generator."""
 _JUMPS = frozenset(dis.hasjrel) | frozenset(dis.hasjabs)
 _CONSTANTS = frozenset(dis.hasconst)
 _NO_STEPS = frozenset({"NOP", "CACHE", "EXTENDED_ARG"})
@@ -237,7 +237,7 @@ _ABOUT_THE_SOURCE = frozenset({"__firstlineno__", "__static_attributes__", "__do
 def encode_code(code: CodeType) -> bytes:
     """Return the instructions of a code object as bytes, without docstrings, line numbers and file names.
 
-    Constants, names and jumps are told by what they mean: an index among the constants depends on whether there is a
+    Constants, names and jumps are encoded by their meaning: the index of a constant depends on whether there is a
     docstring.
     """
     bytecode = dis.Bytecode(code)
@@ -264,7 +264,7 @@ def encode_code(code: CodeType) -> bytes:
 def _encode_step(step: dis.Instruction, ordinals: dict[int, int]) -> bytes:
     name, value = step.opname.encode(), step.argval
     if step.opcode in _CONSTANTS:
-        return pack("const", name, _encode_constant(value))
+        return pack("const", name, encode(value, _encode_inner_code))
     if step.opcode in _JUMPS:
         return pack("jump", name, b"%d" % ordinals.get(value, value))
     if isinstance(value, str) or (isinstance(value, tuple) and all(isinstance(part, str) for part in value)):
@@ -272,10 +272,5 @@ def _encode_step(step: dis.Instruction, ordinals: dict[int, int]) -> bytes:
     return pack("step", name, str(step.arg).encode())
 
 
-def _encode_constant(value: Any) -> bytes:
-    if isinstance(value, CodeType):
-        return encode_code(value)
-    if isinstance(value, tuple | frozenset):
-        parts = [_encode_constant(part) for part in value]
-        return pack(type(value).__name__, *(parts if isinstance(value, tuple) else sorted(parts)))
-    return encode(value, name_of)
+def _encode_inner_code(value: Any) -> bytes:
+    return encode_code(value) if isinstance(value, CodeType) else name_of(value)

@@ -1,19 +1,19 @@
-"""What the code of a node is: a fingerprint that is the same in every process, and needs no source text.
+"""Compute the fingerprint of a node's code, which is the same in every process and needs no source text.
 
-It is made of the bytecode of the node's class and of all that leads from there to code or data of the user's:
+It contains the bytecode of the node's class, and all code and data of the user that can be reached from there:
 
-- every base class and mixin, and hooks that were set on the object;
-- what decorators put around a hook: wrappers, `functools` objects, objects with ``__call__`` or ``__get__``;
+- base classes, mixins, and hooks that were set on the object;
+- the wrappers that decorators put around a hook: `functools` objects, objects with ``__call__`` or ``__get__``;
 - defaults, closures and attributes of functions;
-- what functions read from their module: constants, helpers, classes, names in the user's own modules.
+- the globals that functions read: constants, helpers, classes, names in the user's own modules.
 
-Line numbers, file names and docstrings are no part of it, nor are the settings of the engine, such as ``max_retries``,
-since no answer depends on them. The minor version of Python is, since bytecode differs between versions. Code of the
+It does not contain line numbers, file names, docstrings, and settings of the engine such as ``max_retries``, on which
+no result depends. It contains the minor version of Python, since bytecode differs between versions. Code of the
 standard library and of installed packages counts by name. An object that cannot be taken apart, such as a client,
 counts by its class and its plain attributes.
 
-A function or an object can say itself what it depends on: a method or an attribute ``__fingerprint__`` without
-arguments, whose result counts in its place.
+A function or an object may declare what it depends on, by an attribute ``__fingerprint__`` or a method of that name
+without arguments. Its value then counts in place of the object.
 """
 
 import sys
@@ -28,24 +28,24 @@ from .node import BaseNode
 
 __all__ = ["Fingerprints", "fingerprint"]
 
-VERSION = f"1 {sys.version_info[0]}.{sys.version_info[1]}".encode()
+VERSION = f"2 {sys.version_info[0]}.{sys.version_info[1]}".encode()
 """The version of this format, and of Python."""
 
 
 def fingerprint(node: BaseNode | type) -> bytes:
-    """Return 16 bytes that stand for the code of a node, or of a class, as it is now."""
+    """Return the fingerprint (16 bytes) of the current code of a node or a class."""
     return Fingerprints().of(node)
 
 
 class Fingerprints:
-    """Compute fingerprints of nodes, each once; `forget` them when code may have been edited.
+    """Compute the fingerprints of nodes, each once. Call `forget` when code may have been edited.
 
-    Reading all code takes long. So a reader remembers which objects it has read where: `forget` compares these, and
-    only if one is another object, or if data have changed in place, all is read again.
+    Reading all code takes long. So a reader remembers the objects that it has read. `forget` compares them, and only if
+    one was replaced, or data have changed in place, everything is read again.
     """
 
     def __init__(self) -> None:
-        self._found: dict[Any, tuple[bytes, Any]] = {}  # with the objects in the key, so that no id is used again
+        self._found: dict[Any, tuple[bytes, Any]] = {}  # with the objects in the key, so that no id is reused
         self._data = CodeData()
         self._reader = CodeReader(self._data)
 
@@ -61,10 +61,10 @@ class Fingerprints:
         return found[0]
 
     def _walk(self, root: Body) -> Iterator[bytes]:
-        """Yield all code that a node leads to: each body once, and for each reference to it its number."""
+        """Yield all code that a node refers to: each body once, and for each reference the number of its body."""
         bodies = [root]
         numbers: dict[int, int] = {}
-        for body in bodies:  # grows as it is read
+        for body in bodies:  # it grows meanwhile
             yield body.data
             for child in body.children:
                 number = numbers.get(id(child.found))
@@ -80,7 +80,7 @@ class Fingerprints:
             self._reader = CodeReader(self._data)
 
     def settle(self, nodes: Iterable[BaseNode]) -> None:
-        """Accept the present data as the code's own changes, which are no edits."""
+        """Accept the changes of data since the last call as the code's own, not as edits."""
         self.forget()
         self._data.is_settling = True
         try:
