@@ -20,6 +20,7 @@ from .lines import bundle_of
 from .picture import description, image
 from .run_graph import MAX_NODES, picture_of, with_status
 from .summary import of_batch, of_run
+from .values import many
 
 if TYPE_CHECKING:
     from .stepper_view import StepperView
@@ -68,7 +69,7 @@ def model_bundle(model: GraphModel, most: int = 2_000) -> dict[str, str]:
     notes = notes[:PROBLEMS] + [f"! {len(notes) - PROBLEMS} more: flow.check()"] * (len(notes) > PROBLEMS)
     closed = sum(cluster.is_closed for cluster in model.clusters)
     if closed and len(model.nodes) > 1:
-        notes.append(f"{closed} inner flow{'s' * (closed != 1)} left closed; flow.graph() opens all")
+        notes.append(f"{many(closed, 'inner flow')} left closed; flow.graph() opens all")
         outline += f"\n({notes[-1]})"
     html = image(svg, description(model)) + notes_html(notes)
     if is_svg_only():

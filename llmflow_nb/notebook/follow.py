@@ -1,7 +1,7 @@
 """Show the progress of a run while it runs: as lines in a cell or a terminal, or as progress bars of the user.
 
-A thread reads the record five times a second and draws the lines that it finds. So progress adds no work to the run, a
-call that blocks for a minute does not delay it, and a run that takes less than a second shows nothing.
+A thread reads the record five times a second and draws its lines. So progress adds no work to the run, and a call that
+blocks for a minute does not delay it.
 """
 
 import os
@@ -27,7 +27,7 @@ FIRST, EVERY = 1.0, 0.2
 EVERY_GRAPH = 0.5
 """Seconds between two drawings of the graph of a run that is followed by its handle."""
 PATIENCE = 0.5
-"""Seconds that the end of a run waits for a bar that is being drawn."""
+"""Seconds that the end of a run waits while a bar is drawn."""
 
 
 def follow(run: Run, progress: Any, *, is_updated: bool) -> Callable[[], None]:
@@ -49,7 +49,7 @@ def follow(run: Run, progress: Any, *, is_updated: bool) -> Callable[[], None]:
 
 
 class View(Protocol):
-    """Draws the progress of a run."""
+    """Draw the progress of a run somewhere."""
 
     def draw(self, run: Run, lines: list[Line], *, last: bool) -> bool:
         """Replace the previous drawing. ``last``: the run has ended. Return whether anything was drawn."""
@@ -130,8 +130,8 @@ class _Bars:
             bar, before = self._bars.get(line.path) or (self._make(total=line.total, desc=line.name), 0)
             if hasattr(bar, "total"):
                 bar.total = line.total  # it grows with each visit
-            bar.update(line.done - before)
-            self._bars[line.path] = bar, line.done
+            bar.update(line.counts["done"] - before)
+            self._bars[line.path] = bar, line.counts["done"]
         if last:
             for bar, _ in self._bars.values():
                 bar.close()
@@ -163,7 +163,7 @@ class _Followed:
 
     def tick(self) -> None:
         """Draw in the ticker's thread, which must survive any error of a user's bar."""
-        ended = not self._is_retry and self.run.status != "running"  # `end` may be called late or never
+        ended = not self._is_retry and self.run.status != "running"  # `end` may be called later, or never
         try:
             self._context.run(self._draw, last=ended)
         except BaseException:
@@ -174,10 +174,10 @@ class _Followed:
     def _leave(self) -> None:
         _Ticker.leave(self)
         if _LIVE.get(self.run) is self:
-            del _LIVE[self.run]  # the value refers to the run, so the weak key would stay for ever
+            del _LIVE[self.run]  # the value refers to the run, so the weak key would never be removed
 
     def end(self) -> None:
-        """Draw for the last time, if anything was drawn, in the thread of the ended run."""
+        """Draw for the last time, in the thread of the run, if anything was drawn before."""
         self._leave()
         if self._drawn or self._always:
             self._draw(last=True)
@@ -197,7 +197,7 @@ class _Followed:
 
     def _draw(self, *, last: bool) -> None:
         if not self._lock.acquire(timeout=PATIENCE):
-            _Ticker.forget()  # its thread hangs too
+            _Ticker._shared = None  # its thread hangs too; the next run gets a new one
             self._give_up("drawing it takes too long")
             return
         try:
@@ -252,7 +252,6 @@ class _Ticker:
         self.pid = os.getpid()
         self._followed: dict[_Followed, None] = {}
         self._wake = threading.Event()
-        self._asleep = True
 
     @classmethod
     def get(cls) -> "_Ticker":
@@ -264,13 +263,7 @@ class _Ticker:
 
     def follow(self, followed: _Followed) -> None:
         self._followed[followed] = None
-        if self._asleep or followed.due - monotonic() < EVERY:
-            self._wake.set()
-
-    @classmethod
-    def forget(cls) -> None:
-        """Abandon the thread; the next run gets a new one."""
-        cls._shared = None
+        self._wake.set()
 
     @classmethod
     def leave(cls, followed: _Followed) -> None:
@@ -279,9 +272,7 @@ class _Ticker:
 
     def _work(self) -> None:
         while _Ticker._shared in (self, None):
-            self._asleep = True  # before the check, so that a run added in between wakes this thread
-            self._asleep = not self._followed
-            self._wake.wait(None if self._asleep else EVERY)
+            self._wake.wait(EVERY if self._followed else None)
             self._wake.clear()
             now = monotonic()
             for followed in list(self._followed):

@@ -18,8 +18,7 @@ from ..runs.run import Run
 from .frontend import is_static
 from .html import notes_html
 from .picture import description, image
-from .summary import duration
-from .values import ValueTexts
+from .values import ValueTexts, duration
 
 __all__ = ["MAX_NODES", "graph_of_run", "picture_of", "with_status"]
 
@@ -84,9 +83,10 @@ def _node_statuses(
     run: Run, model: GraphModel, visits: list[Visit], batches: dict[str, BatchResult]
 ) -> dict[str, NodeStatus]:
     """Return the status of every node that was visited, by its id."""
-    found: dict[str, _NodeVisits] = {}
+    by_path: dict[str, list[Visit]] = {}
     for visit in visits:
-        found.setdefault(visit.path, _NodeVisits(run)).add(visit)
+        by_path.setdefault(visit.path, []).append(visit)
+    failed = {visit.step for visit, _ in unresolved(run._recorder, visits)}
     is_running = run.status == "running"
     current = f"{run._where()}/" if is_running else "/"
     has_all_visits = run.visit_count == len(visits)
@@ -95,20 +95,21 @@ def _node_statuses(
     shown_errors: set[int] = set()  # an error passes through the flows around its node, and is shown once
     entered: set[str | None] = set()  # flows that a visited step belongs to
     for node in reversed(model.nodes):  # inner nodes first
+        of_node = by_path.get(node.id, [])
         is_current = current.startswith(f"{node.id}/")
-        if node.id not in found and not is_current and not (is_running and node.id in entered):
+        if not of_node and not is_current and not (is_running and node.id in entered):
             continue
         entered.add(node.parent)
-        of_node = found.get(node.id) or _NodeVisits(run)
-        state = "running" if is_current or not of_node.count else of_node.state(run.status)
-        words = of_node.words(has_all_visits=has_all_visits)
+        state = "running" if is_current or not of_node else _state(of_node, failed, run.status)
+        words = _visit_words(of_node, failed, has_all_visits)
         if node.id in batches:
             counts = batches[node.id].counts
             if state == "ok" and count_with(counts, FAILURES):
                 state = "partly"
             words = [*_item_words(counts), *words]
         notes = [", ".join(words)] if words else []
-        error = of_node.error
+        errors = (visit.error for visit in of_node if visit.step in failed or visit.status not in FAILURES)
+        error = next((error for error in errors if error is not None), None)
         if error is not None and id(error) not in shown_errors:
             shown_errors.add(id(error))
             text = texts.of_error(error, 40)
@@ -126,39 +127,28 @@ def _fallback_words(count: int) -> list[str]:
     return [f"{count:,} by fallback"] if count else []
 
 
-class _NodeVisits:
-    """Sums up the visits of one node. A failure that a later retry resolved does not count as one."""
+def _state(visits: list[Visit], failed: set[int], run_status: str) -> NodeState:
+    """Return the state of a node. Some failed visits do not make it "failed" if the run ended well.
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self.count = self.failed = self.fallbacks = 0
-        self.seconds = 0.0
-        self.latest = "running"
-        self.error: BaseException | None = None
+    A failed visit whose step is not in ``failed`` was resolved by a retry, so it counts as ok.
+    """
+    failures = sum(visit.step in failed for visit in visits)
+    if failures:
+        return "failed" if failures == len(visits) or run_status != "ok" else "partly"
+    return "ok" if visits[-1].status in FAILURES else _STATES[visits[-1].status]
 
-    def add(self, visit: Visit) -> None:
-        is_resolved = visit.status in FAILURES and not unresolved(self._run._recorder, [visit])
-        self.count += 1
-        self.failed += visit.status in FAILURES and not is_resolved
-        self.fallbacks += visit.status == "fallback"
-        self.seconds += visit.seconds
-        self.latest = "ok" if is_resolved else visit.status
-        self.error = self.error or (None if is_resolved else visit.error)
 
-    def state(self, run_status: str) -> NodeState:
-        """Return the state of the node. Some failed visits do not make it "failed" if the run ended well."""
-        if self.failed and (self.failed == self.count or run_status != "ok"):
-            return "failed"
-        return "partly" if self.failed else _STATES[self.latest]
-
-    def words(self, *, has_all_visits: bool) -> list[str]:
-        words = [f"{self.count:,}{'' if has_all_visits else '+'} visits"] if self.count > 1 else []
-        if self.failed and self.count > 1:
-            words.append(f"{self.failed:,} failed")
-        words += _fallback_words(self.fallbacks)
-        if self.seconds >= MIN_SECONDS and not is_static():
-            words.append(duration(self.seconds))
-        return words
+def _visit_words(visits: list[Visit], failed: set[int], has_all_visits: bool) -> list[str]:
+    words = []
+    if len(visits) > 1:
+        words.append(f"{len(visits):,}{'' if has_all_visits else '+'} visits")
+        failures = sum(visit.step in failed for visit in visits)
+        words += [f"{failures:,} failed"] if failures else []
+    words += _fallback_words(sum(visit.status == "fallback" for visit in visits))
+    seconds = sum(visit.seconds for visit in visits)
+    if seconds >= MIN_SECONDS and not is_static():
+        words.append(duration(seconds))
+    return words
 
 
 def _taken_edges(model: GraphModel, visits: list[Visit], run: Run) -> Counter[tuple[str, str, str]]:

@@ -1,6 +1,6 @@
 """Summaries of a run and of a batch: counts, errors, first rows. Plain texts, which `html` writes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -11,9 +11,9 @@ from ..runs.rows import Visit, unresolved
 from ..runs.run import Run
 from .frontend import is_static
 from .html import Summary, Table
-from .values import ValueTexts
+from .values import ValueTexts, duration, many
 
-__all__ = ["duration", "of_batch", "of_run"]
+__all__ = ["of_batch", "of_run"]
 
 ROWS = 10
 KINDS = 5
@@ -29,7 +29,7 @@ def of_run(run: Run) -> Summary:
     texts = ValueTexts()
     visits = run.visits
     results = run.batches
-    facts = [_many(run.visit_count, "visit"), _many(run.calls, "call")]
+    facts = [many(run.visit_count, "visit"), many(run.calls, "call")]
     if run.seconds is not None and not is_static():
         facts.append(duration(run.seconds))
     if run.status == "running" and run._where():
@@ -38,51 +38,54 @@ def of_run(run: Run) -> Summary:
         facts.append(f"last action {texts.of(run.action, NAME)}")
     failed = sum(count_with(result.counts, FAILURES) for result in results if not result.is_of_params)
     if failed:
-        facts.append(_many(failed, "failed item"))
+        facts.append(many(failed, "failed item"))
     if run.abandoned:
-        facts.append(f"{_many(run.abandoned, 'blocking call')} left to end")
+        facts.append(f"{many(run.abandoned, 'blocking call')} left to end")
     notes = [_error_line(run.error, texts)] if run.error is not None and run.status != "stopped" else []
     if run.visit_count > len(visits):
         dropped = run.visit_count - len(visits)
-        notes.append(f"only the latest {_many(len(visits), 'visit')} are kept; {dropped} before them were counted")
+        notes.append(f"only the latest {many(len(visits), 'visit')} are kept; {dropped} before them were counted")
     notes += run.problems
     notes += [f"{path}: {note}" for path, note in run.notes]
-    tables = [_nodes_table(visits, results)]
-    groups = _Groups()
-    for result in results:
-        if not result.is_of_params:  # a param set fails because of an item or visit inside it
-            groups.add_rows(result, result.path)
-    for visit, error in unresolved(run._recorder, visits):  # failures inside a row are counted there
-        if not groups.has(error):
-            groups.add(visit.path, error)
-    if groups:
-        tables.append(groups.table(texts, with_paths=True))
+    errors = _errors_table(_errors_in(run, results, visits), texts, with_paths=True)
+    tables = [_nodes_table(visits, results), *errors]
     return Summary(shown(run.name, NAME), run.status, facts, _first_notes(notes), tables)
+
+
+def _errors_in(run: Run, results: list[BatchResult], visits: list[Visit]) -> Iterator[tuple[str, BaseException]]:
+    """Yield each error of a run once, with the path of the node: those of items, then those of visits."""
+    seen: set[int] = set()
+    for result in results:
+        if not result.is_of_params:  # a param set fails because of an item or a visit inside it
+            for _, error in result._failed_rows():
+                seen.add(id(error))
+                yield result.path, error
+    for visit, error in unresolved(run._recorder, visits):
+        if not seen & {id(error), id(error.__cause__)}:
+            seen.add(id(error))
+            yield visit.path, error
 
 
 def _nodes_table(visits: list[Visit], results: list[BatchResult]) -> Table:
     """Return a row for each node: flows before their steps, steps in the order of their first visit."""
-    by_path: dict[str, list[Any]] = {}
+    by_path: dict[str, list[Visit]] = {}
     for visit in visits:
-        row = by_path.setdefault(visit.path, [visit.node, 0, 0, 0, 0.0, 0.0])
-        row[1] += 1
-        row[2] += visit.attempts
-        row[3] += visit.status in FAILURES
-        row[4] += visit.seconds
-        row[5] = max(row[5], visit.seconds)
+        by_path.setdefault(visit.path, []).append(visit)
     batches = {result.path: result for result in results}
     rows: list[tuple[str, ...]] = []
     for path, depth in islice(_flows_first(list(by_path)), ROWS * 2):
-        name, n, attempts, failed, seconds, slowest = by_path[path]
+        of_node = by_path[path]
+        attempts = sum(visit.attempts for visit in of_node)
+        failed = sum(visit.status in FAILURES for visit in of_node)
         rows.append(
             (
-                INDENT * depth + shown(name, NAME),
-                str(n),
+                INDENT * depth + shown(of_node[0].node, NAME),
+                str(len(of_node)),
                 str(attempts) if attempts else "",
                 _counts(batches[path].counts) if path in batches else "",
                 str(failed) if failed else "",
-                duration(seconds),
-                duration(slowest),
+                duration(sum(visit.seconds for visit in of_node)),
+                duration(max(visit.seconds for visit in of_node)),
             )
         )
     more = f"{len(by_path) - len(rows)} more nodes: .steps has them all" if len(by_path) > len(rows) else ""
@@ -124,19 +127,15 @@ def of_batch(result: BatchResult) -> Summary:
     counts = result.counts
     total = sum(counts.values())
     what = "param set" if result.is_of_params else "item"
-    facts = [_many(total, what), _counts(counts)] if counts else ["no items"]
+    facts = [many(total, what), _counts(counts)] if counts else ["no items"]
     in_all, slowest, row = _seconds(result)
     if in_all and not is_static():
         which = quoted(result[row].label) if _is_labelled(result) else row
         facts.append(f"{duration(in_all)} in all, {duration(slowest)} at most (row {which})")
     notes = [note for path, note in result.run.notes if path == result.path]
     state = "running" if result.run.status == "running" else _state(counts)
-    tables = []
     texts = ValueTexts()
-    groups = _Groups()
-    groups.add_rows(result, "")
-    if groups:
-        tables.append(groups.table(texts, with_paths=False))
+    tables = _errors_table((("", error) for _, error in result._failed_rows()), texts, with_paths=False)
     if total:
         tables.append(_rows_table(result, total, texts))
     return Summary(_from_the_right(result.path), state, facts, _first_notes(notes), tables)
@@ -204,38 +203,20 @@ def _seconds(result: BatchResult) -> tuple[float, float, int]:
     return in_all, slowest, row
 
 
-class _Groups:
-    """Group errors by node and class: their number, and one of them."""
-
-    def __init__(self) -> None:
-        self._found: dict[tuple[str, int], list[Any]] = {}
-        self._ids: set[int] = set()
-
-    def __bool__(self) -> bool:
-        return bool(self._found)
-
-    def has(self, error: BaseException) -> bool:
-        """Whether this error, or its cause, was added."""
-        return id(error) in self._ids or id(error.__cause__) in self._ids
-
-    def add(self, path: str, error: BaseException) -> None:
-        self._ids.add(id(error))
-        self._found.setdefault((path, id(type(error))), [0, error])[0] += 1
-
-    def add_rows(self, result: BatchResult, path: str) -> None:
-        for _, error in result._failed_rows():
-            self.add(path, error)
-
-    def table(self, texts: ValueTexts, *, with_paths: bool) -> Table:
-        """The most frequent first."""
-        most = sorted(self._found.items(), key=lambda group: -group[1][0])
-        rows = [
-            (_from_the_right(path), f"{n} x {shown(class_name(error), NAME)}", texts.of_error(error))
-            for (path, _), (n, error) in most[:KINDS]
-        ]
-        more = f"{len(most) - KINDS} more kinds: .errors has them all" if len(most) > KINDS else ""
-        heads = ("node", "how many", "one of them")
-        return Table("Errors", heads[not with_paths :], [row[not with_paths :] for row in rows], frozenset(), more)
+def _errors_table(errors: Iterable[tuple[str, BaseException]], texts: ValueTexts, *, with_paths: bool) -> list[Table]:
+    """Group errors by path and class: their number, and one of them, the most frequent first. No table if none."""
+    groups: dict[tuple[str, int], list[Any]] = {}
+    for path, error in errors:
+        groups.setdefault((path, id(type(error))), [0, error])[0] += 1
+    most = sorted(groups.items(), key=lambda group: -group[1][0])
+    rows = [
+        (_from_the_right(path), f"{n} x {shown(class_name(error), NAME)}", texts.of_error(error))
+        for (path, _), (n, error) in most[:KINDS]
+    ]
+    more = f"{len(most) - KINDS} more kinds: .errors has them all" if len(most) > KINDS else ""
+    heads = ("node", "how many", "one of them")
+    table = Table("Errors", heads[not with_paths :], [row[not with_paths :] for row in rows], frozenset(), more)
+    return [table] if rows else []
 
 
 def _error_line(error: BaseException, texts: ValueTexts) -> str:
@@ -258,17 +239,3 @@ def _state(counts: dict[str, int]) -> str:
     if not count_with(counts, FAILURES):
         return "ok"
     return "some failed" if count_with(counts, HAS_RESULT) else "all failed"
-
-
-def _many(n: int, what: str) -> str:
-    return f"{n:,} {what}{'s' * (n != 1)}"
-
-
-def duration(seconds: float) -> str:
-    """Return seconds as a text: "12 ms", "3.4 s", "2 min 05 s"."""
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"

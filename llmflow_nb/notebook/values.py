@@ -1,4 +1,4 @@
-"""Short texts of any values, whatever their ``__repr__`` does."""
+"""Short texts: of numbers, of times, and of any values, whatever their ``__repr__`` does."""
 
 import threading
 from time import monotonic
@@ -6,7 +6,7 @@ from typing import Any
 
 from ..core.text import characters, class_name, literal, shown, text_of
 
-__all__ = ["CELL", "ValueTexts"]
+__all__ = ["CELL", "ValueTexts", "duration", "many"]
 
 CELL = 100
 """The number of characters of a value in a summary. The table itself (``.df``) has the whole value."""
@@ -68,3 +68,18 @@ def _try(make: Any, value: Any, found: list[str]) -> None:
         found.append(str.__getitem__(make(value), slice(10_000)))
     except BaseException as exc:  # raised by user code in this thread only, SystemExit too
         found.append(f"<{class_name(value)}: its repr raised {class_name(exc)}>")
+
+
+def many(n: int, what: str) -> str:
+    """Return a number of things as a text: "1 visit", "1,200 visits"."""
+    return f"{n:,} {what}{'s' * (n != 1)}"
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as a text: "12 ms", "3.4 s", "2 min 05 s"."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
