@@ -118,6 +118,7 @@ def running_kernel(directory: Path, setup: str) -> Iterator[Kernel]:
         patch.setenv("JUPYTER_PREFER_ENV_PATH", "1")  # the kernel of this environment, not one that the user installed
         kernel = Kernel(directory)
     try:
+        kernel.run("%xmode Minimal")  # to draw a traceback takes up to a second on a busy machine
         kernel.run(setup)
         assert kernel.run("import sys; print(sys.prefix)") == sys.prefix
         yield kernel
