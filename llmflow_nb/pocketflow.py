@@ -1,27 +1,27 @@
-"""PocketFlow's names, on the engine of llmflow_nb: change one import line and an existing program runs here.
+"""PocketFlow's names on the engine of llmflow_nb: change one import line, and an existing program runs here.
 
     from llmflow_nb.pocketflow import AsyncFlow, AsyncNode, Flow, Node
 
-The behaviour is that of PocketFlow 0.0.3, with these differences, each of them a trap there:
+Programs behave as with PocketFlow 0.0.3, except where that is a trap:
 
-* ``cur_retry`` is there in async nodes too; there only in the others.
-* ``run()`` works for async classes too, from any cell; there it raises or silently does nothing.
-* ``max_retries=0`` and a flow without a start node are errors; there they silently do nothing.
-* ``prep`` that returns None is an empty batch in every batch class; a numpy array works; a ``str`` or a ``dict`` is
-  refused, since nobody means its characters or its keys.
-* ``post`` of a batch flow gets the list of the walks' results as its third argument; there None.
-* ``params`` are read-only in a flow; there a write in one node leaks into the others.
-* When one of several parallel calls fails, the others are waited for a few seconds (``flow.grace``) and their results
-  kept in ``flow.last_run``; there they go on in the background.
+* ``cur_retry`` exists in async nodes too; in PocketFlow only in the others.
+* ``run()`` works for async classes too, in any cell; in PocketFlow it raises or silently does nothing.
+* ``max_retries=0`` and a flow without a start node are errors; in PocketFlow they silently do nothing.
+* A ``prep`` that returns None is an empty batch in all batch classes. A numpy array is accepted. A ``str`` or a
+  ``dict`` is refused, since it is hardly meant as a batch of its characters or keys.
+* ``post`` of a batch flow gets the list of the walks' results as its third argument; in PocketFlow None.
+* ``params`` are read-only in a flow; in PocketFlow a write in one node is visible in the others.
+* If one of several parallel calls fails, the run waits a few seconds for the others (``flow.grace``) and keeps their
+  results in ``flow.last_run``; in PocketFlow they continue in the background.
 * In ``run`` and ``submit`` one ``prep_async`` or ``post_async`` is awaited at a time. In ``run_async`` those of
-  parallel walks overlap, as there.
-* ``exec`` of a `BatchFlow` is called, as the first documentation of PocketFlow said; there it is ignored.
-* A plain ``exec_fallback`` of an async node is called; there the error is raised.
-* ``a - "stop" >> None`` ends the flow without a warning; there it ends with one.
+  parallel walks overlap, as in PocketFlow.
+* ``exec`` of a `BatchFlow` is called, as the first documentation of PocketFlow said; PocketFlow ignores it.
+* A plain ``exec_fallback`` of an async node is called; in PocketFlow the error is raised.
+* ``a - "stop" >> None`` ends the flow without a warning; in PocketFlow with one.
 
-``_run``, ``_exec``, ``_orch``, their async twins and ``get_next_node`` can be called, and overridden in a class body, a
-mixin, a patched class or on an object, as programs do to throttle, trace or save. An override is one step for the
-stepper, and what it runs at once is its own affair: ``grace`` and a stop do not reach into it.
+Programs may call or override ``_run``, ``_exec``, ``_orch``, their async twins and ``get_next_node``, for instance to
+throttle, trace or save: in a class body, a mixin, a patched class or on an object. An override is one step for the
+stepper. The calls that it runs concurrently are not covered by ``grace`` and by a stop.
 """
 
 from collections.abc import Callable
@@ -53,6 +53,7 @@ __all__ = [
 
 _N = TypeVar("_N", bound=_node.BaseNode | None)
 _F = TypeVar("_F", bound=Callable[..., Any])
+_Call = Callable[[Any, Driven, Any], Any]
 
 _RUN = Layer(RUN, "_run", "_call_run")
 _EACH, _ALL = Layer(ITEM, "_exec", "_call_item"), Layer(EXEC, "_exec", "_call_exec")
@@ -93,11 +94,37 @@ def _base(method: _F) -> _F:
     return method
 
 
+def _called_by_engine(call: _Call) -> _Call:
+    """Return the method by which the engine makes a call. The library's methods then find the visit that it is in."""
+
+    def method(self: Any, driven: Driven, given: Any) -> Any:
+        with called_in(driven):
+            return call(self, driven, given)
+
+    return method
+
+
+def _awaited_by_engine(call: _Call) -> _Call:
+    """Do the same as `_called_by_engine` for a call that is awaited."""
+
+    async def method(self: Any, driven: Driven, given: Any) -> Any:
+        with called_in(driven):
+            return await call(self, driven, given)
+
+    return method
+
+
+def _exec_of_item(self: Any, driven: Driven, item: Any) -> Any:
+    """Call the ``_exec`` for one item, which is ``super()._exec`` in the batch class of the library."""
+    base: Any = next(cls for cls in type(self).__mro__ if is_batch_base(cls))
+    return super(base, self)._exec(item)
+
+
 class BaseNode(_node.BaseNode):
     """PocketFlow's base class: hooks, params, edges, and the methods around the hooks.
 
-    ``_run`` is a whole visit, ``_exec`` its calls of ``exec`` with retries and fallback. An override that wraps
-    ``super()`` is called in every run, wherever it comes from; both can be called directly too.
+    ``_run`` makes a complete visit, ``_exec`` its calls of ``exec`` with retries and fallback. Both can be called
+    directly, and every run calls an override of them.
     """
 
     _library_class = True
@@ -120,20 +147,15 @@ class BaseNode(_node.BaseNode):
         __tracebackhide__ = True
         return finish(self, EXEC, prep_res=prep_res)
 
-    def _call_run(self, driven: Driven, prep_res: Any) -> Any:
-        with called_in(driven):
-            return self._run(driven.shared)
-
-    def _call_exec(self, driven: Driven, prep_res: Any) -> Any:
-        with called_in(driven):
-            return self._exec(prep_res)
+    _call_run = _called_by_engine(lambda self, driven, _: self._run(driven.shared))
+    _call_exec = _called_by_engine(lambda self, driven, prep_res: self._exec(prep_res))
 
     def _hand_back(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
         return exec_res
 
 
 class _ConditionalTransition(_node.Edge):
-    """The left half of ``a - "action" >> b``, under PocketFlow's name for it."""
+    """The left half of ``a - "action" >> b`` under PocketFlow's name."""
 
     __slots__ = ()
 
@@ -143,26 +165,27 @@ class _ConditionalTransition(_node.Edge):
 
 
 class Node(BaseNode, _node.Node):
-    """As `llmflow_nb.Node`, with PocketFlow's two settings."""
+    """A `llmflow_nb.Node` with PocketFlow's two settings."""
 
     _library_class = True
 
     def __init__(self, max_retries: int = 1, wait: float | None = 0) -> None:
-        """Keep the settings. ``wait=None`` waits no time."""
+        """Check and store the settings. ``wait=None`` means no wait."""
         _node.keep_settings(self, max_retries=max_retries, wait=wait or 0)
 
     @_base
     def _exec(self, prep_res: Any) -> Any:
-        """Call ``exec`` once, with retries and fallback; of a batch node, for one item."""
+        """Call ``exec`` once, with retries and fallback, and return its result. In a batch node: for one item."""
         __tracebackhide__ = True
         return finish(self, ITEM if self._kind == "batch_node" else EXEC, prep_res=prep_res)
 
 
 class BatchNode(Node, _node.BatchNode):
-    """``exec`` for each item, one after the other."""
+    """Call ``exec`` for each item, one after the other."""
 
     _library_class = True
     _kind = "batch_node"
+    _call_item = _called_by_engine(_exec_of_item)
 
     @_base
     def _exec(self, prep_res: Any) -> Any:
@@ -170,26 +193,23 @@ class BatchNode(Node, _node.BatchNode):
         __tracebackhide__ = True
         return finish(self, EXEC, prep_res=prep_res)
 
-    def _call_item(self, driven: Driven, item: Any) -> Any:
-        with called_in(driven):
-            return _behind_batch_class(self)._exec(item)
-
 
 class Flow(BaseNode, _flow.Flow):
-    """As `llmflow_nb.Flow`, with no limit of steps."""
+    """A `llmflow_nb.Flow` without a limit of steps."""
 
     _library_class = True
     _kind = "flow"
     max_steps = None
+    _call_orch = _called_by_engine(lambda self, driven, _: self._orch(driven.shared))
 
     def __init__(self, start: _node.BaseNode | None = None) -> None:
-        """Keep the start node."""
+        """Set the start node."""
         if start is not None:
             self.start(start)
 
     @_base
     def get_next_node(self, curr: Any, action: Any) -> Any:
-        """Return the node to which the edge for an action leads; None where there is none, with a warning."""
+        """Return the target of the edge for an action. If there is no such edge, warn and return None."""
         edges = curr.successors
         target = edges.get(action or "default")
         if target is None and edges and (action or "default") not in edges:
@@ -202,40 +222,36 @@ class Flow(BaseNode, _flow.Flow):
         __tracebackhide__ = True
         return finish(self, EXEC, shared, params=params)
 
-    def _call_orch(self, driven: Driven, prep_res: Any) -> Any:
-        with called_in(driven):
-            return self._orch(driven.shared)
-
 
 class BatchFlow(Flow, _flow.BatchFlow):
-    """The flow once for each param set, one after the other."""
+    """Run the flow once for each param set, one after the other."""
 
     _library_class = True
     _kind = "batch_flow"
-
-    def _call_orch_set(self, driven: Driven, param_set: Any) -> Any:
-        with called_in(driven):
-            return self._orch(driven.shared, {**self.params, **param_set})
+    _call_orch_set = _called_by_engine(
+        lambda self, driven, param_set: self._orch(driven.shared, {**self.params, **param_set})
+    )
 
 
 class AsyncNode(Node):
     """A node with the hooks ``prep_async``, ``exec_async``, ``exec_fallback_async`` and ``post_async``.
 
-    Of each hook and its plain namesake, the one defined nearest in the class tree counts; so nodes in the style of
-    PocketFlow's first version, with a plain ``exec`` beside ``post_async``, work as well.
+    A plain hook such as ``exec`` works too. If a class has both, the one defined last in the class hierarchy is called.
     """
 
     _library_class = True
     _dialect = _ASYNC
+    _call_run_async = _awaited_by_engine(lambda self, driven, _: self._run_async(driven.shared))
+    _call_exec = _awaited_by_engine(lambda self, driven, prep_res: self._exec(prep_res))
 
     async def prep_async(self, shared: Any) -> Any:
-        """Read what ``exec_async`` needs. Default: None."""
+        """Read from ``shared`` what ``exec_async`` needs, and return it. Default: None."""
 
     async def exec_async(self, *args: Any) -> Any:
-        """Do the work. Default: None."""
+        """Do the work and return its result. Default: None."""
 
     async def exec_fallback_async(self, *args: Any) -> Any:
-        """Answer in place of an ``exec_async`` that failed its last attempt. Default: raise that error."""
+        """Return a result in place of an ``exec_async`` whose last attempt failed. Default: raise its error."""
         raise args[-1]
 
     async def post_async(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
@@ -249,59 +265,35 @@ class AsyncNode(Node):
 
     @_base
     async def _exec(self, prep_res: Any) -> Any:
-        """Call ``exec_async`` once, with retries and fallback; of a batch node, for one item."""
+        """Call ``exec_async`` once, with retries and fallback, and return its result. In a batch node: for one item."""
         __tracebackhide__ = True
         return await finish_async(self, ITEM if self._kind == "batch_node" else EXEC, prep_res=prep_res)
 
     @_base
     def _run(self, shared: Any) -> Any:
-        """Refuse, as PocketFlow does: ``run`` works here, and ``_run_async`` is the method of an async node."""
+        """Raise an error, as PocketFlow does. ``run`` works; ``_run_async`` is the method of an async node."""
         raise RuntimeError("Use run_async.")
-
-    async def _call_run_async(self, driven: Driven, prep_res: Any) -> Any:
-        with called_in(driven):
-            return await self._run_async(driven.shared)
-
-    async def _call_exec(self, driven: Driven, prep_res: Any) -> Any:
-        with called_in(driven):
-            return await self._exec(prep_res)
-
-
-async def _call_item(self: Any, driven: Driven, item: Any) -> Any:
-    with called_in(driven):
-        return await _behind_batch_class(self)._exec(item)
 
 
 class AsyncBatchNode(AsyncNode, BatchNode):
-    """``exec_async`` for each item, one after the other."""
+    """Call ``exec_async`` for each item, one after the other."""
 
     _library_class = True
-    _call_item = _call_item
+    _call_item = _awaited_by_engine(_exec_of_item)
 
     @_base
     async def _exec(self, prep_res: Any) -> Any:
-        """Call ``exec_async`` for each item, each with retries and fallback, and return the list of results."""
+        """Call ``exec_async`` for all items, each with retries and fallback, and return the list of results."""
         __tracebackhide__ = True
         return await finish_async(self, EXEC, prep_res=prep_res)
 
 
 class AsyncParallelBatchNode(AsyncNode, BatchNode):
-    """``exec_async`` for all items at once."""
+    """Call ``exec_async`` for all items at once."""
 
     _library_class = True
     max_concurrency = None
-    _call_item = _call_item
-
-    @_base
-    async def _exec(self, prep_res: Any) -> Any:
-        """Call ``exec_async`` for all items at once, each with retries and fallback; return the list of results."""
-        __tracebackhide__ = True
-        return await finish_async(self, EXEC, prep_res=prep_res)
-
-
-def _behind_batch_class(node: Any) -> Any:
-    """Return what ``super()`` is in the batch class of the library, whose ``_exec`` is for one item."""
-    return super(next(cls for cls in type(node).__mro__ if is_batch_base(cls)), node)
+    _call_item, _exec = AsyncBatchNode._call_item, AsyncBatchNode._exec
 
 
 class AsyncFlow(Flow, AsyncNode):
@@ -309,9 +301,10 @@ class AsyncFlow(Flow, AsyncNode):
 
     _library_class = True
     _dialect = _ASYNC
+    _call_orch_async = _awaited_by_engine(lambda self, driven, _: self._orch_async(driven.shared))
 
     async def post_async(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
-        """Run after the walk. Default: return its last action."""
+        """Return the action of the flow. Default: the last action of the walk."""
         return exec_res
 
     @_base
@@ -320,31 +313,26 @@ class AsyncFlow(Flow, AsyncNode):
         __tracebackhide__ = True
         return await finish_async(self, EXEC, shared, params=params)
 
-    async def _call_orch_async(self, driven: Driven, prep_res: Any) -> Any:
-        with called_in(driven):
-            return await self._orch_async(driven.shared)
-
 
 class AsyncBatchFlow(AsyncFlow, BatchFlow):
-    """The flow once for each param set, one after the other."""
+    """Run the flow once for each param set, one after the other."""
 
     _library_class = True
+    _call_orch_set_async = _awaited_by_engine(
+        lambda self, driven, param_set: self._orch_async(driven.shared, {**self.params, **param_set})
+    )
 
     async def prep_async(self, shared: Any) -> Any:
-        """Return the param sets. Default: what an outer batch flow handed over, or nothing."""
+        """Return the param sets. Default: the elements from an outer batch flow, if any."""
         return self.items
 
     async def post_async(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
-        """Combine the walks' results and return an action. Default: None."""
+        """Combine the results of the walks and return an action. Default: None."""
         return None
-
-    async def _call_orch_set_async(self, driven: Driven, param_set: Any) -> Any:
-        with called_in(driven):
-            return await self._orch_async(driven.shared, {**self.params, **param_set})
 
 
 class AsyncParallelBatchFlow(AsyncFlow, BatchFlow):
-    """The flow for all param sets at once."""
+    """Run the flow for all param sets at once."""
 
     _library_class = True
     max_concurrency = None
