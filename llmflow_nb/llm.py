@@ -1,6 +1,6 @@
-"""`call_llm`: one prompt in, one text out, from the model that the environment names or from an offline stand-in.
+"""`call_llm`: one prompt in, one text out, from the model that is set in the environment or from an offline summary.
 
-The stand-in (`offline.py`) lets every example run with no account, no key and no network.
+With the offline summary (`offline.py`) all examples run without an account, a key or a network.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ DEFAULT_BASE_URL = "https://api.openai.com/v1"
 
 
 def call_llm(prompt: str, *, model: str | None = None, timeout: float | None = None) -> str:
-    """Answer a prompt with the configured model or, where none is configured, with an offline summary.
+    """Answer a prompt with the configured model or, if none is configured, with an offline summary.
 
-    With `OPENAI_API_KEY` or `OPENAI_BASE_URL` in the environment, the prompt goes as one chat completion to that
+    If the environment has `OPENAI_API_KEY` or `OPENAI_BASE_URL`, the prompt is sent as one chat completion to that
     OpenAI-compatible endpoint. It is sent once: the node retries, waits and limits (`max_retries`, `wait`, `timeout`,
     `limiter`), and counts every attempt. The base URL may contain a login, as in `https://user:password@host/v1`; it
-    is sent instead of the key.
+    is sent instead of the key. No error and no answer contains the key or the login: "[key]" replaces them.
 
-    No error and no answer contains the key or the login: if an endpoint sends them back, "[key]" replaces them.
+    Otherwise the answer consists of sentences of the prompt, and a note on stderr says so, once per process. A prompt
+    is read as `instruction: text`. "in 10 words" or "in two sentences" in the instruction limits the answer; the
+    default is two sentences. Of Python source only docstrings and comments are read.
 
-    Otherwise the answer is extracted from the prompt itself, and a note on stderr says so, once per process. A prompt
-    is read as `instruction: text`; "in 10 words" or "in two sentences" in the instruction bounds the answer, without
-    it the answer has at most two sentences. Of Python source only docstrings and comments are read. The function can
-    be called from many threads at once.
+    The function can be called from many threads at once.
 
     Args:
-        prompt: What to ask, such as `f"Summarize this chunk in 10 words: {chunk}"`.
+        prompt: The prompt, such as `f"Summarize this chunk in 10 words: {chunk}"`.
         model: The model's name at the endpoint. None: `LLMFLOW_NB_MODEL`, else `OPENAI_MODEL` from the environment,
             else "gpt-4o-mini". The offline summary ignores it.
-        timeout: Seconds for which the endpoint may send nothing at all. None: the SDK's own, 10 minutes. A node's
-            `timeout` stops waiting for a call that hangs; this one ends the call, which frees its thread and limiter.
+        timeout: Seconds without any data from the endpoint after which the call fails. None: the SDK's default, 10
+            minutes. A node's `timeout` only stops waiting for a call that hangs. This one ends the call, which releases
+            its thread and its limiter.
 
     Returns:
         The answer, without white space around it.
@@ -56,9 +56,9 @@ def call_llm(prompt: str, *, model: str | None = None, timeout: float | None = N
         ValueError: The prompt is empty, the timeout is not above 0, or a variable is not a valid key or URL.
         ImportError: A package is missing; the message names the extra that installs it.
         RuntimeError: The model answered with no text, or the endpoint with no chat completion.
-        openai.OpenAIError: Any other error of the endpoint, of the SDK's own type. Its text says what to do. The SDK's
-            frames are removed from its traceback, because they hold the key. If the endpoint says how many seconds to
-            wait, the error has them as `retry_after`.
+        openai.OpenAIError: Any other error of the endpoint, with the SDK's type. Its text says what to do. The SDK's
+            frames are removed from its traceback, because they contain the key. If the endpoint asks for a wait, the
+            error has the seconds as `retry_after`.
 
     Example:
         >>> call_llm("Summarize in 4 words: Cats sleep. Cats and dogs sleep long. Rain fell.")
@@ -101,7 +101,7 @@ def _ask_model(prompt: str, model: str, timeout: float | None) -> str:
         prompt.encode()
     except UnicodeEncodeError:
         raise ValueError(
-            "The prompt holds half of a character (a lone surrogate), which cannot be sent; "
+            "The prompt contains half of a character (a lone surrogate), which cannot be sent; "
             "prompt.encode('utf-8', 'replace').decode() puts a ? in its place."
         ) from None
     answer = _answer_or_error(prompt, model, timeout)
@@ -113,13 +113,13 @@ def _ask_model(prompt: str, model: str, timeout: float | None) -> str:
 def _answer_or_error(prompt: str, model: str, timeout: float | None) -> str | BaseException:
     key = _setting("OPENAI_API_KEY")
     if not (key.isascii() and key.isprintable()):
-        # It would fail as an HTTP header, with the key in the error.
-        return ValueError("OPENAI_API_KEY holds a line break or another character that no key has; set it anew.")
+        # As an HTTP header it would fail with an error that contains the key.
+        return ValueError("OPENAI_API_KEY holds a line break or another character that no key has; set it again.")
     try:
         url, login = _split_login(_setting("OPENAI_BASE_URL") or DEFAULT_BASE_URL)
     except ValueError:
         return ValueError(
-            "OPENAI_BASE_URL holds no address that can be asked: it begins with http:// or https:// and ends with a "
+            "OPENAI_BASE_URL is not a valid address: one begins with http:// or https:// and ends with a "
             "path, as in http://localhost:8000/v1; in a login, write @ : / ? # as %40 %3A %2F %3F %23."
         )
     secrets = secrets_of(key, login)
@@ -146,18 +146,18 @@ def _split_login(url: str) -> tuple[str, str]:
     parts = urlsplit(url)
     login, _, host = parts.netloc.rpartition("@")
     is_http = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0  # raises if it is no number
-    # What follows a / ? or # in a password was not taken for a part of it.
+    # A / ? or # in a password ends the login too early.
     if not is_http or "@" in parts.path or parts.query or parts.fragment:
         raise ValueError(url)
     return f"{parts.scheme}://{host}{parts.path}", unquote(login)
 
 
-_client_lock = threading.Lock()  # without it, threads that start together would each make one
+_client_lock = threading.Lock()  # otherwise threads that start together would make one each
 
 
 @lru_cache(maxsize=1)
 def _client(base_url: str, api_key: str, login: str) -> OpenAI:
-    """Return the client of an endpoint. It is cached: making one takes 30 ms, and its connection stays open."""
+    """Return the client of an endpoint. It is cached: to make one takes 30 ms, and its connection stays open."""
     from openai import OpenAI
 
     headers = {"Authorization": f"Basic {encode_login(login)}"} if login else {}
@@ -165,19 +165,19 @@ def _client(base_url: str, api_key: str, login: str) -> OpenAI:
 
 
 def _text_of(content: bytes, url: str, model: str) -> str:
-    """Return the text of a chat completion, which may have any shape.
+    """Return the text of a chat completion.
 
     Raises:
         RuntimeError: There is none.
     """
-    body = content.decode("utf-8", "replace")  # an answer that was paid for is not lost for one bad byte
+    body = content.decode("utf-8", "replace")  # one bad byte does not lose an answer that was paid for
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError):
         answer = None
     text = _at(answer, "choices", 0, "message", "content")
     if isinstance(text, str) and text.strip():
-        # Half of a character, as JSON can hold it, could be neither printed nor saved nor sent on.
+        # JSON may contain half of a character, which could not be printed, saved or sent.
         return text.strip().encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     choices = _at(answer, "choices")
     if not isinstance(choices, list):
@@ -199,12 +199,12 @@ def _at(value: Any, *path: str | int) -> Any:
 # --- errors of the endpoint: what to do about them -------------------------------------------------------------------
 
 _ADVICE = {
-    401: "{url} refuses {credential}; set it anew",
+    401: "{url} refuses {credential}; set it again",
     403: "{url} forbids this, or the model {model!r}, to {credential}",
     404: "{url} has no model {model!r}, which model=, LLMFLOW_NB_MODEL or OPENAI_MODEL can name, or no such path; "
-    "that of OPENAI_BASE_URL often is /v1",
+    "the path of OPENAI_BASE_URL is often /v1",
     429: "{url} wants fewer calls{pause}; the node's wait= and limiter= space them",
-    500: "the fault is with {url}; the node's max_retries= and wait= ask again",
+    500: "the fault is with {url}; retry with the node's max_retries= and wait=",
 }
 
 

@@ -1,7 +1,7 @@
-"""What `call_llm` answers with where no model is configured: an offline summary.
+"""The offline summary with which `call_llm` answers if no model is configured.
 
-It is no model: it reads the prompt as "instruction: text", scores the sentences of the text by TF-IDF against all of
-the text, and returns the most central ones word for word. The same prompt always gives the same answer.
+It reads the prompt as "instruction: text", scores each sentence of the text by TF-IDF against the whole text, and
+returns the most central sentences word for word. The same prompt always gives the same answer.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ NOTICE = (
 )
 NOTHING_TO_SUMMARISE = "(no text to summarise)"
 
-# A text becomes candidates: its sentences, or for source code those of its docstrings and comments. TF-IDF makes each a
-# vector of length 1; the most central is the one whose mean likeness to all of them is highest. Taken are the best that
-# fit the limits, and none that says nearly the same as one already taken.
+# The candidates are the sentences of a text, or of the docstrings and comments of source code. TF-IDF makes each a
+# vector of length 1. The most central one has the highest mean similarity to all of them. The best candidates that fit
+# the limits are taken, except those that nearly repeat one that is taken already.
 
 _notice_lock = threading.Lock()
 _noticed = False
 
 
 def summarise(prompt: str) -> str:
-    """Return the most central sentences of the text in a prompt; say once in a process that this is no model."""
+    """Return the most central sentences of the text in a prompt. Print `NOTICE` once per process."""
     instruction, text = _split_prompt(prompt)
     words, count = _limits(instruction)
     candidates = _candidates(text) or [_names_in_code(text) or " ".join(text.split()) or NOTHING_TO_SUMMARISE]
@@ -42,35 +42,25 @@ def _notice_once() -> None:
     global _noticed
     with _notice_lock:
         if not _noticed:
-            # Not a warning: its text would carry the caller's file and line into every saved notebook.
+            # Not a warning: that would put the caller's file and line into each saved notebook.
             print(NOTICE, file=sys.stderr)
             _noticed = True
 
 
 _INSTRUCTION = re.compile(r"\s*(?:([^:\n]{1,200}):(?:\s|$)|([^\n]{0,100}(?i:summar)[^\n]{0,100})\n\s*\n)")
-_NUMBERS = {
-    "one": 1,
-    "two": 2,
-    "three": 3,
-    "four": 4,
-    "five": 5,
-    "six": 6,
-    "seven": 7,
-    "eight": 8,
-    "nine": 9,
-    "ten": 10,
-}
+_NUMBER_WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_NUMBERS = {word: n for n, word in enumerate(_NUMBER_WORDS, 1)}
 _LIMIT = re.compile(rf"(?i)\b(\d{{1,6}}|{'|'.join(_NUMBERS)})[\s-]+(word|sentence)")
 
 
 def _split_prompt(prompt: str) -> tuple[str, str]:
-    """Take the instruction off the text: a first line up to a colon, or one that says "summar" before an empty line."""
+    """Split off the instruction: a first line up to a colon, or a line with "summar" before an empty line."""
     match = _INSTRUCTION.match(prompt)
     return (match[match.lastindex or 0], prompt[match.end() :]) if match else ("", prompt)
 
 
 def _limits(instruction: str) -> tuple[int, int]:
-    """How many words and sentences an instruction asks for: two sentences where it says nothing, 50 words for each."""
+    """Return the numbers of words and sentences in an instruction. Default: two sentences, 50 words for each."""
     asked = {unit.lower(): _NUMBERS.get(number.lower()) or int(number) for number, unit in _LIMIT.findall(instruction)}
     sentences = max(1, asked.get("sentence", asked.get("word", 2)))
     return max(1, asked.get("word", 50 * sentences)), sentences
@@ -85,17 +75,17 @@ def _most_central(candidates: list[str], words: int, count: int) -> str:
             'The offline summary needs scikit-learn: pip install "llmflow_nb[offline]". '
             'For a model instead: pip install "llmflow_nb[openai]" and set OPENAI_API_KEY or OPENAI_BASE_URL.'
         ) from exc
-    # A text that is cut into chunks has half sentences at both ends.
+    # A chunk of a longer text begins and ends with incomplete sentences.
     candidates = [candidate for candidate in candidates if _WHOLE.match(candidate)] or candidates
     try:
         matrix = TfidfVectorizer(stop_words="english", sublinear_tf=True).fit_transform(candidates)
-    except ValueError:  # no word is left once the stop words are gone
+    except ValueError:  # there are only stop words
         return _cut(candidates[0], words)
-    # Rounded, so that the last bits, which differ between machines, decide nothing.
+    # Rounding removes the last bits, which differ between machines.
     scores = np.round(matrix @ np.asarray(matrix.sum(axis=0)).ravel(), 9)
-    related = scores > 1  # to itself each has a likeness of 1
+    related = scores > 1  # each sentence has a similarity of 1 with itself
     if related.any():
-        related[0] = True  # texts tend to begin with what they are about
+        related[0] = True  # the first sentence often names the subject
         scores[0] *= 1.5
 
     order = [index for index in np.argsort(-scores, kind="stable") if related[index] or not related.any()]
@@ -111,14 +101,14 @@ def _most_central(candidates: list[str], words: int, count: int) -> str:
 
 
 def _size(sentence: str) -> int:
-    """The number of words; what has no spaces counts as a word for every 30 characters."""
+    """Return the number of words. A text without spaces counts as one word for every 30 characters."""
     return max(len(sentence.split()), len(sentence) // 30)
 
 
 def _cut(sentence: str, words: int) -> str:
-    return (
-        sentence if _size(sentence) <= words else " ".join(sentence.split()[:words])[: 30 * words].rstrip(".,;:") + "…"
-    )
+    if _size(sentence) <= words:
+        return sentence
+    return " ".join(sentence.split()[:words])[: 30 * words].rstrip(".,;:") + "…"
 
 
 # --- sentences in prose and in code ----------------------------------------------------------------------------------
@@ -143,18 +133,18 @@ _ASIDE = re.compile(r"(?i)copyright|licen[sc]e|all rights|\bauthor|warrant|this 
 
 
 def _candidates(text: str) -> list[str]:
-    """The sentences that can stand in a summary, each once."""
+    """Return the sentences that a summary may contain, each once."""
     text = _FENCED.sub("", text) or text
     if not _is_code(text, 0.06):
         found = list(dict.fromkeys(_sentences(text.splitlines())))
         return [sentence for sentence in found if _reads_as_prose(sentence)] or found
     docstrings: list[str] = []
     comments: list[str] = []
-    # Whether a part stands inside or outside of a docstring is judged by its look: a chunk may begin in either.
+    # A chunk may begin inside a docstring, so the content of a part decides whether it is one.
     for part in re.split(r'"""|\'\'\'', text):
         lines = part.splitlines()
         if _is_code(part, 0.25):
-            # A line that is no comment separates those around it.
+            # A line without a comment separates the comments around it.
             comments += _sentences([comment[1] if (comment := _COMMENT_LINE.match(line)) else "" for line in lines])
         else:
             docstrings += _sentences(lines)
@@ -188,13 +178,13 @@ def _split_sentences(paragraph: str) -> Iterator[str]:
 
 
 def _reads_as_prose(sentence: str) -> bool:
-    """Tell a sentence from a table, a signature, an example or a line of code beside it."""
+    """Return whether a text is a sentence, and not a table, a signature, an example or a line of code."""
     letters = sum(character.isalpha() or character == " " for character in sentence)
     return letters > 0.85 * len(sentence) and not _SYNTAX.search(sentence)
 
 
 def _names_in_code(text: str) -> str:
-    """What code without a word of prose has to say for itself."""
+    """Return a sentence about code that has no prose: the names that it defines."""
     names = list(dict.fromkeys(re.findall(r"(?m)^[ \t]*(?:class|def|async[ ]+def)[ ]+(\w+)", text)))
     public = [name for name in names if not name.startswith("_")] or names
     if public:

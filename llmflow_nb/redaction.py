@@ -1,4 +1,4 @@
-"""Remove secrets from answers and errors: an API key and a login, in every form in which they may appear."""
+"""Remove an API key and a login, in all their forms, from answers and errors."""
 
 import re
 from base64 import b64encode
@@ -16,7 +16,7 @@ def encode_login(login: str) -> str:
 
 
 def secrets_of(key: str, login: str) -> list[str]:
-    """Return the texts to hide: the key and the parts of the login, each also as a URL and as Python write it.
+    """Return the texts to hide: the key and the parts of the login, also in their forms in a URL and a Python literal.
 
     Texts of up to five characters are left out: they occur in ordinary text.
     """
@@ -31,9 +31,9 @@ def secrets_of(key: str, login: str) -> list[str]:
 
 
 def redact_answer(text: str, secrets: list[str]) -> str:
-    """Replace the secrets in an answer, except placeholders that servers without keys are given, such as "ollama".
+    """Replace the secrets in an answer, except short texts without digits.
 
-    A placeholder is a word that the answer may contain: it is short and has no digit.
+    Those may be placeholders for servers without keys, such as "ollama", and words of the answer.
     """
     return _replace(text, [each for each in secrets if len(each) >= 20 or any(map(str.isdigit, each))])
 
@@ -41,7 +41,7 @@ def redact_answer(text: str, secrets: list[str]) -> str:
 def redact_error(
     exc: BaseException, secrets: list[str], advice: str, *, is_of_sdk: bool, retry_after: float | None
 ) -> BaseException:
-    """Remove from an error everything that leads to a secret: texts, requests, its traceback and its causes.
+    """Remove from an error everything that contains a secret: texts, requests, its traceback and its causes.
 
     Args:
         exc: The error. It is changed in place if its type is kept.

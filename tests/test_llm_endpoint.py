@@ -176,7 +176,7 @@ def test_login_in_the_base_url(endpoint: Endpoint, monkeypatch: pytest.MonkeyPat
 def test_base_url_that_is_none(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     """What can be no address is refused before anything is asked, and without being shown."""
     monkeypatch.setenv("OPENAI_BASE_URL", url)
-    with pytest.raises(ValueError, match="OPENAI_BASE_URL holds no address that can be asked") as caught:
+    with pytest.raises(ValueError, match="OPENAI_BASE_URL is not a valid address") as caught:
         call_llm("Hello")
     assert "hid" not in "".join(traceback.format_exception(caught.value))
     assert endpoint.requests == []
@@ -224,13 +224,13 @@ def test_tried_once(endpoint: Endpoint) -> None:
     ("status", "kind", "advice"),
     [
         (400, "BadRequestError", "was asked for the model 'a-model'"),
-        (401, "AuthenticationError", "refuses the key in OPENAI_API_KEY; set it anew"),
+        (401, "AuthenticationError", "refuses the key in OPENAI_API_KEY; set it again"),
         (403, "PermissionDeniedError", "forbids this, or the model 'a-model', to the key in OPENAI_API_KEY"),
         (404, "NotFoundError", "has no model 'a-model', which model=, LLMFLOW_NB_MODEL or OPENAI_MODEL can name"),
-        (404, "NotFoundError", "or no such path; that of OPENAI_BASE_URL often is /v1"),
+        (404, "NotFoundError", "or no such path; the path of OPENAI_BASE_URL is often /v1"),
         (429, "RateLimitError", "wants fewer calls; the node's wait= and limiter= space them"),
         (500, "InternalServerError", "the fault is with"),
-        (503, "InternalServerError", "the node's max_retries= and wait= ask again"),
+        (503, "InternalServerError", "retry with the node's max_retries= and wait="),
     ],
 )
 def test_error_says_what_to_do(endpoint: Endpoint, status: int, kind: str, advice: str) -> None:
@@ -482,7 +482,7 @@ def test_refused_item_is_a_row(endpoint: Endpoint, max_concurrency: int | None) 
     assert shared["answers"] == ["a bee", None, "a owl"]
     assert table(ask) == [("ok", 1, ""), ("failed", 2, "AuthenticationError"), ("ok", 1, "")]
     assert "no such key" in ask.last_run.batch("Ask").df["error"][1]
-    assert "refuses the key in OPENAI_API_KEY; set it anew" in ask.last_run.batch("Ask").df["error"][1]
+    assert "refuses the key in OPENAI_API_KEY; set it again" in ask.last_run.batch("Ask").df["error"][1]
 
     endpoint.answer = lambda prompt: completion("after all")
     ask.last_run.retry_failed()
