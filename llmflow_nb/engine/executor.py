@@ -12,15 +12,7 @@ from .events import Recorder
 from .flight import EXECUTOR, Flight
 from .remote import dumps, explain_unsent, send
 
-__all__ = ["UserExecutor", "cancels_exactly"]
-
-
-def cancels_exactly(executor: Executor | None) -> bool:
-    """Return whether ``future.cancel()`` returns True only for a call that has not started and never will.
-
-    It does in the standard library. Futures of Dask also return True for a call that is running, and keeps running.
-    """
-    return executor is None or isinstance(executor, futures.ThreadPoolExecutor | futures.ProcessPoolExecutor)
+__all__ = ["UserExecutor"]
 
 
 class UserExecutor:
@@ -35,6 +27,9 @@ class UserExecutor:
         self.queue: dict[Call, None] = {}
         self._executor = executor
         self._workers = _workers_of(executor)
+        # Whether ``future.cancel()`` returns True only for a call that has not started and never will. Futures of Dask
+        # also do so for a call that is running, and keeps running.
+        self.cancels_exactly = isinstance(executor, futures.ThreadPoolExecutor | futures.ProcessPoolExecutor)
         self._recorder = recorder
         self._error: ExecutorError | None = None
         self._warned_paths: set[str] = set()

@@ -7,7 +7,9 @@ from typing import Any
 
 from ..core.node import ATTEMPT
 from .awaitables import discard
+from .calls import invoke
 from .events import Recorder
+from .executor import UserExecutor
 from .flight import (
     ABANDONED,
     CANCELLING,
@@ -26,7 +28,7 @@ from .limiter import hold, release
 from .position import Position
 from .threads import DaemonThreads
 
-__all__ = ["Flights", "context_of", "run_within"]
+__all__ = ["Flights", "context_of", "context_of_attempt", "run_within"]
 
 
 class Flights:
@@ -35,15 +37,14 @@ class Flights:
     An interrupt may come between any two lines. So a flight is entered before what it stands for is started.
     """
 
-    def __init__(self, loop: Loop, recorder: Recorder, *, cancels_exactly: bool) -> None:
-        """``cancels_exactly``: whether the user's executor reports a call as cancelled only if it never runs."""
+    def __init__(self, loop: Loop, recorder: Recorder, executor: UserExecutor | None) -> None:
+        """``executor``: the user's, if there is one."""
+        self.executor = executor
         self.in_progress: dict[Flight, None] = {}
         self.cancelling: dict[Flight, None] = {}  # their tasks were cancelled, and may still clean up
-        self.abandoned: list[Flight] = []  # their threads cannot be cancelled
         self.awaited: tuple[Flight, Any] | None = None  # what the driver has to await itself
         self._loop = loop
         self._recorder = recorder
-        self._cancels_exactly = cancels_exactly
         self._threads: DaemonThreads | None = None
 
     # ---- starting ----------------------------------------------------------------------------------------------------
@@ -89,15 +90,29 @@ class Flights:
             self.refuse(flight, exc)
             discard(awaitable)
 
-    def call_in_thread(self, flight: Flight, function: Callable[..., Any], *args: Any) -> None:
-        """Call a function in a thread."""
+    def call_in_thread(self, flight: Flight, name: str, args: tuple[Any, ...]) -> None:
+        """Call a hook in a thread."""
+        call = flight.call
+        assert call is not None
         self._threads = self._threads or DaemonThreads()
         future: Future[Any] = Future()
         flight.handle = future
         flight.where = THREAD
         future.add_done_callback(flight.future_done)
         self.in_progress[flight] = None
-        flight.is_refused = not self._threads.submit(future, function, *args)
+        hook = context_of_attempt(flight).run, invoke, call.target, name, args, call.attempts - 1
+        flight.is_refused = not self._threads.submit(future, *hook)
+
+    def send(self, flight: Flight, name: str, args: tuple[Any, ...]) -> None:
+        """Call a hook in the user's executor."""
+        assert self.executor is not None
+        try:
+            self.executor.send(flight, context_of_attempt(flight), name, args)
+        except Exception as exc:
+            self.refuse(flight, exc)
+            return
+        self.in_progress[flight] = None
+        flight.handle.add_done_callback(flight.future_done)
 
     def refuse(self, flight: Flight, error: Exception) -> None:
         """Have a flight arrive with the error of what should have run it."""
@@ -115,6 +130,8 @@ class Flights:
         flight.handle = None  # a future refers back to the flight, which would keep item and result in a cycle
         if flight.ticket is not None:
             flight.free()
+        if flight.call is not None:
+            flight.call.ticket = None
         if flight.where is LANE or flight.where is DRIVER:
             _leave(flight)
 
@@ -134,9 +151,12 @@ class Flights:
         elif self._is_cancelled(flight):
             flight.state = ENDED
         else:
-            self.abandoned.append(flight)
             flight.state = ABANDONED
             self._recorder.abandoned += 1
+        if flight.call is not None:
+            flight.call.ticket = None  # the flight gives it back when it ends
+        if self.executor is not None:
+            self.executor.sent.pop(flight, None)
         self.in_progress.pop(flight, None)
         if flight.state is not CANCELLING:
             flight.handle = None
@@ -148,7 +168,7 @@ class Flights:
         there, it is not even cancelled: ``cancel()`` would report its end at once, while the call may still run, and
         the slot must not be given to another one.
         """
-        is_exact = flight.where is not EXECUTOR or self._cancels_exactly
+        is_exact = flight.where is not EXECUTOR or self.executor is None or self.executor.cancels_exactly
         has_slot = flight.call is not None and flight.ticket is not None
         if not is_exact and has_slot and flight.call.plan.limiter.max_concurrency is not None:  # type: ignore[union-attr]
             return False
@@ -164,9 +184,11 @@ class Flights:
             flight.drop(value)
             flight.state = ENDED
 
-    def held_tickets(self) -> set[Any]:
-        """Return the tickets of released flights that may still use the model."""
-        return {flight.ticket for flight in (*self.abandoned, *self.cancelling)}
+    def cancel_queued(self, flight: Flight) -> bool:
+        """Cancel an attempt that the executor has queued. False: it runs, or that is not known."""
+        executor = self.executor
+        is_queued = executor is not None and flight in executor.sent and executor.cancels_exactly
+        return is_queued and bool(flight.handle.cancel())
 
     def close(self) -> None:
         """Let the threads end."""
@@ -177,6 +199,14 @@ class Flights:
 def context_of(position: Position) -> Context:
     """Return a copy of the context that the hooks of a walk run in."""
     return copy_context() if position.context is None else position.context.copy()
+
+
+def context_of_attempt(flight: Flight) -> Context:
+    """Return a context for an attempt: a copy of its walk's, which knows of the attempt's slot of a limiter."""
+    context = context_of(flight.branch.position)
+    if flight.ticket is not None:
+        context.run(hold, flight.ticket)
+    return context
 
 
 def run_within(position: Position, function: Callable[..., Any], *args: Any) -> Any:

@@ -12,7 +12,6 @@ It decides and never waits. A driver asks it for a `step`, waits for what is in 
 """
 
 from collections import deque
-from functools import partial
 from time import perf_counter as clock
 from typing import Any
 
@@ -20,14 +19,15 @@ from ..core.kept_errors import drop_callers
 from .advance import AFTER_ITEM, AWAIT, BOUNDARY, CALLS, END, SETS, advance
 from .async_hooks import AsyncHooks, next_item
 from .attempts import Attempts
-from .awaitables import discard
 from .branch import Branch, Workload
-from .executor import cancels_exactly
+from .executor import UserExecutor
 from .flight import IN_FLIGHT, LANE, TASK, Flight, Loop
 from .flights import Flights, run_within
+from .open_calls import OpenCalls
 from .param_sets import ParamSets
 from .plan import Setup
 from .position import Position
+from .stopping import Stopping
 from .timers import Timers
 
 __all__ = ["Scheduler"]
@@ -52,9 +52,14 @@ class Scheduler:
         self._to_read: deque[Branch] = deque()  # to await the next item of their source
         self._sets = ParamSets(self._root, setup, self._one_done)
         self._timers = Timers()
-        self._flights = Flights(loop, setup.recorder, cancels_exactly=cancels_exactly(setup.executor))
-        self._hooks = AsyncHooks(setup, loop, self._flights)
-        self._attempts = Attempts(setup, loop, self._flights, self._timers, self._one_done)
+        executor = None if setup.executor is None else UserExecutor(setup.executor, setup.recorder)
+        self._flights = flights = Flights(loop, setup.recorder, executor)
+        self._hooks = AsyncHooks(setup, loop, flights)
+        self._calls = OpenCalls(setup, self._one_done)
+        self._attempts = Attempts(setup, loop, self._calls, flights, self._timers)
+        self.stopping = Stopping(
+            loop, self._timers, flights, self._hooks, self._calls, self._attempts, self._sets, self._fill_later
+        )
 
     # ---- what a driver calls -----------------------------------------------------------------------------------------
 
@@ -128,33 +133,6 @@ class Scheduler:
         in_progress = self._flights.in_progress
         return bool(in_progress) and all(flight.where in (LANE, TASK) for flight in in_progress)
 
-    @property
-    def is_cancelling(self) -> bool:
-        """Whether coroutines that were cancelled have not ended yet."""
-        return bool(self._flights.cancelling)
-
-    def stop(self) -> None:
-        """Start nothing more, keep what has arrived, release the rest."""
-        if self._flights.awaited is not None:
-            discard(self._flights.awaited[1])
-        self._flights.awaited = self._hooks.blocking = None
-        self._attempts.stop()
-        self._sets.stop()
-
-    def collect_late(self) -> None:
-        """Take note, after the end, of what has arrived since."""
-        for flight in list(self._flights.cancelling):
-            outcome = flight.outcome()
-            if outcome is not None:
-                self._arrived_late(flight, *outcome)
-        while self._loop.arrived:
-            self._arrived_late(*self._loop.arrived.popleft())
-
-    def _arrived_late(self, flight: Flight | None, value: Any, error: BaseException | None) -> None:
-        if flight is not None and flight.call is not None and error is None:
-            self._attempts.keep_late(flight.call, value)
-        self._flights.forget(flight, value)
-
     def close(self) -> None:
         """Let the threads end."""
         self._flights.close()
@@ -220,11 +198,10 @@ class Scheduler:
             if branch.error is None and not branch.keeps_failures:
                 branch.error = error
                 branch.position.failed_at = failed_at
-                self._drain(branch)
+                self.stopping.drain(branch, self._setup.grace)
             elif error is not branch.error:
                 drop_callers(error)  # it goes no further than its row
-        self._to_fill.pop(branch, None)
-        self._to_fill[branch] = None  # filled in its turn: `_fill` may be on its way here
+        self._fill_later(branch)  # `_fill` may be on its way here
 
     # ---- branches ----------------------------------------------------------------------------------------------------
 
@@ -292,7 +269,7 @@ class Scheduler:
             if batch.started is not None:
                 index, (item, awaitable, error, started) = batch.take_started()
                 branch.running += 1
-                self._attempts.take_over(self._attempts.open(branch, work, index, item), awaitable, error, started)
+                self._attempts.take_over(self._calls.open(branch, work, index, item), awaitable, error, started)
             elif batch.retry_queue:
                 self._start_again(branch, work, batch.retry_queue.popleft())
             elif batch.items.exhausted or (on_the_spot and batch.items.read):
@@ -333,6 +310,11 @@ class Scheduler:
             self._sets.ready.append(branch)
         return True
 
+    def _fill_later(self, branch: Branch) -> None:
+        """Have more items of a branch started in its turn."""
+        self._to_fill.pop(branch, None)
+        self._to_fill[branch] = None
+
     def _fill_retry(self, branch: Branch, visits: deque[Workload]) -> None:
         """Start as many queued rows as may be in progress at once. When all are done, the retry has ended."""
         self._to_fill.pop(branch, None)
@@ -351,7 +333,7 @@ class Scheduler:
         items = branch.work.batch.items
         items.exhausted = items.read_failed = True
         branch.error = error
-        self._drain(branch)
+        self.stopping.drain(branch, self._setup.grace)
 
     def _start_item(self, branch: Branch, element: Any) -> None:
         work = branch.work
@@ -360,7 +342,7 @@ class Scheduler:
         if branch.need == SETS:
             self._sets.start(branch, work, index, element)
         else:
-            self._attempts.start(self._attempts.open(branch, work, index, element))
+            self._attempts.start(self._calls.open(branch, work, index, element))
 
     def _start_again(self, branch: Branch, work: Workload, index: int) -> None:
         """Call an item, or walk a param set, again."""
@@ -369,40 +351,6 @@ class Scheduler:
         if branch.need == SETS:
             self._sets.start_again(branch, work, index)
         else:
-            call = self._attempts.open(branch, work, index, batch.items.at(index))
+            call = self._calls.open(branch, work, index, batch.items.at(index))
             call.error = batch.previous[index][0].error  # type: ignore[assignment]
             self._attempts.start(call)
-
-    # ---- after a failure ---------------------------------------------------------------------------------------------
-
-    def _drain(self, branch: Branch) -> None:
-        """Start nothing more of a branch; what is in flight gets ``grace`` seconds."""
-        branch.draining = True
-        self._attempts.drain(branch)
-        in_flight = self._in_flight(branch)
-        queued = [flight for flight in in_flight if self._attempts.cancel_queued(flight)]
-        for flight in queued:
-            self._give_up(flight)
-        if len(queued) < len(in_flight):
-            self._timers.add(self._setup.grace, partial(self._end_grace, branch))
-
-    def _end_grace(self, branch: Branch) -> None:
-        for flight in self._in_flight(branch):
-            self._give_up(flight)
-
-    def _in_flight(self, branch: Branch) -> list[Flight]:
-        return [flight for flight in self._flights.in_progress if flight.branch.is_within(branch)]
-
-    def _give_up(self, flight: Flight) -> None:
-        """Stop waiting for a flight, and settle what it was for as cancelled."""
-        branch = flight.branch
-        if flight.call is not None:
-            self._attempts.give_up(flight, flight.call)
-            return
-        self._flights.release(flight)
-        self._hooks.end(flight)
-        if flight.kind == "read":
-            branch.is_reading, branch.work.batch.items.read_failed = False, True
-            self._to_fill[branch] = None
-        else:
-            self._sets.end(branch, "cancelled", None, None)

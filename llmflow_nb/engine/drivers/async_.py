@@ -103,18 +103,18 @@ async def drive_async(position: Position, setup: Setup, mask: int = 0) -> str:
                 return scheduler.reached
             await loop.wait(scheduler.seconds_to_next_timer())
     except BaseException:
-        scheduler.stop()
+        scheduler.stopping.stop()
         raise
     finally:
         scheduler.close()
         loop.heart.cancel()
-        scheduler.collect_late()
+        scheduler.stopping.collect_late()
         # Cancelled coroutines get a moment to clean up; not where this coroutine itself is being thrown away.
-        if scheduler.is_cancelling and not isinstance(sys.exception(), GeneratorExit):
+        if scheduler.stopping.is_cancelling and not isinstance(sys.exception(), GeneratorExit):
             try:
                 await _clean_up(scheduler, loop)
             finally:  # also of a second cancellation: what has come in by now is kept
-                scheduler.collect_late()
+                scheduler.stopping.collect_late()
         if setup.open_sources and not isinstance(sys.exception(), GeneratorExit):
             await close_sources(setup.open_sources)
 
@@ -122,9 +122,9 @@ async def drive_async(position: Position, setup: Setup, mask: int = 0) -> str:
 async def _clean_up(scheduler: Scheduler, loop: _OnLoop) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(CANCEL_SECONDS):
-            while scheduler.is_cancelling:
+            while scheduler.stopping.is_cancelling:
                 await loop.wait(None)
-                scheduler.collect_late()
+                scheduler.stopping.collect_late()
 
 
 async def _outcome(awaitable: Any) -> tuple[Any, BaseException | None]:

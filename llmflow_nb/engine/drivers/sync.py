@@ -163,15 +163,15 @@ def _run(
                 if scheduler.waits_for_loop:
                     loop.warn_if_blocked(where())
     except BaseException:
-        scheduler.stop()
+        scheduler.stopping.stop()
         raise
     finally:
         scheduler.close()
         until = clock() + CANCEL_SECONDS  # cancelled coroutines get a moment to clean up, all of them together
-        scheduler.collect_late()
-        while scheduler.is_cancelling and (left := until - clock()) > 0:
+        scheduler.stopping.collect_late()
+        while scheduler.stopping.is_cancelling and (left := until - clock()) > 0:
             with suppress(Empty):
                 loop.wait(left)
-            scheduler.collect_late()
+            scheduler.stopping.collect_late()
         if setup.open_sources:
             LoopThread.get().close_sources(setup.open_sources)

@@ -1,0 +1,83 @@
+"""The calls that are not settled, and how one is settled: a status for its row, a note on its error, an event.
+
+An interrupt may come between any two lines. So a call is in `OpenCalls.unsettled` from its first moment until its row
+is entered: a stop finds whatever is half done.
+"""
+
+from collections.abc import Callable
+from time import perf_counter as clock
+from typing import Any
+
+from ..core.kept_errors import drop_callers
+from .branch import Branch, Workload
+from .calls import SETTLE, Call
+from .events import Event, EventKind
+from .plan import Setup
+from .unwind import note_where
+
+__all__ = ["OpenCalls"]
+
+
+class OpenCalls:
+    """Opens and settles the calls of a run."""
+
+    def __init__(self, setup: Setup, settled: Callable[[Branch, BaseException | None, str | None], object]) -> None:
+        """``settled``: called with the branch of a settled call, its error if it failed, and its path."""
+        self.unsettled: dict[Call, None] = {}
+        self._setup = setup
+        self._settled = settled
+
+    def open(self, branch: Branch, work: Workload, index: int, item: Any) -> Call:
+        """Return a new call for an item of a visit."""
+        call = Call(branch, work, index, item)
+        self.unsettled[call] = None
+        if self._setup.subscribers:
+            self._tell("call_started", call, 0, "", item)
+        return call
+
+    def settle(self, call: Call, status: str, value: Any, error: BaseException | None) -> None:
+        """Enter the outcome of a call, and call the scheduler back."""
+        has_failed = status == "failed"
+        if has_failed and error is not None:
+            note_where(self._setup, error, call.plan.path, call.where())
+        self.enter(call, status, value, error)
+        self._settled(call.branch, error if has_failed else None, call.plan.path)
+
+    def enter(self, call: Call, status: str, value: Any, error: BaseException | None, event: str = SETTLE) -> None:
+        """Enter the outcome of a call in its row. The scheduler is not told.
+
+        Args:
+            call: The call.
+            status: "ok" (in the row "fallback", if the fallback returned the result), "failed" or "cancelled".
+            value: The result.
+            error: The exception of the last attempt.
+            event: What happened to the call, see `calls`.
+        """
+        if call.error is not None and error is call.error and status != "failed":
+            drop_callers(error, variables=False)  # the fallback has read it by now
+        if status == "ok" and call.in_fallback:
+            status = "fallback"
+        seconds = clock() - call.started if call.started is not None else 0.0
+        call.batch.settle(call.index, status, value, call.attempts, seconds, error, item=call.item)
+        call.move(event)
+        self.unsettled.pop(call, None)  # only now: an interrupt in between leaves it for a stop
+        if self._setup.subscribers:
+            self._tell("call_finished", call, 0, status, value, error)
+
+    # ---- events ------------------------------------------------------------------------------------------------------
+
+    def tell_started(self, call: Call) -> None:
+        """Report that an attempt of ``exec`` starts."""
+        if self._setup.subscribers:
+            self._tell("attempt_started", call, call.attempts, "", call.item)
+
+    def tell_finished(self, call: Call, status: str, value: Any = None, error: BaseException | None = None) -> None:
+        """Report that an attempt of ``exec`` has ended. A fallback is no attempt."""
+        if self._setup.subscribers and not call.in_fallback:
+            self._tell("attempt_finished", call, call.attempts, status, value, error)
+
+    def _tell(
+        self, kind: EventKind, call: Call, attempt: int, status: str, value: Any, error: BaseException | None = None
+    ) -> None:
+        index = None if call.batch.is_single else call.index
+        self._setup.notify(Event(kind, call.plan.path, call.batch.params, index, attempt, status, value, error))
