@@ -137,7 +137,7 @@ class BatchMethods(Shown):
         or its checkpoint was not kept, it is before the first node, on a copy of the present ``shared``.
 
         Args:
-            row: The label of the row, as in ``.df``; if its index has no numbers, also its position, from 0.
+            row: The label of the row, as in ``.df``; if the labels are not numbers, also its number, from 0.
 
         Raises:
             RowError: There is no such row, several have this label, or its item was not kept.

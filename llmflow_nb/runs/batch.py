@@ -222,7 +222,7 @@ class BatchResult(BatchMethods):
 
         Args:
             rows: Labels of ``df``, a mask over it, or a part of it: ``result.retry(df[df["seconds"] > 10])``. If the
-                labels are not numbers, a whole number is the position of a row, from 0. Default: every row without a
+                labels are not numbers, a whole number is a row number, from 0. Default: every row without a
                 result, whether it failed, was cancelled or is pending.
             post: Whether to run the node's ``post`` again, with all results, in each visit with such rows (in every
                 visit if there are no such rows). With ``on_error="raise"``, it is not run while a row of the visit has

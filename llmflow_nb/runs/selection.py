@@ -38,18 +38,19 @@ def rows_of(df: pd.DataFrame, path: str, chosen: Any) -> list[int]:
 
 
 def _rows_by_label(df: pd.DataFrame, chosen: list[Any], path: str) -> list[int]:
-    """Return the rows that have these labels. A whole number that is no label is the position of a row, from 0.
+    """Return the rows that have these labels. A whole number that is no label is a row number, from 0.
 
-    But not if the labels are numbers: then a number that is no label is more likely a mistake than a position.
+    But not if the labels are numbers: then a number that is no label is more likely a mistake than a row number.
     """
     better = "of .df itself, such as .df[mask]"
     labels = [_hashable(label) for label in df.index]
     if pd.api.types.is_any_real_numeric_dtype(df.index.dtype):
         return _rows_by(labels, chosen, path, better)
     known = set(labels)
-    positions = {int(row) for row in chosen if is_whole(row) and row not in known and 0 <= row < len(labels)}
-    rest = [label for label in chosen if not (is_whole(label) and label not in known and label in positions)]
-    return sorted({*positions, *_rows_by(labels, rest, path, better, or_positions=True)})
+    is_number = [is_whole(row) and row not in known and 0 <= row < len(labels) for row in chosen]
+    numbers = [int(row) for row, is_row in zip(chosen, is_number, strict=True) if is_row]
+    rest = [label for label, is_row in zip(chosen, is_number, strict=True) if not is_row]
+    return sorted({*numbers, *_rows_by(labels, rest, path, better, or_numbers=True)})
 
 
 def _rows_of_part(df: pd.DataFrame, part: pd.DataFrame, path: str) -> list[int]:
@@ -92,7 +93,7 @@ def _hashable(value: Any) -> Any:
     return value
 
 
-def _rows_by(keys: list[Any], wanted: list[Any], path: str, better: str, *, or_positions: bool = False) -> list[int]:
+def _rows_by(keys: list[Any], wanted: list[Any], path: str, better: str, *, or_numbers: bool = False) -> list[int]:
     rows: dict[Any, list[int]] = {}
     for row, key in enumerate(keys):
         rows.setdefault(key, []).append(row)
@@ -100,8 +101,8 @@ def _rows_by(keys: list[Any], wanted: list[Any], path: str, better: str, *, or_p
         found = rows.get(_hashable(key), [])
         if len(found) != 1:
             many = f"{len(found)} rows" if found else "no row"
-            positions = f", positions from 0 (here {', '.join(map(str, found[:5]))})" if or_positions and found else ""
+            numbers = f", row numbers from 0 (here {', '.join(map(str, found[:5]))})" if or_numbers and found else ""
             raise RowError(
-                f"{path} has {many} {quoted(key)}; give labels that name one row each{positions}, or a part {better}."
+                f"{path} has {many} {quoted(key)}; give labels that name one row each{numbers}, or a part {better}."
             )
     return sorted({rows[_hashable(key)][0] for key in wanted})

@@ -307,7 +307,7 @@ def test_a_label_that_several_rows_have():
     model.take()
     with pytest.raises(
         RowError,
-        match=r"Ask has 2 rows 'a'; give labels that name one row each, positions from 0 \(here 0, 2\), or a part",
+        match=r"Ask has 2 rows 'a'; give labels that name one row each, row numbers from 0 \(here 0, 2\), or a part",
     ):
         result.retry("a")
     assert model.take() == []
