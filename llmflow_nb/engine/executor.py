@@ -1,8 +1,9 @@
-"""The user's executor, seen from the run: what is in it, and what it failed with. See `remote` for what it runs."""
+"""The user's executor, as the run sees it: its calls and its failure. What it runs is in `remote`."""
 
-from concurrent import futures  # which imports its pools when they are first asked for: 20 ms
+from concurrent import futures  # imports its pools at their first use, which takes 20 ms
 from concurrent.futures import Executor
 from contextvars import Context
+from math import inf
 from pickle import PicklingError
 from typing import Any
 
@@ -10,26 +11,27 @@ from ..core.errors import ExecutorError, SendError, warn
 from .calls import Call
 from .events import Recorder
 from .flight import EXECUTOR, Flight
-from .remote import dumps, explain_unsent, send
+from .pickling import dumps, explain_unsent
+from .remote import send
 
 __all__ = ["UserExecutor"]
 
 
 class UserExecutor:
-    """The calls that are in the executor of the user, and those that wait for a worker of it.
+    """The calls that were sent to the user's executor, and those that wait for one of its workers.
 
-    The queue of a pool would start a call after a stop, and a timeout would count the time in it. So no more calls are
-    sent to a pool than it has workers. How many another executor has is not known.
+    A pool gets only as many calls as it has workers: it would start a queued call even after a stop, and a timeout
+    would count the time in the queue. How many workers another executor has is unknown, so it gets all calls at once.
     """
 
     def __init__(self, executor: Executor, recorder: Recorder) -> None:
         self.sent: dict[Flight, None] = {}
         self.queue: dict[Call, None] = {}
         self._executor = executor
-        self._workers = _workers_of(executor)
-        # Whether ``future.cancel()`` returns True only for a call that has not started and never will. Futures of Dask
-        # also do so for a call that is running, and keeps running.
+        # Whether ``future.cancel()`` returns True only for a call that has not started and never will. A future of Dask
+        # also returns True for a call that is running and keeps running.
         self.cancels_exactly = isinstance(executor, futures.ThreadPoolExecutor | futures.ProcessPoolExecutor)
+        self._workers: float = executor._max_workers if self.cancels_exactly else inf  # type: ignore[attr-defined]
         self._recorder = recorder
         self._error: ExecutorError | None = None
         self._warned_paths: set[str] = set()
@@ -40,7 +42,7 @@ class UserExecutor:
         return len(self.sent) >= self._workers
 
     def send(self, flight: Flight, context: Context, name: str, args: tuple[Any, ...]) -> None:
-        """Submit an attempt. No local variable refers to the future: the frames of an error would keep it.
+        """Submit an attempt. No local variable holds the future, or the frames of an error would keep it.
 
         Raises:
             SendError: The node or an argument cannot be pickled.
@@ -49,16 +51,16 @@ class UserExecutor:
         call = flight.call
         assert call is not None
         if self._error is not None:
-            raise ExecutorError(f"not sent to the executor, which failed before: {self._error}")
+            raise ExecutorError(f"the call was not made, because the executor had failed: {self._error}")
         flight.where = EXECUTOR
         shared = call.branch.position.shared
         flight.handle = send(self._executor, context, call.target, name, args, call.attempts - 1, shared)
         self.sent[flight] = None
 
     def explain(self, call: Call, error: Exception) -> Exception:
-        """Return the error to fail a call with, given the executor's. Another attempt would meet the same error."""
+        """Return the error of a call that the executor refused or lost. It names what cannot be pickled."""
         if isinstance(error, ExecutorError) and self._error is None:
-            self._error = error  # a cluster that is gone answers every further call only after its timeout
+            self._error = error  # no call is sent any more: a lost cluster lets each one wait for its timeout
         if isinstance(error, TypeError | AttributeError | PicklingError) and not isinstance(error, SendError):
             shared = call.branch.position.shared
             _, args, _ = call.hook(shared)
@@ -66,20 +68,12 @@ class UserExecutor:
         return error
 
     def warn_of_writes(self, path: str, writes: tuple[str, ...]) -> None:
-        """Say once for a node that what its exec wrote to ``shared`` is lost."""
+        """Warn once for a node that what its exec wrote to ``shared`` is lost."""
         if path not in self._warned_paths:
             self._warned_paths.add(path)
             text = (
                 f"{path}: exec wrote to shared[{writes[0]}] in another process, where shared is a copy: the write is "
-                "lost; return the value, and write it to shared in post."
+                "lost. Return the value from exec, and write it to shared in post."
             )
             self._recorder.add_problem(text)
             warn(text)
-
-
-def _workers_of(executor: Executor) -> float:
-    """Return how many calls a pool of the standard library runs at once; infinity for other executors."""
-    if isinstance(executor, futures.ThreadPoolExecutor | futures.ProcessPoolExecutor):
-        workers: float = executor._max_workers  # type: ignore[union-attr]
-        return workers
-    return float("inf")

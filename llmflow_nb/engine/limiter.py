@@ -1,7 +1,7 @@
-"""`Limiter`: one bound for every node that shares it.
+"""`Limiter`: a bound on the calls of all nodes that share it.
 
-It waits for nobody itself. A call asks for a *ticket* and, until the ticket is granted, is told either how many seconds
-to come back after, or that it will be woken. So one limiter serves threads, event loops and several runs at a time.
+A limiter never waits, so it serves threads, event loops and several runs at a time. A call requests a *ticket*. Until
+the ticket is granted, the limiter returns the seconds after which to ask again, or wakes the call.
 """
 
 import threading
@@ -18,52 +18,42 @@ from ..core.text import quoted
 __all__ = ["HELD", "Limiter", "Ticket", "hold", "release"]
 
 WINDOW = 60.0
+"""The seconds of a minute."""
 
 
 class Ticket:
-    """A place in a limiter's queue, then a slot of it, until it is given back.
+    """A place in a limiter's queue, then one of its slots, until it is given back."""
 
-    Args:
-        wake: Called when it is worth asking again whether it is granted.
-        path: The node that asks, for error texts.
-
-    Attributes:
-        holders: The tickets of the same limiter that are held by the calls around this one.
-    """
-
-    __slots__ = ("holders", "path", "state", "wake")
+    __slots__ = ("holders", "path", "wake")
 
     def __init__(self, wake: Callable[[], None], path: str = "") -> None:
-        self.wake = wake
-        self.path = path
-        self.holders: set[Ticket] = set()
-        self.state = "waiting"  # then "granted", then "over"
+        self.wake = wake  # called when it is time to ask again whether the ticket is granted
+        self.path = path  # the node, for error texts
+        self.holders: set[Ticket] = set()  # the tickets of the same limiter that the calls around this one hold
 
 
 HELD: ContextVar[tuple[Ticket, ...]] = ContextVar("llmflow_nb_held_tickets", default=())
-"""The tickets of the attempt that runs in this context, and of the attempts around it."""
+"""The tickets of the attempt that runs in this context and of the attempts around it."""
 
 
 def hold(ticket: Ticket) -> "Token[tuple[Ticket, ...]]":
-    """Note in this context that an attempt with this ticket runs in it."""
+    """Enter a ticket as held by the attempt that runs in this context."""
     return HELD.set((*HELD.get(), ticket))
 
 
 def release(ticket: Ticket) -> None:
-    """Note in this context that the attempt with this ticket has ended."""
-    held = HELD.get()
-    if ticket in held:
-        HELD.set(tuple(other for other in held if other is not ticket))
+    """Remove a ticket that the attempt in this context held."""
+    HELD.set(tuple(held for held in HELD.get() if held is not ticket))
 
 
 class Limiter:
     """Bound the calls of every node that shares this object.
 
-    Each attempt of ``exec`` counts, since each is a request to the model. Who asks first is served first. A blocking
-    call that ran into its ``timeout`` keeps its slot until it really ends, for it is still using the model.
+    Each attempt of ``exec`` counts, since each is a request to the model. Attempts start in the order in which they
+    asked. A blocking call that exceeds its ``timeout`` keeps its slot until it ends, because it still uses the model.
 
-    A call whose ``exec`` runs another flow keeps its slot meanwhile. If a node of that flow needs a slot of the same
-    limiter and every slot is held by such calls, the node fails with `NestedLimiterError`.
+    A call whose ``exec`` runs another flow keeps its slot during that run. If every slot is held by such calls and a
+    node of their flows needs one, that node fails with `NestedLimiterError`.
 
     Args:
         max_concurrency: Attempts in flight at once, over all nodes, flows, threads and event loops. None: no bound.
@@ -71,7 +61,7 @@ class Limiter:
         clock: A monotonic clock, in seconds.
 
     Raises:
-        SettingError: A bound is below 1, or there is none.
+        SettingError: A bound is below 1, or both are None.
     """
 
     def __init__(
@@ -100,24 +90,24 @@ class Limiter:
         return f"Limiter(max_concurrency={self.max_concurrency}, per_minute={self.per_minute})"
 
     def __reduce__(self) -> Any:
-        """Refuse to be copied: a copy would be a bound of its own."""
+        """Refuse to be pickled: a copy would be a bound of its own."""
         raise TypeError("a Limiter cannot be copied or sent to another process; share the object itself")
 
     def __copy__(self) -> "Limiter":
-        """Stay one and the same."""
+        """Return this limiter: a copy would be a bound of its own."""
         return self
 
     def __deepcopy__(self, memo: Any) -> "Limiter":
-        """Stay one and the same."""
+        """Return this limiter: a copy would be a bound of its own."""
         return self
 
     def request(self, ticket: Ticket) -> Ticket:
-        """Join the queue. The ticket's ``wake`` is called, from any thread, when it is worth asking again.
+        """Put a ticket into the queue. Its ``wake`` is called, from any thread, when it is time to ask again.
 
-        The ticket is made by the caller, who can so take note of it first: an interrupt may come between any two lines.
+        The caller makes the ticket, and keeps it before it is queued: an interrupt may come between any two lines.
 
         Raises:
-            NestedLimiterError: The wait would never end, since every slot is held by a call that waits itself.
+            NestedLimiterError: The wait would never end, because every slot is held by a call that waits itself.
         """
         with self._lock:
             ticket.holders = self._granted.intersection(HELD.get())
@@ -127,22 +117,22 @@ class Limiter:
         return ticket
 
     def _check_nesting(self, ticket: Ticket) -> None:
-        """Refuse a ticket if nobody could ever give a slot back. While one holder does not wait, there is hope."""
+        """Refuse a ticket if the holders of all slots wait for tickets themselves, so that none is ever given back."""
         if self.max_concurrency is None or len(self._granted) < self.max_concurrency:
             return
         waiting = ticket.holders.union(*(queued.holders for queued in self._queue))
         if self._granted <= waiting:
             outer = ", ".join(sorted({holder.path for holder in self._granted}))
             raise NestedLimiterError(
-                f"{ticket.path} waits for a slot of {self!r}, and every slot is held by a call whose exec waits for "
-                f"such a run: {outer}. Give the inner node a Limiter of its own, or raise max_concurrency above "
-                "the number of calls that run a flow at once."
+                f"{ticket.path} would wait for ever for {self!r}: all its slots are held by calls whose exec runs a "
+                f"flow that needs one too: {outer}. Give the inner node a Limiter of its own, or raise "
+                "max_concurrency above the number of calls that run a flow at the same time."
             )
 
     def seconds_left(self, ticket: Ticket) -> float | None:
-        """Return 0 once the ticket is granted, the seconds after which to ask again, or None to wait for ``wake``."""
+        """Return 0 if the ticket is granted, else the seconds after which to ask again; None: after its ``wake``."""
         with self._lock:
-            if ticket.state == "granted":
+            if ticket in self._granted:
                 return 0.0
             if not self._queue or self._queue[0] is not ticket:
                 return None
@@ -155,24 +145,20 @@ class Limiter:
                 if len(self._starts) >= self.per_minute:
                     return max(self._starts[0] + WINDOW - now, 0.001)
                 self._starts.append(now)
-            ticket.state = "granted"
-            self._granted.add(ticket)
             self._queue.popleft()
+            self._granted.add(ticket)
             head = self._queue[0] if self._queue else None
         if head is not None:
             head.wake()
         return 0.0
 
     def give_back(self, ticket: Ticket) -> None:
-        """Free the ticket's slot, or leave the queue. Doing it twice does no harm."""
+        """Free the slot of a ticket, or take it out of the queue. The second time, nothing happens."""
         with self._lock:
-            if ticket.state == "granted":
-                self._granted.discard(ticket)
-                if self._queue and self._queue[0] is ticket:  # an interrupt came while it was granted
-                    self._queue.popleft()
+            if ticket in self._granted:
+                self._granted.remove(ticket)
             elif ticket in self._queue:
                 self._queue.remove(ticket)
-            ticket.state = "over"
             head = self._queue[0] if self._queue else None
         if head is not None:
             head.wake()

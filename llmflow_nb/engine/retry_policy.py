@@ -1,4 +1,4 @@
-"""When a failed attempt of ``exec`` is followed by another one."""
+"""Decide whether and when a failed attempt of ``exec`` is retried."""
 
 from typing import Any
 
@@ -9,20 +9,19 @@ from ..core.text import quoted
 __all__ = ["MAX_RETRY_AFTER", "seconds_before_retry"]
 
 MAX_RETRY_AFTER = 120.0
-"""The longest ``retry_after``, in seconds, that a call waits for."""
+"""The longest ``retry_after``, in seconds, that a call waits for. If an error asks for more, the call fails."""
 
 
 def seconds_before_retry(error: Exception, attempts: int, max_retries: int, wait: Any, path: str) -> float | None:
     """Return the seconds to wait before the next attempt, or None if there is none.
 
-    The node's ``wait`` says how long. An error may ask for more in ``retry_after``, since an attempt before that would
-    fail too. If it asks for more than `MAX_RETRY_AFTER`, the call fails now.
+    It is the longer one of the node's ``wait`` and the ``retry_after`` of the error, if it has one.
 
     Args:
         error: What the last attempt raised.
-        attempts: How many attempts were made.
-        max_retries: How many may be made.
-        wait: The setting of the node: seconds, or a function of the number of attempts (a backoff).
+        attempts: The number of attempts so far.
+        max_retries: The largest number of attempts.
+        wait: The node's setting: seconds, or a function of the number of attempts (a backoff).
         path: The node, for the warning.
 
     Raises:
@@ -46,15 +45,15 @@ def _seconds_of_setting(error: Exception, attempts: int, wait: Any, path: str) -
     if seconds is None:
         seconds = seconds_asked(given)
     if seconds is None:
-        what = f"{path}: its wait function returned {quoted(given)}"
-        warn(f"{what}, which is no number of seconds; the next attempt follows at once.")
+        what = f"{path}: the wait function returned {quoted(given)}"
+        warn(f"{what}, which is not a number of seconds; the next attempt starts at once.")
         return 0
     return seconds
 
 
 def _retry_after(error: Exception) -> float:
-    """Return the seconds in an error's ``retry_after``; 0 if there are none, or the name means something else."""
+    """Return the seconds of an error's ``retry_after``; 0 if it has none, or the attribute is something else."""
     try:
         return seconds_asked(getattr(error, "retry_after", None)) or 0.0
-    except Exception:  # a property of the user's class, which must not replace the error itself
+    except Exception:  # raised by a property of the user's class; it must not replace the error itself
         return 0.0

@@ -1,4 +1,4 @@
-"""A request, from another thread, that a run end."""
+"""Stop a run from another thread."""
 
 from collections.abc import Callable
 
@@ -6,35 +6,26 @@ __all__ = ["Stop", "Stopped"]
 
 
 class Stopped(BaseException):
-    """Ends a run as an interrupt would: no batch keeps it as a failure, and no hook can catch it by mistake."""
+    """Ends a run as an interrupt does: no batch keeps it as a failure, and no ``except Exception`` catches it."""
 
 
 class Stop:
-    """What a run looks at before it starts anything.
-
-    Attributes:
-        requested: Whether it is to end.
-        wake: Set by whoever waits for something in the run: called once the request is there.
-    """
+    """A request to stop, which a run checks before it starts anything."""
 
     __slots__ = ("requested", "wake")
 
     def __init__(self) -> None:
         self.requested = False
-        self.wake: Callable[[], None] | None = None
+        self.wake: Callable[[], None] | None = None  # wakes the driver, once it waits for something
 
     def request(self) -> None:
-        """Ask the run to end. Twice does no harm."""
+        """Ask the run to stop."""
         self.requested = True
         wake = self.wake
         if wake is not None:
             wake()
 
     def check(self) -> None:
-        """Go on, or not.
-
-        Raises:
-            Stopped: The run is to end.
-        """
+        """Raise `Stopped` if the run has to stop."""
         if self.requested:
             raise Stopped

@@ -1,7 +1,7 @@
 """Daemon threads for blocking calls.
 
-The interpreter joins a ``ThreadPoolExecutor`` when it ends, so one hung model call would keep a kernel from shutting
-down. These threads are made when there is work and no idle one, and end with the run.
+At exit the interpreter joins the threads of a ``ThreadPoolExecutor``, so one hung call would keep a kernel from
+shutting down. These threads start when there is a call and no idle thread, and end with the run.
 """
 
 import threading
@@ -14,7 +14,7 @@ __all__ = ["DaemonThreads"]
 
 
 class DaemonThreads:
-    """Starts every call at once; the caller bounds how many there are."""
+    """Starts every call at once. The caller limits how many calls there are."""
 
     def __init__(self) -> None:
         self._todo: SimpleQueue[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]] | None] = SimpleQueue()
@@ -23,18 +23,18 @@ class DaemonThreads:
         self._threads = 0
 
     def submit(self, future: "Future[Any]", fn: Callable[..., Any], /, *args: Any) -> bool:
-        """Run ``fn(*args)`` in a thread, for the caller's future. False: it fails, as there is no further thread."""
+        """Run ``fn(*args)`` in a thread, for the caller's future. False: no thread can be started, and it fails."""
         self._todo.put((future, fn, args))
         with self._lock:
             if self._idle:
-                self._idle -= 1  # that one will take it
+                self._idle -= 1  # that thread takes it
                 return True
             self._threads += 1
         try:
             threading.Thread(target=self._work, name=f"llmflow_nb-call-{self._threads}", daemon=True).start()
         except RuntimeError as exc:
             if not (future.running() or future.done()):
-                future.set_exception(exc)  # or one of the others would make the call after all
+                future.set_exception(exc)  # so that no other thread makes the call
                 return False
         return True
 
@@ -58,7 +58,7 @@ class DaemonThreads:
             del future, fn, args, result, error
 
     def close(self) -> None:
-        """Let every thread end after the call it is in. Waits for none."""
+        """Let every thread end after its current call, without waiting for it."""
         with self._lock:
             threads = self._threads
         for _ in range(threads):

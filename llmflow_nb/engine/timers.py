@@ -1,4 +1,4 @@
-"""Actions that are due at a time."""
+"""Actions that are due later."""
 
 import heapq
 import itertools
@@ -9,7 +9,7 @@ __all__ = ["Timers"]
 
 
 class Timers:
-    """Actions in the order of the time at which they are due. Whoever owns this asks for it to be run."""
+    """Actions, ordered by the time at which they are due. They are called by `run_due` and not by a thread."""
 
     __slots__ = ("_heap", "_ids")
 
@@ -18,7 +18,7 @@ class Timers:
         self._ids = itertools.count()
 
     def add(self, seconds: float, action: Callable[[], object]) -> None:
-        """Have an action called in so many seconds."""
+        """Add an action that is due in ``seconds``."""
         heapq.heappush(self._heap, (clock() + seconds, next(self._ids), action))
 
     def run_due(self) -> None:

@@ -282,7 +282,7 @@ def test_wait_function_that_returns_nonsense(value):
 
     with (
         pytest.warns(
-            FlowWarning, match=r"^Fails: its wait function returned .*, which is no number of seconds; the next"
+            FlowWarning, match=r"^Fails: the wait function returned .*, which is not a number of seconds; the next"
         ),
         pytest.raises(KeyError),
     ):

@@ -215,7 +215,7 @@ def test_wait_function_returns_nonsense(mode, nonsense):
 
     node = items_node(mode, work, max_retries=3, wait=lambda attempt: nonsense, name="Map")
     with (
-        pytest.warns(FlowWarning, match=rf"Map: its wait function returned {nonsense!r}, which is no number"),
+        pytest.warns(FlowWarning, match=rf"Map: the wait function returned {nonsense!r}, which is not a number"),
         pytest.raises(ValueError),  # noqa: PT011
     ):
         go(mode, node, {"items": [0]})

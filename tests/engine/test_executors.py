@@ -238,7 +238,7 @@ def test_executor_gone_is_not_asked_again(mode, error):
     go(mode, node, {"items": range(5)}, executor=executor)
     assert statuses(node) == ["ok", "ok", "failed", "failed", "failed"]
     assert executor.submitted == 3
-    assert "not sent to the executor, which failed before" in str(node.last_run.batch(node)[4].error)
+    assert "the call was not made, because the executor had failed" in str(node.last_run.batch(node)[4].error)
 
 
 def test_resume_after_the_executor_is_gone():

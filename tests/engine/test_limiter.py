@@ -52,7 +52,7 @@ def is_free(limiter, size=1):
         tickets.append(ticket)
         if limiter.seconds_left(ticket) is None and not (back.wait(PATIENCE) and limiter.seconds_left(ticket) == 0):
             break
-    granted = [ticket.state for ticket in tickets] == ["granted"] * size
+    granted = [limiter.seconds_left(ticket) for ticket in tickets] == [0.0] * size
     for ticket in tickets:
         limiter.give_back(ticket)
     return granted
@@ -533,8 +533,8 @@ class Inner(Node):
 
 
 NESTED = (
-    r"Inner waits for a slot of Limiter\(max_concurrency=1, per_minute=None\), and every slot is held by a call whose "
-    r"exec waits for such a run: Outer\. Give the inner node a Limiter of its own"
+    r"Inner would wait for ever for Limiter\(max_concurrency=1, per_minute=None\): all its slots are held by calls "
+    r"whose exec runs a flow that needs one too: Outer\. Give the inner node a Limiter of its own"
 )
 
 
