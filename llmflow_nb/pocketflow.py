@@ -31,7 +31,8 @@ from typing import Any, TypeVar
 from .core import flow as _flow
 from .core import node as _node
 from .core.errors import warn
-from .core.hooks import BASE_METHODS, EXEC, ITEM, RUN, Dialect, Layer, is_batch_base
+from .core.hooks import Dialect
+from .core.layers import BASE_METHODS, EXEC, ITEM, RUN, Layer, is_batch_base
 from .engine.actions import lost_text
 from .engine.override import called_in, finish, finish_async
 from .engine.plan import Driven

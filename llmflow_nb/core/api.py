@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def watcher_for(progress: "Progress") -> "Watch | None":
-    """Return the function that shows the progress of a run; None if none is shown.
+    """Return the function that shows the progress of a run; None for no progress.
 
     Raises:
         SettingError: ``progress`` is not one of the allowed values.
@@ -53,14 +53,14 @@ class Shown:
     _shown_as: ClassVar[str] = "graph"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        """Show the graph of a flow, or the summary of a record. Runs nothing, and never raises."""
+        """Show the graph of a flow, or the summary of a record. This runs no hook and never raises."""
         from ..notebook.display import mimebundle
 
         return mimebundle(self)
 
 
 class HasGraph(Shown):
-    """An object with a graph, which ``_graph`` makes."""
+    """An object with a graph, which ``_graph`` returns."""
 
     _graph: "Callable[..., GraphModel]"
 
@@ -74,17 +74,17 @@ class HasGraph(Shown):
     ) -> "GraphModel":
         """Return the graph of a flow: plain data, with ``dot()``, ``mermaid()``, ``outline()``, ``svg()``, ``save()``.
 
-        As the last line of a cell it shows the drawing. That of a run is in the colours of what happened.
+        As the last line of a cell it shows the drawing. The graph of a run is coloured by the status of its nodes.
 
         Args:
-            depth: How many levels of flows within flows are opened. None: all, as far as 2,000 nodes.
-            direction: "LR" is drawn from left to right, "TB" from top to bottom. None: as it fits a cell.
-            legend: Whether the drawing says what its shapes and signs stand for.
-            style: Called with each `GraphNode`; returns how it is drawn: a dict with any of "color", "fillcolor",
-                "fontcolor" (as "#rrggbb") and "penwidth", or None.
+            depth: How many levels of nested flows are drawn with their nodes. None: all, up to 2,000 nodes.
+            direction: "LR" draws from left to right, "TB" from top to bottom. None: the one that fits a cell.
+            legend: Whether the drawing explains its shapes and symbols.
+            style: A function that takes each `GraphNode` and returns its style: a dict with any of "color",
+                "fillcolor", "fontcolor" (as "#rrggbb") and "penwidth", or None.
 
         Raises:
-            ValueError: ``depth`` is below 0, another direction, or ``style`` returned something else.
+            ValueError: ``depth`` is below 0, ``direction`` is another one, or ``style`` returned something else.
         """
         return self._graph(depth=depth, direction=direction, legend=legend, style=style)
 
@@ -92,7 +92,7 @@ class HasGraph(Shown):
 class RunMethods(HasGraph):
     """The methods of a run: draw it, and resume it."""
 
-    _is_seen = False  # whether anyone has read the record, or a display has shown how the run ended
+    _is_seen = False  # whether the record was read, or a display has shown how the run ended
 
     def _graph(self, **options: Any) -> "GraphModel":
         from ..notebook.run_graph import graph_of_run
@@ -115,7 +115,7 @@ class RunMethods(HasGraph):
 
         Raises:
             RunStateError: The run is still running, it has finished, or it cannot be resumed.
-            Exception: Whatever a hook raises now.
+            Exception: The exception that a hook raises now.
         """
         __tracebackhide__ = True
         from ..runs.start import resume
@@ -209,22 +209,22 @@ class NodeMethods(HasGraph):
     ) -> Any:
         """Run to the end and return the last action.
 
-        Works in any cell and any thread, also with async hooks: those run on one background event loop, while ``prep``
-        and ``post`` that are plain functions run here, one at a time.
+        This works in any cell and any thread, also with async hooks. These run on one background event loop, while
+        a plain ``prep`` and ``post`` run in the caller's thread, one at a time.
 
         Args:
-            shared: What the hooks read and write, usually a dict.
-            executor: Any ``concurrent.futures.Executor`` to make the calls of ``exec`` in. Default: threads, where
-                ``max_concurrency`` or ``timeout`` asks for them. A ``timeout`` counts from when a call is submitted; a
+            shared: The object that the hooks read and write, usually a dict.
+            executor: Any ``concurrent.futures.Executor``, which then runs the calls of ``exec``. Default: threads, if
+                ``max_concurrency`` or ``timeout`` needs them. A ``timeout`` counts from when a call is submitted; a
                 pool of the standard library gets no more calls at once than it has workers.
-            progress: "auto" shows how far the run is once it has taken a second: in a notebook, or in a terminal on the
-                standard error. True shows it in any case, False never. A callable such as ``tqdm`` is called with
-                ``total=`` and ``desc=`` for each batch, and what it returns is updated and closed.
-            subscribers: Objects that are notified of every event of the run.
+            progress: "auto" shows the progress of a run that takes more than a second, in a notebook or on the standard
+                error of a terminal. True always shows it, False never. A callable such as ``tqdm`` is called with
+                ``total=`` and ``desc=`` for each batch; its result is updated and closed.
+            subscribers: Objects that are notified of each event of the run.
 
         Raises:
-            WiringError: The flow has no start, or contains itself. Nothing has run.
-            Exception: Whatever a hook raised, with a note that says where. `last_run` holds what was finished.
+            WiringError: The flow has no start, or contains itself. No hook was called.
+            Exception: The exception that a hook raised, with a note that says where. `last_run` has all results so far.
         """
         __tracebackhide__ = True
         watch = watcher_for(progress)
@@ -238,9 +238,9 @@ class NodeMethods(HasGraph):
         progress: "Progress" = "auto",
         subscribers: "Iterable[Subscriber]" = (),
     ) -> Any:
-        """Run to the end on the caller's event loop and return the last action. As `run` otherwise.
+        """Run to the end on the caller's event loop, and return the last action. The arguments are those of `run`.
 
-        A plain ``def exec`` that is called one at a time runs on the loop too, and blocks it while it does.
+        A plain ``def exec`` that is called one at a time also runs on the loop and blocks it meanwhile.
         """
         __tracebackhide__ = True
         watch = watcher_for(progress)
@@ -254,13 +254,13 @@ class NodeMethods(HasGraph):
         progress: "Progress" = "auto",
         subscribers: "Iterable[Subscriber]" = (),
     ) -> "Submitted":
-        """Run in the background, and return at once what the run can be followed, awaited and stopped by.
+        """Start a run in the background, and return at once a handle to follow, await and stop it.
 
-        All hooks run in other threads than the caller's: ``prep`` and ``post`` one at a time in one of their own, and
-        every call of ``exec`` beside it, so that the run can be stopped while it blocks. Arguments as for `run`.
+        No hook runs in the caller's thread. ``prep`` and ``post`` run one at a time in a thread of their own, and the
+        calls of ``exec`` in others, so that you can stop the run while a call blocks. The arguments are those of `run`.
 
         Raises:
-            WiringError: The flow has no start, or contains itself. Nothing has run.
+            WiringError: The flow has no start, or contains itself. No hook was called.
         """
         from ..runs.submit import submit
 
@@ -272,15 +272,15 @@ class NodeMethods(HasGraph):
         return graph_of(_node(self), **options)
 
     def stepper(self, shared: Any, *, budget: int = 256_000_000) -> "Stepper":
-        """Return a stepper that stands before the first hook: it walks one hook at a time, forwards and backwards.
+        """Return a stepper before the first hook. It runs one hook at a time, and can also go back.
 
         Its commands are ``into``, ``over``, ``out``, ``run``, ``to_item``, ``back``, ``goto``, ``rerun``, ``set``,
-        ``delete``, ``force``, ``mock``, ``as_test`` and ``stop``; ``help(Stepper)`` explains each. This stepper keeps
-        the results that were paid for; another one calls again. Its record is ``stepper.record``; ``last_run`` stays.
+        ``delete``, ``force``, ``mock``, ``as_test`` and ``stop``; ``help(Stepper)`` explains each. A stepper reuses the
+        results of its own calls of ``exec``. Its record is ``stepper.record``; ``last_run`` does not change.
 
         Args:
             shared: As for `run`.
-            budget: About how many bytes may be kept to go back to. Beyond, the oldest places are evicted.
+            budget: The approximate number of bytes for the history. Above it, the oldest places are evicted.
 
         Raises:
             WiringError: The flow has no start, or contains itself.
@@ -291,18 +291,19 @@ class NodeMethods(HasGraph):
         return Stepper(_node(self), shared, budget=budget)
 
     def check(self) -> "list[Problem]":
-        """Return the probable mistakes in the wiring, each with its path and what to do. Runs nothing.
+        """Return the probable mistakes in the wiring, each with its path and what to do. No hook is called.
 
-        The actions that ``post`` returns are read from its code, as far as they are constants. Reported are:
+        The constant actions that ``post`` returns are read from its code. The problems are:
 
-        - actions that ``post`` may return and that have lost their edge; edges whose action it never returns
-        - nodes that are never reached, and loops without a way out
+        - actions that ``post`` may return without an edge for them; edges whose action it never returns
+        - nodes that are never reached, and loops without an exit
         - flows without a start node, and flows that contain themselves
         - one node object at two places, and an edge that was wired twice
-        - methods whose name is nearly that of a hook
+        - methods with almost the name of a hook
 
-        An action without an edge ends the flow. It is reported only if it looks like a slip: it is nearly the action of
-        an edge, ``post`` never returns the action of an edge, or it seems to name a step while the flow ends elsewhere.
+        An action without an edge ends the flow. It is reported only if it looks like a mistake: it is almost the action
+        of an edge, ``post`` never returns the action of an edge, or it seems to name a step while the flow ends
+        elsewhere.
         """
         from ..graph.check import check
 
@@ -310,5 +311,5 @@ class NodeMethods(HasGraph):
 
 
 def _node(self: NodeMethods) -> "BaseNode":
-    """Say what a class with these methods is, which it cannot inherit from."""
+    """Return the same object with its real type: `NodeMethods` cannot inherit from `BaseNode`."""
     return self  # type: ignore[return-value]

@@ -1,4 +1,4 @@
-"""Which nodes a flow reaches, what to call them there, and whether it contains itself."""
+"""Find the nodes of a flow, name them, and check that it has a start and does not contain itself."""
 
 import itertools
 from collections import defaultdict
@@ -20,11 +20,11 @@ def reachable(start: BaseNode | None) -> list[BaseNode]:
     """Return the nodes that can be reached from ``start`` along the edges, in breadth-first order, each once.
 
     Raises:
-        WiringError: An edge leads to an object that is no node, which only code that writes into ``successors`` does.
+        WiringError: Code that writes into ``successors`` has made an edge to an object that is not a node.
     """
     found = [] if start is None else [start]
     seen = {id(start)}
-    for node in found:  # grows as it is read
+    for node in found:  # it grows meanwhile
         for action, target in node.successors.items():
             if target is not None and id(target) not in seen:
                 if getattr(type(target), "_kind", None) is None:
@@ -46,7 +46,7 @@ def _gather(root: BaseNode) -> tuple[list[BaseNode], dict[int, list[BaseNode]]]:
     """Return every node within a node, and for each flow among them its steps, by ``id`` of the flow."""
     nodes, seen = [root], {id(root)}
     steps_of: dict[int, list[BaseNode]] = {}
-    for node in nodes:  # grows as it is read
+    for node in nodes:  # it grows meanwhile
         if kind_of(node) in _FLOWS:
             steps = steps_of[id(node)] = reachable(node.start_node)  # type: ignore[attr-defined]
             for step in steps:
@@ -57,9 +57,9 @@ def _gather(root: BaseNode) -> tuple[list[BaseNode], dict[int, list[BaseNode]]]:
 
 
 def names_of(nodes: list[BaseNode]) -> dict[int, str]:
-    """Return ``{id(node): name}`` for the steps of one flow; a name met again becomes ``Name#2``.
+    """Return ``{id(node): name}`` for the steps of one flow. A repeated name becomes ``Name#2``.
 
-    The names differ as parts of a path, and no number is given that another node has in its own name.
+    The names are unique as parts of a path, also if a node has a name such as ``Name#2`` itself.
     """
     labels = [label(node) for node in nodes]
     parts = [path_part(name) for name in labels]
@@ -79,7 +79,7 @@ def names_of(nodes: list[BaseNode]) -> dict[int, str]:
 
 
 def path_part(name: str) -> str:
-    """Return a name as it stands in a path. "/" separates names there, so a "/" in a name becomes a lookalike.
+    """Return a name as a part of a path. "/" separates the names, so a "/" in a name becomes a similar character.
 
     >>> path_part("load/parse") == "load\N{DIVISION SLASH}parse"
     True
@@ -88,18 +88,18 @@ def path_part(name: str) -> str:
 
 
 def last_name(path: str) -> str:
-    """Return the name that a path ends with, as the node has it."""
+    """Return the last name of a path, as the node has it."""
     return path.rpartition("/")[2].replace(_SLASH, "/")
 
 
 class Survey:
-    """The result of one pass over a whole wiring. It is valid until an edge, a start, a name or a class changes.
+    """The result of one pass over the wiring of a flow. It is valid until an edge, a start, a name or a class changes.
 
     Attributes:
         root: The node or flow that was surveyed.
         nodes: The root and every node in it at any depth, each once.
         names: The names of the steps of each flow, by ``id`` of the flow's start, then by ``id`` of the step.
-        overwritten: The warnings of `BaseNode.next` about edges that were wired to another target later.
+        overwritten: The warnings of `BaseNode.next` about edges that were wired again to another target.
     """
 
     __slots__ = ("_wiring", "names", "nodes", "overwritten", "root")
@@ -112,12 +112,12 @@ class Survey:
         self._wiring = _wiring(nodes)
 
     def is_valid_for(self, root: BaseNode) -> bool:
-        """Return whether a new pass over this node would find the same. Costs about a tenth of that pass."""
+        """Return whether a new pass over this node would find the same, in about a tenth of its time."""
         return root is self.root and self._wiring == _wiring(self.nodes)
 
 
 def _wiring(nodes: list[BaseNode]) -> tuple[list[Any], ...]:
-    """Return all that a survey depends on. Nodes stand in it by ``id``, since they may define ``==``."""
+    """Return everything on which a survey depends. Nodes are given by ``id``, since they may define ``==``."""
     return (
         [type(node) for node in nodes],
         [node.name for node in nodes],
@@ -129,10 +129,10 @@ def _wiring(nodes: list[BaseNode]) -> tuple[list[Any], ...]:
 
 
 def survey(root: BaseNode) -> Survey:
-    """Look at the whole wiring once, and refuse what cannot run.
+    """Survey the wiring of a flow, and check that it can run.
 
     Raises:
-        WiringError: A flow has no start, a flow contains itself, or an edge leads to an object that is no node.
+        WiringError: A flow has no start, a flow contains itself, or an edge leads to an object that is not a node.
     """
     nodes, steps_of = _gather(root)
     _refuse_cycles(root, steps_of)
@@ -141,10 +141,10 @@ def survey(root: BaseNode) -> Survey:
 
 
 def _refuse_cycles(root: BaseNode, steps_of: dict[int, list[BaseNode]]) -> None:
-    """Refuse a flow that has no start or that is, at some depth, a step of itself.
+    """Refuse a flow without a start, and a flow that is, at any depth, a step of itself.
 
     Raises:
-        WiringError: Names the flow without a start, or shows the way from the flow back to itself.
+        WiringError: It names the flow without a start, or the flows from the one that contains itself back to it.
     """
 
     def inner_flows(flow: BaseNode) -> Iterator[BaseNode]:
@@ -152,34 +152,29 @@ def _refuse_cycles(root: BaseNode, steps_of: dict[int, list[BaseNode]]) -> None:
 
     _check_start(root)
     done: set[int] = set()
-    open_ids: set[int] = {id(root)}
-    stack = [(root, inner_flows(root))]
+    stack = {id(root): (root, inner_flows(root))}  # a depth-first search; a dict keeps the order
     while stack:
-        flow, rest = stack[-1]
+        _, rest = stack[next(reversed(stack))]
         inner = next(rest, None)
         if inner is None:
-            stack.pop()
-            open_ids.discard(id(flow))
-            done.add(id(flow))
-        elif id(inner) in open_ids:
-            way = [f for f, _ in stack]
-            way = way[next(i for i, f in enumerate(way) if f is inner) :]
-            path = " > ".join(label(f) for f in (*way, inner))
+            done.add(stack.popitem()[0])
+        elif id(inner) in stack:
+            cycle = [flow for flow, _ in stack.values()][list(stack).index(id(inner)) :]
+            path = " > ".join(label(flow) for flow in (*cycle, inner))
             raise WiringError(
                 f"{label(inner)} contains itself: {path}. Nothing was run; wire the inner step to another flow."
             )
         elif id(inner) not in done:
-            _check_start(inner, "".join(f"{path_part(label(f))}/" for f, _ in stack))
-            open_ids.add(id(inner))
-            stack.append((inner, inner_flows(inner)))
+            _check_start(inner, "".join(f"{path_part(label(flow))}/" for flow, _ in stack.values()))
+            stack[id(inner)] = inner, inner_flows(inner)
 
 
-def _check_start(flow: BaseNode, way: str = "") -> None:
-    """A flow with a prep of its own may set its start there; any other one has it by now, or never."""
+def _check_start(flow: BaseNode, path: str = "") -> None:
+    """Refuse a flow without a start, unless it has its own prep, which may set the start."""
     if kind_of(flow) in _FLOWS and flow.start_node is None and "prep" not in hooks_of(flow).own:  # type: ignore[attr-defined]
-        raise no_start(flow, way + path_part(label(flow)))
+        raise no_start(flow, path + path_part(label(flow)))
 
 
 def no_start(flow: BaseNode, path: str) -> WiringError:
-    """Return the error of a flow without a start."""
+    """Return the error for a flow without a start."""
     return WiringError(f"{path} has no start node; write {type(flow).__name__}(start=node) or flow.start(node).")

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from operator import attrgetter, is_
 from typing import Any, NamedTuple
 
-from ..core.hooks import Hooks, hooks_of, hooks_of_class, overridden, router_of
+from ..core.hooks import Hooks, hooks_of, hooks_of_class
+from ..core.layers import overridden, router_of
 from ..core.node import BaseNode, check_setting
 from ..core.seconds import LONGEST
 

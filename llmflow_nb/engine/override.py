@@ -17,7 +17,7 @@ from contextvars import ContextVar
 from time import perf_counter as clock
 from typing import Any
 
-from ..core.hooks import EXEC, RUN
+from ..core.layers import EXEC, RUN
 from ..core.node import ATTEMPT, label
 from ..core.params import Params
 from ..core.traversal import path_part, reachable

@@ -6,7 +6,8 @@ from concurrent.futures import Executor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from ..core.hooks import EXEC, ITEM, RUN, Hooks, Layer
+from ..core.hooks import Hooks
+from ..core.layers import EXEC, ITEM, RUN, Layer
 from ..core.node import BaseNode, label
 from ..core.seconds import LONGEST
 from ..core.traversal import names_of, no_start, path_part, reachable

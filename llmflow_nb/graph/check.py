@@ -12,7 +12,8 @@ from typing import Literal
 
 from ..core.errors import did_you_mean
 from ..core.flow import EXEC_OF_FLOW, uncalled_hooks
-from ..core.hooks import ROLES, is_library_class, overridden, router_of
+from ..core.hooks import ROLES, is_library_class
+from ..core.layers import overridden, router_of
 from ..core.node import BaseNode, kind_of, label
 from ..core.text import message, quoted, shown
 from ..core.traversal import names_of, path_part, reachable

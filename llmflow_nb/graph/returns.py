@@ -14,7 +14,8 @@ from types import CodeType, FunctionType, MethodType
 from typing import Any, NamedTuple
 
 from ..core.errors import SignatureError
-from ..core.hooks import RUN, hooks_of, is_library_class, overridden
+from ..core.hooks import hooks_of, is_library_class
+from ..core.layers import RUN, overridden
 from ..core.near import closest
 from ..core.node import BaseNode, kind_of
 from ..core.traversal import reachable
