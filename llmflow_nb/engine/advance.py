@@ -123,8 +123,7 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                 if mask and phase <= ARRIVED and mask & BEFORE_PREP:
                     frame.t_start = frame.t_prepared = clock()
                     frame.visit = visit
-                    frame.phase = PREP
-                    return _pause(position)
+                    return _pause(position, PREP)
 
                 if phase <= PREP:
                     if stop is not None:
@@ -147,8 +146,7 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                     frame.t_prepared = clock()
 
                 if mask and phase <= PREPPED and mask & AFTER_PREP:
-                    frame.phase = EXEC
-                    return _pause(position)
+                    return _pause(position, EXEC)
 
                 if phase <= EXEC:
                     if plan.direct and inline:
@@ -168,7 +166,7 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                             return need
                 elif phase == WORKING:
                     if mask & AFTER_ITEM and _item_done(frame):
-                        return _pause(position)
+                        return _pause(position, WORKING)
                     need = _continue_calls(position, frame, mask)
                     if need:
                         return need
@@ -176,8 +174,7 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                 if phase <= EXECED:
                     frame.t_executed = clock()
                     if mask and mask & AFTER_EXEC:
-                        frame.phase = POST
-                        return _pause(position)
+                        return _pause(position, POST)
 
                 if phase <= POST:
                     if not plan.has_post:
@@ -195,8 +192,7 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                     if action is not None and action.__class__ is not str:
                         check_action(plan, action)
                     if mask and mask & AFTER_POST:
-                        frame.phase = LEAVE
-                        return _pause(position)
+                        return _pause(position, LEAVE)
 
                 if phase <= LEAVE:
                     executed = frame.t_executed
@@ -261,7 +257,8 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                 return END
 
 
-def _pause(position: Position) -> str:
+def _pause(position: Position, phase: int) -> str:
+    position.frames[-1].phase = phase
     position.paused_at = clock()
     return BOUNDARY
 

@@ -21,10 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ARRIVE", "Frame", "Position"]
 
-# The boundaries that a mask may name.
-BEFORE_PREP, AFTER_PREP, AFTER_EXEC, AFTER_POST, AFTER_ITEM = 1, 2, 4, 8, 16
-ALL = BEFORE_PREP | AFTER_PREP | AFTER_EXEC | AFTER_POST
-
 # Why `advance` came back.
 END, BOUNDARY, AWAIT, CALLS, SETS = "end", "boundary", "await", "calls", "sets"
 
@@ -44,6 +40,10 @@ POSTED = 8  # the action is there: check it
 LEAVE = 9  # record the visit and follow the edge
 EXPAND = 10  # call the exec of a batch flow for one of its elements
 EXPANDED = 11  # its result is there
+
+# The boundaries at which `advance` can stop. Each is the bit of the phase that comes next: a mask is a set of phases.
+BEFORE_PREP, AFTER_PREP, AFTER_ITEM, AFTER_EXEC, AFTER_POST = (1 << n for n in (PREP, EXEC, WORKING, POST, LEAVE))
+ALL = BEFORE_PREP | AFTER_PREP | AFTER_EXEC | AFTER_POST
 
 
 class Frame:

@@ -282,7 +282,7 @@ def _next(here: Location, own: frozenset[str]) -> str:
     """
     if here.is_end:
         return "nothing: the run has ended"
-    if here.boundary.is_between_items:
+    if here.item is not None:
         return "exec of the next item, if there is one"
     return next((hook for hook in here.boundary.next_hooks if hook in own), "the edge to the next node")
 

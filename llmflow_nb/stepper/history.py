@@ -62,7 +62,7 @@ class HistoryEntry:
     children: list["HistoryEntry"] = field(default_factory=list)
     following: "HistoryEntry | None" = None
     size: int = 0
-    _results: Any = None
+    _results: dict[str, Any] = field(default_factory=dict)
 
     @property
     def is_evicted(self) -> bool:
@@ -88,16 +88,15 @@ class HistoryEntry:
         """Copy what the hooks of the visit have returned so far, since the next hook may change it in place."""
         frame, copier = position.frames[-1], Copier()
         in_shared = {id(version.original) for version in self.snapshot.values()}
-        results = [None if id(result) in in_shared else result for result in (frame.prep_res, frame.exec_res)]
-        self._results = copier.copy(results)
+        results = {name: getattr(frame, name) for name in self.location.boundary.shows if name != "action"}
+        kept = {name: None if id(result) in in_shared else result for name, result in results.items()}
+        self._results = copier.copy(kept)
         self.size = copier.size
 
     def restore_results(self, position: Position, snapshots: Snapshots) -> None:
         """Set what the hooks had returned on a position. A value of ``shared`` becomes the value that is there now."""
-        if self._results is None:
-            return
         frame = position.frames[-1]
-        for name, kept in zip(("prep_res", "exec_res"), Copier().copy(self._results), strict=True):
+        for name, kept in Copier().copy(self._results).items():
             now = getattr(frame, name)
             key = next((key for key, version in self.snapshot.items() if version.original is now), None)
             if key is not None and snapshots.values is not None:
@@ -107,7 +106,7 @@ class HistoryEntry:
 
     def evict(self) -> None:
         """Release what is needed to go back here; keep what is shown."""
-        self.checkpoint = self._results = None
+        self.checkpoint, self._results = None, {}
 
 
 class History:

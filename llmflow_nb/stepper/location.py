@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 from ..core.node import BaseNode
 from ..core.text import error_text, message, params_text, plain_text, quoted, shown
 from ..engine.batch import Batch
-from ..engine.position import LEAVE, POST, WORKING, Position
-from .boundaries import AT_END, BOUNDARY_AT, Boundary, boundary_of
+from ..engine.position import LEAVE, WORKING, Position
+from .boundaries import AT_END, BOUNDARY_AT, Boundary
 
 __all__ = ["Location", "Pending", "failed_item_of", "location_of", "pending_at"]
 
@@ -20,7 +20,7 @@ class Location:
     Attributes:
         path: The node, from the outermost flow down, joined by "/".
         visit: The number of this visit of the node on this walk through its flow, from 1.
-        phase: "before prep", "after prep", "after exec", "after post" or "at the end".
+        boundary: The row of the table of boundaries.
         params: What the node sees as its params.
         item: In a batch node, between two items: how many are done; None elsewhere.
         items: The number of items; None if unknown.
@@ -37,7 +37,7 @@ class Location:
 
     path: str
     visit: int
-    phase: str
+    boundary: Boundary
     params: Mapping[str, Any]
     item: int | None = None
     items: int | None = None
@@ -52,14 +52,14 @@ class Location:
     note: str = ""
 
     @property
-    def is_end(self) -> bool:
-        """Whether the run has ended."""
-        return self.phase == AT_END.phase
+    def phase(self) -> str:
+        """Which hook ended last: "before prep", "after prep", "after exec", "after post" or "at the end"."""
+        return self.boundary.name
 
     @property
-    def boundary(self) -> Boundary:
-        """The row of the table of boundaries for this phase."""
-        return boundary_of(self.phase, is_between_items=self.item is not None)
+    def is_end(self) -> bool:
+        """Whether the run has ended."""
+        return self.boundary is AT_END
 
     @property
     def failed(self) -> str:
@@ -105,14 +105,14 @@ def location_of(position: Position, *, visit: int, is_end: bool, note: str = "")
     frame = position.frames[-1]
     if is_end:
         action = plain_text(position.action)
-        return Location(frame.plan.path, visit, AT_END.phase, frame.params, action=action, note=note)
+        return Location(frame.plan.path, visit, AT_END, frame.params, action=action, note=note)
     sets = position.param_set()
     work = frame.work if frame.phase == WORKING else None
     total = None if sets is None else sets[0].items.known_total
     return Location(
         path=frame.plan.path,
         visit=visit,
-        phase=BOUNDARY_AT[frame.phase].phase,
+        boundary=BOUNDARY_AT[frame.phase],
         params=frame.visit.params if frame.visit is not None else frame.params,
         item=None if work is None else work.items.read,
         items=None if work is None else work.items.known_total,
@@ -145,14 +145,12 @@ class Pending(NamedTuple):
 def pending_at(position: Position, here: Location) -> Pending:
     """Return what the next step from a position starts from."""
     frame, shows = position.frames[-1], here.boundary.shows
-    exec_res = frame.exec_res if "exec_res" in shows and frame.phase in (POST, LEAVE) else None
-    if here.item is not None and frame.work is not None:
-        exec_res = frame.work.outcomes.results[:]
+    exec_res = frame.exec_res if here.item is None or frame.work is None else frame.work.outcomes.results[:]
     return Pending(
         node=frame.node,
         phase=here.phase,
         prep_res=frame.prep_res if "prep_res" in shows else None,
-        exec_res=exec_res,
+        exec_res=exec_res if "exec_res" in shows else None,
         action=here.action,
     )
 

@@ -16,11 +16,11 @@ from ..core.kept_errors import copy_without_callers
 from ..core.node import BaseNode, check_setting
 from ..core.text import error_text, message
 from ..core.traversal import survey
-from ..engine.advance import BEFORE_PREP, END
+from ..engine.advance import AFTER_POST, BEFORE_PREP, END
 from ..engine.checkpoint import Checkpoint, batches_of, rebuild_plans
 from ..engine.drivers.sync import drive
 from ..engine.plan import Setup
-from ..engine.position import AFTER_POST, EXEC, POST, WORKING, Position
+from ..engine.position import Position
 from ..engine.stop import Stop, Stopped
 from ..engine.unwind import FINISHED
 from ..runs.recorder import RecordPoint
@@ -91,7 +91,7 @@ class Session:
         self.edits.accept_baseline()
 
     def _go_to_first_hook(self) -> None:
-        if self.position.frames[-1].phase not in (EXEC, POST, WORKING):  # else it is in the middle of a visit
+        if self.position.frames[-1].phase not in BOUNDARY_AT:  # else it is in the middle of a visit
             drive(self.position, self.setup, BEFORE_PREP)
             plan = self.position.frames[-1].plan
             if plan.kind == "flow" and "prep" not in plan.hooks.own:
@@ -243,8 +243,7 @@ class Session:
             output=output,
             cache_keys=self.cache.take_keys(),
         )
-        if location.boundary.mask != BEFORE_PREP:
-            entry.keep_results(position)
+        entry.keep_results(position)
         history.add(entry)
         for text in self.snapshots.not_restorable.values():
             self.note(text)

@@ -1593,7 +1593,7 @@ def test_each_command_of_the_table_is_a_method():
     assert len(keys) == len(set(keys))
 
 
-@pytest.mark.parametrize("boundary", BOUNDARIES, ids=lambda boundary: f"{boundary.phase} {boundary.mask}")
+@pytest.mark.parametrize("boundary", BOUNDARIES, ids=lambda boundary: f"{boundary.name} {boundary.mask}")
 def test_into_stops_at_each_boundary_of_the_table(boundary):
     """A node with all hooks, in a batch too: `into` comes to every boundary, and says so."""
     stepper = Flow(Tens(), name="F").stepper({"items": [1, 2]})
