@@ -142,7 +142,8 @@ class Attempts:
             call.move(ATTEMPT_STARTS)
             if self._cache is not None and plan.layer is None:
                 self._cache.calling(call)
-            self._calls.tell_started(call)
+            if setup.subscribers:
+                self._calls.tell_started(call)
         flight = Flight(call.branch, self._loop, call)
         if is_async and plan.limit != 1 and not call.batch.is_single:
             self._start_coroutine(flight, call, name, args)
@@ -256,7 +257,8 @@ class Attempts:
 
     def keep_result(self, call: Call, value: Any) -> None:
         """Report the result of an attempt, and keep it in the cache."""
-        self._calls.tell_finished(call, "ok", value)
+        if self._setup.subscribers:
+            self._calls.tell_finished(call, "ok", value)
         if self._cache is not None and self._cache_for(call) is not None:
             self._cache.keep(call, value)
 

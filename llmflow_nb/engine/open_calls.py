@@ -68,8 +68,7 @@ class OpenCalls:
 
     def tell_started(self, call: Call) -> None:
         """Report that an attempt of ``exec`` starts."""
-        if self._setup.subscribers:
-            self._tell("attempt_started", call, call.attempts, "", call.item)
+        self._tell("attempt_started", call, call.attempts, "", call.item)
 
     def tell_finished(self, call: Call, status: str, value: Any = None, error: BaseException | None = None) -> None:
         """Report that an attempt of ``exec`` has ended. A fallback is no attempt."""

@@ -58,7 +58,7 @@ class Scheduler:
         self._calls = OpenCalls(setup, self._one_done)
         self._attempts = Attempts(setup, loop, self._calls, flights, self._timers)
         self.stopping = Stopping(
-            loop, self._timers, flights, self._hooks, self._calls, self._attempts, self._sets, self._fill_later
+            loop, self._timers, flights, self._hooks, self._calls, self._attempts, self._sets, self._to_fill
         )
 
     # ---- what a driver calls -----------------------------------------------------------------------------------------
@@ -201,7 +201,8 @@ class Scheduler:
                 self.stopping.drain(branch, self._setup.grace)
             elif error is not branch.error:
                 drop_callers(error)  # it goes no further than its row
-        self._fill_later(branch)  # `_fill` may be on its way here
+        self._to_fill.pop(branch, None)
+        self._to_fill[branch] = None  # filled in its turn: `_fill` may be on its way here
 
     # ---- branches ----------------------------------------------------------------------------------------------------
 
@@ -279,27 +280,8 @@ class Scheduler:
                     branch.is_reading = True
                     self._to_read.append(branch)
                 break
-            else:
-                asked = clock()
-                try:
-                    context = branch.position.context  # `run_within`, without its call
-                    source = batch.items.source
-                    element = next(source) if context is None else context.run(next, source)
-                except StopIteration:
-                    batch.items.exhausted = True
-                except Exception as exc:
-                    self._source_failed(branch, exc)
-                    break
-                except BaseException:  # an interrupt, which may have taken an item along
-                    batch.items.read_failed = True
-                    raise
-                else:
-                    is_slow = clock() - asked > SLOW_READ
-                    self._start_item(branch, element)
-                    if is_slow or self._loop.arrived:
-                        self._to_fill[branch] = None
-                        self._loop.flush()
-                        return False
+            elif not self._read(branch):
+                return False
         self._to_fill.pop(branch, None)
         if branch in self._to_read and branch.is_halted():
             self._to_read.remove(branch)
@@ -310,10 +292,29 @@ class Scheduler:
             self._sets.ready.append(branch)
         return True
 
-    def _fill_later(self, branch: Branch) -> None:
-        """Have more items of a branch started in its turn."""
-        self._to_fill.pop(branch, None)
-        self._to_fill[branch] = None
+    def _read(self, branch: Branch) -> bool:
+        """Start the next item of a source that is not awaited. False: first look at what has arrived."""
+        items = branch.work.batch.items
+        asked = clock()
+        try:
+            context = branch.position.context  # `run_within`, without its call
+            element = next(items.source) if context is None else context.run(next, items.source)
+        except StopIteration:
+            items.exhausted = True
+            return True
+        except Exception as exc:
+            self._source_failed(branch, exc)
+            return True
+        except BaseException:  # an interrupt, which may have lost an item
+            items.read_failed = True
+            raise
+        is_slow = clock() - asked > SLOW_READ
+        self._start_item(branch, element)
+        if is_slow or self._loop.arrived:
+            self._to_fill[branch] = None
+            self._loop.flush()
+            return False
+        return True
 
     def _fill_retry(self, branch: Branch, visits: deque[Workload]) -> None:
         """Start as many queued rows as may be in progress at once. When all are done, the retry has ended."""

@@ -6,7 +6,6 @@
 * After that, a cancelled task may still bring in a result. It is kept too, for it is paid for.
 """
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -37,9 +36,9 @@ class Stopping:
         calls: OpenCalls,
         attempts: Attempts,
         sets: ParamSets,
-        read_given_up: Callable[[Branch], object],
+        to_fill: dict[Branch, None],
     ) -> None:
-        """``read_given_up``: called with the branch whose source is not waited for any more."""
+        """``to_fill``: takes the branches whose source is not waited for any more."""
         self._loop = loop
         self._timers = timers
         self._flights = flights
@@ -47,7 +46,7 @@ class Stopping:
         self._calls = calls
         self._attempts = attempts
         self._sets = sets
-        self._read_given_up = read_given_up
+        self._to_fill = to_fill
 
     # ---- after a failure ---------------------------------------------------------------------------------------------
 
@@ -82,7 +81,7 @@ class Stopping:
         self._hooks.end(flight)
         if flight.kind == "read":
             branch.is_reading, branch.work.batch.items.read_failed = False, True
-            self._read_given_up(branch)
+            self._to_fill[branch] = None
         else:
             self._sets.end(branch, "cancelled", None, None)
 

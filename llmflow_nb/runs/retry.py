@@ -1,4 +1,4 @@
-"""Calls rows of a batch again, in the record of the run that they are from."""
+"""Retries rows of a batch, in the record of the run that they belong to."""
 
 import copy
 from concurrent.futures import Executor
@@ -22,7 +22,7 @@ from .start import check_executor
 
 __all__ = ["retry"]
 
-# Attributes of a node that say what it is, and are no settings to try another value of.
+# Attributes that say what a node is, and so are no settings of a retry.
 _NOT_SETTINGS = {"params", "successors", "name", "start_node", "items", "last_run", "cur_retry", "on_error"}
 
 
@@ -37,7 +37,7 @@ def retry(
     executor: Executor | None,
     watch: Watch | None,
 ) -> None:
-    """Call some rows of one node again, and fill them in place. See `BatchResult.retry`."""
+    """Retry some rows of one node, and update them in place. See `BatchResult.retry`."""
     __tracebackhide__ = True
     node = chosen[0][0].plan.node
     _check_items(path, chosen)
@@ -93,7 +93,7 @@ def _has_new_result(batch: Batch, row: int, before: Outcome | None, had_result: 
 
 
 def _with(node: Any, overrides: dict[str, Any]) -> Any:
-    """A copy of a node with other settings.
+    """Return a copy of a node with other settings.
 
     Raises:
         SettingError: The node has no such setting or attribute, or the value makes no sense.
@@ -113,7 +113,7 @@ def _with(node: Any, overrides: dict[str, Any]) -> Any:
 
 
 def _check_items(path: str, chosen: list[tuple[Batch, list[int]]]) -> None:
-    """Refuse rows whose items are not there any more, before anything is called.
+    """Refuse rows whose items were not kept, before anything is called.
 
     Raises:
         RowError: Says which row, and why.
@@ -125,26 +125,26 @@ def _check_items(path: str, chosen: list[tuple[Batch, list[int]]]) -> None:
                     batch.items.at(row)
             except LookupError:
                 raise RowError(
-                    f"{path}: the item of row {quoted(batch.items.label(row))} was not kept, so it cannot be called "
-                    "again; keep_items=True keeps them, and keep_items=False those of rows that failed."
+                    f"{path}: the item of row {quoted(batch.items.label(row))} was not kept, so it cannot be retried; "
+                    "keep_items=True keeps all items, and keep_items=False those of rows that failed."
                 ) from None
 
 
-def _note(name: str, called: int, through: int, posts: int | None, visits: int, anew: int) -> str:
-    """What was done, in a line. ``posts``: how many visits had their ``post`` run; None where nobody asked for it."""
-    told = [f"{called} row{'s' * (called != 1)} called again"]
-    if called:
-        told[0] += f", {through} came through"
-    if anew:
-        told.append(
-            f"{anew} of them walked from the start, since shared is not as it was; from_start=False goes on where they "
-            "failed"
+def _note(name: str, retried: int, succeeded: int, posts: int | None, visits: int, restarted: int) -> str:
+    """Say what was done, in a line. ``posts``: the number of visits whose ``post`` ran; None: it was not asked for."""
+    parts = [f"{retried} row{'s' * (retried != 1)} retried"]
+    if retried:
+        parts[0] += f", {succeeded} succeeded"
+    if restarted:
+        parts.append(
+            f"{restarted} of them began at the first node, because shared has changed; from_start=False resumes them "
+            "where they failed"
         )
     if posts is None:
-        told.append(f"post was not run again, nor were the nodes after {name}")
+        parts.append(f"post was not run again, nor were the nodes after {name}")
     elif posts:
-        times = "" if visits == 1 else f" for {posts} of {visits} visits"
-        told.append(f"post ran again{times} with all results, the nodes after {name} did not")
+        of = "" if visits == 1 else f" for {posts} of {visits} visits"
+        parts.append(f"post ran again{of} with all results, the nodes after {name} did not")
     else:
-        told.append("post was not run again, since there are rows without a result")
-    return "; ".join(told)
+        parts.append("post was not run again, because rows have no result")
+    return "; ".join(parts)

@@ -245,8 +245,8 @@ def test_rows_that_were_called_again_are_a_note():
     node.run({"items": ["a", "b"]})
     node.exec = lambda item: next(answers)
     result = node.last_run.batch(node).retry_failed()
-    assert "  ! 1 row called again, 1 came through;" in text(result)
-    assert "  ! Work: 1 row called again, 1 came through;" in text(result.run)
+    assert "  ! 1 row retried, 1 succeeded;" in text(result)
+    assert "  ! Work: 1 row retried, 1 succeeded;" in text(result.run)
 
 
 def test_a_running_run_says_where_it_is():

@@ -733,7 +733,7 @@ def test_post_waits_for_all_results_where_failures_are_raised():
     model.failing = {3}
     result.retry(post=True)
     assert "posts" not in shared
-    assert result.run.notes[-1][1].endswith("post was not run again, since there are rows without a result")
+    assert result.run.notes[-1][1].endswith("post was not run again, because rows have no result")
     model.failing.clear()
     result.retry(post=True)
     assert shared["posts"] == [[10, 20, 30]]
@@ -938,7 +938,7 @@ def test_items_that_were_not_kept(ask, source):
     model = Model(1, 3)
     result = ran(ask(model, keep_items=False), {"items": source(4)})
     model.take()
-    with pytest.raises(RowError, match="the item of row 2 was not kept, so it cannot be called again; keep_items=True"):
+    with pytest.raises(RowError, match="the item of row 2 was not kept, so it cannot be retried; keep_items=True"):
         result.retry([1, 2])
     assert model.take() == []
     model.failing = {3}
@@ -1098,7 +1098,7 @@ def test_rows_that_were_never_begun_come_through_too():
     model.failing.clear()
     result = node.last_run.batch(node)
     result.retry(result.df[result.df["status"] == "pending"])
-    assert [note.partition(";")[0] for _, note in result.run.notes] == ["2 rows called again, 2 came through"]
+    assert [note.partition(";")[0] for _, note in result.run.notes] == ["2 rows retried, 2 succeeded"]
 
 
 def test_notes_say_what_was_done():
@@ -1109,7 +1109,7 @@ def test_notes_say_what_was_done():
     assert run.notes == []
     model.failing = {2}
     result.retry_failed()
-    note = "2 rows called again, 1 came through; post was not run again, nor were the nodes after Ask"
+    note = "2 rows retried, 1 succeeded; post was not run again, nor were the nodes after Ask"
     assert run.notes == [("Ask", note)]
     assert f"! {note}" in text(result)
     assert f"Ask: {note}" in text(run)
@@ -1117,12 +1117,12 @@ def test_notes_say_what_was_done():
     model.failing.clear()
     result.retry_failed(post=True)
     assert run.notes[1:] == [
-        ("Ask", "1 row called again, 1 came through; post ran again with all results, the nodes after Ask did not")
+        ("Ask", "1 row retried, 1 succeeded; post ran again with all results, the nodes after Ask did not")
     ]
     result.retry_failed()
-    assert run.notes[2:] == [("Ask", "0 rows called again; post was not run again, nor were the nodes after Ask")]
+    assert run.notes[2:] == [("Ask", "0 rows retried; post was not run again, nor were the nodes after Ask")]
     assert "Ask: ok" in text(result)
-    assert "0 rows called again" in text(result)
+    assert "0 rows retried" in text(result)
 
 
 def test_an_interrupted_retry_leaves_a_note():
@@ -1132,7 +1132,7 @@ def test_an_interrupted_retry_leaves_a_note():
     model.failing.clear()
     with pytest.raises(KeyboardInterrupt):
         result.retry_failed(interrupt_at=1)
-    assert [note.partition(";")[0] for _, note in result.run.notes] == ["2 rows called again, 1 came through"]
+    assert [note.partition(";")[0] for _, note in result.run.notes] == ["2 rows retried, 1 succeeded"]
 
 
 # --- param sets: where they go on ------------------------------------------------------------------------------------
@@ -1569,7 +1569,7 @@ def test_sets_that_write_where_the_others_do(width):
     assert script.take() == ["A prep 1", "A exec 1", "B prep 1", "B exec 1", "B post 1"]
     assert result[1].result == "B 1 of A 1 of A 1"
     (_, note) = result.run.notes[-1]
-    assert "1 of them walked from the start, since shared is not as it was; from_start=False goes on" in note
+    assert "1 of them began at the first node, because shared has changed; from_start=False resumes" in note
 
 
 def test_run_retry_failed_takes_from_start():
@@ -1844,7 +1844,7 @@ def test_notes_of_param_sets():
     result = ran(flow, {})
     script.failing = {"B exec 1"}
     result.retry_failed()
-    note = "2 rows called again, 1 came through; post was not run again, nor were the nodes after S"
+    note = "2 rows retried, 1 succeeded; post was not run again, nor were the nodes after S"
     assert result.run.notes == [("S", note)]
     assert f"! {note}" in text(result)
     assert note not in text(result.run.batch(node))
