@@ -1,8 +1,8 @@
 """Runs the attempts of calls: limiter, start, timeout, retry, fallback.
 
-It never waits. What ends, also an attempt that nobody would run, comes back by one queue: `Loop.arrived`, which the
-scheduler takes out of and hands to `Attempts.on_arrival`. The limiter's ticket is on the call before it is requested,
-so that a stop, which may come between any two lines, finds it.
+It never waits. An attempt that has ended, or could not be started, arrives in one queue, `Loop.arrived`, from which the
+scheduler hands it to `Attempts.on_arrival`. An interrupt may come between any two lines: so the call has its ticket
+before the limiter is asked for a slot, and a stop can give the slot back.
 """
 
 from asyncio import CancelledError
@@ -52,7 +52,7 @@ class Attempts:
     # ---- starting ----------------------------------------------------------------------------------------------------
 
     def start(self, call: Call) -> None:
-        """Start the next attempt when the limiter lets it; or take a cached result."""
+        """Take a cached result, or start the next attempt as soon as the limiter has a slot."""
         if self._cache is not None and not call.attempts and call.ticket is None:
             cache = self._cache_for(call)
             cached = None if cache is None else cache.find(call)
@@ -76,11 +76,11 @@ class Attempts:
             self._loop.arrived.append((flight, None, error))
 
     def _cache_for(self, call: Call) -> ResultCache | None:
-        """Return the cache of results that a call takes part in. The calls within a layer are asked for one by one."""
+        """Return the cache for the result of a call. Not for a call with a layer: those behind it are looked up."""
         return self._cache if call.plan.layer is None and not call.in_fallback else None
 
     def _has_slot(self, call: Call) -> bool:
-        """Ask the limiter. False: the call waits, or has failed for it."""
+        """Return whether a call has a slot of its limiter. If it has none, it waits for one, or has failed."""
         limiter, ticket = call.plan.limiter, call.ticket
         if ticket is None:
             ticket = call.ticket = Ticket(lambda: self._loop.post((None, call, None)), call.plan.path)
@@ -128,7 +128,7 @@ class Attempts:
         if setup.stop is not None:
             setup.stop.check()
         name, args, is_async = call.hook(position.shared)
-        executor = self._executor if plan.layer is None and not is_async else None  # the calls in a layer go there
+        executor = self._executor if plan.layer is None and not is_async else None  # the calls behind a layer are sent
         if executor is not None and executor.is_full:
             call.move(ENQUEUE)
             executor.queue[call] = None
@@ -176,7 +176,7 @@ class Attempts:
             self._loop.arrived.append((flight, awaitable, None))
 
     def _call_here(self, flight: Flight, call: Call, name: str, args: tuple[Any, ...]) -> Any:
-        """Make an attempt. Return what is to be awaited; any other outcome has arrived."""
+        """Make an attempt on the spot. Return what has to be awaited; None: its outcome has arrived."""
         __tracebackhide__ = True
         token = ATTEMPT.set(call.attempts - 1) if call.attempts > 1 else None
         held = None if flight.ticket is None else hold(flight.ticket)
@@ -197,9 +197,9 @@ class Attempts:
                 HELD.reset(held)
 
     def _await(self, flight: Flight, call: Call, awaitable: Any) -> None:
-        """Await an attempt: in the task of its walk if calls are made in turn, else in one of its own.
+        """Await an attempt: in the task of its walk if calls are made in turn, otherwise in a task of its own.
 
-        One with a timeout has a task of its own too, if else the caller's own task would have to await it.
+        A call in turn that has a timeout gets a task of its own too, if the walk's task is that of the driver.
         """
         plan, flights = call.plan, self._flights
         if call.is_in_turn and (plan.timeout is None or not flights.is_drivers(flight)):
@@ -242,7 +242,7 @@ class Attempts:
             self._calls.settle(call, "ok", value, call.error)
             return
         if isinstance(error, Exception):
-            flight.state = ENDED  # what follows may be the next attempt, in which an interrupt is another matter
+            flight.state = ENDED  # it is still in the queue: a stop during the next attempt must not enter it
             if flight.is_refused:
                 self._refused(flight, call, error)
             else:
@@ -263,14 +263,14 @@ class Attempts:
             self._cache.keep(call, value)
 
     def _refused(self, flight: Flight, call: Call, error: Exception) -> None:
-        """Fail a call for an error of what was to run it. Another attempt would meet the same error."""
+        """Fail a call that could not be started. Another attempt would fail in the same way."""
         if flight.where is EXECUTOR and self._executor is not None:
             error = self._executor.explain(call, error)
         self._calls.tell_finished(call, "failed", error=error)
         self._calls.settle(call, "failed", None, error)
 
     def _attempt_failed(self, call: Call, error: Exception) -> None:
-        """Have the next attempt follow, or the fallback, or fail the call."""
+        """Start the next attempt or the fallback, or fail the call."""
         if call.in_fallback:
             add_context(error, call.error)
             self._calls.settle(call, "failed", None, error)

@@ -1,18 +1,18 @@
-"""One use of ``exec``: what is called with what, and what follows a failure.
+"""One use of ``exec``: what is called with which arguments, and the state of it.
 
-A call is made of *attempts*. What there is to know of it is here and not on the node, so that calls side by side cannot
-count each other's attempts. At any time a call is in one state, and these are the rules:
+A call is made of *attempts*. They are counted here and not on the node, which several calls use at once. At any time a
+call is in one state, and these are the rules:
 
-* A call that begins waits for a slot of its node's limiter, if it has one, and then for a worker of the user's pool, if
+* A new call waits for a slot of its node's limiter, if it has one, and then for a worker of the user's pool, if
   all are busy. Every attempt of ``exec`` needs both.
-* While it runs, one flight is out for it (see `flight`). A flight that takes too long is released: it may still be in a
-  thread or clean up in a task, but the call goes on as if the attempt had failed.
+* While it runs, one flight is in progress for it (see `flight`). A flight that takes too long is released: it may still
+  occupy a thread or clean up in a task, but the call continues as if the attempt had failed.
 * A failed attempt is followed by another one after a wait (see `retry_policy`), or by the fallback of the class. The
   fallback is called once, and needs no slot of the limiter.
-* What settles a call enters its row. Only a result that a cancelled task still brings in replaces that row, for it is
-  paid for.
+* When a call is settled, its outcome is entered in its row. Only the late result of a cancelled task replaces that
+  outcome, because it was paid for.
 
-`NEXT_STATE` has every step that may be taken; any other is a bug, and raises. Who takes the steps is `attempts`.
+`NEXT_STATE` has every allowed step; any other is a bug, and raises. `attempts` and `open_calls` take the steps.
 """
 
 from typing import Any
@@ -86,7 +86,7 @@ class Call:
         self.state = NEW
         self.attempts = 0  # of ``exec``, started so far
         self.error: Exception | None = None  # what the last of them raised
-        self.in_fallback = False  # whether the fallback is asked, or was
+        self.in_fallback = False  # whether the fallback has been called
         self.started: float | None = None  # clock at the first attempt; None before
         self.ticket: Any = None  # its slot of the node's limiter, or its place in the queue for one
 
@@ -125,7 +125,7 @@ class Call:
         return self.plan.limit == 1 or self.batch.is_single
 
     def where(self) -> str:
-        """Return what an error says of this call: params, item and row, attempt."""
+        """Return where an error happened, for its note: params, item and row, attempt."""
         parts = params_text(self.batch.params)
         if not self.batch.is_single:
             of = "" if self.batch.items.total is None else f" of {self.batch.items.total}"

@@ -1,4 +1,4 @@
-"""What is in flight: one attempt of a call, or one awaited hook; and what a driver does for it."""
+"""A flight: one attempt of a call, or one awaited hook, in progress. And the loop that a driver provides for it."""
 
 from asyncio import CancelledError, Task, get_running_loop
 from collections import deque
@@ -44,7 +44,7 @@ HERE, DRIVER, LANE, TASK, THREAD, EXECUTOR = "here", "driver", "lane", "task", "
 
 
 class Loop(Protocol):
-    """What a driver gives the scheduler to work with."""
+    """The event loop and the queue of arrivals, which a driver provides for its scheduler."""
 
     arrived: deque[Any]
     """What has ended and is to be processed: flight, value, error; or None, call, None from a limiter."""
@@ -108,7 +108,7 @@ class Flight:
         task.add_done_callback(self.task_done, context=self.loop.context)
 
     def outcome(self) -> tuple[Any, BaseException | None] | None:
-        """Return its value and its error, also if nobody has been told of them yet. None: there is none."""
+        """Return its value and its error, also before they have arrived. None: it has not ended."""
         handle = self.handle
         if isinstance(handle, Job):
             return handle.outcome

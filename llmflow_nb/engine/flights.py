@@ -1,4 +1,4 @@
-"""All that is in flight in a run. It is started and released here, in whatever thread, task or process it runs."""
+"""Starts and releases what is in flight in a run, in whatever thread, task or process it runs."""
 
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -34,7 +34,7 @@ __all__ = ["Flights", "context_of", "context_of_attempt", "run_within"]
 class Flights:
     """The flights of a run.
 
-    An interrupt may come between any two lines. So a flight is entered before what it stands for is started.
+    An interrupt may come between any two lines. So a flight is in `in_progress` before its call is started.
     """
 
     def __init__(self, loop: Loop, recorder: Recorder, executor: UserExecutor | None) -> None:
@@ -50,7 +50,7 @@ class Flights:
     # ---- starting ----------------------------------------------------------------------------------------------------
 
     def is_drivers(self, flight: Flight) -> bool:
-        """Return whether the driver is a coroutine, and the flight one of the walk whose hooks it awaits itself."""
+        """Return whether the driver is a coroutine that awaits the hooks of this flight's walk itself."""
         return self._loop.awaits_itself and flight.branch.parent is None
 
     def await_in_walk(self, flight: Flight, awaitable: Any, follow: Callable[..., Any] | None = None) -> None:
@@ -125,7 +125,7 @@ class Flights:
     # ---- ending ------------------------------------------------------------------------------------------------------
 
     def end(self, flight: Flight) -> None:
-        """Take out a flight that has arrived."""
+        """Remove a flight that has arrived."""
         self.in_progress.pop(flight, None)
         flight.handle = None  # a future refers back to the flight, which would keep item and result in a cycle
         if flight.ticket is not None:
@@ -176,7 +176,7 @@ class Flights:
         return bool(flight.handle.cancel()) and is_exact
 
     def forget(self, flight: Flight | None, value: Any) -> None:
-        """Take note that a flight has ended which nobody waits for any more."""
+        """Remove a flight that has ended after it was released, and discard its value."""
         if flight is not None:
             self.in_progress.pop(flight, None)
             self.cancelling.pop(flight, None)

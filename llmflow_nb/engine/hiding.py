@@ -1,4 +1,4 @@
-"""A recorder that leaves out the visits of some plans and passes everything else on."""
+"""Two recorders: one that leaves out the visits of one plan, and one that keeps nothing."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -10,48 +10,42 @@ __all__ = ["Hiding", "Unrecorded"]
 
 
 class Hiding:
-    """Record what another recorder records, without the visits of some plans.
+    """Records in another recorder, except the visits of one plan."""
 
-    Attributes:
-        hidden: The plans whose visits are left out.
-    """
-
-    def __init__(self, recorder: Recorder, note: Callable[[tuple[Any, ...]], object] = lambda row: None) -> None:
-        """``note``: is given the row of each visit that is left out."""
-        self.recorder = recorder
-        self.note = note
-        self.hidden: set[Plan] = set()
+    def __init__(self, recorder: Recorder, hidden: Plan, on_hidden: Callable[[tuple[Any, ...]], object]) -> None:
+        """``on_hidden``: called with the row of each visit that is left out."""
+        self._recorder, self._hidden, self._on_hidden = recorder, hidden, on_hidden
         self.limited = recorder.limited
-        self.add_visit: Callable[[Iterable[Any]], None] = self._visit
-        self.add_batch, self.discard_batches = recorder.add_batch, recorder.discard_batches
-        self.add_missing_edge, self.drop_old, self.add_problem = (
-            recorder.add_missing_edge,
+        self.add_visit: Callable[[Iterable[Any]], None] = self._add_visit
+        self.add_batch, self.discard_batches, self.drop_old = (
+            recorder.add_batch,
+            recorder.discard_batches,
             recorder.drop_old,
-            recorder.add_problem,
         )
+        self.add_problem, self.add_missing_edge = recorder.add_problem, recorder.add_missing_edge
 
     @property
     def abandoned(self) -> int:
         """See `Recorder`."""
-        return self.recorder.abandoned
+        return self._recorder.abandoned
 
     @abandoned.setter
     def abandoned(self, count: int) -> None:
-        self.recorder.abandoned = count
+        self._recorder.abandoned = count
 
-    def _visit(self, row: Iterable[Any]) -> None:
+    def _add_visit(self, row: Iterable[Any]) -> None:
         plan, *_ = row = tuple(row)
-        if plan in self.hidden:
-            self.note(row)
+        if plan is self._hidden:
+            self._on_hidden(row)
         else:
-            self.recorder.add_visit(row)
+            self._recorder.add_visit(row)
 
     def add_failed_visit(self, row: tuple[Any, ...], error: BaseException) -> None:
         """See `Recorder`."""
-        if row[0] in self.hidden:
-            self.note(row)
+        if row[0] is self._hidden:
+            self._on_hidden(row)
         else:
-            self.recorder.add_failed_visit(row, error)
+            self._recorder.add_failed_visit(row, error)
 
 
 class Unrecorded:

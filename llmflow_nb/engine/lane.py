@@ -42,7 +42,7 @@ class Job:
         self._follow = follow
         self._task: asyncio.Task[Any] | None = None
         self._is_cancelled = False
-        # The value and the error, also before anybody was told of them. Read from any thread.
+        # The value and the error, also before they have arrived at the driver. Read from any thread.
         self.outcome: tuple[Any, BaseException | None] | None = None
 
     def cancel(self) -> None:
@@ -67,7 +67,7 @@ class Job:
         if self._is_cancelled:  # so that what the lane runs next is not cancelled too
             while task.cancelling() > cancelling:
                 task.uncancel()
-        done, self._done, self._follow = self._done, None, None  # no cycle through who waits for it
+        done, self._done, self._follow = self._done, None, None  # or they would form a reference cycle
         if not is_reported and done is not None:
             self.outcome = value, error
             # By way of the loop: the context of this task must be free when the driver hears of the outcome.

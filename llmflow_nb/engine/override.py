@@ -153,8 +153,6 @@ def _hiding(setup: Setup, plan: Plan, driven: Driven) -> Setup:
             driven.attempts += row[3]
             driven.status = "fallback" if row[4] == "fallback" else driven.status
 
-    recorder = Hiding(setup.recorder, note)
-    recorder.hidden.add(plan)
     hiding = copy.copy(setup)
-    hiding.recorder, hiding.silent_path = recorder, plan.path
+    hiding.recorder, hiding.silent_path = Hiding(setup.recorder, plan, note), plan.path
     return hiding

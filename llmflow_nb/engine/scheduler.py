@@ -1,6 +1,6 @@
 """Runs what `advance` cannot: calls that are awaited, retried, limited, or made side by side.
 
-It decides and never waits. A driver asks it for a `step`, waits for what is in progress, puts what has ended into
+It decides and never waits. A driver asks it for a `step`, waits until something in progress has ended and is in
 ``arrived``, and asks again. So the blocking and the asyncio driver are a few lines each, and the rules are here once:
 
 * All positions are moved in the driver's thread, one at a time; only attempts run elsewhere (see `attempts`).
@@ -8,7 +8,7 @@ It decides and never waits. A driver asks it for a `step`, waits for what is in 
   awaits those of the outermost walk itself, so they are in the caller's own task.
 * While the coroutine of a ``prep`` or ``post`` is awaited, no other position moves (see `async_hooks`).
 * The first failure of a batch (or of a flow's param sets) *drains* it: nothing more is started, calls in flight get
-  ``grace`` seconds and their results are kept, then the error goes up.
+  ``grace`` seconds and their results are kept, then the error is raised in the position (see `stopping`).
 """
 
 from collections import deque
@@ -64,7 +64,7 @@ class Scheduler:
     # ---- what a driver calls -----------------------------------------------------------------------------------------
 
     def start(self, need: str) -> None:
-        """Take over the position, which `advance` has brought to a need of its driver."""
+        """Take over the position, with what `advance` needs its driver for."""
         self._came_to(self._root, need)
 
     def start_retry(self, visits: list[Workload]) -> None:
@@ -146,7 +146,7 @@ class Scheduler:
             arrived.popleft()  # only now: should an interrupt come, `stop` finds it there
 
     def _on_arrival(self, flight: Flight | None, value: Any, error: BaseException | None) -> None:
-        """Process a flight that has ended, or a limiter that has called for a call."""
+        """Process a flight that has ended, or a call whose limiter may have a slot for it."""
         if flight is None:
             self._attempts.ask_again(value)
         elif flight.state is not IN_FLIGHT:
