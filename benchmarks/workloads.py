@@ -254,7 +254,7 @@ def graph() -> Work:
     dot = flow.graph().dot()
 
     def draw() -> Any:
-        render._render_dot.cache_clear()
+        render._drawn.cache_clear()
         svg._cleaned.cache_clear()
         return flow.graph().svg(backend="dot")
 

@@ -10,14 +10,14 @@ import os
 import shutil
 import subprocess
 import threading
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
 from ..core.errors import FlowError, SettingError
 from ..core.text import quoted
 
-__all__ = ["SECONDS", "Drawing", "DrawingError", "draw", "draw_file"]
+__all__ = ["SECONDS", "DrawingError", "draw", "draw_file"]
 
 SECONDS = 10.0
 """The time limit of one drawing."""
@@ -31,25 +31,8 @@ class TooSlowError(DrawingError):
     """The drawing exceeded the time limit."""
 
 
-_TOO_SLOW: dict[tuple[Any, str, float], str] = {}
-"""Graphs that exceeded the time limit, with the message, so that a display does not wait for them again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Drawing:
-    """The result of an attempt to draw.
-
-    Attributes:
-        svg: Graphviz's own SVG; None if it failed.
-        reason: Why it failed, in one line; "" if it did not.
-    """
-
-    svg: str | None
-    reason: str = ""
-
-
-def draw(dot: str, backend: str | None = None, seconds: float = SECONDS) -> Drawing:
-    """Draw a graph, or return the reason why it cannot be drawn.
+def draw(dot: str, backend: str | None = None, seconds: float = SECONDS) -> str:
+    """Return Graphviz's own SVG of a graph.
 
     Args:
         dot: The graph in the DOT language.
@@ -58,34 +41,35 @@ def draw(dot: str, backend: str | None = None, seconds: float = SECONDS) -> Draw
 
     Raises:
         SettingError: Unknown backend.
+        DrawingError: No backend is available, or it failed; says why, in one line.
     """
     setting = "LLMFLOW_NB_GRAPHVIZ" if backend is None else "backend"
     if backend is None:
         backend = os.environ.get("LLMFLOW_NB_GRAPHVIZ", "").strip().lower() or "auto"
         if backend not in _BACKENDS:  # a typo in the environment must not break every display
-            return Drawing(None, f"{setting} is {quoted(backend, 20)}; it may be {_KNOWN}")
+            raise DrawingError(f"{setting} is {quoted(backend, 20)}; it may be {', '.join(_BACKENDS)}")
     elif backend not in _BACKENDS:
-        raise SettingError(f"svg(backend={quoted(backend)}): it may be {_KNOWN}.")
+        raise SettingError(f"svg(backend={quoted(backend)}): it may be {', '.join(_BACKENDS)}.")
     reasons = []
     for render in _BACKENDS[backend]:
-        if (render, dot, seconds) in _TOO_SLOW:
-            return Drawing(None, _TOO_SLOW[render, dot, seconds])
         try:
-            return Drawing(render(dot, seconds))
-        except TooSlowError as exc:  # the other backend would be too slow as well
-            _TOO_SLOW[render, dot, seconds] = str(exc)
-            return Drawing(None, str(exc))
+            drawing = _drawn(render, dot, seconds)
         except DrawingError as exc:
             reasons.append(str(exc))
-    return Drawing(None, "; ".join(reasons) or f"drawing is switched off by {setting}=none")
+            continue
+        if isinstance(drawing, TooSlowError):  # the other backend would be too slow as well
+            raise DrawingError(str(drawing))
+        return drawing
+    raise DrawingError("; ".join(reasons) or f"drawing is switched off by {setting}=none")
 
 
 @lru_cache(maxsize=64)
-def _render_dot(dot: str, seconds: float) -> str:
-    svg = _run_dot(dot, "svg", seconds).decode(errors="replace")
-    if "<svg" not in svg:
-        raise DrawingError("dot failed: it wrote no drawing")
-    return svg
+def _drawn(render: Callable[[str, float], str], dot: str, seconds: float) -> str | TooSlowError:
+    """Cached, since a notebook shows the same flow again and again. The error is returned so that it is cached too."""
+    try:
+        return render(dot, seconds)
+    except TooSlowError as exc:
+        return exc
 
 
 def draw_file(dot: str, form: str, seconds: float = SECONDS) -> bytes:
@@ -98,6 +82,13 @@ def draw_file(dot: str, form: str, seconds: float = SECONDS) -> bytes:
         return _run_dot(dot, form, seconds)
     except DrawingError as exc:
         raise DrawingError(f"a .{form} file needs the dot program, and {exc}; save as .svg instead") from None
+
+
+def _render_dot(dot: str, seconds: float) -> str:
+    svg = _run_dot(dot, "svg", seconds).decode(errors="replace")
+    if "<svg" not in svg:
+        raise DrawingError("dot failed: it wrote no drawing")
+    return svg
 
 
 def _run_dot(dot: str, form: str, seconds: float) -> bytes:
@@ -121,21 +112,6 @@ def _first_line(text: str) -> str:
     return text.strip().partition("\n")[0][:200]
 
 
-@lru_cache(maxsize=64)
-def _render_wasi(dot: str, seconds: float) -> str:
-    with _wasi.lock:
-        return _wasi.render(dot, seconds)
-
-
-_BACKENDS: dict[str, tuple[Any, ...]] = {
-    "auto": (_render_dot, _render_wasi),
-    "dot": (_render_dot,),
-    "wasi": (_render_wasi,),
-    "none": (),
-}
-_KNOWN = ", ".join(_BACKENDS)
-
-
 class _Wasi:
     """Graphviz as WebAssembly, loaded at the first drawing.
 
@@ -148,6 +124,10 @@ class _Wasi:
         self.backend: Any = None
 
     def render(self, dot: str, seconds: float) -> str:
+        with self.lock:
+            return self._render(dot, seconds)
+
+    def _render(self, dot: str, seconds: float) -> str:
         if self.backend is None:
             self.backend = self._make()
         backend = self.backend
@@ -169,8 +149,7 @@ class _Wasi:
                 raise
             if late.is_set():
                 raise TooSlowError(f"Graphviz as WebAssembly took longer than {seconds:g} s") from None
-            why = str(exc).strip().partition("\n")[0][:200]
-            raise DrawingError(f"Graphviz as WebAssembly failed: {why}") from None
+            raise DrawingError(f"Graphviz as WebAssembly failed: {_first_line(str(exc))}") from None
         finally:
             timer.cancel()
         return svg
@@ -202,3 +181,9 @@ class _Wasi:
 
 
 _wasi = _Wasi()
+_BACKENDS: dict[str, tuple[Callable[[str, float], str], ...]] = {
+    "auto": (_render_dot, _wasi.render),
+    "dot": (_render_dot,),
+    "wasi": (_wasi.render,),
+    "none": (),
+}

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 from ..core.text import shown
 from .dot import FONT, dot_of
-from .model import GraphData, GraphNode
+from .model import GraphData
 from .render import DrawingError, draw, draw_file
 
 __all__ = ["clean", "file_of", "svg_of"]
@@ -26,9 +26,9 @@ ATTRIBUTES = frozenset((
     "text-anchor", "font-family", "font-size", "font-style", "font-weight",
 ))
 # fmt: on
-# Numbers, words, colours, lists of them. "url(...)" would be a reference.
-_VALUE = re.compile(r"(?!.*url)[\w\s.,#%()+-]*", re.IGNORECASE | re.DOTALL)
-SMALL = "9"
+_VALUE = re.compile(r"[\w\s.,#%()+-]*", re.ASCII)
+"""Numbers, words, colours, and lists of them."""
+_SMALL = "9"
 _SPACE = "{http://www.w3.org/2000/svg}"
 
 
@@ -39,10 +39,13 @@ def svg_of(model: GraphData, backend: str | None = None) -> str:
         SettingError: Unknown backend.
         DrawingError: No backend is available, or it failed; says what to do.
     """
-    drawing = draw(dot_of(model), backend)
-    if drawing.svg is None:
-        raise DrawingError(f"{shown(model.nodes[0].name)} cannot be drawn: {drawing.reason}. Use outline() or dot().")
-    return _cleaned(drawing.svg, tuple(titles_of(model).items()))
+    try:
+        svg = draw(dot_of(model), backend)
+    except DrawingError as exc:
+        name = shown(model.nodes[0].name)
+        raise DrawingError(f"{name} cannot be drawn: {exc}. Use outline() or dot().") from None
+    words = ((node.name, node.doc) if node.doc else (node.name,) for node in model.nodes)
+    return _cleaned(svg, tuple((f"n{i}", ": ".join(map(shown, parts))) for i, parts in enumerate(words)))
 
 
 def file_of(model: GraphData, *, format: str) -> bytes:
@@ -56,72 +59,63 @@ def file_of(model: GraphData, *, format: str) -> bytes:
 
 @lru_cache(maxsize=64)
 def _cleaned(svg: str, titles: tuple[tuple[str, str], ...]) -> str:
-    """Cached as in `render`, since a notebook shows the same flow again and again."""
     return clean(svg, dict(titles))
-
-
-def titles_of(model: GraphData) -> dict[str, str]:
-    """Return the tooltip of each node of the drawing, by its id in DOT."""
-    return {f"n{i}": _title(node) for i, node in enumerate(model.nodes)}
-
-
-def _title(node: GraphNode) -> str:
-    return ": ".join(shown(part) for part in (node.name, node.doc) if part)
 
 
 def clean(svg: str, titles: Mapping[str, str]) -> str:
     """Return the drawing as a bare ``<svg>`` element, without links, scripts, comments and references.
 
+    The ids begin with a hash of the drawing, so that two drawings in one page do not share an id.
+
     Args:
         svg: The output of Graphviz.
         titles: The text of ``<title>`` for groups with these ids; other titles are left out.
-
-    The ids begin with a hash of the drawing, so that two drawings in one page do not share an id.
     """
-    root = ElementTree.fromstring(svg.encode())
-    digest = hashlib.sha256(repr((svg, sorted(titles.items()))).encode(errors="replace"))
-    prefix = f"g{digest.hexdigest()[:10]}-"
+    source = svg.encode()
+    digest = hashlib.sha256(source + repr(titles).encode()).hexdigest()
+    attributes = _Attributes(f"g{digest[:10]}-")
     out: list[str] = []
-    stack: list[ElementTree.Element | str] = [root]
-    while stack:
-        element = stack.pop()
-        if isinstance(element, str):
-            out.append(element)
-            continue
-        name = _name(element)
+
+    def write(element: ElementTree.Element, namespace: str = "") -> None:
+        name = element.tag.removeprefix(_SPACE)
         if name not in ELEMENTS or name == "title":
-            continue
-        space = f' xmlns="http://www.w3.org/2000/svg" font-family="{FONT}"' if element is root else ""
-        out.append(f"<{name}{space}{_attributes(element, prefix)}>")
-        if element.get("id") in titles:
-            out.append(f"<title>{escape(titles[element.attrib['id']])}</title>")
+            return
+        out.append(f"<{name}{namespace}{''.join(map(attributes.__getitem__, element.items()))}>")
+        title = titles.get(element.get("id", ""))
+        if title is not None:
+            out.append(f"<title>{escape(title)}</title>")
         if name == "text":
             out.append(escape(element.text or ""))
-        if element.get("class") in ("node", "cluster"):
-            _set_notes_small(element)
-        stack.append("</svg>" if element is root else f"</{name}>\n")
-        stack.extend(reversed(element))
-    return "".join(out)
+        for child in element:
+            write(child)
+        out.append(f"</{name}>\n")
+
+    root = ElementTree.fromstring(source)
+    for group in root.iterfind(f".//{_SPACE}g"):
+        if group.get("class") in ("node", "cluster"):
+            # The lines below the name are set in smaller type. Graphviz reserved room for the larger type.
+            for line in group.findall(f"{_SPACE}text")[1:]:
+                line.set("font-size", _SMALL)
+    write(root, f' xmlns="http://www.w3.org/2000/svg" font-family="{FONT}"')
+    return "".join(out).rstrip("\n")
 
 
-def _name(element: ElementTree.Element) -> str:
-    return str(element.tag).removeprefix(_SPACE)
+class _Attributes(dict[tuple[str, str], str]):
+    """Each attribute as it is written, by its name and value; "" if it is not allowed."""
 
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
 
-def _attributes(element: ElementTree.Element, prefix: str) -> str:
-    found = []
-    for name, value in element.attrib.items():
-        if name not in ATTRIBUTES or not _VALUE.fullmatch(value) or value == FONT:  # the root element sets it once
-            continue
-        if name == "id":
-            value = prefix + value
+    def __missing__(self, attribute: tuple[str, str]) -> str:
+        name, value = attribute
+        is_safe = _VALUE.fullmatch(value) and "url" not in value.lower()  # "url(...)" would be a reference
+        if name not in ATTRIBUTES or not is_safe or value == FONT:  # the root element sets the font once
+            text = ""
+        elif name == "id":
+            text = f' id="{self.prefix}{value}"'
         elif value == "transparent":  # not a colour of SVG 1.1, and black in some programs
-            value = "none"
-        found.append(f' {name}="{value}"')  # the pattern allows nothing that needs escaping
-    return "".join(found)
-
-
-def _set_notes_small(group: ElementTree.Element) -> None:
-    """Set the lines below the name in smaller type. Graphviz reserved room for the larger type."""
-    for line in [child for child in group if _name(child) == "text"][1:]:
-        line.set("font-size", SMALL)
+            text = f' {name}="none"'
+        else:
+            text = f' {name}="{value}"'  # the pattern allows nothing that needs escaping
+        self[attribute] = text
+        return text
