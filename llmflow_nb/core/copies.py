@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 __all__ = ["deep_copied", "plain_copy", "reduced"]
 
 _LEFT_OUT = frozenset({"successors", "start_node", "last_run"})
+"""The attributes that are not part of a node's state: its edges, and the record of its latest run."""
 
 
 def plain_copy(node: Any) -> Any:

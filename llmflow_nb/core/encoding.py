@@ -60,9 +60,6 @@ def key_of(value: Any, *, loosely: bool = False) -> bytes:
     Raises:
         NoKeyError: The value has no key.
     """
-    cls = type(value)
-    if cls is int or cls is str or cls in _SCALARS:  # most attributes of nodes, and many inputs
-        return digest(_encode(value, name_of, _NOTHING_KNOWN))
 
     def other(value: Any) -> bytes:
         if isinstance(value, FunctionType):
@@ -107,10 +104,6 @@ class _Known(dict[int, bytes | None]):
     """
 
     size = 0
-
-
-_NOTHING_KNOWN = _Known()
-"""For values without parts, which are not remembered."""
 
 
 def _encode(value: Any, other: Other, known: _Known) -> bytes:

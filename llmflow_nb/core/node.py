@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from functools import wraps
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 from .api import NodeMethods
 from .copies import deep_copied, plain_copy, reduced
@@ -179,14 +179,11 @@ def _keep_attributes(cls: type) -> None:
     owner.__init__ = __init__  # type: ignore[misc]
 
 
-class Edge:
+class Edge(NamedTuple):
     """The left half of ``a - "action" >> b``."""
 
-    __slots__ = ("action", "source")
-
-    def __init__(self, source: BaseNode, action: str) -> None:
-        self.source = source
-        self.action = action
+    source: BaseNode
+    action: str
 
     def __repr__(self) -> str:
         return f"<{self.source!r} - {quoted(self.action)}, no edge yet: write >> target after it>"

@@ -144,7 +144,7 @@ def quoted(value: object, length: int = LABEL_LENGTH, *, elements: int = _ELEMEN
     try:
         if issubclass(type(value), str):
             plain, text = text_of(value), characters(value)  # type: ignore[arg-type]
-            if text is plain or text == plain:
+            if text == plain:
                 return _visible(repr(text if len(text) <= length else f"{text[: length - 1]}…"))
         return message(literal(value, length, elements=elements), length)
     except Exception:  # a class whose own methods contradict each other
