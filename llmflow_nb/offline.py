@@ -11,8 +11,6 @@ import sys
 import threading
 from collections.abc import Iterator
 
-__all__ = ["summarise"]
-
 NOTICE = (
     "llmflow_nb: no model is configured, so call_llm() answers with an offline summary: the most central sentences\n"
     'of the text, found by TF-IDF. That is no model. To get one: pip install "llmflow_nb[openai]", then set\n'

@@ -5,8 +5,6 @@ from base64 import b64encode
 from typing import Any
 from urllib.parse import quote
 
-__all__ = ["encode_login", "redact_answer", "redact_error", "secrets_of"]
-
 REPLACEMENT = "[key]"
 
 

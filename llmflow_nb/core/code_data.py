@@ -2,8 +2,6 @@
 
 from typing import Any
 
-__all__ = ["CodeData", "Place"]
-
 Place = tuple[Any, ...]
 """Where a value was found, such as ("my_module", "Ask", "exec", "closure", "model")."""
 

@@ -13,20 +13,6 @@ from .encoding import pack
 from .kinds import FIXED_TYPES
 from .params import Params
 
-__all__ = [
-    "MISSING",
-    "WRAPPERS",
-    "attributes_of",
-    "content_of",
-    "globals_of",
-    "is_code",
-    "is_followed",
-    "is_library",
-    "is_library_function",
-    "library_name",
-    "names_of",
-]
-
 MISSING: Any = object()
 """Stands for a value that is not there yet."""
 

@@ -7,18 +7,7 @@ code is finite, and `fingerprint` can visit all bodies from a node.
 import operator
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from types import (
-    BuiltinFunctionType,
-    ClassMethodDescriptorType,
-    FunctionType,
-    GetSetDescriptorType,
-    MappingProxyType,
-    MemberDescriptorType,
-    MethodDescriptorType,
-    MethodWrapperType,
-    ModuleType,
-    WrapperDescriptorType,
-)
+from types import FunctionType, MappingProxyType, ModuleType
 from typing import Any, NamedTuple
 
 from .code_data import CodeData, Place
@@ -40,8 +29,6 @@ from .hooks import Dialect
 from .kinds import DICTS, LISTS, is_fixed, is_tuple
 from .node import BaseNode
 
-__all__ = ["Body", "CodeReader"]
-
 LARGE = 5_000
 """Data of more bytes are not read again while they are the same object."""
 
@@ -53,16 +40,6 @@ _ABOUT_THE_SOURCE = frozenset({"__doc__", "__module__"})
 """Attributes that `functools.update_wrapper` copies to an object."""
 _NOT_CODE = frozenset({"_hooks", "_definition", "_abc_impl"})
 
-_BY_NAME = (
-    BuiltinFunctionType,
-    ClassMethodDescriptorType,
-    GetSetDescriptorType,
-    MemberDescriptorType,
-    MethodDescriptorType,
-    MethodWrapperType,
-    ModuleType,
-    WrapperDescriptorType,
-)
 _UNORDERED = frozenset({typing.Union, typing.Literal})
 
 
@@ -193,8 +170,8 @@ class CodeReader:
     def _object(self, value: Any, place: Place, is_inner: bool) -> bytes:
         """Return the bytes of an object that is no data: its class, its code, and one level of other attributes."""
         cls = type(value)
-        if issubclass(cls, _BY_NAME):
-            return name_of(value)
+        if cls.__module__ == "builtins" or issubclass(cls, ModuleType):  # such as a builtin function, a descriptor
+            return pack("builtin", name_of(cls), name_of(value))
         origin = typing.get_origin(value)
         if origin is not None:  # a type such as list[str]
             parts = [self.value(part, (*place, n)) for n, part in enumerate(typing.get_args(value))]

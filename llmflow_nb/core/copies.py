@@ -11,8 +11,6 @@ from types import MemberDescriptorType
 from typing import Any, ClassVar
 from weakref import WeakValueDictionary
 
-__all__ = ["deep_copied", "plain_copy", "reduced"]
-
 _LEFT_OUT = frozenset({"successors", "start_node", "last_run"})
 """The attributes that are not part of a node's state: its edges, and the record of its latest run."""
 

@@ -21,8 +21,6 @@ from inspect import CO_NEWLOCALS
 from types import FrameType
 from typing import Any
 
-__all__ = ["Definition", "any_superseded", "define"]
-
 _CELL_FILE = re.compile(
     r"<(ipython|python)-input-|[\\/]ipykernel_\d+[\\/]|[\\/]ipython-input-|^<(stdin|input|console)>$"
 )

@@ -9,8 +9,6 @@ from .errors import SignatureError, warn
 from .hooks import is_library_class
 from .node import BaseNode, kind_of
 
-__all__ = ["current_class", "rebind"]
-
 
 def current_class(cls: type[BaseNode]) -> type[BaseNode]:
     """Return the new version of a class; the class itself if there is none, or if that is not certain.

@@ -23,8 +23,6 @@ from uuid import UUID
 
 from .kinds import BUFFERS, BY_NAME, DICTS, LISTS, is_array, is_numpy_scalar, is_pandas, is_plain, is_tuple, slot_fields
 
-__all__ = ["NoKeyError", "digest", "encode", "encode_code", "encode_sized", "key_of", "name_of", "pack"]
-
 Other = Callable[[Any], bytes]
 """Encodes a value that is not data: a function, a class, a module, an object that cannot be taken apart."""
 

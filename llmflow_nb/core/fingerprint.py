@@ -26,8 +26,6 @@ from .code_reader import Body, CodeReader
 from .encoding import digest, pack
 from .node import BaseNode
 
-__all__ = ["Fingerprints", "fingerprint"]
-
 VERSION = f"2 {sys.version_info[0]}.{sys.version_info[1]}".encode()
 """The version of this format, and of Python."""
 

@@ -8,8 +8,6 @@ from .errors import warn
 from .hooks import is_library_class
 from .node import BaseNode, check_node, keep_settings
 
-__all__ = ["EXEC_OF_FLOW", "BatchFlow", "Flow", "uncalled_hooks"]
-
 N = TypeVar("N", bound=BaseNode)
 
 EXEC_OF_FLOW = "a flow runs its nodes, so do the work in one of them, or in prep or post of the flow."

@@ -14,8 +14,6 @@ from opcode import opmap
 from types import CodeType, FrameType, FunctionType, GetSetDescriptorType, MemberDescriptorType, TracebackType
 from typing import Any
 
-__all__ = ["copy_without_callers", "drop_callers", "drop_tracebacks"]
-
 _NOT_USER_CODE = frozenset({__name__.partition(".")[0], "asyncio", "concurrent", "threading"})
 """The packages whose frames lead to a hook."""
 

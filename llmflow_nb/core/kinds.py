@@ -14,22 +14,6 @@ import uuid
 from collections import Counter, OrderedDict, defaultdict, deque
 from typing import Any
 
-__all__ = [
-    "BUFFERS",
-    "BY_NAME",
-    "DICTS",
-    "FIXED_TYPES",
-    "LISTS",
-    "copies_on_write",
-    "is_array",
-    "is_fixed",
-    "is_numpy_scalar",
-    "is_pandas",
-    "is_plain",
-    "is_tuple",
-    "slot_fields",
-]
-
 FIXED_TYPES: frozenset[type] = frozenset(
     {
         type(None),

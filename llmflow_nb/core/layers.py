@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-__all__ = ["BASE_METHODS", "EXEC", "ITEM", "RUN", "Layer", "is_batch_base", "overridden", "router_of"]
-
 RUN, EXEC, ITEM = 0, 1, 2
 """The layers around the hooks: a whole visit; its exec (of a flow: its walk) with all items; one item of a batch."""
 

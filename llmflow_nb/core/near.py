@@ -5,8 +5,6 @@ from collections.abc import Iterable
 
 from .text import text_of
 
-__all__ = ["closest", "is_one_slip"]
-
 _NEGATING = ("dis", "un", "non", "not", "in", "im", "ir", "il", "no", "mis", "de", "anti", "without")
 _OPPOSITES = (
     ("in", "ex"),

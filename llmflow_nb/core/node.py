@@ -13,8 +13,6 @@ from .hooks import Dialect, Hooks, read_hooks
 from .settings import SETTINGS
 from .text import class_name, plain_text, quoted, shown
 
-__all__ = ["BaseNode", "BatchNode", "Node"]
-
 N = TypeVar("N", bound="BaseNode | None")
 
 ATTEMPT: ContextVar[int] = ContextVar("llmflow_nb_attempt", default=0)

@@ -2,8 +2,6 @@
 
 from typing import Any, NoReturn
 
-__all__ = ["Params"]
-
 
 class Params(dict[str, Any]):
     """The params that a node sees as ``self.params``: a dict for every reader, closed to writers.

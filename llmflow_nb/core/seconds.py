@@ -9,8 +9,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["LONGEST", "date_in", "number_in", "seconds_asked", "seconds_of"]
-
 LONGEST = 366 * 86_400.0
 """The maximum of a wait or a timeout in seconds, a year: the clocks of threads and loops refuse much longer ones."""
 

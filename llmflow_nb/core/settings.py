@@ -7,8 +7,6 @@ from typing import Any
 from .seconds import LONGEST, seconds_of
 from .text import text_of
 
-__all__ = ["SETTINGS", "is_whole"]
-
 
 def is_whole(value: Any) -> bool:
     """Return whether a value is a whole number. True is not one, though Python counts it as 1."""

@@ -7,8 +7,6 @@ from typing import Any, NamedTuple
 
 from .errors import SignatureError
 
-__all__ = ["Signature", "means_shared", "signature_of", "signature_of_method", "takes_shared"]
-
 _SHARED_NAMES = frozenset({"shared", "shared_storage", "shared_store", "store", "state"})
 
 

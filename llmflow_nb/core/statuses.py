@@ -6,8 +6,6 @@ decides the status of a call in `engine/attempts.py`; a result of a call that `e
 
 from typing import Literal, NamedTuple
 
-__all__ = ["ENDED", "FAILURES", "HAS_RESULT", "STATUSES", "Status", "count_with"]
-
 
 class Status(NamedTuple):
     """One status, and how it counts.

@@ -16,23 +16,6 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
-__all__ = [
-    "LABEL_LENGTH",
-    "MASK",
-    "characters",
-    "class_name",
-    "described",
-    "error_text",
-    "is_secret",
-    "literal",
-    "message",
-    "params_text",
-    "plain_text",
-    "quoted",
-    "shown",
-    "text_of",
-]
-
 LABEL_LENGTH = 80
 MASK = "***"
 """Stands for the value of a secret."""

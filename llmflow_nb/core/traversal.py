@@ -10,8 +10,6 @@ from .hooks import hooks_of
 from .node import BaseNode, kind_of, label
 from .text import quoted, shown
 
-__all__ = ["Survey", "last_name", "names_of", "no_start", "path_part", "reachable", "survey", "within"]
-
 _FLOWS = ("flow", "batch_flow")
 _SLASH = "\N{DIVISION SLASH}"
 
