@@ -4,8 +4,8 @@
 
 * ``BOUNDARY``: it reached a boundary that the mask names: before prep, after prep, after exec, after post, and with
   ``AFTER_ITEM`` after each item of a batch node, which is then one call after the other.
-* ``AWAIT``: ``position.awaiting`` is what an async ``prep`` or ``post`` returned; await it, then `Position.resume` or
-  `throw`.
+* ``AWAIT``: ``position.awaiting`` is what an async hook returned; await it, then `Position.resume` or `throw`. That is
+  ``prep`` or ``post``, and ``exec`` where the driver awaits it as it does these (``position.awaits_exec``).
 * ``CALLS``: the top frame's ``work`` holds calls to make; settle each, then advance again.
 * ``SETS``: likewise, but each of them is a param set to walk in a position of its own (`walks.position_of_set`).
 * ``END``: ``position.action`` and ``position.result`` are there.
@@ -17,6 +17,7 @@ variables only repeat it. Flows are walked by `walks`, exceptions handled by `un
 
 from asyncio import CancelledError
 from time import perf_counter as clock
+from types import CoroutineType
 from typing import Any
 
 from .actions import check_action, check_steps, lost_action, route
@@ -93,6 +94,8 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
         try:
             if position.error is not None:
                 error, position.error = position.error, None
+                if frames[-1].phase == EXECED and isinstance(error, Exception | CancelledError):  # it was awaited
+                    return _hand_over(position, frames[-1], None, error)
                 raise error
             frame = frames[-1]
             phase = frame.phase
@@ -153,9 +156,9 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                         try:
                             exec_res = visit.exec(shared, prep_res) if plan.exec_takes_shared else visit.exec(prep_res)
                         except (Exception, CancelledError) as exc:
-                            return _hand_over(frame, None, exc)
+                            return _hand_over(position, frame, None, exc)
                         if type(exec_res) not in PLAIN and is_awaitable(exec_res):
-                            return _hand_over(frame, exec_res, None)
+                            return _hand_over(position, frame, exec_res, None)
                         frame.exec_res = exec_res
                     else:
                         frame.phase = WORKING
@@ -287,12 +290,30 @@ def _await(position: Position, awaitable: Any, slot: str) -> str:
     return AWAIT
 
 
-def _hand_over(frame: Frame, awaitable: Any, error: BaseException | None) -> str:
+def _hand_over(position: Position, frame: Frame, awaitable: Any, error: BaseException | None) -> str:
     """Let the driver continue a call whose first attempt started here: it failed, or has to be awaited."""
+    if error is None and position.awaits_exec:
+        frame.phase = EXECED
+        return _await(position, awaitable, "exec_res")
     frame.work = Batch.single(frame.plan, frame.params, frame.prep_res)
     frame.work.started = (frame.prep_res, awaitable, error, frame.t_prepared)
     frame.phase = WORKING
     return CALLS
+
+
+def _call_async(position: Position, frame: Frame) -> str:
+    """Call an async exec that the driver awaits itself. Empty: it was none, and has returned."""
+    __tracebackhide__ = True
+    plan = frame.plan
+    exec_ = getattr(frame.visit, plan.hooks.exec)
+    try:
+        result = exec_(position.shared, frame.prep_res) if plan.exec_takes_shared else exec_(frame.prep_res)
+    except (Exception, CancelledError) as exc:
+        return _hand_over(position, frame, None, exc)
+    if type(result) is CoroutineType or is_awaitable(result):
+        return _hand_over(position, frame, result, None)
+    frame.exec_res = result
+    return ""
 
 
 def _start_exec(position: Position, setup: Setup, frame: Frame, mask: int) -> str:
@@ -303,6 +324,8 @@ def _start_exec(position: Position, setup: Setup, frame: Frame, mask: int) -> st
         driven = plan.driven_by(frame.visit, position.shared)
         driven.attempts, driven.status = 0, "ok"
     if plan.kind == "node":
+        if plan.awaited and position.awaits_exec:
+            return _call_async(position, frame)
         frame.work = Batch.single(plan, frame.params, frame.prep_res)
         return _continue_calls(position, frame, mask)
     if plan.kind == "flow":

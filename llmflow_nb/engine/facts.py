@@ -136,7 +136,8 @@ def _work_out(node: BaseNode, hooks: Hooks, settings: dict[str, Any], calls_here
     kind, dialect = cls._kind, cls._dialect
     is_flow = kind in ("flow", "batch_flow")
     limit, timeout, limiter = settings["max_concurrency"], settings["timeout"], settings["limiter"]
-    inline = calls_here and limit == 1 and timeout is None and limiter is None and not hooks.exec_is_async
+    is_unbound = calls_here and limit == 1 and timeout is None and limiter is None
+    inline = is_unbound and not hooks.exec_is_async
     plain_names = (hooks.prep, hooks.exec, hooks.post) == ("prep", "exec", "post")
     return {
         "cls": cls,
@@ -158,6 +159,7 @@ def _work_out(node: BaseNode, hooks: Hooks, settings: dict[str, Any], calls_here
         "expands": kind == "batch_flow" and "exec" in hooks.own,
         "inline": inline,
         "direct": inline and kind == "node" and plain_names,
+        "awaited": is_unbound and kind == "node" and hooks.exec_is_async,
         "is_flow": is_flow,
         "hands_on": kind == "flow" and "post" not in hooks.own,
         "has_prep": "prep" in hooks.own or is_flow,

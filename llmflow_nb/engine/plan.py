@@ -44,6 +44,7 @@ class Plan:
     copies_plainly: bool  # whether a copy is a new object with the same attributes
     inline: bool  # whether ``exec`` may be called by `advance` itself
     direct: bool  # whether it is a plain node with plain names whose ``exec`` may be called so
+    awaited: bool  # whether it is a plain node whose async ``exec`` may be awaited by a driver itself
     is_flow: bool
     hands_on: bool  # whether it is a flow whose action is that of its last step
     hooks_overlap: bool  # whether ``prep`` and ``post`` are awaited side by side with those of other walks
@@ -106,7 +107,7 @@ class Plan:
             facts={},
         )
         self.plain_names, self.exec_takes_shared = False, True
-        self.direct = self.expands = self.is_flow = self.hands_on = False
+        self.direct = self.awaited = self.expands = self.is_flow = self.hands_on = False
         if layer.level == RUN:
             self.hooks = replace(self.hooks, post="_hand_back", facts={})
             self.has_prep, self.has_post = False, True

@@ -166,6 +166,7 @@ class Position:
         "shared",  # what the hooks read and write
         "frames",  # the stack, the outermost walk first
         "inline",  # whether calls may be made on the spot: not if other walks run beside this one
+        "awaits_exec",  # whether the driver awaits an ``exec`` as it awaits the other hooks: for nothing runs beside it
         "awaiting",  # the coroutine that the driver has to await
         "slot",  # the attribute of the top frame that takes its result
         "error",  # the exception that the awaited or called code raised, to be raised here
@@ -183,6 +184,7 @@ class Position:
         self.shared = shared
         self.frames = frames
         self.inline = inline
+        self.awaits_exec = False
         self.awaiting: Any = None
         self.slot = ""
         self.context: Context | None = None
