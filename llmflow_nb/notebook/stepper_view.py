@@ -77,7 +77,6 @@ class StepperView(anywidget.AnyWidget):
         self._queue: deque[dict[str, Any]] = deque()
         self._is_working = False
         self._answers, self._message = 0, ""
-        self._session.listeners.append(self.refresh)
         self.commands = [command._asdict() for command in COMMANDS if command.key]
         self._send_status()
         self._draw()

@@ -5,7 +5,8 @@ boundary. Going back replaces the position, ``shared`` and the record by those o
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from time import perf_counter as clock
 from typing import Any
@@ -56,8 +57,7 @@ class Session:
         seconds: The time that hooks and calls took.
         state: "idle", "busy" while a command runs, or "stopped".
         echoes: Whether the output of hooks is printed, too; a widget shows it instead.
-        listeners: Called after every command.
-        view: What displays the stepper; None if nothing does.
+        view: The widget, which is refreshed after each command; None if there is none.
     """
 
     def __init__(
@@ -84,7 +84,6 @@ class Session:
         self.seconds = 0.0
         self.state = "idle"
         self.echoes = True
-        self.listeners: list[Callable[[], None]] = []
         self.view: Any = None
         self.record._where = self._where
         self._go_to_first_hook()
@@ -109,13 +108,31 @@ class Session:
         note = "; ".join(dict.fromkeys(filter(None, (here.note, self.news))))
         return replace(here, called=self.cache.called, replayed=self.cache.replayed, note=note)
 
-    def command(self) -> "_Command":
-        """Return a context in which one command runs.
+    def command(self) -> AbstractContextManager[None]:
+        """Return a context in which one command runs. The state after it is the baseline for edits.
 
         Raises:
-            RunStateError: On entering, if another command runs, or the stepper was stopped.
+            RunStateError: Another command runs, or the stepper was stopped.
         """
-        return _Command(self)
+        if self.state == "busy":
+            raise RunStateError("the stepper is running a command; wait until it ends, or call pause().")
+        if self.state == "stopped":
+            raise RunStateError("the stepper was stopped; create another one with flow.stepper(shared).")
+        return self._run_command()
+
+    @contextmanager
+    def _run_command(self) -> Iterator[None]:
+        self.state = "busy"
+        self.stop.requested = False
+        self.news = ""
+        try:
+            yield
+        finally:
+            self.state = "idle"
+            self.cache.end_command()
+            self.edits.accept_baseline()
+            if self.view is not None:
+                self.view.refresh()
 
     def note(self, text: str) -> None:
         """Keep a text for the user, once."""
@@ -326,31 +343,6 @@ class Session:
         if found.code:
             self.news = f"code changed: {', '.join(found.code)}"
             self.note(self.news)
-
-
-class _Command:
-    """Runs one command at a time, and takes the state after it as the baseline for edits."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-
-    def __enter__(self) -> None:
-        session = self._session
-        if session.state == "busy":
-            raise RunStateError("the stepper is running a command; wait until it ends, or call pause().")
-        if session.state == "stopped":
-            raise RunStateError("the stepper was stopped; create another one with flow.stepper(shared).")
-        session.state = "busy"
-        session.stop.requested = False
-        session.news = ""
-
-    def __exit__(self, *_: object) -> None:
-        session = self._session
-        session.state = "idle"
-        session.cache.end_command()
-        session.edits.accept_baseline()
-        for listener in session.listeners:
-            listener()
 
 
 def _name_the_record(error: BaseException) -> None:

@@ -13,7 +13,7 @@ from ..core.settings import is_whole
 from ..core.text import quoted
 from ..engine.plan import Setup
 from ..engine.position import AFTER_POST, BEFORE_PREP, Position
-from .as_test import current_visit, write_test
+from .as_test import write_test
 from .commands import RULES
 from .history import HistoryEntry
 from .location import Location, Pending, pending_at
@@ -92,12 +92,12 @@ class Stepper(ShownWithWidget):
     @property
     def pending(self) -> Pending:
         """What the next step starts from."""
-        return pending_at(self._session.position, self._session.history.now.location)
+        return pending_at(self._session.position, self.place)
 
     @property
     def error(self) -> BaseException | None:
         """The exception that the last step raised; None if it did not fail."""
-        return self._session.history.now.location.error
+        return self.place.error
 
     @property
     def called(self) -> int:
@@ -171,7 +171,7 @@ class Stepper(ShownWithWidget):
             RunStateError: The stepper is not at a batch node, or not before the end of its exec.
         """
         __tracebackhide__ = True
-        here, plan = self._session.history.now.location, self._session.position.frames[-1].plan
+        here, plan = self.place, self._session.position.frames[-1].plan
         if plan.kind != "batch_node" or "exec" not in here.boundary.next_hooks:
             raise RunStateError(f"to_item: {here.path}, {here.phase}, has no items left to run.")
         done = here.item or 0
@@ -196,7 +196,7 @@ class Stepper(ShownWithWidget):
         """
         __tracebackhide__ = True
         session = self._session
-        here, start = session.history.now.location, session.history.visit_start()
+        here, start = self.place, session.history.visit_start()
         with session.command():
             session.take_edits()
             if call_again:
@@ -265,8 +265,7 @@ class Stepper(ShownWithWidget):
         __tracebackhide__ = True
         if action is not None and not isinstance(action, str):
             raise HookReturnError(f"force({quoted(action)}): an action is a string or None, not {a_type(action)}.")
-        session, rule = self._session, RULES["through post"]
-        here = session.history.now.location
+        session, here, rule = self._session, self.place, RULES["through post"]
         if here.is_end:
             raise RunStateError("force: the run has ended; go back to the node that should choose another action.")
         if here.boundary.mask != AFTER_POST:
@@ -293,7 +292,7 @@ class Stepper(ShownWithWidget):
         """
         __tracebackhide__ = True
         session = self._session
-        here, plan = session.history.now.location, session.position.frames[-1].plan
+        here, plan = self.place, session.position.frames[-1].plan
         is_between_items = here.item is not None
         if "exec" not in here.boundary.next_hooks:
             raise RunStateError(f"mock: {here.path} is {here.phase}; go back to before its exec.")
@@ -324,7 +323,7 @@ class Stepper(ShownWithWidget):
             ExportError: A value is neither JSON nor a Python literal, or the node's class cannot be imported. No file
                 is written.
         """
-        return write_test(current_visit(self._session), Path(path))
+        return write_test(self._session, Path(path))
 
     def pause(self) -> None:
         """Stop a command that runs in another thread at the next boundary. Finished results are kept."""
@@ -337,7 +336,7 @@ class Stepper(ShownWithWidget):
             raise RunStateError("the stepper is running a command; pause() it first.")
         if session.state != "stopped":
             session.state = "stopped"
-            if not session.history.now.location.is_end:
+            if not self.place.is_end:
                 self.record._end("stopped", session.seconds)
         return self.place
 

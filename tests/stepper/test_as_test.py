@@ -1,4 +1,4 @@
-"""`stepper.as_test(path)`: a visit written down as a test."""
+"""`stepper.as_test(path)`: a visit written as a test."""
 
 import importlib
 import sys
@@ -62,7 +62,7 @@ def run(path):
 
 
 def test_a_visit_of_a_node(nodes, tmp_path):
-    """What the node was given, what exec came to and what it made of that is a test, which holds, and can fail."""
+    """The input of a visit, its result of exec and its outcome become a test, which passes and can fail."""
     judge = nodes.Judge(max_retries=2)
     judge - "accept" >> nodes.Double()
     shared = {"draft": "a 'quoted' \\ \"draft\"\n", "parts": [1, 2]}
@@ -81,8 +81,18 @@ def test_a_visit_of_a_batch_node(nodes, tmp_path):
     assert run(path) == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "test"), [("judge a draft", "test_judge_a_draft_visit_1"), ("1st", "test_1st_visit_1")]
+)
+def test_the_test_is_named_after_the_node(nodes, tmp_path, name, test):
+    """What a name may hold and an identifier may not becomes an underscore."""
+    judge = nodes.Judge(name=name)
+    path = stepped(Flow(judge), {"draft": "long enough"}, 3).as_test(tmp_path / "test_it.py")
+    assert f"def {test}():" in path.read_text()
+
+
 def test_before_the_visit_is_done(nodes, tmp_path):
-    """A visit that has not ended is refused with the place."""
+    """A visit that has not ended is refused, and the message names the place."""
     stepper = stepped(Flow(nodes.Judge(), name="F"), {"draft": "x"}, 1)
     with pytest.raises(RunStateError, match="this is F/Judge, after prep"):
         stepper.as_test(tmp_path / "test_it.py")
@@ -90,7 +100,7 @@ def test_before_the_visit_is_done(nodes, tmp_path):
 
 
 def test_values_that_are_no_json(nodes, tmp_path):
-    """What Python can write is written so; what cannot be written is refused, and nothing is written."""
+    """A value that JSON cannot hold is written as a literal. Any other is refused, and no file is written."""
     shared = {"draft": "long enough", "odd": ((1,), {1: {2}}, b"x")}
     assert run(stepped(Flow(nodes.Judge()), shared, 3).as_test(tmp_path / "test_odd.py")) == 1
     for value in (float("nan"), object(), nodes.Judge):
@@ -101,7 +111,7 @@ def test_values_that_are_no_json(nodes, tmp_path):
 
 
 def test_a_class_that_cannot_be_imported(tmp_path):
-    """One that was written in a function, or in a notebook, is refused with what to do."""
+    """A class that was defined in a function or in a notebook is refused, and the message says what to do."""
 
     class Here(Node):
         def exec(self, _):
