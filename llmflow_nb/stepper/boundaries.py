@@ -12,21 +12,13 @@ __all__ = ["AT_END", "BOUNDARIES", "BOUNDARY_AT", "EVERYWHERE", "Boundary"]
 
 
 class Boundary(NamedTuple):
-    """A point between two hooks.
+    """A point between two hooks."""
 
-    Attributes:
-        name: What `Location.phase` says there.
-        phase: The engine's phase that comes next; None at the end.
-        ended: The hook that has just ended. The stepper does not stop there if the class does not define it.
-        next_hooks: The hooks that may run next, in order.
-        shows: The fields of `Pending` that are known there.
-    """
-
-    name: str
-    phase: int | None
-    ended: str = ""
-    next_hooks: tuple[str, ...] = ()
-    shows: tuple[str, ...] = ()
+    name: str  # what `Location.phase` says there
+    phase: int | None  # the engine's phase that comes next; None at the end
+    ended: str = ""  # the hook that has just ended; the stepper does not stop there if the class does not define it
+    next_hooks: tuple[str, ...] = ()  # the hooks that may run next, in order
+    shows: tuple[str, ...] = ()  # the fields of `Pending` that are known there
 
     @property
     def mask(self) -> int:

@@ -15,17 +15,11 @@ __all__ = ["COMMANDS", "RULES", "Command", "Rule"]
 
 
 class Rule(NamedTuple):
-    """Where a command stops. It stops at the end of the run in any case.
+    """Where a command stops. It stops at the end of the run in any case."""
 
-    Attributes:
-        mask: The boundaries that it looks at, as flags of the engine.
-        stops: Called with the location where the command started and with each new one; returns whether to stop.
-        is_literal: It also looks at boundaries after hooks that the class does not define, and ignores breakpoints.
-    """
-
-    mask: int
-    stops: Callable[[Location, Location], bool]
-    is_literal: bool = False
+    mask: int  # the boundaries that it looks at, as bits of the engine
+    stops: Callable[[Location, Location], bool]  # given where the command started and where it is: whether to stop
+    is_literal: bool = False  # it also looks at boundaries after hooks that the class lacks, and ignores breakpoints
 
 
 def _is_next_node(start: Location, here: Location) -> bool:
@@ -65,23 +59,14 @@ RULES = {
 
 
 class Command(NamedTuple):
-    """A command as the widget and the docs present it.
+    """A command as the widget and the docs present it."""
 
-    Attributes:
-        name: The method of `Stepper`.
-        label: The label of its button.
-        key: The key that gives it in the widget, as browsers name it; "" where there is no button.
-        sign: That key as a user reads it.
-        code: How it is called.
-        help: What it does.
-    """
-
-    name: str
-    label: str
-    key: str
-    sign: str
-    code: str
-    help: str
+    name: str  # the method of `Stepper`
+    label: str  # of its button
+    key: str  # as browsers name it; "" if there is no button
+    sign: str  # the key as a user reads it
+    code: str  # how it is called
+    help: str  # what it does
 
 
 COMMANDS = (

@@ -7,9 +7,7 @@ from typing import Any
 
 from ..core.kinds import (
     BUFFERS,
-    BY_NAME,
     DICTS,
-    FIXED_TYPES,
     LISTS,
     copies_on_write,
     is_array,
@@ -26,8 +24,6 @@ __all__ = ["same"]
 
 def same(now: Any, then: Any) -> bool:
     """Return whether a value equals an earlier copy of it: the same types, and equal parts in the same order."""
-    if now is then and type(now) in FIXED_TYPES:
-        return True
     try:
         return _same(now, then, set())
     except RecursionError:
@@ -35,9 +31,9 @@ def same(now: Any, then: Any) -> bool:
 
 
 def _same(now: Any, then: Any, seen: set[tuple[int, int]]) -> bool:
-    cls = type(now)
-    if now is then and (is_fixed(now, cls) or isinstance(now, BY_NAME)):
+    if now is then:  # it cannot change, or it could not be copied
         return True
+    cls = type(now)
     if cls is not type(then):
         return False
     if is_fixed(now, cls):
@@ -47,16 +43,14 @@ def _same(now: Any, then: Any, seen: set[tuple[int, int]]) -> bool:
         return True
     if cls in LISTS or is_tuple(cls):
         if len(now) == len(then) and all(map(operator.is_, now, then)):
-            return True  # the copy has other objects wherever something can be changed
+            return True  # fast for many texts or numbers
         seen.add(pair)
-        return len(now) == len(then) and all(
-            (a is b and type(a) in FIXED_TYPES) or _same(a, b, seen) for a, b in zip(now, then, strict=False)
-        )
+        return len(now) == len(then) and all(a is b or _same(a, b, seen) for a, b in zip(now, then, strict=True))
     if cls in DICTS:
         seen.add(pair)
         return len(now) == len(then) and all(
-            (a is b or _same(a, b, seen)) and ((x is y and type(x) in FIXED_TYPES) or _same(x, y, seen))
-            for (a, x), (b, y) in zip(now.items(), then.items(), strict=False)
+            (a is b or _same(a, b, seen)) and (x is y or _same(x, y, seen))
+            for (a, x), (b, y) in zip(now.items(), then.items(), strict=True)
         )
     if cls is set or cls is frozenset:
         return bool(now == then) and Counter(map(type, now)) == Counter(map(type, then))
@@ -71,8 +65,6 @@ def _same(now: Any, then: Any, seen: set[tuple[int, int]]) -> bool:
         return bool(now.tobytes() == then.tobytes())
     if is_pandas(now):
         return _same_pandas(now, then)
-    if now is then:
-        return True
     if cls is types.SimpleNamespace:
         return _same(now.__dict__, then.__dict__, seen)
     if slot_fields(cls):

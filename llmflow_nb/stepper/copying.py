@@ -29,21 +29,12 @@ __all__ = ["Copier", "has_deepcopy"]
 
 
 class Copier:
-    """Copies values, each object once, so that parts that are shared stay shared.
-
-    Attributes:
-        size: About how many bytes the copies take.
-        by_reference: The names of the types that were not copied.
-    """
+    """Copies values, each object once, so that an object under two keys stays one object."""
 
     def __init__(self, *, whole: Any = None) -> None:
-        """Create a copier.
-
-        Args:
-            whole: An object that is never copied, such as a ``shared`` that contains itself.
-        """
-        self.size = 0
-        self.by_reference: set[str] = set()
+        """``whole``: an object that is never copied, such as a ``shared`` that contains itself."""
+        self.size = 0  # about how many bytes the copies take
+        self.by_reference: set[str] = set()  # the names of the types that were not copied
         self._done: dict[int, Any] = {id(whole): whole}
         self._held: list[Any] = [whole]  # so that no id is used for another object
 

@@ -21,17 +21,11 @@ _NOT_SETTINGS = frozenset({"last_run", "params", "items"})
 
 
 class Found(NamedTuple):
-    """The edits since the last command.
+    """The edits since the last command."""
 
-    Attributes:
-        is_rebound: Whether a node took over a new version of its class.
-        code: The labels of the nodes whose code changed.
-        attributes: The attributes that changed, such as "Ask.prompt".
-    """
-
-    is_rebound: bool
-    code: list[str]
-    attributes: list[str]
+    is_rebound: bool  # whether a node took over a new version of its class
+    code: list[str]  # the labels of the nodes whose code changed
+    attributes: list[str]  # the attributes that changed, such as "Ask.prompt"
 
 
 class _AttributeEdit(NamedTuple):
@@ -51,14 +45,10 @@ class _Attributes(NamedTuple):
 
 
 class Edits:
-    """Compares nodes with how the last command left them.
-
-    Attributes:
-        edition: The number of edits so far. A history entry has the edition of its time.
-    """
+    """Compares nodes with how the last command left them."""
 
     def __init__(self, root: BaseNode, fingerprints: Fingerprints) -> None:
-        self.edition = 0
+        self.edition = 0  # the number of edits so far; a history entry has the edition of its time
         self._root, self._fingerprints = root, fingerprints
         self._code = self._code_now()
         self._attributes: dict[int, _Attributes] = {}

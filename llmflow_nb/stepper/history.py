@@ -23,46 +23,26 @@ __all__ = ["History", "HistoryEntry"]
 
 @dataclass(slots=True, eq=False)
 class HistoryEntry:
-    """One place in the history, with all that is needed to go back to it.
+    """One place in the history, with everything that is needed to go back to it."""
 
-    Attributes:
-        number: The number that `Stepper.goto` takes.
-        parent: The entry before it; None for the first.
-        location: Where the run was.
-        node: The node that is visited.
-        walk_params: The params of the walk through the flow. The same object for all visits of one walk.
-        checkpoint: The position; None if the entry was evicted.
-        snapshot: What ``shared`` held.
-        record: How far the record was.
-        counts: The calls between the parent and this entry.
-        edition: How many edits there had been.
-        mask: The boundaries at which the way here could have stopped.
-        edited: What the user changed here, in words; "" if this is not an edit.
-        output: What was printed on the way here.
-        cache_keys: The keys in the result cache of the calls on the way here.
-        size: About how many bytes it takes besides the snapshot.
-        children: The entries that follow it, the oldest first.
-        following: The child that was current last.
-    """
-
-    number: int
-    parent: "HistoryEntry | None"
+    number: int  # what `Stepper.goto` takes
+    parent: "HistoryEntry | None"  # the entry before it; None for the first
     location: Location
-    node: BaseNode
-    walk_params: Any
-    checkpoint: Checkpoint | None
+    node: BaseNode  # the node that is visited
+    walk_params: Any  # of the walk through the flow: the same object for all visits of one walk
+    checkpoint: Checkpoint | None  # None if the entry was evicted
     snapshot: Snapshot
-    record: RecordPoint
-    counts: Counts
-    edition: int
-    mask: int
-    edited: str = ""
-    output: str = ""
-    cache_keys: list[Any] = field(default_factory=list)
-    children: list["HistoryEntry"] = field(default_factory=list)
-    following: "HistoryEntry | None" = None
-    size: int = 0
-    _results: dict[str, Any] = field(default_factory=dict)
+    record: RecordPoint  # how long the record was
+    counts: Counts  # the calls between the parent and this entry
+    edition: int  # the number of edits before it
+    mask: int  # the boundaries at which the command that led here could have stopped
+    edited: str = ""  # what the user changed here; "" if this is not an edit
+    output: str = ""  # what was printed since the parent
+    cache_keys: list[Any] = field(default_factory=list)  # of the calls since the parent, in the result cache
+    children: list["HistoryEntry"] = field(default_factory=list)  # the entries that follow it, the oldest first
+    following: "HistoryEntry | None" = None  # the child that was current last
+    size: int = 0  # about how many bytes it takes besides the snapshot
+    _results: dict[str, Any] = field(default_factory=dict)  # copies of what the hooks of the visit had returned
 
     @property
     def is_evicted(self) -> bool:
@@ -110,20 +90,15 @@ class HistoryEntry:
 
 
 class History:
-    """All entries of one stepper.
-
-    Attributes:
-        entries: By their numbers.
-        now: The current entry.
-        evicted: The number of entries that were evicted, the oldest ones.
-    """
+    """All entries of one stepper."""
 
     def __init__(self, snapshots: Snapshots, budget: float) -> None:
         self._snapshots, self._budget = snapshots, budget
-        self.entries: list[HistoryEntry] = []
-        self.now: HistoryEntry = None  # type: ignore[assignment]
-        self.evicted = self._size = 0
-        self._visits: Counter[tuple[str, int]] = Counter()
+        self.entries: list[HistoryEntry] = []  # by their numbers
+        self.now: HistoryEntry = None  # type: ignore[assignment]  # the current entry
+        self._evicted = 0  # the number of entries that were evicted, the oldest ones
+        self._size = 0
+        self._visits: Counter[tuple[str, int]] = Counter()  # by walk: a path, and the id of the params
 
     def visit_number(self, path: str, walk_params: Any, *, is_new: bool) -> int:
         """Return the number of the current visit of a node on its walk, from 1; of the next one if it is new."""
@@ -140,12 +115,12 @@ class History:
         self._snapshots.use(entry.snapshot)
         self.now = entry
         self._size += entry.size
-        while self._snapshots.size + self._size > self._budget and self.evicted < len(self.entries) - 1:
-            oldest = self.entries[self.evicted]
+        while self._snapshots.size + self._size > self._budget and self._evicted < len(self.entries) - 1:
+            oldest = self.entries[self._evicted]
             oldest.evict()
             self._snapshots.release(oldest.snapshot)
             self._size -= oldest.size
-            self.evicted += 1
+            self._evicted += 1
 
     def go(self, entry: HistoryEntry) -> None:
         """Make an earlier entry the current one."""

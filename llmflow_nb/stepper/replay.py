@@ -79,19 +79,14 @@ class Replay:
     The earlier call had the same input, params and code. If several calls on the way to here are the same, the first is
     answered by the first, the second by the second: a model may answer the same prompt differently, and a loop may ask
     again for that reason.
-
-    Attributes:
-        called: The number of calls of ``exec`` that were made; each attempt counts.
-        replayed: The number of calls that were answered from the cache.
-        mocked: The number of calls that were answered by the user.
-        notes: Why calls of a node cannot be answered from the cache, by path.
-        bypass: The path of a node that is called anyway, with the nodes within it; None for none.
     """
 
     def __init__(self, snapshots: Snapshots, fingerprints: Fingerprints) -> None:
-        self.called = self.replayed = self.mocked = 0
-        self.notes: dict[str, str] = {}
-        self.bypass: str | None = None
+        self.called = 0  # the number of calls that were made; each attempt counts
+        self.replayed = 0  # that were answered from the cache
+        self.mocked = 0  # that were answered by the user
+        self.notes: dict[str, str] = {}  # why calls of a node cannot be answered from the cache, by path
+        self.bypass: str | None = None  # the path of a node that is called anyway, with the nodes within it
         self._snapshots, self._fingerprints = snapshots, fingerprints
         self._results: dict[tuple[_Key, int], _Result] = {}
         self._mocks: deque[tuple[str, Any]] = deque()

@@ -40,25 +40,7 @@ __all__ = ["Session"]
 
 
 class Session:
-    """The state behind one stepper. What displays a stepper reads it, too.
-
-    Attributes:
-        record: The `Run` so far; record.node is the node that is run.
-        stop: Where another thread asks a command to end.
-        setup: What is the same for the whole run.
-        snapshots: Copies of what ``shared`` held.
-        cache: The results of calls.
-        history: All entries, and the current one.
-        position: Where the run is now.
-        edits: What the user changes between two commands.
-        breakpoints: Where `run_until` stops besides its rule.
-        notes: What the user should know, each text once.
-        news: What the user should know of the last command.
-        seconds: The time that hooks and calls took.
-        state: "idle", "busy" while a command runs, or "stopped".
-        echoes: Whether the output of hooks is printed, too; a widget shows it instead.
-        view: The widget, which is refreshed after each command; None if there is none.
-    """
+    """The state behind one stepper. The widget reads it, too."""
 
     def __init__(
         self, node: BaseNode, shared: Any, budget: float, start: Callable[[Setup], Position] | None = None
@@ -66,25 +48,25 @@ class Session:
         """Stop before the first hook. The arguments are those of `Stepper`."""
         __tracebackhide__ = True
         self.record = Run(node, shared)
+        recorder = self.record._recorder
         for edge in survey(node).overwritten:
-            self.record._recorder.add_problem(edge)
+            recorder.add_problem(edge)
         self.snapshots = Snapshots(shared)
         fingerprints = Fingerprints()
         self.cache = Replay(self.snapshots, fingerprints)
-        self.stop = Stop()
+        self.stop = Stop()  # another thread asks it to end a command
         grace = check_setting(node, "grace", node.grace)
-        recorder = self.record._recorder
         self.setup = Setup(recorder, concurrent=False, result_cache=self.cache, stop=self.stop, grace=grace)
         self.history = History(self.snapshots, budget)
         self.position = Position.at_start(node, shared, self.setup) if start is None else start(self.setup)
         self.edits = Edits(node, fingerprints)
         self.breakpoints = Breakpoints(node)
-        self.notes: list[str] = []
-        self.news = ""
-        self.seconds = 0.0
-        self.state = "idle"
-        self.echoes = True
-        self.view: Any = None
+        self.notes: list[str] = []  # what the user should know, each text once
+        self.news = ""  # what the user should know of the last command
+        self.seconds = 0.0  # the time that hooks and calls took
+        self.state = "idle"  # "busy" while a command runs, then "idle" or "stopped"
+        self.echoes = True  # whether the output of hooks is also printed; the widget shows it instead
+        self.view: Any = None  # the widget, which is refreshed after each command
         self.record._where = self._where
         self._go_to_first_hook()
         self.edits.accept_baseline()

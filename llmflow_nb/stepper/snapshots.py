@@ -12,18 +12,16 @@ __all__ = ["Change", "Snapshot", "Snapshots", "Version", "changes", "names"]
 
 
 class Version:
-    """What one key held until it changed.
+    """What one key held until it changed."""
 
-    Attributes:
-        number: Two versions are the same if their numbers are equal.
-        kept: The copy.
-        original: The object that was copied. It is put back if it has not changed.
-        size: About how many bytes the copy takes.
-        by_reference: The types that cannot be copied. Going back cannot restore them.
-        uses: The number of snapshots that hold this version.
-    """
-
-    __slots__ = ("by_reference", "kept", "number", "original", "size", "uses")
+    __slots__ = (  # noqa: RUF023  ordered by meaning
+        "number",  # two versions are the same if their numbers are equal
+        "original",  # the object that was copied; it is put back if it has not changed
+        "kept",  # the copy
+        "size",  # about how many bytes the copy takes
+        "by_reference",  # the types that cannot be copied, which going back cannot restore
+        "uses",  # the number of snapshots that hold this version
+    )
 
     def __init__(self, number: int, value: Any, shared: Any) -> None:
         self.number = number
@@ -57,19 +55,13 @@ class Change(NamedTuple):
 
 
 class Snapshots:
-    """Takes snapshots of one ``shared`` and puts them back.
-
-    Attributes:
-        shared: The user's object. A dict by its keys, another object by its attributes.
-        size: About how many bytes the copies in use take.
-        not_restorable: A text for each key that holds, or held, a value that cannot be copied.
-    """
+    """Takes snapshots of one ``shared`` and restores them: a dict by its keys, another object by its attributes."""
 
     def __init__(self, shared: Any) -> None:
         self.shared = shared
-        self.size = 0
-        self.not_restorable: dict[Any, str] = {}
-        self._latest: dict[Any, Version] = {}
+        self.size = 0  # about how many bytes the copies in use take
+        self.not_restorable: dict[Any, str] = {}  # a text for each key that holds, or held, what cannot be copied
+        self._latest: Snapshot = {}
         self._next = 0
 
     @property
