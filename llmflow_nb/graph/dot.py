@@ -160,15 +160,14 @@ class _Writer:
         self._put(1, f'node [fontname="{FONT}" fontsize=11 fontcolor="{INK}" color="{GREY}"')
         self._put(2, f'margin="0.18,{0.04 if close else 0.06}" height={0.3 if close else 0.4}]')
         self._put(1, f'edge [fontname="{FONT}" fontsize=10 fontcolor="{GREY}" color="{GREY}" arrowsize=0.7]')
-        around: list[str] = []  # the flows whose frames are open
-        for node, depth in self.model.walk():
-            self._end(around, depth)
-            if node.id in self.open:
-                self._begin(node, depth + 1)
-                around.append(node.id)
+        for node, depth, is_end in self.model.walk():
+            if node.id not in self.open:
+                if not is_end:
+                    self._node(node, depth + 1)
+            elif is_end:
+                self._end(node, depth + 1)
             else:
-                self._node(node, depth + 1)
-        self._end(around, 0)
+                self._begin(node, depth + 1)
         for i, edge in enumerate(self.model.edges):
             self._edge(i, edge)
         if self.style.legend:
@@ -213,26 +212,23 @@ class _Writer:
         taken = " penwidth=2.5" if self._taken(flow.id, cluster.start or "", [""]) else ""
         self._put(depth + 1, f"s{id} -> {head} [id=e{id}{taken}{head_at}]")
 
-    def _end(self, around: list[str], depth: int) -> None:
-        """Close the frames that are deeper than this, each with the ring at its end."""
-        while len(around) > depth:
-            flow = around.pop()
-            id, cluster = self.ids[flow], self.clusters[flow]
-            level = len(around) + 2
-            if flow in self.rings:
-                self._put(level, f'z{id} [id=z{id} label="" shape=doublecircle style=filled fillcolor="{GREY}"')
-                self._put(level + 1, "width=0.08 height=0.08 fixedsize=true]")
-                if not cluster.exits:  # places the ring at the end of the frame
-                    tail, tail_at = self._tail(cluster.members[-1])
-                    self._put(level, f"{tail} -> z{id} [style=invis{tail_at}]")
-            for i, (source, is_meant, actions) in enumerate(_together(cluster.exits)):
-                tail, tail_at = self._tail(source)
-                words = [shown(action) for action in actions if action and (action != "default" or not is_meant)]
-                attributes = _label_attribute(words)
-                attributes += "" if is_meant else f' color="{WRONG}" fontcolor="{WRONG}" style=dashed'
-                attributes += " penwidth=2.5" if self._taken(source, flow, actions) else ""
-                self._put(level, f"{tail} -> z{id} [id=z{id}e{i}{attributes}{tail_at}]")
-            self._put(level - 1, "}}" if flow in self.double else "}")
+    def _end(self, flow: GraphNode, depth: int) -> None:
+        """Draw the end of a flow and close its frame."""
+        id, cluster = self.ids[flow.id], self.clusters[flow.id]
+        if flow.id in self.rings:
+            self._put(depth + 1, f'z{id} [id=z{id} label="" shape=doublecircle style=filled fillcolor="{GREY}"')
+            self._put(depth + 2, "width=0.08 height=0.08 fixedsize=true]")
+            if not cluster.exits:  # places the ring at the end of the frame
+                tail, tail_at = self._tail(cluster.members[-1])
+                self._put(depth + 1, f"{tail} -> z{id} [style=invis{tail_at}]")
+        for i, (source, is_meant, actions) in enumerate(_together(cluster.exits)):
+            tail, tail_at = self._tail(source)
+            words = [shown(action) for action in actions if action and (action != "default" or not is_meant)]
+            attributes = _label_attribute(words)
+            attributes += "" if is_meant else f' color="{WRONG}" fontcolor="{WRONG}" style=dashed'
+            attributes += " penwidth=2.5" if self._taken(source, flow.id, actions) else ""
+            self._put(depth + 1, f"{tail} -> z{id} [id=z{id}e{i}{attributes}{tail_at}]")
+        self._put(depth, "}}" if flow.id in self.double else "}")
 
     def _node(self, node: GraphNode, depth: int) -> None:
         id = self.ids[node.id]

@@ -8,7 +8,6 @@ import re
 
 from ..core.text import shown
 from .model import GraphCluster, GraphData, GraphNode
-from .text import status_words
 
 __all__ = ["mermaid_of"]
 
@@ -38,28 +37,21 @@ def mermaid_of(model: GraphData) -> str:
     ids = {node.id: f"n{i}" for i, node in enumerate(model.nodes)}
     clusters = {cluster.id: cluster for cluster in model.clusters}
     lines = ["flowchart TB"]
-    around: list[str] = []
-    for node, depth in model.walk():
-        while len(around) > depth:
-            around.pop()
-            lines.append("  " * (len(around) + 1) + "end")
-        cluster = clusters.get(node.id)
-        indent = "  " * (depth + 1)
+    for node, depth, is_end in model.walk():
+        id, cluster, indent = ids[node.id], clusters.get(node.id), "  " * (depth + 1)
+        is_frame = cluster is not None and cluster.start is not None
+        if is_end:
+            lines += [f"{indent}end"] if is_frame else []
+            continue
         status = None if model.status is None else model.status.nodes.get(node.id)
-        words = _words(node, cluster) + ([] if status is None else status_words(status))
-        label = quoted(", ".join(words))
-        if cluster is None or not cluster.members:
+        label = quoted(", ".join(_words(node, cluster) + ([] if status is None else status.words)))
+        if cluster is None or cluster.start is None:
             left, right = _SHAPES[node.kind]
-            lines.append(f"{indent}{ids[node.id]}{left}{label}{right}")
+            lines.append(f"{indent}{id}{left}{label}{right}")
         else:
-            id = ids[node.id]
             lines.append(f"{indent}subgraph {id} [{label}]")
-            lines.append(f"{indent}  s{id}(( )) --> {ids[cluster.start or '']}")
+            lines.append(f"{indent}  s{id}(( )) --> {ids[cluster.start]}")
             lines += [f"{indent}  z{id}((( )))"] if cluster.exits else []
-            around.append(id)
-    while around:
-        around.pop()
-        lines.append("  " * (len(around) + 1) + "end")
     for edge in model.edges:
         arrow = "-.->" if edge.is_back else "-->"
         label = "" if edge.action == "default" else f"|{quoted(shown(edge.action))}|"

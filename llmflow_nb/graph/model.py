@@ -152,12 +152,14 @@ class GraphData:
     style: GraphStyle = field(default_factory=GraphStyle)
     status: RunStatus | None = None
 
-    def walk(self) -> Iterator[tuple[GraphNode, int]]:
-        """Yield every node with its depth; the steps of a flow come right after the flow."""
+    def walk(self) -> Iterator[tuple[GraphNode, int, bool]]:
+        """Yield every node with its depth, before and after its steps: with False, then with True."""
         nodes = {node.id: node for node in self.nodes}
         members = {cluster.id: cluster.members for cluster in self.clusters}
-        stack = [(node, 0) for node in reversed(self.nodes) if node.parent is None]
+        stack = [(node, 0, False) for node in reversed(self.nodes) if node.parent is None]
         while stack:
-            node, depth = stack.pop()
-            yield node, depth
-            stack.extend((nodes[id], depth + 1) for id in reversed(members.get(node.id, ())))
+            node, depth, is_end = stack.pop()
+            yield node, depth, is_end
+            if not is_end:
+                stack.append((node, depth, True))
+                stack.extend((nodes[id], depth + 1, False) for id in reversed(members.get(node.id, ())))

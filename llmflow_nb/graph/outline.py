@@ -3,9 +3,8 @@
 from ..core.text import quoted, shown
 from .model import FLOWS, PLAIN_CLASS, GraphCluster, GraphData, GraphEdge, GraphExit, GraphNode
 from .status import RunStatus
-from .text import problem_lines, status_words
 
-__all__ = ["outline_of"]
+__all__ = ["outline_of", "problem_lines"]
 
 
 def outline_of(model: GraphData) -> str:
@@ -33,26 +32,20 @@ def outline_of(model: GraphData) -> str:
             inner = "" if cluster.id == model.nodes[0].id else f" of {names[cluster.id]}"
             leaving.setdefault(exit.source, []).append(_exit(exit) + inner)
     lines: list[str] = []
-    # The edges of a flow are written after its steps, so a flow waits here until its last step is written.
-    open_flows: list[tuple[GraphNode, int]] = []
-
-    def edges_of(node: GraphNode, depth: int) -> None:
-        lines.extend("  " * (depth + 1) + words for words in leaving.get(node.id, ()))
-
-    for node, depth in model.walk():
-        while open_flows and open_flows[-1][1] >= depth:
-            edges_of(*open_flows.pop())
+    for node, depth, is_end in model.walk():
+        if is_end:  # the edges of a flow are written after its steps
+            lines += ["  " * (depth + 1) + words for words in leaving.get(node.id, ())]
+            continue
         status = run.nodes.get(node.id)
-        outcome = "not visited" if status is None else ", ".join(status_words(status))
+        outcome = "not visited" if status is None else ", ".join(status.words)
         lines.append("  " * depth + _line(node, clusters.get(node.id), names))
         lines[-1] += "" if model.status is None else f": {outcome}"
-        if node.kind in FLOWS:
-            open_flows.append((node, depth))
-        else:
-            edges_of(node, depth)
-    while open_flows:
-        edges_of(*open_flows.pop())
     return "\n".join([*lines, *(f"({note})" for note in run.notes), *problem_lines(model)])
+
+
+def problem_lines(model: GraphData) -> list[str]:
+    """Return a line for each probable mistake in the wiring."""
+    return [f"! {shown(problem, 720)}" for problem in model.problems]
 
 
 def _line(node: GraphNode, cluster: GraphCluster | None, names: dict[str, str]) -> str:

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-__all__ = ["STATE_WORDS", "NodeState", "NodeStatus", "RunStatus"]
+from ..core.text import shown
 
+__all__ = ["STATE_WORDS", "NodeState", "NodeStatus", "RunStatus"]
 
 NodeState = Literal["ok", "partly", "failed", "cancelled", "running"]
 STATE_WORDS: dict[NodeState, str] = {
@@ -29,6 +30,11 @@ class NodeStatus:
 
     state: NodeState
     notes: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> list[str]:
+        """The state and the notes, safe to show."""
+        return [STATE_WORDS[self.state], *map(shown, self.notes)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from ..core.node import BaseNode
 from ..core.text import class_name, shown
 from ..graph.builder import graph_of
 from ..graph.drawing import GraphModel
+from ..graph.outline import problem_lines
 from ..graph.render import DrawingError
-from ..graph.text import problem_lines
 from ..runs.run import Run
 from ..stepper.stepper import Stepper
 from .frontend import has_kernel, is_static, is_svg_only, publish

@@ -724,7 +724,7 @@ def assert_told(model, outline):
     exits = model_exits(model, {node.id: node.id for node in model.nodes})
     assert len(outline) == len(model.nodes) + len(model.edges) + len(exits) + len(model.problems)
     names = {node.id: shown(node.name) for node in model.nodes}
-    for node, depth in model.walk():
+    for node, depth, _ in model.walk():
         assert any(line.startswith("  " * depth) and names[node.id] in line for line in outline)
     lines = Counter(line.strip() for line in outline)
     for _, flow, action, is_meant in exits:
