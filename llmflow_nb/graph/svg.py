@@ -44,8 +44,8 @@ def svg_of(model: GraphData, backend: str | None = None) -> str:
     except DrawingError as exc:
         name = shown(model.nodes[0].name)
         raise DrawingError(f"{name} cannot be drawn: {exc}. Use outline() or dot().") from None
-    words = ((node.name, node.doc) if node.doc else (node.name,) for node in model.nodes)
-    return _cleaned(svg, tuple((f"n{i}", ": ".join(map(shown, parts))) for i, parts in enumerate(words)))
+    titles = [": ".join(shown(part) for part in (node.name, node.doc) if part) for node in model.nodes]
+    return _cleaned(svg, tuple((f"n{i}", title) for i, title in enumerate(titles)))
 
 
 def file_of(model: GraphData, *, format: str) -> bytes:
