@@ -1,9 +1,8 @@
 """Builds the graph of a flow. It only reads the flow: no hook and no other user code runs, except ``style``."""
 
 import inspect
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import FunctionType
 from typing import Any
 
@@ -12,11 +11,11 @@ from ..core.hooks import hooks_of
 from ..core.node import BaseNode, kind_of, label
 from ..core.settings import is_whole
 from ..core.text import quoted
-from ..core.traversal import names_of, path_part, reachable
 from .check import check
 from .drawing import GraphModel
-from .model import FLOWS, GraphCluster, GraphEdge, GraphExit, GraphNode
-from .returns import ReturnedActions, edges_further_out
+from .model import GraphCluster, GraphEdge, GraphExit, GraphNode
+from .places import Place, places
+from .returns import ReturnedActions
 from .style import GraphStyle, checked_style
 
 __all__ = ["StyleFunction", "graph_of"]
@@ -64,24 +63,6 @@ def graph_of(
     return replace(model, style=GraphStyle(direction, legend, colours))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _FlowPlace:
-    """A flow at one place of the graph."""
-
-    flow: BaseNode
-    id: str
-    outer: "_FlowPlace | None"
-
-    def around(self) -> "list[_FlowPlace]":
-        """Return the places of the flows around it, the innermost first."""
-        places = []
-        place = self.outer
-        while place is not None:
-            places.append(place)
-            place = place.outer
-        return places
-
-
 class _Builder:
     """Collects the parts of a graph, flow by flow, the outer ones first."""
 
@@ -90,74 +71,61 @@ class _Builder:
         self.depth = depth
         self.nodes: dict[str, GraphNode] = {}
         self.edges: list[GraphEdge] = []
-        self.clusters: list[GraphCluster] = []
-        self.to_open: deque[_FlowPlace] = deque()
         self.returned = ReturnedActions()
 
     def build(self, root: BaseNode) -> GraphModel:
-        if kind_of(root) in FLOWS:
-            self.add(root, label(root), None)
-        else:
-            self.add_steps(reachable(root), None)
-        while self.to_open:
-            self.open(self.to_open.popleft())
-        return GraphModel(tuple(self.nodes.values()), tuple(self.edges), tuple(self.clusters), tuple(check(root)))
+        clusters = []
+        for place in places(root):
+            if place.flow is None:
+                place.open()
+                self.add_steps(place)
+                continue
+            if place.flow is root and not place.around:
+                self.nodes[place.path] = _graph_node(root, place.path, label(root), None)
+            clusters.append(self.cluster(place, place.flow))
+        problems = check(root, self.returned)
+        return GraphModel(tuple(self.nodes.values()), tuple(self.edges), tuple(clusters), tuple(problems))
 
-    def add(self, node: BaseNode, name: str, outer: _FlowPlace | None) -> str:
-        """Add one node and return its id."""
-        id = path_part(name) if outer is None else f"{outer.id}/{path_part(name)}"
-        self.nodes[id] = _graph_node(node, id, name, None if outer is None else outer.id)
-        if kind_of(node) in FLOWS:
-            self.to_open.append(_FlowPlace(node, id, outer))
-        return id
+    def cluster(self, place: Place, flow: BaseNode) -> GraphCluster:
+        """Add the steps of a flow and return its cluster. It has no members if they are left out."""
+        if place.start is None or place.repeats is not None:
+            return GraphCluster(place.path, repeats=place.repeats)
+        if self.depth is not None and len(place.around) >= self.depth:
+            return GraphCluster(place.path, is_closed=True)
+        place.open()
+        if len(self.nodes) > 1 and len(self.nodes) + len(place.steps) > self.max_nodes:
+            place.close()
+            return GraphCluster(place.path, is_closed=True)
+        ids = self.add_steps(place)
+        exits = list(self.exits(place, ids))
+        if not exits and (place.leads_on or flow.successors):
+            # Edges lead on from it, so it ends after a step whose actions are not all known: probably the last one.
+            unknown = [step for step in place.steps if not self.returned.of(step).is_complete]
+            exits = [GraphExit(place.path_of(step)) for step in unknown[-1:]]
+        return GraphCluster(place.path, ids[0], tuple(ids), tuple(exits), tuple(sorted(place.leads_on)))
 
-    def open(self, place: _FlowPlace) -> None:
-        """Add the steps of a flow, or a cluster without members if they are left out."""
-        start: BaseNode | None = getattr(place.flow, "start_node", None)
-        around = place.around()
-        repeats = next((outer.id for outer in around if outer.flow is place.flow), None)
-        if start is None or repeats is not None:
-            self.clusters.append(GraphCluster(place.id, repeats=repeats))
-            return
-        steps = reachable(start)
-        is_too_deep = self.depth is not None and len(around) >= self.depth
-        is_too_large = len(self.nodes) > 1 and len(self.nodes) + len(steps) > self.max_nodes
-        if is_too_deep or is_too_large:
-            self.clusters.append(GraphCluster(place.id, is_closed=True))
-            return
-        ids = self.add_steps(steps, place)
-        leads_on = edges_further_out([outer.flow for outer in (*reversed(around), place)])
-        exits = self.exits(steps, ids, leads_on, must_end=bool(leads_on or place.flow.successors))
-        self.clusters.append(GraphCluster(place.id, ids[0], tuple(ids), exits, tuple(sorted(leads_on))))
-
-    def add_steps(self, steps: list[BaseNode], outer: _FlowPlace | None) -> list[str]:
-        """Add the steps of a flow, of which the first is the start, and their edges; return their ids."""
-        names = names_of(steps)
-        ids = {id(step): self.add(step, names[id(step)], outer) for step in steps}
-        back = _back_edges(steps[0])
-        for step in steps:
+    def add_steps(self, place: Place) -> list[str]:
+        """Add the steps of a place and their edges; return the ids of the steps."""
+        parent = None if place.flow is None else place.path
+        ids = {id(step): place.path_of(step) for step in place.steps}
+        back = _back_edges(place.steps[0])
+        for step in place.steps:
+            path = ids[id(step)]
+            self.nodes[path] = _graph_node(step, path, place.names[id(step)], parent)
             for action, target in step.successors.items():
                 if target is not None:
                     is_back = (id(step), id(target)) in back
-                    self.edges.append(GraphEdge(ids[id(step)], ids[id(target)], str(action), is_back))
+                    self.edges.append(GraphEdge(path, ids[id(target)], str(action), is_back))
         return list(ids.values())
 
-    def exits(
-        self, steps: list[BaseNode], ids: list[str], leads_on: set[str], *, must_end: bool
-    ) -> tuple[GraphExit, ...]:
-        """Return the exits of a flow with these steps. ``must_end``: edges lead on from it, so it has an exit."""
-        exits: list[GraphExit] = []
-        for step, id in zip(steps, ids, strict=True):
-            found, edges = self.returned.of(step), step.successors
-            if edges:
-                exits += [GraphExit(id, str(action)) for action, target in edges.items() if target is None]
-                exits += [GraphExit(id, action, action in leads_on) for action in found.actions if action not in edges]
-            else:
-                exits += [GraphExit(id, action) for action in found.actions or (None,)]
-        if not exits and must_end:  # it ends after a step whose actions are not all known: probably the last one
-            unknown = [id for step, id in zip(steps, ids, strict=True) if not self.returned.of(step).is_complete]
-            exits += [GraphExit(id) for id in unknown[-1:]]
-        return tuple(exits)
+    def exits(self, place: Place, ids: list[str]) -> Iterator[GraphExit]:
+        """Yield the known exits of a flow."""
+        for step, id in zip(place.steps, ids, strict=True):
+            actions, edges = self.returned.of(step).actions, step.successors
+            yield from (GraphExit(id, str(action)) for action, target in edges.items() if target is None)
+            for action in actions if edges else actions or (None,):
+                if action not in edges:
+                    yield GraphExit(id, action, not edges or action in place.leads_on)
 
 
 def _back_edges(start: BaseNode) -> set[tuple[int, int]]:

@@ -14,15 +14,13 @@ from ..core.errors import did_you_mean
 from ..core.flow import EXEC_OF_FLOW, uncalled_hooks
 from ..core.hooks import ROLES, is_library_class
 from ..core.layers import overridden, router_of
-from ..core.node import BaseNode, kind_of, label
+from ..core.node import BaseNode, kind_of
 from ..core.text import message, quoted, shown
-from ..core.traversal import names_of, path_part, reachable
-from .returns import ReturnedActions, defined_hooks, edges_further_out, returns_last_action
+from .places import Place, places
+from .returns import ReturnedActions, defined_hooks, returns_last_action
 from .slips import Slips
 
 __all__ = ["Problem", "ProblemKind", "check"]
-
-_FLOWS = ("flow", "batch_flow")
 
 ProblemKind = Literal[
     "no_edge",
@@ -68,99 +66,76 @@ class Problem:
         return f"<{self}>"
 
 
-def check(root: BaseNode) -> list[Problem]:
-    """Return the probable mistakes in a flow, or in all that can be reached from a node. Outer flows come first."""
-    checker = _Checker(root)
-    checker.check(root)
-    return checker.problems
+def check(root: BaseNode, returned: ReturnedActions | None = None) -> list[Problem]:
+    """Return the probable mistakes in a flow, or in all that can be reached from a node. Outer flows come first.
+
+    Args:
+        root: The flow or the node.
+        returned: What is known already of the actions that the steps may return.
+    """
+    returned = returned or ReturnedActions()
+    slips = Slips(root, returned)
+    problems: list[Problem] = []
+    paths: dict[int, list[str]] = {}  # of each step in all places
+    opened: set[int] = set()
+    for place in places(root):
+        if place.repeats is not None:
+            text = "it contains itself, so it cannot run; wire the inner step to another flow."
+            problems.append(Problem("contains_itself", place.path, text))
+        elif id(place.flow) not in opened:  # a flow used twice is reported where it is first met
+            problems += _flow_problems(place)
+            if place.start is not None:
+                opened.add(id(place.flow))
+                place.open()
+                steps = _Steps(place, returned, slips)
+                for step in place.steps:
+                    paths.setdefault(id(step), []).append(place.path_of(step))
+                    problems += (problem for check_step in STEP_CHECKS for problem in check_step(steps, step))
+                problems += (problem for check_flow in FLOW_CHECKS for problem in check_flow(steps))
+    for found in paths.values():
+        if len(set(found)) > 1:
+            others = ", ".join(found[1:4]) + (", ..." if len(found) > 4 else "")
+            problems.append(
+                Problem("two_places", found[0], f"the same object is also at {others}; make a node for each.")
+            )
+    return problems
 
 
-class _Checker:
-    """Checks flow after flow, the outer ones first, and collects the problems."""
-
-    def __init__(self, root: BaseNode) -> None:
-        self.problems: list[Problem] = []
-        self.returned = ReturnedActions()
-        self.slips = Slips(root, self.returned)
-        self.paths: dict[int, list[str]] = {}  # all places of a node, by its id
-        self.to_check: list[tuple[BaseNode, str, tuple[BaseNode, ...]]] = []  # a flow, its path, the flows around it
-
-    def check(self, root: BaseNode) -> None:
-        if kind_of(root) in _FLOWS:
-            self.to_check.append((root, path_part(label(root)), ()))
-        else:
-            self.check_steps(root, "", ())
-        opened: set[int] = set()
-        for flow, path, around in self.to_check:  # grows as it is read
-            if any(flow is outer for outer in around):
-                text = "it contains itself, so it cannot run; wire the inner step to another flow."
-                self.problems.append(Problem("contains_itself", path, text))
-            elif id(flow) not in opened:  # a flow used twice is reported where it is first met
-                self.check_flow(flow, path, around)
-                if getattr(flow, "start_node", None) is not None:
-                    opened.add(id(flow))
-        for paths in self.paths.values():
-            if len(set(paths)) > 1:
-                others = ", ".join(paths[1:4]) + (", ..." if len(paths) > 4 else "")
-                text = f"the same object is also at {others}; make a node for each."
-                self.problems.append(Problem("two_places", paths[0], text))
-
-    def check_flow(self, flow: BaseNode, path: str, around: tuple[BaseNode, ...]) -> None:
-        if kind_of(flow) == "flow" and (uncalled := uncalled_hooks(type(flow))):
-            text = f"nothing calls its {uncalled[0]}; {EXEC_OF_FLOW}"
-            self.problems.append(Problem("never_called", path, text))
-        start = getattr(flow, "start_node", None)
-        if start is not None:
-            self.check_steps(start, f"{path}/", (*around, flow))
-        elif "prep" not in defined_hooks(flow):  # a prep could set the start
-            text = f"it has no start node; write {type(flow).__name__}(start=node) or flow.start(node)."
-            self.problems.append(Problem("no_start", path, text))
-
-    def check_steps(self, start: BaseNode, prefix: str, around: tuple[BaseNode, ...]) -> None:
-        """Check the steps of one flow, and remember the flows among them."""
-        steps = _Steps(start, prefix, around, self.returned, self.slips)
-        for step in steps.nodes:
-            path = steps.path(step)
-            self.paths.setdefault(id(step), []).append(path)
-            if kind_of(step) in _FLOWS:
-                self.to_check.append((step, path, around))
-            for check_step in STEP_CHECKS:
-                self.problems += check_step(steps, step)
-        for check_flow in FLOW_CHECKS:
-            self.problems += check_flow(steps)
+def _flow_problems(place: Place) -> Iterator[Problem]:
+    flow = place.flow
+    if flow is None:
+        return
+    if kind_of(flow) == "flow" and (uncalled := uncalled_hooks(type(flow))):
+        yield Problem("never_called", place.path, f"nothing calls its {uncalled[0]}; {EXEC_OF_FLOW}")
+    if place.start is None and "prep" not in defined_hooks(flow):  # a prep could set the start
+        text = f"it has no start node; write {type(flow).__name__}(start=node) or flow.start(node)."
+        yield Problem("no_start", place.path, text)
 
 
 class _Steps:
     """The steps of one flow, with what the checks need to know about them.
 
     Attributes:
-        nodes: The steps, in breadth-first order.
-        names: Their names, by id.
-        prefix: The path of the flow with a "/" at its end.
-        edges_outside: The actions that have an edge on a flow further out.
+        nodes, path, names, leads_on: As in `Place`.
         is_routed: Whether the program chooses the next step itself, in ``get_next_node`` or ``_orch``: then any step
             may follow another, and any action may end the flow.
         reached: The steps that a run can reach; all of them if the flow is routed.
     """
 
-    def __init__(
-        self, start: BaseNode, prefix: str, around: tuple[BaseNode, ...], returned: ReturnedActions, slips: Slips
-    ) -> None:
-        self.nodes = reachable(start)
-        self.names = names_of(self.nodes)
-        self.prefix = prefix
+    def __init__(self, place: Place, returned: ReturnedActions, slips: Slips) -> None:
+        self.nodes = place.steps
+        self.path = place.path_of
+        self.names = place.names
+        self.leads_on = place.leads_on
         self.returned = returned
         self.slips = slips
-        self.edges_outside = edges_further_out(around)
-        self.is_routed = bool(around) and (router_of(around[-1]) is not None or bool(overridden(around[-1])))
+        flow = place.flow
+        self.is_routed = flow is not None and (router_of(flow) is not None or bool(overridden(flow)))
         for step in self.nodes:
             returned.of(step)
-        self.reached = self.nodes if self.is_routed else returned.reached_from(start, self.edges_outside)
+        self.reached = self.nodes if self.is_routed else returned.reached_from(self.nodes[0], self.leads_on)
         self.reached_ids = {id(step) for step in self.reached}
-        self._usable = {id(step): returned.usable_edges(step, self.edges_outside) for step in self.nodes}
-
-    def path(self, step: BaseNode) -> str:
-        return self.prefix + path_part(self.names[id(step)])
+        self._usable = {id(step): returned.usable_edges(step, self.leads_on) for step in self.nodes}
 
     def usable_edges(self, step: BaseNode) -> dict[str, BaseNode | None]:
         return self._usable[id(step)]
@@ -219,7 +194,7 @@ def _missing_edges(steps: _Steps, step: BaseNode) -> Iterator[Problem]:
     usable = steps.usable_edges(step)
     returns = "may end with" if returns_last_action(step) else "may return"
     for action in steps.returned.of(step).unchecked:
-        if action in edges or action in steps.edges_outside:
+        if action in edges or action in steps.leads_on:
             continue
         if steps.slips.is_new_slip(step, action, usable, steps.reached):
             hint = did_you_mean(action, edges)

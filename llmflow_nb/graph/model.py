@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from .check import Problem
+from .places import FLOWS
 from .status import RunStatus
 from .style import GraphStyle
 
 __all__ = ["FLOWS", "PLAIN_CLASS", "GraphCluster", "GraphData", "GraphEdge", "GraphExit", "GraphNode", "Note"]
 
-FLOWS = ("flow", "batch_flow")
 PLAIN_CLASS = {"node": "Node", "batch_node": "BatchNode", "flow": "Flow", "batch_flow": "BatchFlow"}
 _FOR_EACH = {"batch_node": "for each item", "batch_flow": "for each param set"}
 

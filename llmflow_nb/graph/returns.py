@@ -7,7 +7,7 @@ actions by which its steps can end it.
 
 import dis
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from types import CodeType, FunctionType, MethodType
@@ -20,7 +20,7 @@ from ..core.near import closest
 from ..core.node import BaseNode, kind_of
 from ..core.traversal import reachable
 
-__all__ = ["Returned", "ReturnedActions", "defined_hooks", "edges_further_out", "returns_last_action"]
+__all__ = ["Returned", "ReturnedActions", "defined_hooks", "returns_last_action"]
 
 
 class Returned(NamedTuple):
@@ -83,46 +83,32 @@ class ReturnedActions:
             is_complete &= found.is_complete
         return Returned(tuple(actions), is_complete, tuple(unchecked))
 
-    def reached_from(self, start: BaseNode, edges_outside: AbstractSet[str] = frozenset()) -> list[BaseNode]:
-        """Return the steps that a run can reach, in breadth-first order. For ``edges_outside`` see `usable_edges`."""
+    def reached_from(self, start: BaseNode, leads_on: AbstractSet[str] = frozenset()) -> list[BaseNode]:
+        """Return the steps that a run can reach, in breadth-first order. For ``leads_on`` see `usable_edges`."""
         found, seen = [start], {id(start)}
         for step in found:  # grows as it is read
-            for target in self.usable_edges(step, edges_outside).values():
+            for target in self.usable_edges(step, leads_on).values():
                 if target is not None and id(target) not in seen:
                     seen.add(id(target))
                     found.append(target)
         return found
 
-    def usable_edges(self, step: BaseNode, edges_outside: AbstractSet[str] = frozenset()) -> dict[str, BaseNode | None]:
+    def usable_edges(self, step: BaseNode, leads_on: AbstractSet[str] = frozenset()) -> dict[str, BaseNode | None]:
         """Return the edges of a step that a run may take.
 
         An edge whose action is never returned counts too, if the step returns a misspelling of that action.
 
         Args:
             step: A step that `of` was called with.
-            edges_outside: The result of `edges_further_out`: these actions need no edge here, so they are no slips.
+            leads_on: Actions that need no edge here, see `Place.leads_on`, so they are no slips.
         """
         actions, is_complete, unchecked = self._found.get(id(step), _UNKNOWN)
         edges = step.successors
         if not is_complete:
             return dict(edges)
-        missing = [action for action in unchecked if action not in edges and action not in edges_outside]
+        missing = [action for action in unchecked if action not in edges and action not in leads_on]
         meant = {closest(action, edges) for action in missing} if edges else set()
         return {action: edges[action] for action in edges if action in actions or action in meant}
-
-
-def edges_further_out(around: Sequence[BaseNode]) -> set[str]:
-    """Return the actions that need no edge on a step, because a flow that ends with the step has an edge for them.
-
-    Args:
-        around: The flows around the step, the outermost first.
-    """
-    actions: set[str] = set()
-    for flow in reversed(around):
-        if not returns_last_action(flow):
-            break
-        actions |= flow.successors.keys()
-    return actions
 
 
 def returns_last_action(node: BaseNode) -> bool:
@@ -171,13 +157,14 @@ def _of_code(code: CodeType) -> Returned:
 
 # ---- bytecode --------------------------------------------------------------------------------------------------------
 
+_JUMPS = frozenset({*dis.hasjrel, *dis.hasjabs})
+_RETURNS = ("RETURN_CONST", "RETURN_VALUE")
 # The instruction after one of these is not executed next.
 _NO_FALL_THROUGH = frozenset(
-    {"RETURN_VALUE", "RETURN_CONST", "RAISE_VARARGS", "RERAISE", "JUMP_FORWARD", "JUMP_BACKWARD", "JUMP_ABSOLUTE"}
-    | {"JUMP_BACKWARD_NO_INTERRUPT"}
+    {*_RETURNS, "RAISE_VARARGS", "RERAISE", "JUMP_FORWARD", "JUMP_BACKWARD", "JUMP_BACKWARD_NO_INTERRUPT"}
 )
 # These leave the value on top of the stack as it is.
-_KEEP_TOP = frozenset({"JUMP_FORWARD", "JUMP_BACKWARD", "JUMP_ABSOLUTE", "NOP", "RESUME", "EXTENDED_ARG"})
+_KEEP_TOP = frozenset({"JUMP_FORWARD", "JUMP_BACKWARD", "NOP", "RESUME", "EXTENDED_ARG"})
 
 
 def _return_values(code: CodeType) -> Iterator[tuple[bool, Any]]:
@@ -186,54 +173,44 @@ def _return_values(code: CodeType) -> Iterator[tuple[bool, Any]]:
         yield False, None
         return
     steps = list(dis.get_instructions(code))
-    jumps: dict[int, list[int]] = {}
+    before = _executed_before(steps)
     for i, step in enumerate(steps):
-        if _is_jump(step):
-            jumps.setdefault(step.argval, []).append(i)
-
-    def before(i: int) -> Iterator[int]:
-        """Yield the instructions that may be executed right before this one."""
-        if i and steps[i - 1].opname not in _NO_FALL_THROUGH:
-            yield i - 1
-        yield from jumps.get(steps[i].offset, ())
-
-    executed = _executed(steps)
-    for i, step in enumerate(steps):
-        if step.opname not in ("RETURN_CONST", "RETURN_VALUE"):
+        if step.opname not in _RETURNS:
             continue
-        if i not in executed:
+        if i not in before:
             yield False, None
             continue
-        todo, seen = [i] if step.opname == "RETURN_CONST" else list(before(i)), {i}
+        todo, seen = [i] if step.opname == "RETURN_CONST" else list(before[i]), {i}
         for j in todo:  # grows as it is read
             if steps[j].opname in ("LOAD_CONST", "RETURN_CONST"):
                 yield True, steps[j].argval
             elif steps[j].opname in _KEEP_TOP:
-                todo += [k for k in before(j) if k not in seen]
+                todo += before[j] - seen
                 seen.add(j)
             else:
                 yield False, None
 
 
-def _executed(steps: list[dis.Instruction]) -> set[int]:
-    """Return the instructions that can be executed if no ``with`` suppresses an exception, as hardly any does."""
+def _executed_before(steps: list[dis.Instruction]) -> dict[int, set[int]]:
+    """Return for each instruction that can be executed those that may be executed right before it, by their indexes.
+
+    It assumes that no ``with`` suppresses an exception, as hardly any does.
+    """
     index = {step.offset: i for i, step in enumerate(steps)}
     todo = [0, *(i for i, step in enumerate(steps) if step.opname == "PUSH_EXC_INFO")]  # exception handlers too
-    suppressing = set()
-    for i, step in enumerate(steps):
-        if step.opname == "WITH_EXCEPT_START":
-            suppressing.add(next(j for j in range(i, len(steps)) if steps[j].opname.endswith("IF_TRUE")))
-    found = set(todo)
+    suppressing = {
+        next(j for j in range(i, len(steps)) if steps[j].opname.endswith("IF_TRUE"))
+        for i, step in enumerate(steps)
+        if step.opname == "WITH_EXCEPT_START"
+    }
+    before: dict[int, set[int]] = {i: set() for i in todo}
     for i in todo:  # grows as it is read
         after = [] if steps[i].opname in _NO_FALL_THROUGH else [i + 1]
-        if _is_jump(steps[i]) and i not in suppressing:
+        if steps[i].opcode in _JUMPS and i not in suppressing:
             after.append(index[steps[i].argval])
         for j in after:
-            if j not in found and j < len(steps):
-                found.add(j)
+            if j not in before:
+                before[j] = set()
                 todo.append(j)
-    return found
-
-
-def _is_jump(step: dis.Instruction) -> bool:
-    return step.opcode in dis.hasjrel or step.opcode in dis.hasjabs
+            before[j].add(i)
+    return before
