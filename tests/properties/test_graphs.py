@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 
 from llmflow_nb import BatchFlow, BatchNode, Flow, FlowError, Node
 from llmflow_nb.core.text import quoted, shown
-from llmflow_nb.graph.endings import is_an_ending
 from llmflow_nb.graph.render import draw
+from llmflow_nb.graph.slips import is_an_ending
 from llmflow_nb.graph.status import RunStatus
 from tests.properties.flows import ACTIONS, Boom, Step, TooLong, World, build, flows
 
