@@ -109,13 +109,14 @@ class Lane:
         context: What they run in. It may be entered elsewhere while no job runs.
     """
 
-    __slots__ = ("__weakref__", "_jobs", "_loop", "context")
+    __slots__ = ("__weakref__", "_is_closed", "_jobs", "_loop", "context")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, context: Context) -> None:
         """Make a lane on a loop. Its task starts with the first job."""
         self._loop = loop
         self.context = context
         self._jobs = _Jobs(context)
+        self._is_closed = False
 
     def add(self, job: Job) -> None:
         """Run a job after those that were added before. In the loop's thread."""
@@ -123,8 +124,10 @@ class Lane:
 
     def close(self) -> None:
         """End the task once it is idle. From any thread."""
-        with suppress(RuntimeError):  # the loop is closed, and the task with it
-            self._loop.call_soon_threadsafe(self._jobs.close, context=Context())
+        if not self._is_closed:
+            with suppress(RuntimeError):  # the loop is closed, and the task with it
+                self._loop.call_soon_threadsafe(self._jobs.close, context=Context())
+            self._is_closed = True
 
     def __del__(self) -> None:
         """End the task of a position that is dropped in the middle of a walk, as a stepper does."""

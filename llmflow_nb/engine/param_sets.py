@@ -39,7 +39,8 @@ class ParamSets:
         try:
             position = position or position_of_set(work, parent.position.shared, index, element)
         except Exception as exc:
-            self._settle(batch, index, "failed", None, 0.0, exc, batch.plan.path)
+            batch.settle(index, "failed", None, 1, 0.0, exc, batch.plan.path)
+            self._tell_finished(batch, index, "failed", error=exc)
             self._settled(parent, exc, batch.plan.path)
             return
         position.inline = parent.position.inline and work.limit == 1
@@ -62,9 +63,7 @@ class ParamSets:
 
     def end(self, branch: Branch, status: str, value: Any, error: BaseException | None) -> None:
         """Enter the outcome of a param set in its row."""
-        self.branches.pop(branch, None)
         position, parent = branch.position, branch.parent
-        position.close_lane()
         batch, index = _param_set(position)
         assert parent is not None
         if status == "cancelled":
@@ -75,34 +74,26 @@ class ParamSets:
         failed_at = position.failed_at if error is not None else None
         assert batch.outcomes.actions is not None
         batch.outcomes.actions[index] = position.action
-        self._settle(batch, index, status, value, clock() - branch.started, error, failed_at)
+        batch.settle(index, status, value, 1, clock() - branch.started, error, failed_at)
+        self.branches.pop(branch, None)  # only now: `stop` enters the rows of those that are still there
+        position.close_lane()
+        self._tell_finished(batch, index, status, value, error)
         self._settled(parent, error, failed_at)
 
     def stop(self) -> None:
         """Close all branches, the innermost first."""
-        for branch in reversed(self.branches):
-            branch.position.close_lane()
-            if branch.to_retry is not None:  # it is no walk
-                continue
-            value = _result_so_far(branch.position)
-            cancel(branch.position, self._setup)
+        for branch in list(reversed(self.branches)):
+            position = branch.position
             if branch.parent is not None:
-                batch, index = _param_set(branch.position)
-                keep_checkpoint(batch, index, branch.position)
-                self._settle(batch, index, "cancelled", value, clock() - branch.started)
+                self.end(branch, "ok" if position.has_ended else "cancelled", position.result, None)
+            elif branch.to_retry is None:  # else it is no walk
+                cancel(position, self._setup)
+                position.close_lane()
         self.branches.clear()
 
-    def _settle(
-        self,
-        batch: Batch,
-        index: int,
-        status: str,
-        value: Any,
-        seconds: float,
-        error: BaseException | None = None,
-        failed_at: str | None = None,
+    def _tell_finished(
+        self, batch: Batch, index: int, status: str, value: Any = None, error: BaseException | None = None
     ) -> None:
-        batch.settle(index, status, value, 1, seconds, error, failed_at)
         if self._setup.subscribers:
             path, params = batch.plan.path, batch.params
             self._setup.notify(Event("param_set_finished", path, params, index, 0, status, value, error))

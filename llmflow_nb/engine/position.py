@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.node import BaseNode, label
 from ..core.traversal import path_part
-from .batch import Batch
+from .batch import PENDING, Batch
 from .lane import Lane
 from .plan import DRIVEN, Plan, Setup
 
@@ -177,7 +177,7 @@ class Position:
         "failure",  # after a failure or an interrupt: a checkpoint from before the frames were closed
         "outermost",  # the copy of the run's node that serves its visit, and what the node had on it
         "action",  # at the end: the last action
-        "result",  # at the end: the result of the last node
+        "result",  # at the end: the result of the last node; before: `PENDING`
     )
 
     def __init__(self, shared: Any, frames: list[Frame], *, inline: bool = True) -> None:
@@ -195,7 +195,7 @@ class Position:
         self.failure: Checkpoint | None = None
         self.outermost: tuple[Any, dict[str, Any]] | None = None
         self.action: Any = None
-        self.result: Any = None
+        self.result: Any = PENDING
 
     @classmethod
     def at_start(cls, node: BaseNode, shared: Any, setup: Setup, *, inline: bool = True) -> "Position":
@@ -249,6 +249,11 @@ class Position:
     def path(self) -> str:
         """Names from the outermost flow to the current node, joined by "/"."""
         return self.frames[-1].plan.path
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether `advance` has brought it to its end."""
+        return self.result is not PENDING
 
     def close_lane(self) -> None:
         """Close the lane when no hook of this walk follows."""

@@ -1,15 +1,16 @@
-"""An interrupt while the driver of a run waits for its event loop."""
+"""An interrupt between two lines of the engine, while coroutines of the run are on its event loop."""
 
 import asyncio
 import gc
 import itertools
 import sys
 from contextlib import suppress
-from queue import SimpleQueue
 
 import pytest
 
-from llmflow_nb import BatchNode
+from llmflow_nb import BatchFlow, BatchNode, Node
+from llmflow_nb.engine.drivers.loop import take
+from llmflow_nb.engine.lane import Lane
 
 
 class Asking(BatchNode):
@@ -27,10 +28,10 @@ class Asking(BatchNode):
 
 
 def interrupted(node, shared, is_now):
-    """Run a node; raise ``KeyboardInterrupt`` once a builtin called by the engine returns and this is true of it."""
+    """Run a node; raise ``KeyboardInterrupt`` once a builtin returns and this is true of its caller and of it."""
 
     def profile(frame, event, function):
-        if event == "c_return" and frame.f_globals["__name__"].startswith("llmflow_nb.engine.") and is_now(function):
+        if event == "c_return" and is_now(frame, function):
             sys.setprofile(None)
             raise KeyboardInterrupt
 
@@ -44,6 +45,14 @@ def interrupted(node, shared, is_now):
     return False
 
 
+def is_in_engine(frame):
+    return frame.f_globals["__name__"].startswith("llmflow_nb.engine.")
+
+
+def is_in(function, frame):
+    return frame is not None and (frame.f_code is function.__code__ or is_in(function, frame.f_back))
+
+
 def kept(node):
     return [row.result for batch in node.last_run.batches for row in batch if row.status == "ok"]
 
@@ -51,7 +60,7 @@ def kept(node):
 def test_an_interrupt_as_the_driver_wakes():
     """A task that is then cancelled and answers all the same has its answer in the table."""
     node, shared = Asking(max_concurrency=2), {"items": ["first", "last"], "answers": []}
-    assert interrupted(node, shared, lambda function: isinstance(getattr(function, "__self__", None), SimpleQueue))
+    assert interrupted(node, shared, lambda frame, function: function.__name__ == "get" and is_in(take, frame))
     assert shared["answers"] == kept(node) == ["first", "last"]
 
 
@@ -61,10 +70,32 @@ def test_an_interrupt_between_any_two_steps():
     for n in itertools.count(1):
         node, shared = Asking(max_concurrency=2), {"items": list(range(3)), "answers": []}
         steps = itertools.count(1)
-        if not interrupted(node, shared, lambda function, steps=steps, n=n: next(steps) == n):
+        if not interrupted(node, shared, lambda frame, _, steps=steps, n=n: is_in_engine(frame) and next(steps) == n):
             break
         if node.last_run is not None:
             assert kept(node) == sorted(shared["answers"]), f"after step {n}"
     assert n > 50
     gc.collect()  # coroutines that were made and not begun, while their warning is expected
     assert kept(node) == list(range(3))
+
+
+class Step(Node):
+    """Answers for each param set."""
+
+    async def exec(self, prep_res):
+        self.params["answers"].append("answer")
+
+
+class Sets(BatchFlow):
+    def prep(self, shared):
+        return [{"answers": answers} for answers in shared["answers"]]
+
+
+def test_an_interrupt_as_a_param_set_ends():
+    """The param set that has ended is in the table, and a retry calls none again that has answered."""
+    flow, shared = Sets(Step(), max_concurrency=2), {"answers": [[], []]}
+    assert interrupted(flow, shared, lambda frame, function: function.__name__ == "send" and is_in(Lane.close, frame))
+    batch = flow.last_run.batch(flow)
+    assert next(iter(batch)).status == "ok"
+    assert batch.retry().counts == {"ok": 2}
+    assert shared["answers"] == [["answer"], ["answer"]]
