@@ -144,7 +144,7 @@ class BaseNode(_node.BaseNode):
 
     @_base
     def _exec(self, prep_res: Any) -> Any:
-        """Call ``exec``, with retries and fallback, and return its result."""
+        """Call ``exec`` with retries and fallback, and return its result. In a batch node: for each item."""
         __tracebackhide__ = True
         return finish(self, EXEC, prep_res=prep_res)
 
@@ -187,12 +187,7 @@ class BatchNode(Node, _node.BatchNode):
     _library_class = True
     _kind = "batch_node"
     _call_item = _called_by_engine(_exec_of_item)
-
-    @_base
-    def _exec(self, prep_res: Any) -> Any:
-        """Call ``exec`` for each item, each with retries and fallback, and return the list of results."""
-        __tracebackhide__ = True
-        return finish(self, EXEC, prep_res=prep_res)
+    _exec = BaseNode._exec  # for all items; ``super()._exec`` is for one
 
 
 class Flow(BaseNode, _flow.Flow):
