@@ -21,7 +21,20 @@ from .batch import Batch, SavedBatch
 from .items import split
 from .iteration import is_iterator
 from .plan import Plan, Setup
-from .position import ARRIVE, ARRIVED, EXEC, EXPANDED, POST, PREPPED, WORKING, Frame, Position, most_steps, set_by_hooks
+from .position import (
+    ARRIVE,
+    ARRIVED,
+    EXEC,
+    EXPAND,
+    EXPANDED,
+    POST,
+    PREPPED,
+    WORKING,
+    Frame,
+    Position,
+    most_steps,
+    set_by_hooks,
+)
 
 __all__ = ["Checkpoint", "batches_of", "clone_again", "rebuild_plans"]
 
@@ -38,6 +51,7 @@ class Checkpoint:
         "action",  # the last action, at the end of a run
         "context",  # the context that the hooks run in; None: that of the driver
         "failed_at",  # the path of the node that failed
+        "failure",  # an object for each failure, which the checkpoints of the param sets around it share
         "frames",  # copies of the frames, which refer to the same visits and batches
         "hook_attributes",  # at a failure: what the hooks of the top visit had set on the copy of the node
         "inline",  # whether calls are made on the spot
@@ -63,6 +77,7 @@ class Checkpoint:
         self.paused_at, self.action, self.result = position.paused_at, position.action, position.result
         self.failed_at = position.failed_at
         self.is_failure = is_failure
+        self.failure = object()
         self.frames = [frame.copy() for frame in position.frames]
         self.shared_values: dict[Any, Any] | None = None
         self.hook_attributes: dict[str, Any] = {}
@@ -109,7 +124,7 @@ class Checkpoint:
         frames = [frame.copy() for frame in self.frames]
         if copies:
             self._copy_state(frames)
-        if self.is_failure and not _is_resumable(frames, self.open_rows):
+        if self.is_failure and not self._is_resumable(frames):
             return None
         rebuild_plans(frames, setup)
         for below, frame in itertools.pairwise(frames):
@@ -124,6 +139,33 @@ class Checkpoint:
         if self.is_failure:
             _reopen(position, self.hook_attributes, setup)
         return position
+
+    def _is_resumable(self, frames: list[Frame]) -> bool:
+        """Return whether frames can be resumed; close the walks in which no visit is in progress any more.
+
+        That is a walk whose param sets have all failed, or in which a retry has called the one in progress, or further
+        ones. The visit around it (or, of elements that an ``exec`` returned, the param set around them) then retries
+        those that have no result, and reads the rest.
+        """
+        depth = next((n for n, frame in enumerate(frames) if self._is_retried(frame.sets, self.open_rows[n])), None)
+        if depth is None and frames[-1].visit is None and not _is_expanding(frames[-1]):
+            depth = len(frames) - 1
+        if depth is not None:
+            walk = frames[depth]
+            if depth == 0 or walk.sets is None:
+                return False
+            del frames[depth:]
+            frames[-1].work = walk.sets
+            if walk.implicit:
+                frames[-1].phase, frames[-1].set_open = EXPANDED, True
+        return all(frame.sets.items.can_resume for frame in frames if frame.sets is not None)
+
+    def _is_retried(self, sets: Batch | None, row: int | None) -> bool:
+        """Return whether a retry has called the param set that was in progress at the failure, or one after it."""
+        if sets is None or row is None:
+            return False
+        latest = sets.checkpoints.get(row, self)
+        return sets.items.read - 1 != row or sets.outcomes.has_result(row) or latest.failure is not self.failure
 
     def batches(self) -> Iterator[Batch]:
         """Return the batches of the frames, in the same order as `batches_of` those of a restored boundary."""
@@ -241,35 +283,9 @@ def _visit(frame: Frame, attributes: Any) -> Any:
 # ---- reopening a failure ---------------------------------------------------------------------------------------------
 
 
-def _is_resumable(frames: list[Frame], open_rows: list[int | None]) -> bool:
-    """Return whether frames can be resumed; close the walks in which no visit is in progress any more.
-
-    That is a walk whose param sets have all failed, or in which a retry has called the one in progress, or further
-    ones. The visit around it (or, of elements that an ``exec`` returned, the param set around them) then retries those
-    that have no result, and reads the rest.
-    """
-    depth = next((n for n, row in enumerate(open_rows) if row is not None and _is_retried(frames[n].sets, row)), None)
-    if depth is None and frames[-1].visit is None and not _has_elements(frames[-1]):
-        depth = len(frames) - 1
-    if depth is not None:
-        walk = frames[depth]
-        if depth == 0 or walk.sets is None:
-            return False
-        del frames[depth:]
-        frames[-1].work = walk.sets
-        if walk.implicit:
-            frames[-1].phase = EXPANDED
-    return all(frame.sets.items.can_resume for frame in frames if frame.sets is not None)
-
-
-def _has_elements(frame: Frame) -> bool:
-    """Return whether a walk is at work on the elements that an ``exec`` returned."""
-    return frame.phase == EXPANDED and frame.work is not None and not frame.work.is_single
-
-
-def _is_retried(sets: Batch | None, row: int) -> bool:
-    """Return whether a retry has called a param set that was in progress at a failure, or one after it."""
-    return sets is not None and (sets.items.read - 1 != row or sets.outcomes.has_result(row))
+def _is_expanding(frame: Frame) -> bool:
+    """Return whether a walk stands at the ``exec`` of its batch flow, or at the elements that this returned."""
+    return frame.set_open and frame.phase in (EXPAND, EXPANDED)
 
 
 def _reopen(position: Position, hook_attributes: dict[str, Any], setup: Setup) -> None:
@@ -298,8 +314,8 @@ def _reopen(position: Position, hook_attributes: dict[str, Any], setup: Setup) -
 def _rewind_visit(frame: Frame) -> None:
     """Set a visit back to the hook that did not end."""
     plan, work = frame.plan, frame.work
-    if work is not None and _has_elements(frame):
-        work.resume()
+    if frame.visit is None:
+        _rewind_expansion(frame)
         return
     reached = _phase_reached(frame)
     if reached == POST:  # exec has returned, and no call is made again
@@ -323,6 +339,15 @@ def _rewind_visit(frame: Frame) -> None:
         return
     frame.visit = clone_again(plan, frame.visit, frame.params)
     frame.resumed_at = (frame.visit, frame.phase)
+
+
+def _rewind_expansion(frame: Frame) -> None:
+    """Set a walk back to the ``exec`` of its batch flow, unless that returned; its elements are resumed."""
+    work = frame.work
+    if work is None or (work.is_single and work.without_result()):
+        frame.phase, frame.work = EXPAND, None
+    elif not work.is_single:
+        work.resume()
 
 
 def _phase_reached(frame: Frame) -> int:

@@ -12,7 +12,7 @@ from .batch import Batch
 from .checkpoint import Checkpoint
 from .events import Event
 from .plan import Setup
-from .position import END, POST, PREPPED, Frame, Position
+from .position import END, EXPAND, EXPANDED, POST, PREPPED, Frame, Position
 from .walks import next_set, settle_set
 
 __all__ = ["FINISHED", "LOST", "cancel", "keep_checkpoint", "note_where", "recover"]
@@ -104,7 +104,8 @@ def keep_checkpoint(sets: Batch, index: int, position: Position) -> None:
 
 def cancel(position: Position, setup: Setup) -> None:
     """Close a position that does not continue: its open visits and param sets are recorded as cancelled."""
-    if position.frames[-1].visit is not None or len(position.frames) > 1:
+    top = position.frames[-1]
+    if top.visit is not None or len(position.frames) > 1 or top.phase in (EXPAND, EXPANDED):
         _unwind(position, setup, CancelledError())
 
 

@@ -4,11 +4,13 @@ However a run is continued, a call that returned is not made again, and all othe
 are in tests/properties/test_resuming.py.
 """
 
+import threading
 from collections import Counter
 
 import pytest
 
 from llmflow_nb import BatchFlow, BatchNode, Flow, Node
+from tests.engine.helpers import PATIENCE
 
 
 class World:
@@ -177,6 +179,40 @@ def test_retry_and_resume(where):
     assert Counter(world.calls) == expected
     assert run.batch(path).results == undisturbed.last_run.batch(path).results
     assert run.status == "ok"
+
+
+@pytest.mark.parametrize("width", [1, 2])
+@pytest.mark.parametrize("path", ["sets", "sets.exec"])
+def test_retry_that_fails_further_on(path, width):
+    """The run is then resumed where the retry failed, and not where the run did."""
+    world = World(("a", 2, 2))
+    flow = listing(world, max_concurrency=width)
+    with pytest.raises(ValueError, match="no"):
+        flow.run({})
+    world.failing = ("b", 2, 2)
+    flow.last_run.batch(path).retry()
+    world.failing = None
+    flow.last_run.resume()
+    assert Counter(world.calls) == Counter([*LISTED, ("a", 2, 2), ("b", 2, 2)])
+
+
+def test_retry_of_sets_whose_exec_returned():
+    """An ``exec`` that returned while the one of another param set failed is not called again."""
+    meeting = threading.Barrier(3)
+
+    class Meeting(World):
+        def call(self, *key):
+            if key[0] == "sets" and self.failing:
+                meeting.wait(PATIENCE)
+            return super().call(*key)
+
+    world = Meeting(("sets", 0))
+    flow = listing(world, max_concurrency=3)
+    with pytest.raises(ValueError, match="no"):
+        flow.run({})
+    world.failing = None
+    flow.last_run.resume()
+    assert Counter(world.calls) == Counter([*LISTED, ("sets", 0)])
 
 
 @pytest.mark.parametrize("where", [where for where, row in WHERE.items() if row[3] is not None])
