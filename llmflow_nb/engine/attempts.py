@@ -158,7 +158,8 @@ class Attempts:
             self._flights.call_in_thread(flight, name, args)
         else:
             self._flights.send(flight, name, args)
-        self._set_alarm(flight, plan.timeout)
+        if plan.timeout is not None:
+            self._timers.add(plan.timeout, partial(self._time_out, flight))
 
     def _start_coroutine(self, flight: Flight, call: Call, name: str, args: tuple[Any, ...]) -> None:
         """Call an async def beside others, and await it in a task of its own.
@@ -210,11 +211,7 @@ class Attempts:
                 context.run(ATTEMPT.set, call.attempts - 1)
             flights.await_in_task(flight, awaitable, context)
         if plan.timeout is not None:
-            self._set_alarm(flight, plan.timeout)
-
-    def _set_alarm(self, flight: Flight, timeout: float | None) -> None:
-        if timeout is not None:
-            self._timers.add(timeout, partial(self._time_out, flight))
+            self._timers.add(plan.timeout, partial(self._time_out, flight))
 
     def _time_out(self, flight: Flight) -> None:
         call = flight.call

@@ -12,7 +12,7 @@ from typing import Any
 from ..core.kept_errors import drop_callers
 from .async_hooks import AsyncHooks
 from .attempts import Attempts
-from .awaitables import PLAIN, discard, is_awaitable
+from .awaitables import discard, is_awaitable
 from .branch import Branch
 from .calls import LATE_RESULT, SETTLED, WAITING, Call, add_context
 from .flight import IN_FLIGHT, Flight, Loop
@@ -117,7 +117,7 @@ class Stopping:
         flight.free()
         flight.handle = None
         self._flights.in_progress.pop(flight, None)
-        if error is None and not _is_to_await(value):
+        if error is None and not is_awaitable(value):
             self._attempts.keep_result(call, value)
             self._calls.enter(call, "ok", value, call.error)
         elif isinstance(error, Exception):
@@ -150,7 +150,7 @@ class Stopping:
 
     def _arrived_late(self, flight: Flight | None, value: Any, error: BaseException | None) -> None:
         call = None if flight is None else flight.call
-        if call is not None and error is None and _is_cancelled(call) and not _is_to_await(value):
+        if call is not None and error is None and _is_cancelled(call) and not is_awaitable(value):
             self._calls.enter(call, "ok", value, call.error, LATE_RESULT)
         self._flights.forget(flight, value)
 
@@ -158,7 +158,3 @@ class Stopping:
 def _is_cancelled(call: Call) -> bool:
     outcome = call.batch.outcomes.exceptional.get(call.index)
     return outcome is not None and outcome.status == "cancelled"
-
-
-def _is_to_await(value: Any) -> bool:
-    return type(value) not in PLAIN and is_awaitable(value)
