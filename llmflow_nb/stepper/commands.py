@@ -70,12 +70,12 @@ class Command(NamedTuple):
 
 
 COMMANDS = (
-    Command("back", "back", "ArrowLeft", "←", "back()", "go to the place before; `goto(n)` goes to any place"),
+    Command("back", "back", "ArrowLeft", "←", "back()", "go to the previous place; `goto(n)` goes to any place"),
     Command("into", "into", "ArrowRight", "→", "into()", "run one hook or one item, or enter a flow"),
     Command("over", "over", "ArrowDown", "↓", "over()", "run to the start of the next node"),
-    Command("out", "out", "ArrowUp", "↑", "out()", "run until this flow, or this param set, is done"),
+    Command("out", "out", "ArrowUp", "↑", "out()", "run the rest of this flow, or of this param set"),
     Command("run", "run", "r", "r", "run()", "run to the next breakpoint, or to the end"),
-    Command("rerun", "rerun", "e", "e", "rerun()", "run this node again, with the code that it has now"),
+    Command("rerun", "rerun", "e", "e", "rerun()", "run this node again, with its present code"),
     Command("pause", "stop", "s", "s", "pause()", "stop at the next boundary"),
     Command("to_item", "", "", "", "to_item(n)", "run until `n` items of this batch are done"),
 )

@@ -15,12 +15,12 @@ __all__ = ["Location", "Pending", "failed_item_of", "location_of", "pending_at"]
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where a stepper is. It shows itself as one line.
+    """Where a stepper is. ``str`` gives it in one line.
 
     Attributes:
         path: The node, from the outermost flow down, joined by "/".
         visit: The number of this visit of the node on this walk through its flow, from 1.
-        boundary: The row of the table of boundaries.
+        boundary: The point between two hooks, a row of the table of boundaries.
         params: What the node sees as its params.
         item: In a batch node, between two items: how many are done; None elsewhere.
         items: The number of items; None if unknown.
@@ -28,11 +28,11 @@ class Location:
         param_sets: The number of param sets; None if unknown.
         depth: The number of flows around the node.
         action: The action, after post and at the end.
-        error: The exception that the next step raised when it was tried; None if it was not tried.
-        failed_item: The number of the item whose call raised the error, from 1; None if no call for an item did.
-        called: The calls of ``exec`` that were made so far.
-        replayed: The calls of ``exec`` that were answered by the result of an earlier call.
-        note: Anything else the user should know.
+        error: The exception of the last command, if the hook that follows here failed; else None.
+        failed_item: In a batch node, the number of the item that failed, from 1; None elsewhere.
+        called: The number of calls of ``exec`` made so far, on all branches.
+        replayed: The number of calls of ``exec`` that were not made, because an earlier result was reused.
+        note: A hint, such as an edit that was found; "" for none.
     """
 
     path: str

@@ -30,20 +30,28 @@ MEGABYTE = 1_000_000
 
 
 class Stepper(ShownWithWidget):
-    """Runs a flow one hook at a time, forwards and backwards, and does not call a model twice for the same input.
+    """Run a flow one hook at a time, forwards and backwards, without calling a model twice for the same input.
 
-    Every command returns its `Location`. ``prep`` and ``post`` run as they do in a run. The result of an ``exec`` is
-    reused as long as its input, its params and the node's code are the same; a node with ``volatile = True`` is called
-    each time. Going back restores ``shared``, but not what a node did outside of it. Going forward over places where
-    nothing was changed does not run hooks again; `rerun` does.
+    ``flow.stepper(shared)`` creates one. Each command returns a `Location`, which says where the stepper is now.
+
+    * Forwards, ``prep`` and ``post`` run as in ``flow.run``. ``exec`` is called once for the same input, params and
+      code; after that its result is reused. A node with ``volatile = True`` is called each time.
+    * Each stop is a place with a number. `back` and `goto` restore ``shared`` as it was there. They cannot undo what a
+      node did elsewhere, such as writing a file.
+    * After going back, the commands first follow the places that are known already, and run no hooks there. `rerun`
+      runs the hooks again.
+    * If you change ``shared``, the code of a node, or one of its attributes, the next places form another branch. The
+      old branch stays.
+    * If a node fails, the stepper stays before the failed hook, and `error` is the exception. Correct the cause, and
+      call `rerun`.
 
     Attributes:
         shared: The object that was given.
         root: The flow whose graph is shown.
-        title: What is stepped, if the location does not say it.
-        record: The `Run` of this stepper so far. It never replaces ``node.last_run``.
-        breakpoints: Where `run` stops. Breakpoints stay until they are removed.
-        notes: What the user should know, each text once.
+        title: A heading for the widget, such as the row of a batch; "" for none.
+        record: The `Run` of this stepper so far. ``node.last_run`` does not change.
+        breakpoints: Where commands stop. Breakpoints stay until they are removed.
+        notes: Hints for the user, such as keys of ``shared`` that cannot be restored. Each is given once.
     """
 
     _shown_as: ClassVar[str] = "stepper"
@@ -58,15 +66,15 @@ class Stepper(ShownWithWidget):
         root: BaseNode | None = None,
         title: str = "",
     ) -> None:
-        """Stop before the first hook.
+        """Create a stepper that is before the first hook.
 
         Args:
             node: A flow or a node.
             shared: What the hooks read and write, usually a dict.
-            budget: About how many bytes the history may take. Beyond that, the oldest places are evicted.
+            budget: The approximate number of bytes for the history. Above it, the oldest places are evicted.
             start: Creates the position to start at, to open a stepper in the middle of a flow.
             root: The flow whose graph is shown. None: ``node``.
-            title: What is stepped, if the location does not say it.
+            title: A heading for the widget.
 
         Raises:
             WiringError: The flow has no start, or contains itself.
@@ -101,17 +109,17 @@ class Stepper(ShownWithWidget):
 
     @property
     def called(self) -> int:
-        """The number of calls of ``exec`` that were made since the stepper was created, on all branches."""
+        """The number of calls of ``exec`` made by this stepper, on all branches."""
         return self._session.cache.called
 
     @property
     def replayed(self) -> int:
-        """The number of calls of ``exec`` that were answered by the result of an earlier call."""
+        """The number of calls of ``exec`` that were not made, because the result of an earlier call was reused."""
         return self._session.cache.replayed
 
     @property
     def history(self) -> "pd.DataFrame":
-        """Return a `pandas.DataFrame` with a row for each visit on the way here, in the order of their starts.
+        """Return a `pandas.DataFrame` with a row for each visit from the first place to this one, in order.
 
         Columns: ``place`` (Int64, what `goto` takes), ``path``, ``node`` (string), ``visit`` (Int64), ``action``,
         ``status`` (string), ``seconds`` (Float64), ``calls`` (string: called, replayed, mocked, edited), ``changed``
@@ -123,11 +131,11 @@ class Stepper(ShownWithWidget):
 
     @property
     def tree(self) -> str:
-        """All places of all branches, a line each, with the number that `goto` takes. An arrow marks this one."""
+        """Return all places of all branches, a line each. An arrow marks the current one."""
         return Lines(self._session.history.tree())
 
     def diff(self, first: int, second: int | None = None) -> dict[Any, tuple[Any, Any]]:
-        """Return how ``shared`` differs between two places: for each key, its values at the first and at the second.
+        """Return the keys of ``shared`` that differ between two places, each with its two values.
 
         Args:
             first: The number of a place.
@@ -143,28 +151,28 @@ class Stepper(ShownWithWidget):
         return {change.key: (_value(change.before), _value(change.after)) for change in found}
 
     def __repr__(self) -> str:
-        """Return where it is, in one line."""
+        """Return the current place in one line."""
         return f"<Stepper {self.place}>"
 
     # ---- forwards ----------------------------------------------------------------------------------------------------
 
     def into(self) -> Location:
-        """Run to the next boundary: one hook, one item, or into a flow."""
+        """Run one hook or one item of a batch, or enter a flow."""
         __tracebackhide__ = True
         return self._session.move(RULES["into"])
 
     def over(self) -> Location:
-        """Run until this node is done, with all nodes within it, and stop before the next one."""
+        """Run this node, with all nodes within it, and stop before the next one."""
         __tracebackhide__ = True
         return self._session.move(RULES["over"])
 
     def out(self) -> Location:
-        """Run until this walk through its flow has ended: before the next param set, or after the flow's exec."""
+        """Run the rest of the flow that this node is in. Stop after it, or before its next param set."""
         __tracebackhide__ = True
         return self._session.move(RULES["out"])
 
     def to_item(self, item: int) -> Location:
-        """Run a batch node until this number of its items is done.
+        """Run a batch node until ``item`` of its items are done.
 
         Raises:
             ValueError: This number of items is done already.
@@ -187,12 +195,12 @@ class Stepper(ShownWithWidget):
         return self._session.move(RULES["run"])
 
     def rerun(self, *, call_again: bool = False) -> Location:
-        """Run this node again, from its prep to the current place. Before its prep, run all of it.
+        """Run the hooks of this node again, up to the current place; if that is before its prep, run all of it.
 
         This begins a branch. After a failure, correct the cause and call this.
 
         Args:
-            call_again: Call ``exec`` even if its result is known.
+            call_again: Call ``exec`` even if there is a result to reuse.
         """
         __tracebackhide__ = True
         session = self._session
@@ -209,7 +217,7 @@ class Stepper(ShownWithWidget):
     # ---- backwards ---------------------------------------------------------------------------------------------------
 
     def back(self, places: int = 1) -> Location:
-        """Go back by a number of places, at most to the first one.
+        """Go back by a number of places, at most to the first. No hook is run.
 
         Raises:
             ValueError: ``places`` is below 1.
@@ -222,7 +230,7 @@ class Stepper(ShownWithWidget):
         return self.goto(entry.number)
 
     def goto(self, number: int) -> Location:
-        """Go to a place of `history` or `tree`, by its number. No hook is run.
+        """Go to a place by its number in `history` or `tree`. No hook is run.
 
         Raises:
             ValueError: There is no such place.
@@ -257,7 +265,7 @@ class Stepper(ShownWithWidget):
         return self.place
 
     def force(self, action: str | None) -> Location:
-        """Let this node choose another action, and stop after its post.
+        """Run this node to the end of its post, and replace the action that it chose.
 
         Raises:
             TypeError: The action is not a string.
@@ -313,10 +321,10 @@ class Stepper(ShownWithWidget):
     # ---- the rest ----------------------------------------------------------------------------------------------------
 
     def as_test(self, path: str | Path) -> Path:
-        """Write the current visit as a small test for pytest, and return its path.
+        """Write the current visit of a node as a test for pytest, and return its path.
 
-        The test runs the node with the ``shared`` and the results of ``exec`` that the visit had. It compares what
-        ``exec`` was given, the action, and what ``shared`` held afterwards. An existing file is replaced.
+        The test runs the node with the same ``shared``, and with the same results instead of calling ``exec``. It
+        compares the input of ``exec``, the action, and ``shared`` after the visit. An existing file is replaced.
 
         Raises:
             RunStateError: This is not after the node's post (after its exec, if it has no post), or it is a flow.
@@ -326,11 +334,11 @@ class Stepper(ShownWithWidget):
         return write_test(self._session, Path(path))
 
     def pause(self) -> None:
-        """Stop a command that runs in another thread at the next boundary. Finished results are kept."""
+        """Stop a command that runs in another thread, at the next boundary. Finished results are kept."""
         self._session.stop.request()
 
     def stop(self) -> Location:
-        """End the run here. The record says "stopped", and nothing more is run."""
+        """End the run here. Its record has the status "stopped", and no further command is possible."""
         session = self._session
         if session.state == "busy":
             raise RunStateError("the stepper is running a command; pause() it first.")
