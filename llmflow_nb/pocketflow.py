@@ -33,6 +33,7 @@ from .core import node as _node
 from .core.errors import warn
 from .core.hooks import Dialect
 from .core.layers import BASE_METHODS, EXEC, ITEM, RUN, Layer, is_batch_base
+from .core.settings import keep_settings
 from .engine.actions import lost_text
 from .engine.override import called_in, finish, finish_async
 from .engine.plan import Driven
@@ -172,7 +173,7 @@ class Node(BaseNode, _node.Node):
 
     def __init__(self, max_retries: int = 1, wait: float | None = 0) -> None:
         """Check and store the settings. ``wait=None`` means no wait."""
-        _node.keep_settings(self, max_retries=max_retries, wait=wait or 0)
+        keep_settings(self, max_retries=max_retries, wait=wait or 0)
 
     @_base
     def _exec(self, prep_res: Any) -> Any:

@@ -6,7 +6,8 @@ from typing import Any, TypeVar
 
 from .errors import warn
 from .hooks import is_library_class
-from .node import BaseNode, check_node, keep_settings
+from .node import BaseNode, check_node
+from .settings import keep_settings
 
 N = TypeVar("N", bound=BaseNode)
 
@@ -139,9 +140,7 @@ class BatchFlow(Flow):
     ) -> None:
         """Check and store the settings."""
         super().__init__(start, name=name, strict=strict, max_steps=max_steps)
-        keep_settings(self, max_concurrency=max_concurrency, on_error=on_error)
-        if item_key is not None:
-            keep_settings(self, item_key=item_key)
+        keep_settings(self, max_concurrency=max_concurrency, on_error=on_error, item_key=item_key)
 
     def prep(self, shared: Any) -> Any:
         """Return the param sets. Default: the elements from an outer `BatchFlow`, if any."""

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple, Self, TypeVar
 from .api import NodeMethods
 from .copies import deep_copied, plain_copy, reduced
 from .definitions import Definition, define
-from .errors import SettingError, SignatureError, WiringTypeError, a_type, warn
+from .errors import SignatureError, WiringTypeError, a_type, warn
 from .hooks import Dialect, Hooks, read_hooks
-from .settings import SETTINGS
+from .settings import keep_settings
 from .text import class_name, plain_text, quoted, shown
 
 N = TypeVar("N", bound="BaseNode | None")
@@ -319,39 +319,3 @@ def check_node(node: object, need: str) -> None:
 def label(node: BaseNode) -> str:
     """Return the name to show for a node: its own, or that of its class."""
     return node.name if isinstance(node.name, str) and node.name else type(node).__name__
-
-
-def keep_settings(node: BaseNode, **settings: Any) -> None:
-    """Check settings and store them as attributes.
-
-    A value that the class has already is not stored: a node with few attributes is cheaper to copy. A class may have
-    its own value, such as ``max_concurrency = 8`` in its body. It holds unless an argument differs from the library's
-    default.
-
-    Raises:
-        SettingError: It names the class, the setting, and the values it may have.
-    """
-    cls = type(node)
-    for setting, given in settings.items():
-        value = check_setting(node, setting, given)
-        of_class = getattr(cls, setting)
-        if value is of_class or (setting == "name" and value is None):
-            continue
-        default = getattr(cls._hooks.library_class, setting)
-        if of_class is default or value != default:
-            setattr(node, setting, value)
-        elif not isinstance(of_class, property):  # a property is checked when a run starts
-            check_setting(node, setting, getattr(node, setting))
-
-
-def check_setting(node: BaseNode, setting: str, value: Any) -> Any:
-    """Return the plain Python value of a setting: an int for a numpy integer, seconds for a ``timedelta``.
-
-    Raises:
-        SettingError: It names the class, the setting, and the values it may have.
-    """
-    plain, may_be = SETTINGS[setting]
-    try:
-        return plain(value)
-    except ValueError:
-        raise SettingError(f"{class_name(node)}({setting}={quoted(value)}): {setting} must be {may_be}.") from None

@@ -1,11 +1,12 @@
-"""The settings of nodes, flows and limiters: which values make sense, and the plain Python value of each."""
+"""The settings of nodes, flows and limiters: which values are valid, and how a node stores them."""
 
 import inspect
 from collections.abc import Callable
 from typing import Any
 
+from .errors import SettingError
 from .seconds import LONGEST, seconds_of
-from .text import text_of
+from .text import class_name, quoted, text_of
 
 
 def is_whole(value: Any) -> bool:
@@ -106,3 +107,39 @@ SETTINGS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "grace": (_seconds, "seconds, 0 or more"),
 }
 """For each setting: a function that returns its plain Python value or raises ValueError, and the values it may have."""
+
+
+def keep_settings(node: Any, **settings: Any) -> None:
+    """Check settings and store them as attributes.
+
+    A value that the class has already is not stored: a node with few attributes is cheaper to copy. A class may have
+    its own value, such as ``max_concurrency = 8`` in its body. It holds unless an argument differs from the library's
+    default.
+
+    Raises:
+        SettingError: It names the class, the setting, and the values it may have.
+    """
+    cls = type(node)
+    for setting, given in settings.items():
+        value = check_setting(node, setting, given)
+        of_class = getattr(cls, setting)
+        if value is of_class or (setting == "name" and value is None):
+            continue
+        default = getattr(cls._hooks.library_class, setting)
+        if of_class is default or value != default:
+            setattr(node, setting, value)
+        elif not isinstance(of_class, property):  # a property is checked when a run starts
+            check_setting(node, setting, getattr(node, setting))
+
+
+def check_setting(node: Any, setting: str, value: Any) -> Any:
+    """Return the plain Python value of a setting: an int for a numpy integer, seconds for a ``timedelta``.
+
+    Raises:
+        SettingError: It names the class, the setting, and the values it may have.
+    """
+    plain, may_be = SETTINGS[setting]
+    try:
+        return plain(value)
+    except ValueError:
+        raise SettingError(f"{class_name(node)}({setting}={quoted(value)}): {setting} must be {may_be}.") from None

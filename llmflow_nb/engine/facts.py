@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 from ..core.hooks import Hooks, hooks_of, hooks_of_class
 from ..core.layers import overridden, router_of
-from ..core.node import BaseNode, check_setting
+from ..core.node import BaseNode
 from ..core.seconds import LONGEST
+from ..core.settings import check_setting
 
 __all__ = ["Checked", "Facts", "facts_of"]
 

@@ -8,7 +8,8 @@ from typing import Any
 from ..core.edited import rebind
 from ..core.errors import RowError, RunStateError, SettingError, did_you_mean
 from ..core.kept_errors import copy_without_callers
-from ..core.node import check_setting, label
+from ..core.node import label
+from ..core.settings import check_setting
 from ..core.statuses import FAILURES
 from ..core.text import quoted
 from ..core.traversal import within

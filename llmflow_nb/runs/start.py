@@ -13,7 +13,8 @@ from typing import Any
 from ..core.edited import rebind
 from ..core.errors import RunStateError, SettingError, StoppedError, warn
 from ..core.kept_errors import copy_without_callers
-from ..core.node import ATTEMPT, BaseNode, check_setting, label
+from ..core.node import ATTEMPT, BaseNode, label
+from ..core.settings import check_setting
 from ..core.text import class_name, quoted
 from ..core.traversal import Survey, survey, within
 from ..engine.drivers.async_ import drive_async

@@ -14,7 +14,8 @@ from typing import Any
 from ..core.errors import RunStateError
 from ..core.fingerprint import Fingerprints
 from ..core.kept_errors import copy_without_callers
-from ..core.node import BaseNode, check_setting
+from ..core.node import BaseNode
+from ..core.settings import check_setting
 from ..core.text import error_text, message
 from ..core.traversal import survey
 from ..engine.advance import AFTER_POST, BEFORE_PREP, END
