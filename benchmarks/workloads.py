@@ -20,7 +20,7 @@ from llmflow_nb.engine.advance import ALL, END, advance
 from llmflow_nb.engine.events import Event
 from llmflow_nb.engine.plan import Setup
 from llmflow_nb.engine.position import Position
-from llmflow_nb.graph import render, svg
+from llmflow_nb.graph import render
 from llmflow_nb.runs.run import Run
 
 from .measure import Work, import_seconds, peak_bytes, seconds
@@ -254,8 +254,7 @@ def graph() -> Work:
     dot = flow.graph().dot()
 
     def draw() -> Any:
-        render._drawn.cache_clear()
-        svg._cleaned.cache_clear()
+        render._found.cache_clear()
         return flow.graph().svg(backend="dot")
 
     return lambda: (

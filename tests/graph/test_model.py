@@ -206,13 +206,6 @@ def test_the_same_flow_gives_the_same_model():
     assert flow.graph().dot() == flow.graph().dot()
 
 
-def test_source_is_for_those_who_know_the_graphviz_package():
-    """`source` holds the DOT text in that package's own class."""
-    model = Flow(Node(name="<b>")).graph()
-    assert type(model.source).__module__.startswith("graphviz")
-    assert model.source.source == f"{model.dot()}\n"
-
-
 @pytest.mark.parametrize("module", ["graphviz", "wasmtime", "IPython", "ipywidgets", "anywidget", "pandas"])
 def test_importing_the_package_loads_nothing_to_draw_with(module):
     """Heavy modules wait until something is shown."""

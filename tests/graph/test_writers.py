@@ -180,7 +180,7 @@ def test_style():
 
     graph = nested().graph(depth=1, style=style)
     assert graph.dot() == graph.dot()
-    assert graph.dot().count("#ffd700") == graph.dot().count('penwidth="3"') == 1
+    assert graph.dot().count("#ffd700") == graph.dot().count("penwidth=3") == 1
     assert seen == ["Outer", "Ask", "Map", "Inner"]
     assert nested().graph(style=lambda node: {}).dot() == nested().graph().dot()
 

@@ -4,6 +4,7 @@
 const SILENT =
   "The kernel does not answer: it is busy with another cell, or was restarted. After a restart, run the cell of this stepper again.";
 const SVG = "http://www.w3.org/2000/svg";
+const DARK = ':is([data-jp-theme-light="false"], .vscode-dark)';
 
 function make(tag, name, text, attributes = {}) {
   const element = document.createElement(tag);
@@ -83,6 +84,8 @@ function render({ model, el }) {
       return;
     }
     graph.innerHTML = svg;
+    const style = graph.querySelector("style"); // in the page the theme says whether it is dark, not the system
+    style.textContent = style.textContent.replace("@media (prefers-color-scheme:dark)", DARK + " .llmflow-step-graph");
     const view = graph.firstChild.viewBox.baseVal;
     root.classList.toggle("llmflow-step-wide", view.width > 1.3 * view.height);
     for (const [id, path] of Object.entries(model.get("nodes"))) {
