@@ -40,7 +40,13 @@ def retry(
 ) -> None:
     """Retry some rows of one node, and update them in place. See `BatchResult.retry`."""
     __tracebackhide__ = True
-    node = chosen[0][0].plan.node
+    plan = chosen[0][0].plan
+    node = plan.node
+    if post and path != plan.path:
+        raise SettingError(
+            f"post=True: {path} holds elements that exec returned, which no post is called for; retry them without it, "
+            f"or retry the param sets, {plan.path}."
+        )
     _check_items(path, chosen)
     rebind(within(node))
     twin = _with(node, overrides)
@@ -53,39 +59,48 @@ def retry(
         at_end.callback(run._retrying.release)
         if watch is not None:
             at_end.callback(watch(run))
-        before = [
-            (batch, row, batch.outcomes.exceptional.get(row), batch.outcomes.has_result(row))
-            for batch, rows in chosen
-            for row in rows
-        ]
-        posts = 0
-        try:
-            visits = []
-            for batch, rows in chosen:
-                batch.retry(rows)
-                visits.append(workload_to_retry(twin, batch, setup))
-            drive_retry(visits, run.shared, setup)
-            if post:
-                to_post = Setup(Unrecorded(), grace=grace)
-                for batch, _ in chosen:
-                    # Where failures are raised, post has never seen a row without a result, and does not now.
-                    keeps = batch.plan.on_error == "keep"
-                    if not (batch.all_failed if keeps else batch.without_result()):
-                        posts += 1
-                        drive(position_of_post(workload_to_retry(twin, batch, to_post), run.shared), to_post)
-        except BaseException as exc:
-            run._replace_error(exc, copy_without_callers(exc))
-            raise
-        finally:
-            called = [row for row in before if row[1] in row[0].previous and row[1] not in row[0].retry_queue]
-            resolved = [row for row in called if _has_new_result(*row)]
-            for _, _, outcome, _ in resolved:
-                if outcome is not None and outcome.status in FAILURES and outcome.error is not None:
-                    run._recorder.resolved[id(outcome.error)] = outcome.error
-            for batch, _ in chosen:
-                batch.clear_retry()
-            counts = len(called), len(resolved), posts if post else None, len(chosen), setup.restarted
-            run.notes.append((path, _note(label(node), *counts)))
+        _retry(run, path, twin, chosen, setup, post=post)
+
+
+def _retry(run: Run, path: str, node: Any, chosen: list[tuple[Batch, list[int]]], setup: Setup, *, post: bool) -> None:
+    """Retry the rows, run ``post``, and note what was done, also if it was interrupted."""
+    __tracebackhide__ = True
+    before = [
+        (batch, row, batch.outcomes.exceptional.get(row), batch.outcomes.has_result(row))
+        for batch, rows in chosen
+        for row in rows
+    ]
+    complete = None
+    try:
+        visits = []
+        for batch, rows in chosen:
+            batch.retry(rows)
+            visits.append(workload_to_retry(node, batch, setup))
+        drive_retry(visits, run.shared, setup)
+        if post:
+            complete = [batch for batch, _ in chosen if _is_ready_for_post(batch)]
+            unrecorded = Setup(Unrecorded(), grace=setup.grace)
+            for batch in complete:
+                drive(position_of_post(workload_to_retry(node, batch, unrecorded), run.shared), unrecorded)
+    except BaseException as exc:
+        run._replace_error(exc, copy_without_callers(exc))
+        raise
+    finally:
+        called = [row for row in before if row[1] in row[0].previous and row[1] not in row[0].retry_queue]
+        resolved = [row for row in called if _has_new_result(*row)]
+        for _, _, outcome, _ in resolved:
+            if outcome is not None and outcome.status in FAILURES and outcome.error is not None:
+                run._recorder.resolved[id(outcome.error)] = outcome.error
+        for batch, _ in chosen:
+            batch.clear_retry()
+        posts = None if complete is None else len(complete)
+        note = _note(label(node), len(called), len(resolved), posts, len(chosen), setup.restarted)
+        run.notes.append((path, note))
+
+
+def _is_ready_for_post(batch: Batch) -> bool:
+    """Return whether ``post`` may see the results: without all of them only if the node keeps failures."""
+    return not (batch.all_failed if batch.plan.on_error == "keep" else batch.without_result())
 
 
 def _has_new_result(batch: Batch, row: int, before: Outcome | None, had_result: bool) -> bool:

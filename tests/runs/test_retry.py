@@ -1443,6 +1443,18 @@ def test_in_the_elements_that_exec_returned():
     assert {row.status for row in result} == {"ok"}
 
 
+def test_no_post_of_the_elements_that_exec_returned():
+    """A flow's ``post`` gets the results of param sets, so ``post=True`` is refused, and nothing is called."""
+    script = Script("B exec 1.1")
+    flow = Folders(chain(script, Step(name="B")), name="F", on_error="keep")
+    flow.script = script
+    flow.run({})
+    script.take()
+    with pytest.raises(SettingError, match=r"post=True: F\.exec holds elements that exec returned"):
+        flow.last_run.batch("F.exec").retry_failed(post=True)
+    assert script.take() == []
+
+
 @widths
 def test_the_set_around_the_elements_that_exec_returned(width):
     """Where a failure in one of them ended it, that set goes on there, and its ``exec`` is not called again."""
