@@ -16,7 +16,7 @@ __all__ = ["dumps", "explain_unreturned", "explain_unsent", "pickle_error", "por
 def dumps(value: Any) -> bytes:
     """Pickle by reference; by value if the executor has loaded cloudpickle, and so accepts classes of a notebook."""
     try:
-        return pickle.dumps(value)
+        return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
     except Exception:
         cloudpickle = sys.modules.get("cloudpickle")
         if cloudpickle is None:
@@ -58,24 +58,18 @@ def explain_unsent(
         dump: A function that pickles a value, or raises. Default: as a process pool pickles.
     """
     name, twin = class_name(target), portable(target)
-    if pickle_error(twin, dump) is not None:
-        path, part, detail = _culprit(twin, name, dump)
-        if part is twin:
-            return SendError(
-                f"{name} cannot be sent to another process: {error_text(error)}; define the class in a module that "
-                "the other process can import."
-            )
-        return SendError(
-            f"{path} is {a_type(part)} and cannot be sent to another process{detail}; create it in exec, or leave it "
-            "out by __getstate__."
-        )
-    for arg in args:
-        if not isinstance(arg, BaseException) and pickle_error(arg, dump) is not None:
-            path, part, detail = _culprit(arg, "shared" if arg is shared else "item", dump)
-            return SendError(
-                f"{name}: {path} is {a_type(part)} and cannot be sent to another process{detail}; pass plain data, and "
-                "create it in exec."
-            )
+    sent = [(name, twin), *(("shared" if arg is shared else "item", arg) for arg in args)]
+    for what, value in sent:
+        if isinstance(value, BaseException) or pickle_error(value, dump) is None:  # an exception is sent in a parcel
+            continue
+        path, part, detail = _culprit(value, what, dump)
+        why = f"is {a_type(part)} and cannot be sent to another process{detail}"
+        if value is not twin:
+            return SendError(f"{name}: {path} {why}; pass plain data, and create it in exec.")
+        if part is not twin:
+            return SendError(f"{path} {why}; create it in exec, or leave it out by __getstate__.")
+        text = f"{name} cannot be sent to another process: {error_text(error)}"
+        return SendError(f"{text}; define the class in a module that the other process can import.")
     return error
 
 

@@ -56,7 +56,7 @@ def send(
     if not isinstance(executor, futures.ProcessPoolExecutor):
         return executor.submit(perform, *call)
     try:  # here, since a call that does not unpickle would break the pool
-        pickled = pickle.dumps(call)
+        pickled = pickle.dumps(call, pickle.HIGHEST_PROTOCOL)
     except Exception as exc:
         error = explain_unsent(target, args, exc, shared)
         if error is exc:
