@@ -25,6 +25,7 @@ from ..graph.render import DrawingError
 from ..stepper.commands import COMMANDS
 from ..stepper.history import History, HistoryEntry
 from ..stepper.location import Location
+from ..stepper.replay import ANSWERS
 from ..stepper.snapshots import Version, changes
 from ..stepper.stepper import Stepper
 from .interrupts import on_interrupt
@@ -293,7 +294,7 @@ def _marks(model: GraphModel, history: History) -> dict[str, Any]:
         id: {"state": status.state, "text": ", ".join(status.notes)} for id, status in model.status.nodes.items()
     }
     for entry in history.line():
-        if entry.counts.replayed and entry.location.path in marks:
+        if entry.counts["replayed"] and entry.location.path in marks:
             marks[entry.location.path]["replayed"] = True
     if not here.is_end:
         mark = marks.setdefault(here.path, {"state": "running", "text": ""})
@@ -350,8 +351,7 @@ def _places(history: History) -> list[dict[str, Any]]:
     on_line = {entry.number for entry in history.line()}
     rows = []
     for entry, depth in history.walk():
-        there, counts = entry.location, entry.counts
-        how = ["called"] * bool(counts.called) + ["replayed"] * bool(counts.replayed) + ["mocked"] * bool(counts.mocked)
+        there = entry.location
         keys = [] if entry.parent is None else changes(entry.parent.snapshot, entry.snapshot)
         item = "" if there.item is None else f", item {there.item}"
         rows.append(
@@ -362,7 +362,7 @@ def _places(history: History) -> list[dict[str, Any]]:
                 "here": entry is history.now,
                 "evicted": entry.is_evicted,
                 "text": f"{shown(there.path)}  visit {there.visit}{item}  {there.phase}",
-                "how": ", ".join(how),
+                "how": ", ".join(how for how in ANSWERS if entry.counts[how]),
                 "edited": shown(entry.edited, SHORT) if entry.edited else "",
                 "failed": "" if there.error is None else f"{there.failed}: {shown(class_name(there.error))}",
                 "changed": ", ".join(shown(_name(change.key), 30) for change in keys[:4]) or "no change",

@@ -21,16 +21,7 @@ _MASKS = {"before": BEFORE_PREP, "after": AFTER_POST}
 
 @dataclass(frozen=True, slots=True)
 class Breakpoint:
-    """One condition on which to stop.
-
-    Attributes:
-        number: The number that `Breakpoints.remove` takes.
-        node: A node, its name, or its path; None: any node.
-        when: "before" its prep, or "after" its post.
-        visit: Only at this visit of the node, from 1; None: at each.
-        action: Only if ``post`` returned this action; None: any action.
-        where: Only if this function of ``shared`` returns a true value; None: always.
-    """
+    """A number, and what `Breakpoints.add` was given."""
 
     number: int
     node: BaseNode | str | None
@@ -52,26 +43,22 @@ class Breakpoint:
 
     def stops_at(self, here: Location, node: BaseNode, shared: Any) -> bool:
         """Whether to stop here."""
-        if here.boundary.mask != _MASKS[self.when]:
-            return False
-        if isinstance(self.node, str):
-            if self.node not in (here.path, last_name(here.path), label(node)):
-                return False
-        elif self.node is not None and self.node is not node:
-            return False
-        if self.visit is not None and self.visit != here.visit:
-            return False
-        if self.action is not None and self.action != (here.action or "default"):
-            return False
-        return self.where is None or bool(self.where(shared))
+        is_named = isinstance(self.node, str) and self.node in (here.path, last_name(here.path), label(node))
+        return (
+            here.boundary.mask == _MASKS[self.when]
+            and (self.node is None or self.node is node or is_named)
+            and self.visit in (None, here.visit)
+            and self.action in (None, here.action or "default")
+            and (self.where is None or bool(self.where(shared)))
+        )
 
 
 class Breakpoints:
     """The breakpoints of one stepper.
 
     Attributes:
-        on_exception: True, the default: if a node fails, the stepper stops before the failed step and keeps the
-            exception in `Stepper.error`. False: the exception is raised, too.
+        on_exception: True, the default: if a node fails, the stepper stops before the failed hook and keeps the
+            exception in `Stepper.error`. False: it also raises the exception.
     """
 
     def __init__(self, root: BaseNode) -> None:
@@ -89,17 +76,14 @@ class Breakpoints:
         action: str | None = None,
         where: Callable[[Any], Any] | None = None,
     ) -> Breakpoint:
-        """Add a breakpoint.
-
-        If a node fails, the stepper stops without a breakpoint. With ``breakpoints.on_exception = False`` it raises the
-        exception, too.
+        """Add a breakpoint. Commands stop there if all given conditions hold.
 
         Args:
             node: A node, its name, or its path. None: any node.
             when: "before" its prep or "after" its post. With an ``action`` always "after".
-            visit: Only at this visit of the node on its walk, from 1.
-            action: Only if ``post`` returned this action; "default" if it returned None.
-            where: A function of ``shared``. Only if it returns a true value.
+            visit: The number of the node's visit in this run of its flow, from 1.
+            action: What ``post`` returned; "default" if it returned None.
+            where: A function of ``shared`` that returns whether to stop.
 
         Raises:
             ValueError: There is no such node, or no condition was given.

@@ -15,7 +15,7 @@ from ..runs.recorder import RecordPoint
 from .comparing import same
 from .copying import Copier
 from .location import Location
-from .replay import Counts
+from .replay import ANSWERS
 from .snapshots import Snapshot, Snapshots, changes, names
 
 __all__ = ["History", "HistoryEntry"]
@@ -33,7 +33,7 @@ class HistoryEntry:
     checkpoint: Checkpoint | None  # None if the entry was evicted
     snapshot: Snapshot
     record: RecordPoint  # how long the record was
-    counts: Counts  # the calls between the parent and this entry
+    counts: Counter[str]  # the calls between the parent and this entry
     edition: int  # the number of edits before it
     mask: int  # the boundaries at which the command that led here could have stopped
     edited: str = ""  # what the user changed here; "" if this is not an edit
@@ -171,7 +171,7 @@ class History:
             words = [f"{entry.number}: {shown(location.path, 320)}", f"visit {location.visit}{which}", location.phase]
             words += [entry.edited] if entry.edited else []
             words += [f"{location.failed}: {shown(class_name(location.error))}"] if location.error is not None else []
-            words += ["mocked"] if entry.counts.mocked else []
+            words += ["mocked"] if entry.counts["mocked"] else []
             words += ["(evicted)"] if entry.is_evicted else []
             lines.append(f"{'->' if entry is self.now else '  '} {'  ' * depth}{message('  '.join(words))}")
         return "\n".join(lines)
@@ -192,12 +192,8 @@ def _row(start: HistoryEntry, later: list[HistoryEntry]) -> dict[str, Any]:
     last = visit[-1] if visit else start
     failures = [entry.location.error for entry in visit if entry.location.path == location.path]
     errors = [error for error in failures if error is not None]
-    numbers = {
-        "called": sum(entry.counts.called for entry in visit),
-        "replayed": sum(entry.counts.replayed for entry in visit),
-        "mocked": sum(entry.counts.mocked for entry in visit),
-    }
-    calls = [f"{n} {what}" if n > 1 else what for what, n in numbers.items() if n]
+    counts = sum((entry.counts for entry in visit), Counter())
+    calls = [f"{counts[how]} {how}" if counts[how] > 1 else how for how in ANSWERS if counts[how]]
     calls += ["edited"] * any(entry.edited for entry in visit)
     failed = "failed" if errors else ""
     action, status, seconds = start.record.first_visit(last.record, location.path) or (None, failed, None)

@@ -15,7 +15,7 @@ from ..engine.plan import DRIVEN, CachedResult
 from .copying import Copier
 from .snapshots import Snapshots
 
-__all__ = ["Counts", "Replay", "attributes_key", "check_mock"]
+__all__ = ["ANSWERS", "Replay", "attributes_key", "check_mock"]
 
 _NOT_INPUT = BaseNode._dialect.settings | {
     "successors",
@@ -31,16 +31,8 @@ _NOT_INPUT = BaseNode._dialect.settings | {
 """Attributes of a node that no result depends on: those of the library, and the engine's settings."""
 
 
-class Counts(NamedTuple):
-    """The number of calls of ``exec`` that were made, answered by an earlier result, and answered by the user."""
-
-    called: int = 0
-    replayed: int = 0
-    mocked: int = 0
-
-    def since(self, before: "Counts") -> "Counts":
-        """Return how many more there are than before."""
-        return Counts(self.called - before.called, self.replayed - before.replayed, self.mocked - before.mocked)
+ANSWERS = ("called", "replayed", "mocked")
+"""How a call of ``exec`` is answered: it is made, by the result of an earlier call, or by the user."""
 
 
 class _Key(NamedTuple):
@@ -82,9 +74,7 @@ class Replay:
     """
 
     def __init__(self, snapshots: Snapshots, fingerprints: Fingerprints) -> None:
-        self.called = 0  # the number of calls that were made; each attempt counts
-        self.replayed = 0  # that were answered from the cache
-        self.mocked = 0  # that were answered by the user
+        self.counts: Counter[str] = Counter()  # the number of calls, by `ANSWERS`; each attempt that is made counts
         self.notes: dict[str, str] = {}  # why calls of a node cannot be answered from the cache, by path
         self.bypass: str | None = None  # the path of a node that is called anyway, with the nodes within it
         self._snapshots, self._fingerprints = snapshots, fingerprints
@@ -93,7 +83,7 @@ class Replay:
         self._in_progress: dict[Call, _Started] = {}
         self._earlier: Counter[Any] = Counter()
         self._keys: list[Any] = []
-        self._counts = Counts()
+        self._counts_taken: Counter[str] = Counter()
 
     def mock(self, path: str, values: list[Any]) -> None:
         """Answer the next calls of a node with these values."""
@@ -110,10 +100,10 @@ class Replay:
         keys, self._keys = self._keys, []
         return keys
 
-    def take_counts(self) -> Counts:
-        """Return the number of calls since the last time."""
-        before, self._counts = self._counts, Counts(self.called, self.replayed, self.mocked)
-        return self._counts.since(before)
+    def take_counts(self) -> Counter[str]:
+        """Return the number of calls since the last time, by `ANSWERS`."""
+        new, self._counts_taken = self.counts - self._counts_taken, self.counts.copy()
+        return new
 
     def go_after(self, keys: Iterable[Any]) -> None:
         """Answer the next calls as those that come after the calls with these keys."""
@@ -124,7 +114,7 @@ class Replay:
         """Return the result of a call if it is in the cache."""
         path = call.plan.path
         if self._mocks and self._mocks[0][0] == path:
-            self.mocked += 1
+            self.counts["mocked"] += 1
             return CachedResult(self._mocks.popleft()[1])
         if "exec" not in call.plan.hooks.own:  # the default one, which costs nothing
             return None
@@ -139,14 +129,14 @@ class Replay:
         if found is None:
             self._in_progress[call] = _Started(key, nth, dict(call.target.__dict__), self._version(call))
             return None
-        self.replayed += 1
+        self.counts["replayed"] += 1
         copier = Copier()
         call.target.__dict__.update({name: copier.copy(value) for name, value in found.attributes.items()})
         return CachedResult(copier.copy(found.value), found.attempts, found.error)
 
     def calling(self, call: Call) -> None:
         """Count an attempt that is about to be made."""
-        self.called += "exec" in call.plan.hooks.own
+        self.counts["called"] += "exec" in call.plan.hooks.own
 
     def keep(self, call: Call, value: Any) -> None:
         """Add the result of a call that was made."""

@@ -87,9 +87,9 @@ class Session:
     @property
     def location(self) -> Location:
         """Where the run is, with the counters and notes of now."""
-        here = self.history.now.location
+        here, counts = self.history.now.location, self.cache.counts
         note = "; ".join(dict.fromkeys(filter(None, (here.note, self.news))))
-        return replace(here, called=self.cache.called, replayed=self.cache.replayed, note=note)
+        return replace(here, called=counts["called"], replayed=counts["replayed"], note=note)
 
     def command(self) -> AbstractContextManager[None]:
         """Return a context in which one command runs. The state after it is the baseline for edits.

@@ -110,12 +110,12 @@ class Stepper(ShownWithWidget):
     @property
     def called(self) -> int:
         """The number of calls of ``exec`` made by this stepper, on all branches."""
-        return self._session.cache.called
+        return self._session.cache.counts["called"]
 
     @property
     def replayed(self) -> int:
         """The number of calls of ``exec`` that were not made, because the result of an earlier call was reused."""
-        return self._session.cache.replayed
+        return self._session.cache.counts["replayed"]
 
     @property
     def history(self) -> "pd.DataFrame":
@@ -247,7 +247,7 @@ class Stepper(ShownWithWidget):
 
     def set(self, key: Any, value: Any) -> Location:
         """Set a key of ``shared``. This begins a branch."""
-        _edit(self._session, lambda values: values.__setitem__(key, value))
+        _edit(self._session, operator.setitem, key, value)
         return self.place
 
     def delete(self, key: Any) -> Location:
@@ -261,7 +261,7 @@ class Stepper(ShownWithWidget):
             raise SettingError(
                 f"delete({quoted(key)}): shared has no such key; it has {quoted(list(values), 400, elements=20)}."
             )
-        _edit(self._session, lambda values: values.__delitem__(key))
+        _edit(self._session, operator.delitem, key)
         return self.place
 
     def force(self, action: str | None) -> Location:
@@ -373,7 +373,7 @@ def _entry(session: Session, number: Any) -> HistoryEntry:
     return entries[index]
 
 
-def _edit(session: Session, change: Callable[[Any], None]) -> None:
+def _edit(session: Session, change: Callable[..., None], *args: Any) -> None:
     """Change ``shared``, after taking over what the user changed before."""
     values = session.snapshots.values
     if values is None:
@@ -381,7 +381,7 @@ def _edit(session: Session, change: Callable[[Any], None]) -> None:
         raise RunStateError(f"shared is {what}, which has no keys to set; change it directly.")
     with session.command():
         session.take_edits()
-        change(values)
+        change(values, *args)
         session.take_edits()
 
 
