@@ -200,10 +200,11 @@ class Recorded:
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         try:
             self.position.give_back(self.record.node)
-        except BaseException as interrupt:  # the record must not keep the status "running"
-            self._end(interrupt)
+            self._end(error)
+        except BaseException as interrupt:
+            if self.record.status == "running":  # nothing would ever end it
+                self._end(interrupt)
             raise
-        self._end(error)
 
     def _end(self, error: BaseException | None) -> None:
         """Close the record and notify the subscribers."""
