@@ -31,7 +31,7 @@ settings.register_profile("graphs", derandomize=True, deadline=None, max_example
 settings.register_profile("graphs wide", deadline=None, max_examples=2000, suppress_health_check=slow, print_blob=True)
 settings.register_profile("graphs rough", settings.get_profile("graphs"), phases=[Phase.generate])
 laws = settings(settings.get_profile(f"graphs {os.environ.get('LAWS', '')}".strip()))
-laws_of_words = laws if os.environ.get("LAWS") == "wide" else settings(laws, max_examples=25)  # many in each
+laws_of_words = laws if os.environ.get("LAWS") == "wide" else settings(laws, max_examples=20)  # many in each
 
 needs_dot = pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz's dot is not on the PATH")
 BACKENDS = ["wasi", pytest.param("dot", marks=needs_dot)]
@@ -338,96 +338,18 @@ def assert_holds(model, read, ids):
 
 # ---- texts that try to be more ---------------------------------------------------------------------------------------
 
+# fmt: off
 FRAGMENTS = [
-    *(
-        "<script>alert(1)</script>",
-        "<img src=x onerror=alert(1)>",
-        "</text><script>alert(1)</script>",
-        "]]>",
-        "<b>x</b>",
-    ),
-    *(
-        '"><a href="javascript:alert(1)">x',
-        "<",
-        ">",
-        "<<TABLE HREF=",
-        "<lambda>",
-        "</title>",
-        "<!--",
-        "-->",
-        "<![CDATA[",
-    ),
-    *(
-        'a"];evil[URL="javascript:alert(1)"];"',
-        "end\\",
-        "end",
-        '"',
-        "'",
-        "\\",
-        "\\N \\G \\L",
-        "\\n",
-        "\\l",
-        '\\"',
-        "\\\\",
-    ),
-    *(
-        "{rec|<p>port}",
-        "a:b",
-        "a/b",
-        "#2",
-        "#35;",
-        "![x](https://evil.example/?q=1)",
-        "`",
-        "**",
-        "%%",
-        "|",
-        "=1+1",
-        "@SUM(1)",
-    ),
-    *(
-        "&",
-        "&amp;",
-        "&amp",
-        "&lt;b&gt;",
-        "&#60;",
-        "&#x3c;",
-        "&#0;",
-        "&nbsp;",
-        "&quot",
-        "A" * 400,
-        "\x00",
-        "\x0b",
-        "\x1b[31m",
-    ),
-    *(
-        "\n",
-        "\r\n",
-        "\t",
-        "\x1c",
-        "\x85",
-        "\u2028",
-        "\u202e",
-        "\u2066",
-        "\u200b",
-        "\u00a0",
-        "\ufeff",
-        "\ufffe",
-        "\uffff",
-    ),
-    *(
-        "\ud800",
-        "\udfff",
-        "\ud83d\ude00",
-        "\U0001f642",
-        "\U0001fffe",
-        "\U0010ffff",
-        "\u0301",
-        "模型",
-        " ",
-        "then ",
-        "//",
-    ),
+    "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "</text><script>alert(1)</script>", "]]>", "<b>x</b>",
+    '"><a href="javascript:alert(1)">x', "<", ">", "<<TABLE HREF=", "<lambda>", "</title>", "<!--", "-->", "<![CDATA[",
+    'a"];evil[URL="javascript:alert(1)"];"', "end\\", "end", '"', "'", "\\", "\\N \\G \\L", "\\n", "\\l", '\\"',
+    "\\\\", "{rec|<p>port}", "a:b", "a/b", "#2", "#35;", "![x](https://evil.example/?q=1)", "`", "**", "%%", "|",
+    "=1+1", "@SUM(1)", "&", "&amp;", "&amp", "&lt;b&gt;", "&#60;", "&#x3c;", "&#0;", "&nbsp;", "&quot", "A" * 400,
+    "\x00", "\x0b", "\x1b[31m", "\n", "\r\n", "\t", "\x1c", "\x85", "\u2028", "\u202e", "\u2066", "\u200b", "\u00a0",
+    "\ufeff", "\ufffe", "\uffff", "\ud800", "\udfff", "\ud83d\ude00", "\U0001f642", "\U0001fffe", "\U0010ffff",
+    "\u0301", "模型", " ", "then ", "//",
 ]
+# fmt: on
 odd = st.characters(categories=["Cc", "Cf", "Cs", "Co", "Cn", "Zs", "Zl", "Zp", "Mn", "Po", "Sm"])
 parts = st.one_of(st.text(max_size=6), st.text(odd, max_size=4), st.sampled_from(FRAGMENTS), st.sampled_from(FRAGMENTS))
 texts = st.lists(parts, min_size=1, max_size=3).map("".join).filter(bool)  # no name and no action is ""
@@ -589,11 +511,12 @@ def assert_drawn(model, svg):
     assert found.keys() == model_groups(model)
     assert_readable(model, all_lines(found))
     not_meant = {id for id, (*_, is_meant) in ways_out(model).items() if not is_meant}
+    dashed, thick = not_meant | unused(model), taken(model)
     for id in found:
         if re.fullmatch(r"en?\d+|zn\d+e\d+", id):
             assert (stroke(found[id]) == WRONG) == (id in not_meant)
-            assert (stroke(found[id], "stroke-dasharray") is not None) == (id in not_meant | unused(model))
-            assert (stroke(found[id], "stroke-width") == "2.5") == (id in taken(model))
+            assert (stroke(found[id], "stroke-dasharray") is not None) == (id in dashed)
+            assert (stroke(found[id], "stroke-width") == "2.5") == (id in thick)
         elif re.fullmatch(r"[sz]n\d+", id):
             assert len(found[id].findall(f"{SVG}ellipse")) == {"s": 1, "z": 2}[id[0]]
     return found
@@ -649,8 +572,54 @@ def drawings(model):
         yield model.svg(backend=backend)
 
 
-def for_many_words(test):
-    """Try many words, and see that there were at least 2,000 of them, counted once for each slot they were in."""
+def drawn_as_words(model, plain_model):
+    """As XML and as HTML a drawing has the elements and attributes that plain words give it, and says every name."""
+    for svg, plain in zip(drawings(model), drawings(plain_model), strict=True):
+        assert_no_more_than(svg, plain)
+        found = assert_drawn(model, svg)
+        assert lines_in(found["all"]) == lines_in(groups(plain)["all"]) != []
+        for node, id in zip(model.nodes, model_ids(model).values(), strict=True):
+            title = found[id].findtext(f"{SVG}title")
+            assert title == ": ".join(shown(part) for part in (node.name, node.doc) if part)
+
+
+def read_as_words(model, plain_model):
+    """Graphviz finds in the DOT text the nodes and edges that it finds with plain words, and draws every name."""
+    found, plain = read_dot(model.dot()), read_dot(plain_model.dot())
+    assert (found.nodes, found.starts, found.rings) == (plain.nodes, plain.starts, plain.rings)
+    assert found.texts.keys() == plain.texts.keys()
+    for ways, plain_ways in ((found.edges, plain.edges), (found.exits, plain.exits)):
+        without_words = [
+            {id: (source, to, is_so) for id, (source, to, _, is_so) in read.items()} for read in (ways, plain_ways)
+        ]
+        assert without_words[0] == without_words[1]
+    assert_readable(model, found.texts)
+    assert found.texts["all"] == plain.texts["all"] != []
+
+
+def written_as_words(model, plain_model):
+    """But for the words in quotes, the flowchart is that of plain words; the outline has its lines and indents."""
+    text, plain = model.mermaid(), plain_model.mermaid()
+    assert re.sub('"[^"\n]*"', '""', text).splitlines() == re.sub('"[^"\n]*"', '""', plain).splitlines()
+    found = read_mermaid(text)
+    for node in model.nodes:
+        said = [node.name, *(noted.text for noted in node.notes)]
+        assert found.texts[model_ids(model)[node.id]] == [", ".join(map(shown, said))]
+    assert [words for _, _, words, _ in found.edges.values()] == [shown(edge.action) for edge in model.edges]
+    assert list(found.exits.values()) == [
+        (source, flow, shown(action), is_meant)
+        for source, flow, action, is_meant in model_exits(model, model_ids(model))
+    ]
+    outline, plain = model.outline().splitlines(), plain_model.outline().splitlines()
+    assert [len(line) - len(line.lstrip()) for line in outline] == [len(li) - len(li.lstrip()) for li in plain]
+    assert_told(model, outline)
+
+
+def test_whatever_the_names_every_writer_takes_them_as_words():
+    """Whatever names and actions are, each way to write a graph differs from that of plain words in the words only.
+
+    At least 2,000 texts are tried, counted once for each slot they are in.
+    """
     tried = set()
 
     @laws_of_words
@@ -664,66 +633,13 @@ def for_many_words(test):
         assert_has_words(model, words)
         plain_model = chain(harmless(words, model)).graph(legend=True)
         assert [problem.kind for problem in model.problems] == [problem.kind for problem in plain_model.problems]
-        test(model, plain_model)
+        drawn_as_words(model, plain_model)
+        written_as_words(model, plain_model)
+        if "dot" in INSTALLED:
+            read_as_words(model, plain_model)
 
     holds()
     assert len(tried) >= 2000, f"only {len(tried)} texts were tried"
-
-
-def test_whatever_the_names_the_drawing_is_that_of_harmless_ones():
-    """As XML and as HTML a drawing has the elements and attributes that plain words give it, and says every name."""
-
-    def holds(model, plain_model):
-        for svg, plain in zip(drawings(model), drawings(plain_model), strict=True):
-            assert_no_more_than(svg, plain)
-            found = assert_drawn(model, svg)
-            assert lines_in(found["all"]) == lines_in(groups(plain)["all"]) != []
-            for node, id in zip(model.nodes, model_ids(model).values(), strict=True):
-                title = found[id].findtext(f"{SVG}title")
-                assert title == ": ".join(shown(part) for part in (node.name, node.doc) if part)
-
-    for_many_words(holds)
-
-
-@needs_dot
-def test_whatever_the_names_graphviz_reads_them_as_names():
-    """Graphviz finds in the DOT text the nodes and edges that it finds with plain words, and draws every name."""
-
-    def holds(model, plain_model):
-        found, plain = read_dot(model.dot()), read_dot(plain_model.dot())
-        assert (found.nodes, found.starts, found.rings) == (plain.nodes, plain.starts, plain.rings)
-        assert found.texts.keys() == plain.texts.keys()
-        for ways, plain_ways in ((found.edges, plain.edges), (found.exits, plain.exits)):
-            without_words = [
-                {id: (source, to, is_so) for id, (source, to, _, is_so) in read.items()} for read in (ways, plain_ways)
-            ]
-            assert without_words[0] == without_words[1]
-        assert_readable(model, found.texts)
-        assert found.texts["all"] == plain.texts["all"] != []
-
-    for_many_words(holds)
-
-
-def test_whatever_the_names_the_lines_of_mermaid_and_outline_stay():
-    """But for the words in quotes, the flowchart is that of plain words; the outline has its lines and indents."""
-
-    def holds(model, plain_model):
-        text, plain = model.mermaid(), plain_model.mermaid()
-        assert re.sub('"[^"\n]*"', '""', text).splitlines() == re.sub('"[^"\n]*"', '""', plain).splitlines()
-        found = read_mermaid(text)
-        for node in model.nodes:
-            said = [node.name, *(noted.text for noted in node.notes)]
-            assert found.texts[model_ids(model)[node.id]] == [", ".join(map(shown, said))]
-        assert [words for _, _, words, _ in found.edges.values()] == [shown(edge.action) for edge in model.edges]
-        assert list(found.exits.values()) == [
-            (source, flow, shown(action), is_meant)
-            for source, flow, action, is_meant in model_exits(model, model_ids(model))
-        ]
-        outline, plain = model.outline().splitlines(), plain_model.outline().splitlines()
-        assert [len(line) - len(line.lstrip()) for line in outline] == [len(li) - len(li.lstrip()) for li in plain]
-        assert_told(model, outline)
-
-    for_many_words(holds)
 
 
 def assert_told(model, outline):
@@ -907,90 +823,56 @@ def show_actions(cls, step):
     cls.post = returning(*step.actions, which=which_async if is_async else which, is_async=is_async)
 
 
-@needs_dot
-@laws
-@given(cases)
-def test_dot_holds_the_nodes_and_edges_of_the_model(case):
-    """What Graphviz reads are the nodes, edges and exits of the model, also at the frames of flows, and all words."""
-    model = case.graph()
-    note(model.outline())
-    found = read_dot(model.dot())
-    assert found.nodes == set(model_ids(model).values())
-    assert found.starts == model_starts(model, model_ids(model))
-    assert found.edges == dot_edges(model)
-    assert found.exits == ways_out(model)
-    assert found.rings == {model_ids(model)[flow] for flow in with_ring(model)}
-    assert found.texts.keys() == dot_groups(model)
-    assert_readable(model, found.texts)
-
-
-@laws
-@given(cases)
-def test_mermaid_holds_the_nodes_and_edges_of_the_model(case):
-    """The flowchart has the nodes, edges and exits of the model, each once, and a ring where there are exits."""
-    model = case.graph()
-    found = read_mermaid(model.mermaid())
-    assert_holds(model, found, model_ids(model))
-    assert list(found.edges.values()) == model_edges(model, model_ids(model))
-    assert found.rings == {flow for _, flow, *_ in found.exits.values()}
-
-
-@laws
-@given(cases)
-def test_the_outline_holds_the_nodes_and_edges_of_the_model(case):
-    """Who reads the outline knows the path of every node, every edge, every way out, and every problem."""
-    model = case.graph()
-    note(model.outline())
-    found = read_outline(model.outline())
-    assert_holds(model, found, {node.id: node.id for node in model.nodes})
-    assert found.texts.get("problems", []) == [f"! {problem}" for problem in model.problems]
-    assert found.times == {}
-
-
-@laws
-@given(cases)
-def test_the_drawing_holds_the_nodes_and_edges_of_the_model(case):
-    """A group for each node, with its name, and one for each edge and way out, with its action."""
-    model = case.graph()
-    note(model.outline())
-    for svg in drawings(model):
-        assert lines_in(assert_drawn(model, svg)["all"]) == []
-
-
 colours = st.sampled_from(("#000000", "#ff8800", "#ABCDEF"))
 styles = st.dictionaries(st.sampled_from(("color", "fillcolor", "fontcolor")), colours) | st.none()
 
 
 @laws
 @given(cases, st.sampled_from((None, "LR", "TB")), st.booleans(), st.lists(styles, min_size=1, max_size=3))
-def test_options_add_no_group_and_take_none(case, direction, legend, chosen):
-    """Whatever the direction, the legend and the style, either engine draws the groups of the model with its words."""
-    asked = []
+def test_every_writer_writes_the_nodes_and_edges_of_the_model(case, direction, legend, chosen):
+    """Each way to write a graph has its nodes, edges, ways out and words, each once, whatever the options."""
+    flow, asked = case.build(), []
 
     def style(node):
         asked.append(node)
         return chosen[len(asked) % len(chosen)]
 
-    flow = case.build()
-    model = flow.graph(depth=case.depth, direction=direction, legend=legend, style=style)
-    assert asked == list(model.nodes)
-    assert replace(model, style=flow.graph(depth=case.depth).style) == flow.graph(depth=case.depth)
-    for svg in drawings(model):
+    model = flow.graph(depth=case.depth)
+    note(model.outline())
+    assert_written(model)
+    styled = flow.graph(depth=case.depth, direction=direction, legend=legend, style=style)
+    assert asked == list(styled.nodes)
+    assert replace(styled, style=model.style) == model
+    for svg in drawings(styled):
         assert (lines_in(assert_drawn(model, svg)["all"]) != []) == legend
-
-
-@laws
-@given(cases)
-def test_writing_again_gives_the_same_text(case):
-    """Every writer gives one text for one flow, also for one that was built anew."""
-    models = [(flow := case.build()).graph(depth=case.depth), flow.graph(depth=case.depth), case.graph()]
-    assert models[0] == models[1]
     for write in ("dot", "mermaid", "outline", "svg"):
-        said = [getattr(model, write)() for model in (models[0], *models)]
+        said = [getattr(graph, write)() for graph in (model, flow.graph(depth=case.depth), case.graph())]
         assert len(set(said)) == 1
         assert not said[0].endswith("\n")
-    placed = [coordinates([models[0].dot()], "wasi", seconds) for seconds in (30, 31)]  # else the cache would answer
+    placed = [coordinates([model.dot()], "wasi", seconds) for seconds in (30, 31)]  # else the cache would answer
     assert placed[0] == placed[1]
+
+
+def assert_written(model):
+    """What is read in DOT text, flowchart and outline is the model: also at the frames of flows, and the problems."""
+    ids = model_ids(model)
+    if "dot" in INSTALLED:
+        found = read_dot(model.dot())
+        assert found.nodes == set(ids.values())
+        assert found.starts == model_starts(model, ids)
+        assert found.edges == dot_edges(model)
+        assert found.exits == ways_out(model)
+        assert found.rings == {ids[flow] for flow in with_ring(model)}
+        assert found.texts.keys() == dot_groups(model)
+        assert_readable(model, found.texts)
+    found = read_mermaid(model.mermaid())
+    assert_holds(model, found, ids)
+    assert list(found.edges.values()) == model_edges(model, ids)
+    assert found.rings == {flow for _, flow, *_ in found.exits.values()}
+    found = read_outline(model.outline())
+    assert_holds(model, found, {node.id: node.id for node in model.nodes})
+    assert found.texts.get("problems", []) == [f"! {problem}" for problem in model.problems]
+    assert found.times == {}
 
 
 @laws
