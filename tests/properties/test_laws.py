@@ -11,8 +11,8 @@ import threading
 import warnings
 from collections import Counter, defaultdict
 from contextlib import contextmanager
+from itertools import product
 
-import pytest
 from hypothesis import HealthCheck, Phase, assume, given, note, settings
 from hypothesis import strategies as st
 
@@ -260,38 +260,33 @@ def is_new_walk(entry, walk, around):
 # ---- the laws --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("width", [1, 8, None], ids=["one", "eight", "mixed"])
-@pytest.mark.parametrize("way", [told_by_run, told_by_run_async])
 @laws
 @given(flows())
-def test_running_agrees_with_the_reference(way, width, step):
+def test_running_agrees_with_the_reference(step):
     """Hooks, results, record, errors and warnings of a run are those of plain recursion, one by one or side by side."""
     expected = told_by_reference(step)
-    told = way(step, width)
-    one_by_one = (width or max(inner.limit or 8 for inner in step.walk())) == 1
-    check_ledger(step, told, width)
-    if one_by_one or not expected.reference.racy:
-        check_story(step, expected, told, in_order=one_by_one)
-        check_record(step, expected, told.record, in_order=one_by_one)
+    for way, width in product((told_by_run, told_by_run_async), (1, 8, None)):
+        note(f"{way.__name__}, max_concurrency {width}")
+        told = way(step, width)
+        one_by_one = (width or max(inner.limit or 8 for inner in step.walk())) == 1
+        check_ledger(step, told, width)
+        if one_by_one or not expected.reference.racy:
+            check_story(step, expected, told, in_order=one_by_one)
+            check_record(step, expected, told.record, in_order=one_by_one)
 
 
 @laws
 @given(flows(agen=False))
 def test_stepping_agrees_with_the_reference(step):
-    """Stopping at every boundary changes nothing, neither in what is done nor in the record."""
-    expected, told = told_by_reference(step), told_by_stepping(step)
-    check_ledger(step, told)
-    check_story(step, expected, told, in_order=True)
-    check_record(step, expected, told.record, in_order=True)
-
-
-@laws
-@given(flows(agen=False))
-def test_a_copied_position_goes_on_as_the_original_would(step):
-    """Going on from a copy at every boundary, the original thrown away, changes nothing in what is done."""
-    expected, told = told_by_reference(step), told_by_stepping(step, copying=True)
-    check_ledger(step, told)
-    check_story(step, expected, told, in_order=True)
+    """Stopping at every boundary, also to go on from a copy, changes nothing in what is done, nor in the record."""
+    expected = told_by_reference(step)
+    for copying in (False, True):
+        note(f"going on from a copy: {copying}")
+        told = told_by_stepping(step, copying=copying)
+        check_ledger(step, told)
+        check_story(step, expected, told, in_order=True)
+        if not copying:
+            check_record(step, expected, told.record, in_order=True)
 
 
 @laws
