@@ -2,7 +2,7 @@
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from .errors import WiringError, a_type
@@ -145,26 +145,43 @@ def _refuse_cycles(root: BaseNode, steps_of: dict[int, list[BaseNode]]) -> None:
         WiringError: It names the flow without a start, or the flows from the one that contains itself back to it.
     """
 
-    def inner_flows(flow: BaseNode) -> Iterator[BaseNode]:
-        return (step for step in steps_of.get(id(flow), ()) if id(step) in steps_of)
+    def inner_flows(flow: BaseNode) -> list[BaseNode]:
+        return [step for step in steps_of.get(id(flow), ()) if id(step) in steps_of]
 
     _check_start(root)
-    done: set[int] = set()
-    stack = {id(root): (root, inner_flows(root))}  # a depth-first search; a dict keeps the order
-    while stack:
-        _, rest = stack[next(reversed(stack))]
-        inner = next(rest, None)
-        if inner is None:
-            done.add(stack.popitem()[0])
-        elif id(inner) in stack:
-            cycle = [flow for flow, _ in stack.values()][list(stack).index(id(inner)) :]
+    for way, inner, is_back in depth_first(root, inner_flows):
+        if is_back:
+            cycle = way[next(i for i, flow in enumerate(way) if flow is inner) :]
             path = " > ".join(label(flow) for flow in (*cycle, inner))
             raise WiringError(
                 f"{label(inner)} contains itself: {path}. Nothing was run; wire the inner step to another flow."
             )
-        elif id(inner) not in done:
-            _check_start(inner, "".join(f"{path_part(label(flow))}/" for flow, _ in stack.values()))
-            stack[id(inner)] = inner, inner_flows(inner)
+        _check_start(inner, "".join(f"{path_part(label(flow))}/" for flow in way))
+
+
+def depth_first(
+    root: BaseNode, targets: Callable[[BaseNode], Iterable[BaseNode]]
+) -> Iterator[tuple[list[BaseNode], BaseNode, bool]]:
+    """Search depth-first, and yield each edge to a new node and each edge that leads back.
+
+    Yields:
+        The nodes from the root to the source of the edge, its target, and whether the target is one of these nodes.
+    """
+    way, rests = [root], [iter(targets(root))]
+    on_way, seen = {id(root)}, {id(root)}
+    while way:
+        target = next(rests[-1], None)
+        if target is None:
+            rests.pop()
+            on_way.discard(id(way.pop()))
+        elif id(target) in on_way:
+            yield way, target, True
+        elif id(target) not in seen:
+            yield way, target, False
+            way.append(target)
+            rests.append(iter(targets(target)))
+            on_way.add(id(target))
+            seen.add(id(target))
 
 
 def _check_start(flow: BaseNode, path: str = "") -> None:

@@ -11,6 +11,7 @@ from ..core.hooks import hooks_of
 from ..core.node import BaseNode, kind_of, label
 from ..core.settings import is_whole
 from ..core.text import quoted
+from ..core.traversal import depth_first
 from .check import check
 from .drawing import GraphModel
 from .model import GraphCluster, GraphEdge, GraphExit, GraphNode
@@ -108,7 +109,9 @@ class _Builder:
         """Add the steps of a place and their edges; return the ids of the steps."""
         parent = None if place.flow is None else place.path
         ids = {id(step): place.path_of(step) for step in place.steps}
-        back = _back_edges(place.steps[0])
+        # An edge leads back if its target is on the way from the start to its source, in the order of wiring.
+        found = depth_first(place.steps[0], _targets)
+        back = {(id(way[-1]), id(target)) for way, target, is_back in found if is_back}
         for step in place.steps:
             path = ids[id(step)]
             self.nodes[path] = _graph_node(step, path, place.names[id(step)], parent)
@@ -128,29 +131,8 @@ class _Builder:
                     yield GraphExit(id, action, not edges or action in place.leads_on)
 
 
-def _back_edges(start: BaseNode) -> set[tuple[int, int]]:
-    """Return the edges that lead back to a step on the way from the start, in a depth-first search in wiring order."""
-    back: set[tuple[int, int]] = set()
-    done: set[int] = set()
-    open_ids = {id(start)}
-    stack = [(start, _targets(start))]
-    while stack:
-        node, rest = stack[-1]
-        target = next(rest, None)
-        if target is None:
-            stack.pop()
-            open_ids.discard(id(node))
-            done.add(id(node))
-        elif id(target) in open_ids:
-            back.add((id(node), id(target)))
-        elif id(target) not in done:
-            open_ids.add(id(target))
-            stack.append((target, _targets(target)))
-    return back
-
-
-def _targets(node: BaseNode) -> Iterator[BaseNode]:
-    return iter([target for target in node.successors.values() if target is not None])
+def _targets(node: BaseNode) -> list[BaseNode]:
+    return [target for target in node.successors.values() if target is not None]
 
 
 # ---- one node --------------------------------------------------------------------------------------------------------
@@ -199,11 +181,8 @@ def _is_async(node: BaseNode) -> bool:
         hooks = hooks_of(node)
     except SignatureError:  # a hook was replaced by one that cannot be called: a run reports it
         return False
-    names = {"prep": hooks.prep, "exec": hooks.exec, "post": hooks.post}
-    methods = [
-        vars(node).get(name) or getattr(type(node), name, None) for role, name in names.items() if role in hooks.own
-    ]
-    return any(inspect.iscoroutinefunction(method) for method in methods)
+    names = [getattr(hooks, role) for role in ("prep", "exec", "post") if role in hooks.own]
+    return any(inspect.iscoroutinefunction(vars(node).get(name) or getattr(type(node), name)) for name in names)
 
 
 def _setting(node: BaseNode, name: str) -> Any:
