@@ -120,6 +120,7 @@ class _Steps:
         is_routed: Whether the program chooses the next step itself, in ``get_next_node`` or ``_orch``: then any step
             may follow another, and any action may end the flow.
         reached: The steps that a run can reach; all of them if the flow is routed.
+        usable: The edges that a run may take, by the ``id`` of their step.
     """
 
     def __init__(self, place: Place, returned: ReturnedActions, slips: Slips) -> None:
@@ -135,10 +136,7 @@ class _Steps:
             returned.of(step)
         self.reached = self.nodes if self.is_routed else returned.reached_from(self.nodes[0], self.leads_on)
         self.reached_ids = {id(step) for step in self.reached}
-        self._usable = {id(step): returned.usable_edges(step, self.leads_on) for step in self.nodes}
-
-    def usable_edges(self, step: BaseNode) -> dict[str, BaseNode | None]:
-        return self._usable[id(step)]
+        self.usable = {id(step): returned.usable_edges(step, self.leads_on) for step in self.nodes}
 
     def can_end_after(self, step: BaseNode) -> bool:
         actions, is_complete, _ = self.returned.of(step)
@@ -191,7 +189,7 @@ def _missing_edges(steps: _Steps, step: BaseNode) -> Iterator[Problem]:
     edges = step.successors
     if not edges or not steps.has_known_edges(step):
         return
-    usable = steps.usable_edges(step)
+    usable = steps.usable[id(step)]
     returns = "may end with" if returns_last_action(step) else "may return"
     for action in steps.returned.of(step).unchecked:
         if action in edges or action in steps.leads_on:
@@ -205,7 +203,7 @@ def _missing_edges(steps: _Steps, step: BaseNode) -> Iterator[Problem]:
 def _unused_edges(steps: _Steps, step: BaseNode) -> Iterator[Problem]:
     if not steps.has_known_edges(step):
         return
-    usable = steps.usable_edges(step)
+    usable = steps.usable[id(step)]
     for action, target in step.successors.items():
         if action not in usable and target is not None:
             actions = ", ".join(map(quoted, steps.returned.of(step).actions))
@@ -235,7 +233,7 @@ def _unreachable_steps(steps: _Steps) -> Iterator[Problem]:
 
 def _endless_loop(steps: _Steps) -> Iterator[Problem]:
     """Yield a problem for the steps from which a run can reach no step after which the flow can end."""
-    targets = {id(step): [t for t in steps.usable_edges(step).values() if t is not None] for step in steps.nodes}
+    targets = {id(step): [t for t in steps.usable[id(step)].values() if t is not None] for step in steps.nodes}
     sources: dict[int, list[int]] = {}
     for step in steps.reached:
         for target in targets[id(step)]:

@@ -6,7 +6,6 @@ To add a writer, write a function from `GraphData` to the text (or bytes) of a f
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -26,17 +25,13 @@ if TYPE_CHECKING:
 __all__ = ["WRITERS", "GraphModel"]
 
 
-def _file_of(model: GraphData, *, format: str) -> bytes:
-    return draw_file(dot_of(model), format)
-
-
 WRITERS: dict[str, Callable[[GraphData], str | bytes]] = {
     ".svg": svg_of,
     ".dot": dot_of,
     ".mmd": mermaid_of,
     ".txt": outline_of,
-    ".png": partial(_file_of, format="png"),
-    ".pdf": partial(_file_of, format="pdf"),
+    ".png": lambda model: draw_file(dot_of(model), "png"),
+    ".pdf": lambda model: draw_file(dot_of(model), "pdf"),
 }
 """The functions that `GraphModel.save` calls, by the suffix of the file. A text gets a line break at its end."""
 

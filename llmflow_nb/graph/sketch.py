@@ -144,15 +144,21 @@ def _lines(node: GraphNode, cluster: GraphCluster | None, status: NodeStatus | N
     if cluster is not None and not cluster.members:
         notes.append(cluster.why_empty)
     notes += [remark] if remark else []
-    lines = [shown(node.name)]
-    for note in notes:
-        if len(lines) == 1 or len(lines[-1]) + len(note) > LINE_LENGTH:
-            lines.append(note)
-        else:
-            lines[-1] += f", {note}"
+    name, lines = shown(node.name), _filled(notes, LINE_LENGTH, ", ")
     if status is None:
-        return lines
-    return [f"{_SIGNS[status.state]} {lines[0]}", *lines[1:], *map(shown, status.notes)]
+        return [name, *lines]
+    return [f"{_SIGNS[status.state]} {name}", *lines, *map(shown, status.notes)]
+
+
+def _filled(words: list[str], length: int, separator: str) -> list[str]:
+    """Return the words in lines of about this length."""
+    lines: list[str] = []
+    for word in words:
+        if not lines or len(lines[-1]) + len(word) > length:
+            lines.append(word)
+        else:
+            lines[-1] += separator + word
+    return lines
 
 
 def _wires(model: GraphData, boxes: Mapping[str, Box], status: RunStatus) -> Iterator[Wire]:
@@ -209,10 +215,4 @@ def _legend(model: GraphData, boxes: Mapping[str, Box], wires: tuple[Wire, ...])
         words += ["grey: not visited"] if any(box.state == "unvisited" for box in boxes.values()) else []
     words += ["dashed line: no edge for this action"] if any(wire.is_wrong for wire in wires) else []
     words += ["dotted line: never taken"] if any(wire.is_unused for wire in wires) else []
-    lines = [words[0]]
-    for word in words[1:]:
-        if len(lines[-1]) + len(word) > LEGEND_LENGTH:
-            lines.append(word)
-        else:
-            lines[-1] += f"{BLANK * 4}{word}"
-    return lines
+    return _filled(words, LEGEND_LENGTH, BLANK * 4)
