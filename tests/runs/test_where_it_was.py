@@ -4,12 +4,14 @@ However a run is continued, a call that returned is not made again, and all othe
 are in tests/properties/test_resuming.py.
 """
 
+import random
 import threading
 from collections import Counter
+from contextlib import suppress
 
 import pytest
 
-from llmflow_nb import BatchFlow, BatchNode, Flow, Node
+from llmflow_nb import AllFailedError, BatchFlow, BatchNode, Flow, Node
 from tests.engine.helpers import PATIENCE
 
 
@@ -231,3 +233,40 @@ def test_debug(where):
     del world.calls[made:]
     run.resume()
     assert Counter(world.calls) == expected
+
+
+class Flaky(World):
+    """Some of its calls fail, until they are repaired one after the other."""
+
+    def call(self, *key):
+        if key in self.failing:
+            raise ValueError("no")
+        self.calls.append(key)
+        return key
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_any_order_of_retries_and_resumes(seed):
+    """Whatever is retried, whenever the run is resumed: each call returns once, and all of them are made in the end."""
+    rng = random.Random(seed)
+    world = Flaky(set(rng.sample(LISTED, rng.choice([1, 2, 3, 6, 12]))))
+    on_error = rng.choice(["raise", "keep"])
+    flow = listing(world, max_concurrency=rng.choice([1, 1, 2, 3]), on_error=on_error)
+    with suppress(ValueError, AllFailedError):
+        flow.run({})
+    run = flow.last_run
+    for _ in range(12):
+        world.failing.discard(rng.choice(LISTED))
+        if rng.random() < 0.5 and run.status != "ok":
+            with suppress(ValueError, AllFailedError):
+                run.resume()
+        else:
+            result = rng.choice(run.batches)
+            rows = [n for n, item in enumerate(result) if item.status != "ok"]
+            result.retry(rng.sample(rows, rng.randint(0, len(rows))))
+    world.failing.clear()
+    while run.status != "ok":
+        run.resume()
+    for result in reversed(run.batches):
+        result.retry()
+    assert Counter(world.calls) == Counter(LISTED)
