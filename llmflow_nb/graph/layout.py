@@ -15,14 +15,16 @@ from .render import coordinates
 from .rows import in_rows
 from .sketch import END, START, Box, Sketch, Wire
 
-__all__ = ["HEAD", "HEAD_SIZE", "LINE", "NAME_SIZE", "NOTE_SIZE", "PAD", "TOP", "head_width", "layout_of"]
+__all__ = ["HEAD", "HEAD_SIZE", "LINE", "NAME_SIZE", "NOTE_SIZE", "PAD", "SCALE", "TOP", "head_width", "layout_of"]
 
-CELL = 900.0
-"""The width of a cell, in pixels."""
-SHRINKING = 1200.0
-"""The cost of text that is shrunk to half its size, in pixels of height."""
+SCALE = 1.1
+"""The size of a drawing in pixels, for each unit of length: the name of a node is 12.65 pixels high."""
+CELL = 900 / SCALE
+"""The width of a cell."""
+SHRINKING = 900.0
+"""The cost of text that is shrunk to half its size, in height."""
 NAME_SIZE, NOTE_SIZE, HEAD_SIZE = 11.5, 9.5, 10.5
-"""Font sizes in pixels: the name in a box, the notes below it, the head of a frame."""
+"""Font sizes: the name in a box, the notes below it, the head of a frame."""
 LINE = 12.5
 """The height of a line of notes."""
 PAD, HEAD = 12.0, 22.0

@@ -31,7 +31,7 @@ Cubic = tuple[Point, Point, Point, Point]
 """A cubic Bézier curve: its start, two control points, its end."""
 
 LABEL_SIZE = 9.5
-"""The font size of labels, in pixels."""
+"""The font size of labels."""
 LETTER = 5.4
 """The width of a letter of 9 points in Courier, for which all versions of Graphviz have the same width."""
 INCH = 72.0
@@ -61,7 +61,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Placing:
-    """The steps of one flow, placed. All lengths in pixels, from the top left corner, y downwards.
+    """The steps of one flow, placed. Lengths are in the unit of the font sizes, from the top left corner, y downwards.
 
     Attributes:
         width: Of the whole.

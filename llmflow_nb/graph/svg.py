@@ -10,7 +10,7 @@ from html import escape
 from math import hypot
 
 from ..core.text import shown
-from .layout import HEAD, HEAD_SIZE, LINE, NAME_SIZE, NOTE_SIZE, PAD, TOP, head_width, layout_of
+from .layout import HEAD, HEAD_SIZE, LINE, NAME_SIZE, NOTE_SIZE, PAD, SCALE, TOP, head_width, layout_of
 from .metrics import text_width
 from .model import PLAIN_CLASS, GraphData
 from .placing import LABEL_SIZE, Cubic, Placing, Point, shifted
@@ -77,7 +77,7 @@ def svg_of(model: GraphData, backend: str | None = None) -> str:
     body = f'<g id="{_ID}all" class="graph">\n{"".join(parts)}</g>{_STYLE}'
     # The ids begin with a hash of the drawing, so that two drawings in one page do not share an id.
     prefix = f"g{hashlib.sha256(body.encode(errors='replace')).hexdigest()[:10]}-"
-    size = f'width="{width:.0f}" height="{height:.0f}" viewBox="0 0 {width:.0f} {height:.0f}"'
+    size = f'width="{width * SCALE:.0f}" height="{height * SCALE:.0f}" viewBox="0 0 {width:.0f} {height:.0f}"'
     body = body.replace(_ID, prefix)
     return f'<svg xmlns="http://www.w3.org/2000/svg" class="llmflow-graph" {size} font-family="{FONT}">{body}</svg>'
 
