@@ -1,1 +1,1 @@
-"""Who waits: thin loops over `advance` and the scheduler."""
+"""The drivers: thin loops over `advance` and the scheduler, which do all waiting."""

@@ -1,6 +1,6 @@
-"""One background event loop for the process, for async hooks in a run that blocks its caller.
+"""The background event loop of the process, for async hooks in a run that blocks its caller.
 
-A notebook cell runs inside a running loop, where ``asyncio.run`` is refused; another thread has none.
+A notebook cell runs in a thread with a running event loop, which refuses ``asyncio.run``.
 """
 
 import asyncio
@@ -23,15 +23,15 @@ from ..sources import close_sources
 __all__ = ["LoopThread", "take"]
 
 POLL_SECONDS = 0.2
-"""Seconds to wait at a time.
+"""The longest time, in seconds, to wait without a look at interrupts.
 
-An interrupt that comes in the few instructions before a thread goes to sleep does not wake it (seen in 4 of 800
-interrupts timed to the start of a call), and on Windows none does.
+An interrupt just before a thread goes to sleep does not wake it (seen in 4 of 800 interrupts timed to the start of a
+call), and on Windows none does.
 """
 
 
 def take(queue: "SimpleQueue[Any]", seconds: float | None) -> Any:
-    """Wait for the next thing in a queue, and raise ``queue.Empty`` after ``seconds`` (None: as long as it takes)."""
+    """Return the next thing in a queue. Raise ``queue.Empty`` after ``seconds``; None: wait without a limit."""
     while seconds is None or seconds > POLL_SECONDS:
         try:
             return queue.get(timeout=POLL_SECONDS)
@@ -41,7 +41,7 @@ def take(queue: "SimpleQueue[Any]", seconds: float | None) -> Any:
 
 
 class LoopThread:
-    """The loop and its daemon thread, made when first needed."""
+    """The loop and its daemon thread. They start with the first async hook."""
 
     _lock = threading.Lock()
     _shared: "LoopThread | None" = None
@@ -56,12 +56,12 @@ class LoopThread:
 
     def _run(self) -> None:
         while True:
-            # A task that raises SystemExit or KeyboardInterrupt breaks the loop off, having kept it as its outcome.
+            # A task that raises SystemExit or KeyboardInterrupt ends the loop. It has the exception as its outcome.
             with suppress(SystemExit, KeyboardInterrupt):
                 self.loop.run_forever()
 
     def _settle(self) -> None:
-        """End all lanes, such as that of a stepper in the middle of a flow: the interpreter complains of open tasks."""
+        """End all lanes, also that of a stepper in the middle of a flow: the interpreter warns of open tasks."""
         if self.pid == os.getpid() and self.thread.is_alive():
             for lane in list(self._lanes):
                 lane.close()
@@ -69,10 +69,10 @@ class LoopThread:
 
     @classmethod
     def get(cls) -> "LoopThread":
-        """Return the one of this process.
+        """Return the loop thread of this process.
 
         Raises:
-            NestedLoopError: Asked from the loop's own thread, which would wait for itself.
+            NestedLoopError: The caller is that thread, which would wait for itself.
         """
         with cls._lock:
             if cls._shared is None or cls._shared.pid != os.getpid():
@@ -91,9 +91,9 @@ class LoopThread:
         return lane
 
     def start(self, starts: "deque[Any]") -> None:
-        """Make calls on the loop, all of them in one go: waking the loop costs more than a task does.
+        """Make all calls in ``starts`` on the loop, after one wake-up, which costs more than a task does.
 
-        It is the loop that takes them out of ``starts``, so an interrupt here loses none, and twice does no harm.
+        The loop takes them out of ``starts``, so an interrupt here loses none, and a second call makes none twice.
 
         Args:
             starts: Pairs of a function and its arguments.
@@ -102,7 +102,7 @@ class LoopThread:
 
     def close_sources(self, batches: list[Batch]) -> None:
         """Close async generators that were read on this loop, and wait for it."""
-        with suppress(TimeoutError):  # of one that blocks the loop
+        with suppress(TimeoutError):  # one of them blocks the loop
             asyncio.run_coroutine_threadsafe(close_sources(batches), self.loop).result(timeout=2 * CANCEL_SECONDS)
 
     def cancel(self, flights: list[Flight]) -> None:
@@ -110,10 +110,10 @@ class LoopThread:
         self.loop.call_soon_threadsafe(_cancel, flights, context=Context())
 
     def waits_for_nothing(self) -> bool:
-        """Whether nothing on the loop can go on by itself: no timer, no socket, no thread is being waited for.
+        """Return whether no task on the loop waits for a timer, a socket or a thread.
 
-        Read off private attributes of asyncio's own loop, since there is no public way. Where a loop has none of that
-        name, the answer is no: this only serves a hint.
+        It reads private attributes of asyncio's own loop. If a loop has no such attributes, the answer is no: it is
+        only used for a hint.
         """
         loop: Any = self.loop
         files = getattr(getattr(loop, "_selector", None), "get_map", lambda: None)()
@@ -125,7 +125,7 @@ class LoopThread:
 def _cancel(flights: list[Flight]) -> None:
     for flight in flights:
         handle = flight.handle
-        if handle is not None:  # else it has ended by now
+        if handle is not None:  # else it has ended
             handle.cancel()
 
 

@@ -27,7 +27,7 @@ BLOCKED = 5.0
 
 
 class _Blocking:
-    """Starts coroutines on the background loop, and waits for a bell."""
+    """Starts coroutines on the background loop, and waits until something has arrived."""
 
     awaits_itself = False
 
@@ -41,13 +41,13 @@ class _Blocking:
 
     def post(self, arrival: Any) -> None:
         self.arrived.append(arrival)
-        if not self._rung:  # once for all that arrives until the driver looks
+        if not self._rung:  # once for all that arrives until the driver waits again
             self._rung = True
             self._bell.put(None)
 
     def wait(self, seconds: float | None) -> None:
         """Wait until something has arrived. Raises ``queue.Empty`` after ``seconds``."""
-        self._rung = False  # first: an interrupt between the two must not leave a bell that never rings again
+        self._rung = False  # first: after it, an interrupt would leave a bell that never rings again
         if not self.arrived:
             take(self._bell, seconds)
         if self._looks_blocked_at != float("inf"):
@@ -57,7 +57,7 @@ class _Blocking:
         return LoopThread.get().lane(context)
 
     def start(self, function: Callable[..., object], *args: Any) -> None:
-        LoopThread.get()  # refuses here and now where it cannot work
+        LoopThread.get()  # raises if this is the loop's own thread
         self._starts.append((function, args))
 
     def flush(self) -> None:
@@ -69,20 +69,20 @@ class _Blocking:
         LoopThread.get().cancel(flights)
 
     def wake(self) -> None:
-        """Have the driver take a step, though nothing has arrived."""
+        """Make the driver take a step, though nothing has arrived."""
         self.post((None, None, None))
 
     def seconds_to_wait(self, seconds: float | None) -> float | None:
         """Return the seconds to wait: no longer than until `warn_if_blocked` is due."""
         if self._looks_blocked_at == float("inf"):
             return seconds
-        if clock() >= self._looks_blocked_at:  # there was nothing to warn of
+        if clock() >= self._looks_blocked_at:  # it was due, and there was nothing to warn of
             self._looks_blocked_at = clock() + BLOCKED
         left = self._looks_blocked_at - clock()
         return left if seconds is None else min(seconds, left)
 
     def warn_if_blocked(self, where: str) -> None:
-        """Warn once that the run waits for what can only happen on the event loop that it blocks."""
+        """Warn once if the run seems to wait for a task of the event loop that it blocks."""
         if clock() < self._looks_blocked_at:
             return
         self._looks_blocked_at = clock() + BLOCKED
@@ -111,15 +111,15 @@ def drive(position: Position, setup: Setup, mask: int = 0) -> str:
 
     Raises:
         Exception: What the run failed with.
-        Stopped: As asked for by ``setup.stop``. As for an interrupt:
-        KeyboardInterrupt: Nothing of the run calls anything any more; what was finished is in the record.
+        KeyboardInterrupt: Completed results are in the record, and nothing of the run is called any more.
+        Stopped: The same, after a request by ``setup.stop``.
     """
     __tracebackhide__ = True
     if position.context is None:
         need = advance(position, setup, mask)
     else:
         need = position.context.run(advance, position, setup, mask)
-    if need in (END, BOUNDARY):  # nothing on the way needed more than calling functions
+    if need in (END, BOUNDARY):  # all hooks were plain functions
         return need
     loop = _Blocking()
     scheduler = Scheduler(position, setup, loop, mask)
@@ -135,7 +135,7 @@ def drive_retry(visits: list[Workload], shared: Any, setup: Setup) -> None:
     __tracebackhide__ = True
     work = visits[0]
     position = Position(shared, [], inline=work.limit == 1)
-    position.context = copy_context()  # what calls set in it is not for the caller
+    position.context = copy_context()  # so that no call sets a context variable of the caller
     loop = _Blocking()
     scheduler = Scheduler(position, setup, loop)
     _run(scheduler, loop, setup, lambda: work.plan.path, partial(scheduler.start_retry, visits))
@@ -156,7 +156,7 @@ def _run(
                 return scheduler.reached
             if stop is not None:
                 stop.wake = loop.wake
-                stop.check()  # made before there was anybody to wake
+                stop.check()  # the request may have come before `wake` was set
             try:
                 loop.wait(loop.seconds_to_wait(scheduler.seconds_to_next_timer()))
             except Empty:
