@@ -31,7 +31,7 @@ def _is_out(start: Location, here: Location) -> bool:
 
 
 def _has_items(start: Location, here: Location) -> bool:
-    """Whether as many items are done as ``start.item`` says, or all of them."""
+    """Whether ``start.item`` items are done, or all of them."""
     is_past = here.depth < start.depth or (here.phase == "after exec" and here.item is None)
     return is_past or (here.item is not None and here.item >= (start.item or 0))
 

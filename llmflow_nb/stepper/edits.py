@@ -16,6 +16,8 @@ from .replay import attributes_key
 __all__ = ["Edits", "Found"]
 
 _ABSENT: Any = object()
+_Attribute = tuple[Any, bytes | None]
+"""The value of an attribute, and its key for the replay of calls, which also shows a change in place."""
 _NOT_SETTINGS = frozenset({"last_run", "params", "items"})
 """Attributes that the engine and the library keep on a node."""
 
@@ -37,13 +39,6 @@ class _AttributeEdit(NamedTuple):
     value: Any
 
 
-class _Attributes(NamedTuple):
-    """The attributes of a node and settings of its class, and their keys, which also show changes in place."""
-
-    values: dict[str, Any]
-    keys: dict[str, bytes]
-
-
 class Edits:
     """Compares nodes with how the last command left them."""
 
@@ -51,7 +46,7 @@ class Edits:
         self.edition = 0  # the number of edits so far; a history entry has the edition of its time
         self._root, self._fingerprints = root, fingerprints
         self._code = self._code_now()
-        self._attributes: dict[int, _Attributes] = {}
+        self._attributes: dict[int, dict[str, _Attribute]] = {}
         self._attribute_edits: list[_AttributeEdit] = []
 
     def accept_baseline(self) -> None:
@@ -90,27 +85,26 @@ class Edits:
         return {id(node): (label(node), self._fingerprints.of(node)) for node in within(self._root)}
 
     def _find_attributes(self) -> list[str]:
-        """An attribute has changed if it is another object, or if the replay of calls has another key for it."""
-        found = []
+        """An attribute has changed if its value is another object, or if its key is another one."""
+        edited = []
         for node in within(self._root):
-            before, now = self._attributes.get(id(node), _Attributes({}, {})), _attributes_of(node)
-            for name in {**before.values, **now.values, **before.keys, **now.keys}:
-                was, value = before.values.get(name, _ABSENT), now.values.get(name, _ABSENT)
+            before, now = self._attributes.get(id(node), {}), _attributes_of(node)
+            for name in {**before, **now}:
+                (was, key_before), (value, key) = (found.get(name, (_ABSENT, None)) for found in (before, now))
                 is_other = was is not value and not (name == "successors" and was == value)
-                if is_other or before.keys.get(name) != now.keys.get(name):
+                if is_other or key_before != key:
                     if value is _ABSENT:
                         value = getattr(type(node), name, _ABSENT)
                     self._attribute_edits.append(_AttributeEdit(self.edition + 1, node, name, value))
-                    found.append(f"{label(node)}.{name}")
-        return list(dict.fromkeys(found))
+                    edited.append(f"{label(node)}.{name}")
+        return list(dict.fromkeys(edited))
 
 
-def _attributes_of(node: BaseNode) -> _Attributes:
-    values = {name: value for name, value in node.__dict__.items() if name not in _NOT_SETTINGS}
-    cls = type(node)
-    of_class = {
-        name: key_of(getattr(cls, name), loosely=True)
-        for name in cls._dialect.settings
-        if name not in values and hasattr(cls, name)
-    }
-    return _Attributes(values | {"successors": dict(node.successors)}, attributes_key(node) | of_class)
+def _attributes_of(node: BaseNode) -> dict[str, _Attribute]:
+    """Return the attributes of a node and the settings of its class."""
+    cls, own = type(node), vars(node)
+    settings = [name for name in cls._dialect.settings if name not in own and hasattr(cls, name)]
+    keys = attributes_key(node) | {name: key_of(getattr(cls, name), loosely=True) for name in settings}
+    values = {name: value for name, value in own.items() if name not in _NOT_SETTINGS}
+    values["successors"] = dict(node.successors)
+    return {name: (values.get(name, _ABSENT), keys.get(name)) for name in {**values, **keys}}

@@ -30,9 +30,8 @@ _NOT_INPUT = BaseNode._dialect.settings | {
 }
 """Attributes of a node that no result depends on: those of the library, and the engine's settings."""
 
-
 ANSWERS = ("called", "replayed", "mocked")
-"""How a call of ``exec`` is answered: it is made, by the result of an earlier call, or by the user."""
+"""How a call of ``exec`` gets its result: by being made, from an earlier call, or from the user."""
 
 
 class _Key(NamedTuple):
@@ -68,9 +67,8 @@ class _Result(NamedTuple):
 class Replay:
     """Answers calls of ``exec`` by the result of an earlier call (the engine's `ResultCache`).
 
-    The earlier call had the same input, params and code. If several calls on the way to here are the same, the first is
-    answered by the first, the second by the second: a model may answer the same prompt differently, and a loop may ask
-    again for that reason.
+    The earlier call had the same input, params and code. If one branch makes the same call several times, the first is
+    answered by the first result, the second by the second: a model may answer the same prompt differently.
     """
 
     def __init__(self, snapshots: Snapshots, fingerprints: Fingerprints) -> None:
@@ -106,7 +104,7 @@ class Replay:
         return new
 
     def go_after(self, keys: Iterable[Any]) -> None:
-        """Answer the next calls as those that come after the calls with these keys."""
+        """Answer the next calls as on the branch that has made the calls with these keys."""
         self._earlier = Counter(keys)
         self._keys = []
 

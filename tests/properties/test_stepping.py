@@ -1,4 +1,4 @@
-"""Laws of the stepper: however a flow is stepped through, back and forth, it comes to what a run comes to.
+"""Laws of the stepper: stepping through a flow, in any order of commands, has the same outcome as a run.
 
 ``LAWS=wide pytest tests/properties/test_stepping.py`` looks further, as `test_laws` says.
 """
@@ -24,11 +24,11 @@ TIMES = {"seconds", "prep_s", "exec_s", "post_s"}
 few = settings(laws, max_examples=max(30, laws.max_examples // 3))
 
 
-# ---- what a run comes to, and what a stepper does --------------------------------------------------------------------
+# ---- the outcome of a run, and what a stepper does -------------------------------------------------------------------
 
 
 class Counting(World):
-    """Counts calls, each attempt by itself. Whether one fails hangs on its input only, whatever came before."""
+    """Counts calls, each attempt by itself. Whether one fails depends on its input only, not on earlier calls."""
 
     def __init__(self, **options):
         super().__init__(most_at_once=2, **options)
@@ -57,7 +57,7 @@ def told_by_run(step):
 
 
 def tame(step):
-    """The same flow, with no calls beside each other where it hangs on the clock what is done after a failure."""
+    """The same flow, without concurrent calls where the clock would decide what is done after a failure."""
     fails = any(step.failures) and step.on_error == "raise" and step.fallback != "answers"
     limit = 1 if fails or step.source_fails is not None or step.kind == "batch_flow" else step.limit
     return replace(step, limit=limit, steps=tuple(map(tame, step.steps)))

@@ -38,7 +38,7 @@ def at(place: Any) -> tuple[str, str]:
 
 
 def walk(stepper: Any, command: str = "into") -> list[tuple[str, str]]:
-    """Go on by one command until the end or a failure, and return where it stopped on the way."""
+    """Repeat one command until the end or a failure, and return the places where it stopped."""
     stops = []
     while not stepper.place.is_end:
         stops.append(at(getattr(stepper, command)()))

@@ -251,7 +251,7 @@ def test_a_loop_is_a_visit_each_time():
     assert [(at(place)[0], place.visit) for place in places] == [("loop", 2), ("loop", 3), ("last", 1)]
 
 
-def test_visits_are_counted_anew_after_going_back():
+def test_visits_are_counted_again_after_going_back():
     """The same passes have the same numbers on every branch."""
     stepper = loop(3)
     stepper.over()
@@ -358,7 +358,7 @@ def test_over_does_all_items():
 
 
 def assert_goes_back_and_on(stepper, back):
-    """Three items on, so many back, and to the end, where every item has its result."""
+    """After three items forwards and some back, a run to the end has the result of every item."""
     for _ in range(4):
         stepper.into()
     assert stepper.place.item == 3
@@ -393,7 +393,7 @@ def test_going_back_between_two_items_that_are_not_in_a_list(items, back):
 
 
 def test_going_back_takes_back_items_that_were_added_since():
-    """What an ``exec`` appended to the very list that ``prep`` returned is gone once that call is gone back before."""
+    """Going back before a call removes what ``exec`` appended to the list that ``prep`` returned."""
 
     class Crawl(BatchNode):
         def prep(self, shared):
@@ -467,7 +467,7 @@ def test_what_a_batch_flow_leaves_on_itself_goes_back_too():
 
 @pytest.mark.parametrize("way", ["into", "over", "run"])
 def test_a_generator_that_fails_is_not_taken_for_one_that_has_ended(way):
-    """Trying again between its items does not end the batch with those that were there."""
+    """A retry between two items does not end the batch early."""
 
     class Pages(Tens):
         def prep(self, shared):
@@ -493,7 +493,7 @@ def test_a_generator_that_fails_is_not_taken_for_one_that_has_ended(way):
 
 
 def test_going_back_to_before_the_prep_makes_another_generator():
-    """Its items are pulled anew, and still paid for once."""
+    """Its items are read again, but each is called only once."""
     node = Tens(name="tens")
     stepper = Flow(node).stepper({"items": [1, 2], "lazily": True})
     stepper.run()
@@ -721,7 +721,7 @@ def test_attempts_are_in_the_record_after_a_replay():
 
 @pytest.mark.parametrize("way", ["into", "over"])
 def test_failed_rows_that_are_kept(way):
-    """``on_error="keep"``: a failed item is a row, and stepping goes on."""
+    """``on_error="keep"``: a failed item is a row, and stepping continues."""
 
     class Inverse(BatchNode):
         def prep(self, shared):
@@ -917,7 +917,7 @@ def test_a_failure_is_raised_where_that_is_asked_for():
 
 
 def test_a_failure_of_an_item_keeps_the_items_before():
-    """Those are not paid for again when it goes on."""
+    """They are not called again when the stepper continues."""
 
     class Fails(Tens):
         def exec(self, item):
@@ -1149,7 +1149,7 @@ def test_forward_leaves_out_an_edit_that_was_gone_back_from():
 
 @pytest.mark.parametrize("end", [2, 5])
 def test_forward_goes_along_the_branch_that_was_chosen(end):
-    """After `goto` to either end and back, forward comes to that end again; nothing is run."""
+    """After `goto` to either end and back, a forward command reaches that end again without running a hook."""
     flow, *_ = two()
     stepper = flow.stepper({"n": 0})
     stepper.run()
@@ -1247,7 +1247,7 @@ def test_what_is_changed_in_shared_itself_is_an_edit():
 
 
 def test_force_chooses_another_action():
-    """It stops after the post, and goes on along the other edge."""
+    """It stops after the post, and continues along the other edge."""
     stepper = loop(3)
     place = stepper.force("done")
     assert (at(place), place.action, stepper.shared) == (("loop", POSTED), "done", {"left": 2})
@@ -1376,14 +1376,14 @@ def test_rerun_comes_to_the_same_place_again(steps):
 
 
 def test_rerun_before_a_prep_runs_the_whole_node():
-    """As `over`, but anew."""
+    """It runs the whole node again, and stops where `over` does."""
     flow, *_ = two()
     stepper = flow.stepper({"n": 0})
     assert at(stepper.rerun()) == ("second", BEFORE)
 
 
 def test_rerun_can_call_again():
-    """Then the model is asked once more, for this node only."""
+    """The model is called again, for this node only."""
     flow, first, second = two()
     stepper = flow.stepper({"n": 0})
     stepper.run()
@@ -1406,7 +1406,7 @@ def test_rerun_at_the_end_runs_all_again():
 
 
 def test_stop_ends_it():
-    """The record says so, and no command goes on."""
+    """The record says so, and no further command is possible."""
     flow, *_ = two()
     stepper = flow.stepper({"n": 0})
     stepper.over()
@@ -1480,7 +1480,7 @@ def test_a_pause_between_items_keeps_those_that_were_paid():
 
 
 def test_a_pause_when_nothing_runs_does_nothing():
-    """The next command goes on as ever."""
+    """The next command runs as usual."""
     flow, *_ = two()
     stepper = flow.stepper({"n": 0})
     stepper.pause()
@@ -1488,7 +1488,7 @@ def test_a_pause_when_nothing_runs_does_nothing():
 
 
 def test_to_item_goes_on_to_an_item():
-    """Until so many are done; where there are not so many, to the end of the exec."""
+    """It stops when this number of items is done, or at the end of the exec if there are fewer."""
     node = Tens(name="tens")
     stepper = Flow(node).stepper({"items": [1, 2, 3, 4]})
     assert (stepper.to_item(2).item, node.calls) == (2, [1, 2])
@@ -1503,7 +1503,7 @@ def test_to_item_goes_on_to_an_item():
 
 @pytest.mark.parametrize("command", ["into", "back", "run", "rerun", "stop"])
 def test_one_step_at_a_time(command):
-    """A hook that steps the stepper which runs it is told so, as are callers from other threads."""
+    """A command from a hook of the stepper, or from another thread, raises while a command runs."""
 
     class Meddles(Node):
         def prep(self, shared):
@@ -1595,7 +1595,7 @@ def test_each_command_of_the_table_is_a_method():
 
 @pytest.mark.parametrize("boundary", BOUNDARIES, ids=lambda boundary: f"{boundary.name} {boundary.mask}")
 def test_into_stops_at_each_boundary_of_the_table(boundary):
-    """A node with all hooks, in a batch too: `into` comes to every boundary, and says so."""
+    """In a batch node with all hooks, `into` stops at every boundary of the table."""
     stepper = Flow(Tens(), name="F").stepper({"items": [1, 2]})
     seen = [stepper.place]
     while not stepper.place.is_end:

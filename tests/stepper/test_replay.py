@@ -157,7 +157,7 @@ def test_equal_is_not_the_same(first, second):
 
 
 def test_what_was_not_changed_is_not_asked_again_after_an_edit():
-    """Only what hangs on the edit is paid for."""
+    """Only calls that depend on the edit are made."""
     first, second = Asks(), Adds("adds")
     first >> second
     stepper = Flow(first).stepper({"text": "a", "n": 0})
@@ -230,7 +230,7 @@ def test_a_changed_attribute_of_the_node_is_called_for(steps):
     assert (stepper.shared["answer"], node.asked) == ("sum up a: 1", ["a", "a"])
 
 
-def test_a_changed_attribute_counts_for_whoever_goes_forward():
+def test_a_changed_attribute_counts_for_each_forward_command():
     """Going forward does not go along what was recorded with another prompt."""
     first, node = Adds("first"), Asks()
     first >> node
@@ -260,7 +260,7 @@ def test_a_changed_attribute_that_is_changed_in_place():
 
 @pytest.mark.parametrize("way", ["run", "over", "into"])
 @pytest.mark.parametrize("where", ["a dict", "a list in a dict", "a plain object", "an array"])
-def test_an_attribute_that_is_changed_in_place_counts_for_whoever_goes_forward(where, way):
+def test_an_attribute_that_is_changed_in_place_counts_for_each_forward_command(where, way):
     """Whichever command goes forward, over a way that is recorded: it sees what the key of a call sees."""
 
     class Config:
@@ -558,7 +558,7 @@ def test_an_edit_between_two_steps_of_a_visit(cells):
 
 
 def test_an_edit_after_a_failure_goes_on(cells):
-    """What was mended in its cell goes on by `rerun`; nodes before are not called again."""
+    """After a correction in its cell, `rerun` continues; earlier nodes are not called again."""
     broken = CELL.replace("asked.append(text)", "raise LookupError(text)")
     cells.run(textwrap.dedent(broken))
     first = Adds("first")
@@ -850,7 +850,7 @@ def test_a_cyclic_input_is_called_again():
 
 
 def test_a_result_that_post_changes_in_place_is_replayed_as_it_was():
-    """The replay is what ``exec`` returned, not what became of it."""
+    """The replay is what ``exec`` returned, without later changes to it."""
 
     class Lists(Node):
         def exec(self, prep_res):

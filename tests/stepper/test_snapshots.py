@@ -207,7 +207,7 @@ KEYS = {
 
 @pytest.mark.parametrize("what", KEYS)
 def test_keys_come_back_in_their_order(what):
-    """Whatever was done to the keys, they are those that they were."""
+    """Whatever was done to the keys, going back restores them."""
     shared = {"a": [1], "b": 2, "c": 3}
     stepper = there_and_back(shared, KEYS[what])
     assert list(shared.items()) == [("a", [1]), ("b", 2), ("c", 3)]
@@ -228,7 +228,7 @@ def test_a_change_of_order_alone_is_put_back():
 
 
 def test_shared_that_is_no_dict():
-    """The attributes of an object are put back, too."""
+    """The attributes of an object are restored, too."""
 
     class State:
         def __init__(self):
@@ -307,7 +307,7 @@ def test_one_object_twice_within_a_key_stays_one():
 
 
 def test_objects_that_have_not_changed_stay_the_very_same():
-    """Whoever holds one still has the one in ``shared``."""
+    """A reference from elsewhere is still the object in ``shared``."""
     kept, changed = {"big": [1]}, [1]
     shared = {"kept": kept, "changed": changed}
     there_and_back(shared, lambda shared: shared["changed"].append(2))
@@ -372,7 +372,7 @@ UNCOPIABLE = {
 
 @pytest.mark.parametrize("what", UNCOPIABLE)
 def test_what_cannot_be_copied_is_kept_as_it_is(what):
-    """The very object stays in ``shared``, and the keys beside it are put back."""
+    """The same object stays in ``shared``, and the other keys are restored."""
     value = UNCOPIABLE[what]()
     try:
         shared = {"value": value, "items": [1]}
@@ -392,7 +392,7 @@ def test_what_cannot_be_copied_is_kept_as_it_is(what):
 
 
 def test_what_cannot_be_copied_within_a_value_leaves_the_rest_of_it():
-    """Lists around a client are put back; the client in them is the very same."""
+    """Lists around a client are restored, with the same client in them."""
     client = Client()
     shared = {"tools": [client, ["a"]]}
     there_and_back(shared, lambda shared: shared["tools"][1].append("b"))
@@ -458,7 +458,7 @@ class RudeSlots:
 
 @pytest.mark.parametrize("cls", [Rude, RudeCopy, RudeAttributes, RudeSlots])
 def test_objects_that_raise_do_no_harm(cls):
-    """No method of the user's is needed; other keys are put back, and nothing raises."""
+    """No method of the user is called, other keys are restored, and nothing raises."""
     shared = {"rude": cls(), "items": [1]}
     stepper = there_and_back(shared, lambda shared: shared["items"].append(2), "into")
     assert shared["items"] == [1]
@@ -492,7 +492,7 @@ def test_objects_that_raise_as_inputs_and_results():
 
 
 def test_values_that_hold_themselves():
-    """Cycles are put back as cycles."""
+    """Cycles are restored as cycles."""
     value = [1]
     value.append(value)
     tree = {"children": []}
@@ -517,7 +517,7 @@ def test_shared_that_holds_itself():
 
 
 def test_values_that_are_nested_very_deeply():
-    """Deeper than Python's stack: no error, and other keys are put back."""
+    """A value deeper than Python's stack raises no error, and other keys are restored."""
     deep = []
     for _ in range(50_000):
         deep = [deep]
@@ -679,7 +679,7 @@ def test_going_back_to_evicted_places_says_so():
 
 
 def test_one_value_beyond_the_budget_still_leaves_this_place():
-    """However small the budget, the stepper goes on, and can go to where it is."""
+    """With any budget, the stepper continues, and can go to its current place."""
     stepper = growing().stepper({"visits": 0, "data": b""}, budget=0)
     assert stepper.run().is_end
     stepper.set("edited", True)
