@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from .text import text_of
 
 _NEGATING = ("dis", "un", "non", "not", "in", "im", "ir", "il", "no", "mis", "de", "anti", "without")
-_OPPOSITES = (
+_CONTRARY = (
     ("in", "ex"),
     ("in", "out"),
     ("in", "de"),
@@ -15,6 +15,8 @@ _OPPOSITES = (
     ("posi", "nega"),
     ("inter", "exter"),
 )
+_PREFIXES = (*((prefix, "") for prefix in _NEGATING), *_CONTRARY)
+"""Pairs of prefixes that make opposites of words with the same stem."""
 
 
 def closest(word: object, known: Iterable[str]) -> str | None:
@@ -54,13 +56,11 @@ def _are_two_words(one: str, other: str) -> bool:
 
 def _are_opposites(one: str, other: str) -> bool:
     for word, base in ((one, other), (other, one)):
-        for prefix in _NEGATING:
-            rest = word.removeprefix(prefix)
-            if rest != word and not base.startswith(prefix) and len(rest) > 1 and _is_form_of(rest, base):
-                return True
-        for left, right in _OPPOSITES:
-            if word.startswith(left) and base.startswith(right) and _is_form_of(word[len(left) :], base[len(right) :]):
-                return True
+        for left, right in _PREFIXES:
+            if word.startswith(left) and base.startswith(right) and not base.startswith(left):
+                rest = word[len(left) :]
+                if len(rest) > 1 and _is_form_of(rest, base[len(right) :]):
+                    return True
     return False
 
 
