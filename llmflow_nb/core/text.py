@@ -223,8 +223,16 @@ def params_text(params: Mapping[str, Any]) -> str:
         plain = [(key, value) for key, value in params.items() if issubclass(type(value), str | int | float)]
     except Exception:  # from a user's mapping; it must not replace the error that this text describes
         return ""
-    some = [f"{shown(key, 40)}={MASK if is_secret(key) else quoted(value, 40)}" for key, value in plain[:4]]
+    some = []
+    for key, value in plain[:4]:
+        name, is_masked = _param_name(text_of(key)[:200])
+        some.append(f"{name}={MASK if is_masked else quoted(value, 40)}")
     return f", with {', '.join(some)}" if some else ""
+
+
+@lru_cache(maxsize=1024)  # the params of a batch have the same names in every row
+def _param_name(name: str) -> tuple[str, bool]:
+    return shown(name, 40), is_secret(name)
 
 
 # ---- secrets ---------------------------------------------------------------------------------------------------------
@@ -250,12 +258,7 @@ def is_secret(name: object) -> bool:
         name = bytes.decode(name, "latin-1")  # type: ignore[arg-type]
     if not issubclass(type(name), str):
         return False
-    return _names_secret(text_of(name)[:200])
-
-
-@lru_cache(maxsize=1024)  # the params of a batch have the same names in every row
-def _names_secret(name: str) -> bool:
-    words = re.sub(_CAMEL, "_", name)
+    words = re.sub(_CAMEL, "_", text_of(name)[:200])
     return re.search(_SECRET, re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")) is not None
 
 

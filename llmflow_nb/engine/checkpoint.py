@@ -99,7 +99,9 @@ class Checkpoint:
 
     def of_param_set(self, depth: int) -> "Checkpoint":
         """Return the part of a failure that belongs to one param set: the frames from its walk on."""
-        inner = copy.copy(self)
+        inner = object.__new__(Checkpoint)
+        for name in Checkpoint.__slots__:  # copy.copy takes five times as long
+            setattr(inner, name, getattr(self, name))
         first = self.frames[depth].copy()
         first.sets = None  # whoever resumes the param set settles its row
         inner.frames = [first, *self.frames[depth + 1 :]]
