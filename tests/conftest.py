@@ -1,4 +1,4 @@
-"""What is checked of the tests themselves."""
+"""What is checked of the tests themselves, and what tests of several folders share."""
 
 import re
 
@@ -10,3 +10,14 @@ def pytest_collection_modifyitems(items):
     unstable = [item.nodeid for item in items if re.search(r"0x[0-9a-f]{6}|id='\d{9}", item.nodeid)]
     if unstable:
         raise pytest.UsageError("give these tests ids without addresses:", *unstable)
+
+
+@pytest.fixture(scope="module")
+def few_visits_kept():
+    """A tenth of the visits that a record usually keeps, so that a run of more of them takes a tenth of the time."""
+    from llmflow_nb.runs import recorder
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recorder, "MAX_VISITS", recorder.MAX_VISITS // 10)
+        patch.setattr(recorder, "SLACK", recorder.SLACK // 10)
+        yield recorder.MAX_VISITS

@@ -15,33 +15,6 @@ BACKENDS = [
     ),
 ]
 
-# What is given, and what of it is to be read.
-HOSTILE = {
-    "<script>alert(1)</script>": None,
-    "<img src=x onerror=alert(1)>": None,
-    "</text><script>alert(1)</script>": None,
-    "]]><script>alert(1)</script>": None,
-    '"><a href="javascript:alert(1)">x': None,
-    '<<TABLE HREF="javascript:alert(1)"><TR><TD>click</TD></TR></TABLE>>': None,
-    "<lambda>": None,
-    "<b>x</b>": None,
-    'a"];evil[URL="javascript:alert(1)"];"': None,
-    "end\\": None,
-    "\\N \\G \\L \\n \\l": None,
-    "{rec|<p>port}": None,
-    "a:b": None,
-    "![x](https://evil.example/?q=1)": None,
-    "=1+1": None,
-    "&lt;b&gt; &amp;amp; &#60; AT&T": None,
-    "graph": None,
-    "Ünïcödé 模型 🙂": None,
-    "two\nlines\tand\r\nmore": "two lines and more",
-    "nul\x00 vt\x0b esc\x1b[31m": "nul\\x00 vt\\x0b esc\\x1b[31m",
-    "\u202egnp.exe": "\\u202egnp.exe",
-    "non\ufffe lone\ud800": "non\\ufffe lone\\ud800",
-    "\x00": "\\x00",
-    "A" * 10_000_000: "A" * 79 + "…",
-}
 PLACES = ["node name", "class name", "docstring", "action", "flow name", "batch flow name", "flow class"]
 
 
@@ -56,48 +29,17 @@ def build(place, text):
     return Flow(node, name=words["flow name"])
 
 
-def readable(place):
-    """Each text that can be put there, with what of it is to be read."""
-    for text, expected in HOSTILE.items():
-        if place.startswith("docstring"):  # its first line is shown
-            yield (
-                text,
-                {"two\nlines\tand\r\nmore": "two", "nul\x00 vt\x0b esc\x1b[31m": "nul\\x00 vt"}.get(
-                    text, expected or text
-                ),
-            )
-        elif "class" not in place or not set(text) & {"\x00", "\ud800"}:  # Python refuses to call a class that
-            yield text, expected or text
-
-
 def parsed(svg):
     return ElementTree.fromstring(svg)
 
 
-def skeleton(svg):
-    """Elements with their attributes' names, ids and classes: all but coordinates and text."""
-    prefix = re.compile("^g[0-9a-f]{10}-")
-    return [
-        (element.tag, sorted(element.attrib), prefix.sub("", element.get("id", "")), element.get("class"))
-        for element in parsed(svg).iter()
-    ]
-
-
-def seen(svg):
-    """All text of the drawing, line by line."""
-    return [element.text for element in parsed(svg).iter() if element.text]
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("place", PLACES)
-def test_a_hostile_name_is_text_like_any_other(place, backend, monkeypatch):
-    """The drawing has the same elements and attributes as with a harmless name, and the name can be read."""
-    monkeypatch.setenv("LLMFLOW_NB_GRAPHVIZ", backend)
-    for text, expected in readable(place):
-        svg = build(place, text).graph().svg()
-        harmless = "h" * len(expected)  # as long, since notes are set in lines by their length
-        assert skeleton(svg) == skeleton(build(place, harmless).graph().svg()), text[:100]
-        assert any(expected in line for line in seen(svg)), (text[:100], seen(svg))
+def test_a_text_of_a_million_characters_is_cut(place, monkeypatch):
+    """What else a text can be is said by the laws of graphs, which draw any texts in all places."""
+    monkeypatch.setenv("LLMFLOW_NB_GRAPHVIZ", "wasi")
+    svg = build(place, "A" * 1_000_000).graph().svg()
+    assert f"{'A' * 79}…" in svg
+    assert len(svg) < 10_000
 
 
 ELEMENTS = {"svg", "g", "title", "text", "path", "polygon", "rect", "ellipse", "style"}

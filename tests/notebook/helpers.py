@@ -55,3 +55,32 @@ def waiting(event):
         return "seen"
 
     return item
+
+
+# What is given, and what of it is to be read.
+HOSTILE = {
+    "<script>alert(1)</script>": None,
+    "<img src=x onerror=alert(1)>": None,
+    "</text><script>alert(1)</script>": None,
+    "]]><script>alert(1)</script>": None,
+    '"><a href="javascript:alert(1)">x': None,
+    '<<TABLE HREF="javascript:alert(1)"><TR><TD>click</TD></TR></TABLE>>': None,
+    "<lambda>": None,
+    "<b>x</b>": None,
+    'a"];evil[URL="javascript:alert(1)"];"': None,
+    "end\\": None,
+    "\\N \\G \\L \\n \\l": None,
+    "{rec|<p>port}": None,
+    "a:b": None,
+    "![x](https://evil.example/?q=1)": None,
+    "=1+1": None,
+    "&lt;b&gt; &amp;amp; &#60; AT&T": None,
+    "graph": None,
+    "Ünïcödé 模型 🙂": None,
+    "two\nlines\tand\r\nmore": "two lines and more",
+    "nul\x00 vt\x0b esc\x1b[31m": "nul\\x00 vt\\x0b esc\\x1b[31m",
+    "\u202egnp.exe": "\\u202egnp.exe",
+    "non\ufffe lone\ud800": "non\\ufffe lone\\ud800",
+    "\x00": "\\x00",
+    "A" * 1_000_000: "A" * 79 + "…",
+}

@@ -17,8 +17,7 @@ import pytest
 from llmflow_nb import BatchFlow, Flow, FlowWarning, Limiter, Node, SettingError
 from llmflow_nb.notebook.lines import bundle_of
 from tests.engine.helpers import PATIENCE, Items, Square
-from tests.graph.test_svg import HOSTILE
-from tests.notebook.helpers import Bars, Calls, waiting
+from tests.notebook.helpers import HOSTILE, Bars, Calls, waiting
 from tests.notebook.test_summary import Page
 
 

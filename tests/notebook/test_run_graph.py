@@ -342,7 +342,7 @@ def test_a_flow_that_was_changed_after_the_run():
     assert "that it no longer has: F/Second" in flow.last_run._repr_mimebundle_()["text/html"]
 
 
-def test_a_run_of_more_visits_than_are_kept():
+def test_a_run_of_more_visits_than_are_kept(few_visits_kept):
     """Counts are said to be of the latest visits, and the oldest that is kept is not taken for a start."""
 
     class Loop(Node):
@@ -355,9 +355,9 @@ def test_a_run_of_more_visits_than_are_kept():
     loop - "again" >> loop
     loop - "done" >> Node(name="End")
     flow = Flow(start, name="F", max_steps=None)
-    flow.run({"left": 200_000}, progress=False)
+    flow.run({"left": 20_000}, progress=False)
     lines = outline_of(flow.last_run)
-    assert re.search(r"^\(only the latest [\d,]+ of 200,003 visits are counted here\)$", lines[-1])
+    assert re.search(r"^\(only the latest [\d,]+ of 20,003 visits are counted here\)$", lines[-1])
     assert any(re.match(r"Loop: ok, [\d,]+\+ visits", line) for line in lines)
     assert "penwidth=2.5" not in next(line for line in flow.last_run.graph().dot().splitlines() if "id=en0" in line)
 

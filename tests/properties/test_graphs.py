@@ -347,7 +347,7 @@ FRAGMENTS = [
     "=1+1", "@SUM(1)", "&", "&amp;", "&amp", "&lt;b&gt;", "&#60;", "&#x3c;", "&#0;", "&nbsp;", "&quot", "A" * 400,
     "\x00", "\x0b", "\x1b[31m", "\n", "\r\n", "\t", "\x1c", "\x85", "\u2028", "\u202e", "\u2066", "\u200b", "\u00a0",
     "\ufeff", "\ufffe", "\uffff", "\ud800", "\udfff", "\ud83d\ude00", "\U0001f642", "\U0001fffe", "\U0010ffff",
-    "\u0301", "模型", " ", "then ", "//",
+    "\u0301", "模型", " ", "then ", "//", "graph", "&lt;b&gt; &amp;amp; &#60; AT&T",
 ]
 # fmt: on
 odd = st.characters(categories=["Cc", "Cf", "Cs", "Co", "Cn", "Zs", "Zl", "Zp", "Mn", "Po", "Sm"])

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 __all__ = [
+    "KEY",
     "Answer",
     "Endpoint",
     "choice",
@@ -26,6 +27,7 @@ __all__ = [
     "unused_url",
 ]
 
+KEY = "dummy-key-for-tests-1"
 PATIENCE = 20  # seconds after which a test that waits for something gives up
 
 

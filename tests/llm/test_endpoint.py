@@ -7,7 +7,6 @@ import socket
 import threading
 import traceback
 from base64 import b64decode
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,7 +15,8 @@ import pytest
 from llmflow_nb import BatchNode, Flow, Limiter, Node
 from llmflow_nb.core.errors import AllFailedError, CallTimeoutError
 from llmflow_nb.llm import call_llm
-from tests.endpoint import (
+from tests.llm.endpoint import (
+    KEY,
     PATIENCE,
     Answer,
     Endpoint,
@@ -32,18 +32,7 @@ from tests.endpoint import (
 
 openai = pytest.importorskip("openai", reason="the model needs the extra llmflow_nb[openai]")
 
-KEY = "dummy-key-for-tests-1"
-
-
-@pytest.fixture(autouse=True)
-def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
-    for name in ("OPENAI_MODEL", "LLMFLOW_NB_MODEL"):
-        monkeypatch.delenv(name, raising=False)
-    with serving() as server:
-        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
-        monkeypatch.setenv("OPENAI_API_KEY", KEY)
-        monkeypatch.setenv("NO_PROXY", "*")
-        yield server
+pytestmark = pytest.mark.usefixtures("endpoint")
 
 
 class Ask(BatchNode):

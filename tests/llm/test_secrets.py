@@ -14,11 +14,21 @@ import pytest
 
 from llmflow_nb import BatchNode, Flow, Node
 from llmflow_nb.llm import call_llm
-from tests.endpoint import Answer, Endpoint, completion, error, hang, interrupting, redirect, serving, unused_url
+from tests.llm.endpoint import (
+    KEY,
+    Answer,
+    Endpoint,
+    completion,
+    error,
+    hang,
+    interrupting,
+    redirect,
+    unused_url,
+)
 
 openai = pytest.importorskip("openai", reason="the model needs the extra llmflow_nb[openai]")
 
-KEY = "dummy-key-for-tests-1"
+pytestmark = pytest.mark.usefixtures("endpoint")
 WORD = "dummy+word/2"  # as in https://user:word@host, where it is percent-encoded
 LOGIN = f"user:{WORD}"
 SECRETS = {
@@ -28,17 +38,6 @@ SECRETS = {
     "quoted": quote(WORD, safe=""),
     "base64": b64encode(LOGIN.encode()).decode(),
 }
-
-
-@pytest.fixture(autouse=True)
-def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
-    for name in ("OPENAI_MODEL", "LLMFLOW_NB_MODEL"):
-        monkeypatch.delenv(name, raising=False)
-    with serving() as server:
-        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
-        monkeypatch.setenv("OPENAI_API_KEY", KEY)
-        monkeypatch.setenv("NO_PROXY", "*")
-        yield server
 
 
 @pytest.fixture(params=SECRETS)
@@ -382,37 +381,45 @@ flow""",
 """What a user does with calls that fail, and what is then in the notebook: outputs, tracebacks, widgets."""
 
 
-@pytest.mark.parametrize("login", [False, True])
-def test_saved_notebook(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, login: bool) -> None:
-    """A notebook that was run in a real kernel, with every kind of failure, has the key nowhere in its file."""
+def test_saved_notebook(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A notebook that was run in a real kernel, with every kind of failure, has no key and no login in its file."""
     nbformat = pytest.importorskip("nbformat")
     nbclient = pytest.importorskip("nbclient")
-    if login:
-        monkeypatch.setenv("OPENAI_BASE_URL", with_login(endpoint.url))
     for variable in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR"):
         monkeypatch.setenv(variable, str(tmp_path))
-    sent = SECRETS["base64"] if login else KEY
-    answers = {
-        "401": error(401),
-        "echo": error(401, f"Incorrect API key provided: {sent}"),
-        "cut": Answer(body=b'{"id":', missing=9),
-        "page": Answer(body=f"<html>{sent}</html>".encode()),
-        "answer": completion(f"You are {sent}."),
-        "bee": completion("A bee."),
-        "ant": error(429, f"{sent} asks too much"),
-        "tell": error(500, f"{sent} broke it"),
-    }
-    endpoint.answer = answers.__getitem__
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in NOTEBOOK])
+    monkeypatch.setenv("WITH_LOGIN", with_login(endpoint.url))
+
+    def answer(prompt: str) -> Answer:
+        sent = endpoint.requests[-1]["key"].removeprefix("Basic ")
+        answers = {
+            "401": error(401),
+            "echo": error(401, f"Incorrect API key provided: {sent}"),
+            "cut": Answer(body=b'{"id":', missing=9),
+            "page": Answer(body=f"<html>{sent}</html>".encode()),
+            "answer": completion(f"You are {sent}."),
+            "bee": completion("A bee."),
+            "ant": error(429, f"{sent} asks too much"),
+            "tell": error(500, f"{sent} broke it"),
+        }
+        return answers[prompt]
+
+    endpoint.answer = answer
+    use_login = "import os; os.environ['OPENAI_BASE_URL'] = os.environ.pop('WITH_LOGIN')"
+    cells = [*NOTEBOOK, use_login, *NOTEBOOK]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
     client = nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3", allow_errors=True)
     asyncio.run(client.async_execute(cwd=str(tmp_path)))
     saved = nbformat.writes(notebook)
     assert_nowhere(iter([saved]))
 
-    assert {request["key"].removeprefix("Basic ") for request in endpoint.requests} == {sent}
-    assert set(endpoint.prompts) == set(answers)
-    errors = [output["ename"] for cell in notebook.cells for output in cell.outputs if output.output_type == "error"]
-    assert errors[:4] == ["AuthenticationError", "AuthenticationError", "APIConnectionError", "RuntimeError"]
-    assert "InternalServerError" in errors
-    assert saved.count("[key]") > 10
+    asked = {
+        (request["key"].removeprefix("Basic "), request["messages"][0]["content"]) for request in endpoint.requests
+    }
+    prompts = {"401", "echo", "cut", "page", "answer", "bee", "ant", "tell"}
+    assert asked == {(sent, prompt) for sent in (KEY, SECRETS["base64"]) for prompt in prompts}
+    for cells in (notebook.cells[: len(NOTEBOOK)], notebook.cells[-len(NOTEBOOK) :]):
+        errors = [output["ename"] for cell in cells for output in cell.outputs if output.output_type == "error"]
+        assert errors[:4] == ["AuthenticationError", "AuthenticationError", "APIConnectionError", "RuntimeError"]
+        assert "InternalServerError" in errors
+    assert saved.count("[key]") > 20
     assert "widgets" in notebook.metadata
