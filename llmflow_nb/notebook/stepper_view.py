@@ -347,10 +347,13 @@ def _json(key: Any, version: Version | None) -> str:
 
 
 def _places(history: History) -> list[dict[str, Any]]:
-    """Return a row for each entry of all branches, at most the latest `MAX_PLACES`."""
+    """Return a row for each entry of all branches, at most `MAX_PLACES` around the current one."""
     on_line = {entry.number for entry in history.line()}
+    entries = list(history.walk())
+    index = next(n for n, (entry, _) in enumerate(entries) if entry is history.now)
+    first = min(index - MAX_PLACES // 2, len(entries) - MAX_PLACES)
     rows = []
-    for entry, depth in history.walk():
+    for entry, depth in entries[max(0, first) : max(0, first) + MAX_PLACES]:
         there = entry.location
         keys = [] if entry.parent is None else changes(entry.parent.snapshot, entry.snapshot)
         item = "" if there.item is None else f", item {there.item}"
@@ -368,4 +371,4 @@ def _places(history: History) -> list[dict[str, Any]]:
                 "changed": ", ".join(shown(_name(change.key), 30) for change in keys[:4]) or "no change",
             }
         )
-    return rows[-MAX_PLACES:]
+    return rows

@@ -235,3 +235,23 @@ def test_hostile_names_and_values_are_texts():
     assert len(rows[bad]["now"]) <= 2_000
     assert rows["lock"]["by_reference"] == "lock"
     assert rows["lock"]["json"] == ""
+
+
+@pytest.mark.parametrize("place", [0, 200, 499])
+def test_a_long_history_shows_the_current_place(place):
+    """At most 300 places are sent. They are around the current one."""
+
+    class Count(Node):
+        def post(self, shared, prep_res, exec_res):
+            shared["n"] += 1
+            return "again" if shared["n"] < 499 else "done"
+
+    count = Count()
+    count - "again" >> count
+    count - "done" >> Node(name="End")
+    stepper = Flow(count).stepper({"n": 0})
+    stepper.run()
+    stepper.goto(place)
+    rows = view_of(stepper).places
+    assert len(rows) == 300
+    assert [row["number"] for row in rows if row["here"]] == [place]
