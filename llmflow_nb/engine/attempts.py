@@ -30,7 +30,7 @@ from .flight import ENDED, EXECUTOR, Flight, Loop
 from .flights import Flights, context_of_attempt, run_within
 from .limiter import HELD, Ticket, hold
 from .open_calls import OpenCalls
-from .plan import ResultCache, Setup
+from .plan import Setup
 from .retry_policy import seconds_before_retry
 from .timers import Timers
 
@@ -53,9 +53,8 @@ class Attempts:
 
     def start(self, call: Call) -> None:
         """Take a cached result, or start the next attempt as soon as the limiter has a slot."""
-        if self._cache is not None and not call.attempts and call.ticket is None:
-            cache = self._cache_for(call)
-            cached = None if cache is None else cache.find(call)
+        if self._cache is not None and call.plan.layer is None and not call.attempts and call.ticket is None:
+            cached = self._cache.find(call)
             if cached is not None:
                 call.attempts = cached.attempts
                 call.started = clock()
@@ -74,10 +73,6 @@ class Attempts:
             self._await(flight, call, awaitable)
         else:
             self._loop.arrived.append((flight, None, error))
-
-    def _cache_for(self, call: Call) -> ResultCache | None:
-        """Return the cache for the result of a call. Not for a call with a layer: those behind it are looked up."""
-        return self._cache if call.plan.layer is None and not call.in_fallback else None
 
     def _has_slot(self, call: Call) -> bool:
         """Return whether a call has a slot of its limiter. If it has none, it waits for one, or has failed."""
@@ -143,7 +138,7 @@ class Attempts:
             if self._cache is not None and plan.layer is None:
                 self._cache.calling(call)
             if setup.subscribers:
-                self._calls.tell_started(call)
+                self._calls.tell("attempt_started", call, value=call.item)
         flight = Flight(call.branch, self._loop, call)
         if is_async and plan.limit != 1 and not call.batch.is_single:
             self._start_coroutine(flight, call, name, args)
@@ -238,33 +233,26 @@ class Attempts:
             self.keep_result(call, value)
             self._calls.settle(call, "ok", value, call.error)
             return
-        if isinstance(error, Exception):
-            flight.state = ENDED  # it is still in the queue: a stop during the next attempt must not enter it
-            if flight.is_refused:
-                self._refused(flight, call, error)
-            else:
-                self._attempt_failed(call, error)
-        elif isinstance(error, CancelledError):  # by user code: ours is released before
-            self._calls.tell_finished(call, "failed", error=error)
-            self._calls.settle(call, "failed", None, error)
-        else:  # SystemExit and the like: as if it had been raised on the spot
-            self._calls.tell_finished(call, "cancelled", error=error)
+        if not isinstance(error, Exception | CancelledError):  # SystemExit and the like: as if raised on the spot
+            self._calls.tell("attempt_finished", call, "cancelled", error=error)
             self._calls.enter(call, "cancelled", None, error)
             raise error
+        flight.state = ENDED  # it is still in the queue: a stop during the next attempt must not enter it
+        if isinstance(error, Exception) and not flight.is_refused:
+            self._attempt_failed(call, error)
+            return
+        # It was cancelled by user code (ours is released before), or could not be started: so would the next attempt.
+        if isinstance(error, Exception) and flight.where is EXECUTOR and self._executor is not None:
+            error = self._executor.explain(call, error)
+        self._calls.tell("attempt_finished", call, "failed", error=error)
+        self._calls.settle(call, "failed", None, error)
 
     def keep_result(self, call: Call, value: Any) -> None:
         """Report the result of an attempt, and keep it in the cache."""
         if self._setup.subscribers:
-            self._calls.tell_finished(call, "ok", value)
-        if self._cache is not None and self._cache_for(call) is not None:
+            self._calls.tell("attempt_finished", call, "ok", value)
+        if self._cache is not None and call.plan.layer is None and not call.in_fallback:
             self._cache.keep(call, value)
-
-    def _refused(self, flight: Flight, call: Call, error: Exception) -> None:
-        """Fail a call that could not be started. Another attempt would fail in the same way."""
-        if flight.where is EXECUTOR and self._executor is not None:
-            error = self._executor.explain(call, error)
-        self._calls.tell_finished(call, "failed", error=error)
-        self._calls.settle(call, "failed", None, error)
 
     def _attempt_failed(self, call: Call, error: Exception) -> None:
         """Start the next attempt or the fallback, or fail the call."""
@@ -273,7 +261,7 @@ class Attempts:
             self._calls.settle(call, "failed", None, error)
             return
         call.error = error
-        self._calls.tell_finished(call, "failed", error=error)
+        self._calls.tell("attempt_finished", call, "failed", error=error)
         try:
             seconds = seconds_before_retry(error, call.attempts, call.max_retries, call.wait, call.plan.path)
         except Exception as exc:

@@ -32,7 +32,7 @@ class OpenCalls:
         call = Call(branch, work, index, item)
         self.unsettled[call] = None
         if self._setup.subscribers:
-            self._tell("call_started", call, 0, "", item)
+            self.tell("call_started", call, value=item)
         return call
 
     def settle(self, call: Call, status: str, value: Any, error: BaseException | None) -> None:
@@ -62,21 +62,12 @@ class OpenCalls:
         call.move(event)
         self.unsettled.pop(call, None)  # only now: an interrupt in between leaves it for a stop
         if self._setup.subscribers:
-            self._tell("call_finished", call, 0, status, value, error)
+            self.tell("call_finished", call, status, value, error)
 
-    # ---- events ------------------------------------------------------------------------------------------------------
-
-    def tell_started(self, call: Call) -> None:
-        """Report that an attempt of ``exec`` starts."""
-        self._tell("attempt_started", call, call.attempts, "", call.item)
-
-    def tell_finished(self, call: Call, status: str, value: Any = None, error: BaseException | None = None) -> None:
-        """Report that an attempt of ``exec`` has ended. A fallback is no attempt."""
-        if self._setup.subscribers and not call.in_fallback:
-            self._tell("attempt_finished", call, call.attempts, status, value, error)
-
-    def _tell(
-        self, kind: EventKind, call: Call, attempt: int, status: str, value: Any, error: BaseException | None = None
-    ) -> None:
-        index = None if call.batch.is_single else call.index
-        self._setup.notify(Event(kind, call.plan.path, call.batch.params, index, attempt, status, value, error))
+    def tell(self, kind: EventKind, call: Call, status: str = "", value: Any = None, error: Any = None) -> None:
+        """Report an event of a call, or of its latest attempt. A call of the fallback is no attempt."""
+        of_attempt = kind in ("attempt_started", "attempt_finished")
+        if self._setup.subscribers and not (of_attempt and call.in_fallback):
+            index = None if call.batch.is_single else call.index
+            attempt = call.attempts if of_attempt else 0
+            self._setup.notify(Event(kind, call.plan.path, call.batch.params, index, attempt, status, value, error))

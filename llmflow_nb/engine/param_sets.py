@@ -86,7 +86,7 @@ class ParamSets:
             position = branch.position
             if branch.parent is not None:
                 self.end(branch, "ok" if position.has_ended else "cancelled", position.result, None)
-            elif branch.to_retry is None:  # else it is no walk
+            else:
                 cancel(position, self._setup)
                 position.close_lane()
         self.branches.clear()

@@ -75,7 +75,7 @@ class Stopping:
         call, branch = flight.call, flight.branch
         self._flights.release(flight)
         if call is not None:
-            self._calls.tell_finished(call, "cancelled")
+            self._calls.tell("attempt_finished", call, "cancelled")
             self._calls.settle(call, "cancelled", None, call.error)
             return
         self._hooks.end(flight)
@@ -102,7 +102,7 @@ class Stopping:
         for flight in list(flights.in_progress):
             flights.release(flight)
             if flight.call is not None:
-                self._calls.tell_finished(flight.call, "cancelled")
+                self._calls.tell("attempt_finished", flight.call, "cancelled")
         for call in [call for call in self._calls.unsettled if call.state is not SETTLED]:
             self._attempts.stop_waiting(call)
             self._calls.enter(call, "cancelled", None, call.error)
@@ -121,7 +121,7 @@ class Stopping:
             self._attempts.keep_result(call, value)
             self._calls.enter(call, "ok", value, call.error)
         elif isinstance(error, Exception):
-            self._calls.tell_finished(call, "failed", error=error)
+            self._calls.tell("attempt_finished", call, "failed", error=error)
             if call.in_fallback:
                 add_context(error, call.error)
             drop_callers(error)
@@ -129,7 +129,7 @@ class Stopping:
             self._calls.enter(call, "failed" if over else "cancelled", None, error)
         else:
             discard(value)
-            self._calls.tell_finished(call, "cancelled", error=error)
+            self._calls.tell("attempt_finished", call, "cancelled", error=error)
             self._calls.enter(call, "cancelled", None, call.error)
 
     # ---- after the end -----------------------------------------------------------------------------------------------

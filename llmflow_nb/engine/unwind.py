@@ -104,8 +104,8 @@ def keep_checkpoint(sets: Batch, index: int, position: Position) -> None:
 
 def cancel(position: Position, setup: Setup) -> None:
     """Close a position that does not continue: its open visits and param sets are recorded as cancelled."""
-    top = position.frames[-1]
-    if top.visit is not None or len(position.frames) > 1 or top.phase in (EXPAND, EXPANDED):
+    frames = position.frames
+    if frames and (frames[-1].visit is not None or len(frames) > 1 or frames[-1].phase in (EXPAND, EXPANDED)):
         _unwind(position, setup, CancelledError())
 
 
