@@ -108,7 +108,7 @@ def check_steps(frame: Frame, setup: Setup) -> None:
 
 
 def _endless(frame: Frame) -> Exception:
-    """Name the way round: the shortest cycle of edges through the node that is visited."""
+    """Return the error for an endless loop. It names the shortest cycle of edges through the current node."""
     origin = frame.node
     way = {id(origin): [origin]}
     todo = [origin]
@@ -117,13 +117,13 @@ def _endless(frame: Frame) -> Exception:
             if target is origin:
                 cycle = " > ".join(shown(label(n)) for n in (*way[id(node)], origin))
                 return MaxStepsError(
-                    f"{frame.owner.path} made {frame.steps - 1} visits and is still going round {cycle}. If that is "
-                    "meant, give the flow a larger max_steps (None for no limit). If a node counts its visits, let it "
-                    "count in shared: every visit has a copy of the node."
+                    f"{frame.owner.path} made {frame.steps - 1} visits and is still in the loop {cycle}. If that is "
+                    "intended, give the flow a larger max_steps (None for no limit). If a node counts its visits, let "
+                    "it count in shared: every visit has a copy of the node."
                 )
             if target is not None and id(target) not in way:
                 way[id(target)] = [*way[id(node)], target]
                 todo.append(target)
     return MaxStepsError(
-        f"{frame.owner.path} made {frame.steps - 1} visits. If that is meant, give it a larger max_steps."
+        f"{frame.owner.path} made {frame.steps - 1} visits. If that is intended, give it a larger max_steps."
     )

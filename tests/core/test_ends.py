@@ -112,7 +112,7 @@ def test_a_loop_with_an_end_is_named_when_it_never_ends():
     a, b = Say(name="a"), Say(name="b")
     a - "stop" >> None
     a >> b >> a
-    with pytest.raises(llmflow_nb.MaxStepsError, match="going round b > a > b"):
+    with pytest.raises(llmflow_nb.MaxStepsError, match="in the loop b > a > b"):
         Flow(a, max_steps=5).run([])
 
 

@@ -258,7 +258,7 @@ def test_max_steps_names_the_cycle():
     flow, shared = Flow(start=entry, max_steps=10), []
     with pytest.raises(
         MaxStepsError,
-        match=r"^Flow made 10 visits and is still going round (draft > review > draft|review > draft > review)",
+        match=r"^Flow made 10 visits and is still in the loop (draft > review > draft|review > draft > review)",
     ) as caught:
         flow.run(shared)
     assert "max_steps" in str(caught.value)
@@ -274,7 +274,7 @@ def test_max_steps_names_the_shortest_cycle():
     draft >> review >> polish >> draft
     draft - "in a hurry" >> polish
     review - "no" >> polish
-    with pytest.raises(MaxStepsError, match=r"^Flow made 3 visits and is still going round draft > polish > draft\. "):
+    with pytest.raises(MaxStepsError, match=r"^Flow made 3 visits and is still in the loop draft > polish > draft\. "):
         Flow(start=draft, max_steps=3).run([])
 
 
@@ -283,7 +283,7 @@ def test_max_steps_of_a_long_line():
     nodes = [Say(str(i)) for i in range(5)]
     for a, b in pairwise(nodes):
         a >> b
-    with pytest.raises(MaxStepsError, match=r"^Flow made 3 visits. If that is meant, give it a larger max_steps"):
+    with pytest.raises(MaxStepsError, match=r"^Flow made 3 visits. If that is intended, give it a larger max_steps"):
         Flow(start=nodes[0], max_steps=3).run([])
 
 
@@ -301,7 +301,7 @@ def test_max_steps_default():
     a = Say("a")
     a >> a
     shared = []
-    with pytest.raises(MaxStepsError, match=r"^Flow made 10000 visits and is still going round a > a"):
+    with pytest.raises(MaxStepsError, match=r"^Flow made 10000 visits and is still in the loop a > a"):
         Flow(start=a).run(shared)
     assert len(shared) == 10_000
 
