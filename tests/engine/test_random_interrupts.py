@@ -17,12 +17,14 @@ from tests.engine.kernel import running_kernel
 ITEMS = 60
 
 SETUP = f"""
-import asyncio, random, sys, threading
+import asyncio, random, sys, threading, warnings
 from collections import Counter
 from llmflow_nb import BatchNode, Limiter
 from llmflow_nb.engine.limiter import Ticket
 from llmflow_nb.runs.submit import Submitted
 
+# An interrupt may come between the making of a coroutine and that of its task: then the coroutine never begins.
+warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
 ITEMS = {ITEMS}
 
 class Scene:
