@@ -129,13 +129,13 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                     return _pause(position, PREP)
 
                 if phase <= PREP:
-                    if stop is not None:
-                        stop.check()
                     frame.t_start = frame.t_prepared = clock()
                     frame.visit = visit  # only now: a checkpoint reads off the clocks how far a visit came
                     if watched:
                         setup.notify(Event("visit_started", plan.path, visit.params))
                         frame.t_start = frame.t_prepared = clock()
+                    if stop is not None:
+                        stop.check()  # in the visit: between two of them, a run cannot be resumed
                     if plan.has_prep:
                         prep_res = visit.prep(shared) if plan.plain_names else getattr(visit, plan.hooks.prep)(shared)
                         frame.prep_res = prep_res

@@ -129,6 +129,40 @@ def test_after_a_run_in_the_background_was_stopped():
     assert shared["done"] == ["a", "b"]
 
 
+class OneSet(BatchFlow):
+    def prep(self, shared):
+        return [{"n": 0}]
+
+
+@pytest.mark.parametrize("kind", [Flow, OneSet])
+def test_after_a_stop_between_two_nodes(kind):
+    """A run that was stopped after a ``post`` resumes at the next node: no call is made again."""
+    began, end = threading.Event(), threading.Event()
+
+    class Last(Step):
+        def post(self, shared, prep_res, exec_res):
+            began.set()
+            assert end.wait(PATIENCE)
+            return "done"
+
+    async def stop(handle):
+        waits = asyncio.gather(handle, return_exceptions=True)
+        await asyncio.to_thread(began.wait, PATIENCE)
+        waits.cancel()
+        await asyncio.sleep(0)  # the stop is requested
+        end.set()
+        with pytest.raises(asyncio.CancelledError):
+            await waits
+
+    first, shared = Last(name="a"), fresh()
+    _ = first - "done" >> Step(name="b")
+    handle = kind(first, name="F").submit(shared)
+    asyncio.run(stop(handle))
+    assert handle.run.status == "stopped"
+    handle.run.resume()
+    assert shared["calls"] == ["a", "b"]
+
+
 def test_hooks_that_are_async_and_a_run_that_was_awaited():
     """However the run was begun, it is gone on with in the cell."""
 
