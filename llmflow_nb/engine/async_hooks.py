@@ -12,7 +12,7 @@ from typing import Any
 from ..core.errors import warn
 from .advance import AWAIT, advance
 from .branch import Branch
-from .flight import IN_FLIGHT, Flight, Loop
+from .flight import Flight, Loop
 from .flights import Flights
 from .plan import Setup
 
@@ -57,7 +57,7 @@ class AsyncHooks:
         Returns the next hook to await there. None: the branch needs something else, and arrives at the driver.
         """
         position = flight.branch.position
-        if flight.state is IN_FLIGHT and not flight.branch.is_halted():
+        if flight.is_awaited and not flight.branch.is_halted():
             if error is None:
                 position.resume(value)
             else:

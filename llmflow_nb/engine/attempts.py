@@ -26,7 +26,7 @@ from .calls import (
     Call,
     add_context,
 )
-from .flight import ENDED, EXECUTOR, Flight, Loop
+from .flight import EXECUTOR, Flight, Loop
 from .flights import Flights, context_of_attempt, run_within
 from .limiter import HELD, Ticket, hold
 from .open_calls import OpenCalls
@@ -237,7 +237,7 @@ class Attempts:
             self._calls.tell("attempt_finished", call, "cancelled", error=error)
             self._calls.enter(call, "cancelled", None, error)
             raise error
-        flight.state = ENDED  # it is still in the queue: a stop during the next attempt must not enter it
+        flight.is_awaited = False  # it is still in the queue: a stop during the next attempt must not enter it
         if isinstance(error, Exception) and not flight.is_refused:
             self._attempt_failed(call, error)
             return

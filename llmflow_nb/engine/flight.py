@@ -16,27 +16,10 @@ from .calls import Call
 from .lane import Job, Lane, await_here
 from .remote import Reply
 
-__all__ = [
-    "ABANDONED",
-    "CANCELLING",
-    "CANCEL_SECONDS",
-    "DRIVER",
-    "ENDED",
-    "EXECUTOR",
-    "HERE",
-    "IN_FLIGHT",
-    "LANE",
-    "TASK",
-    "THREAD",
-    "Flight",
-    "Loop",
-]
+__all__ = ["CANCEL_SECONDS", "DRIVER", "EXECUTOR", "HERE", "LANE", "TASK", "THREAD", "Flight", "Loop"]
 
 CANCEL_SECONDS = 0.5
 """Seconds that a cancelled task may take to end before the run ends without it."""
-
-# The state of a flight. A thread, or a call in an executor that cannot cancel, is abandoned; a task is cancelled.
-IN_FLIGHT, CANCELLING, ABANDONED, ENDED = "in flight", "cancelling", "abandoned", "ended"
 
 # Where a flight runs: on the spot; awaited by the driver; in the lane of its walk; in a task or a thread of its own; in
 # the user's executor.
@@ -82,7 +65,18 @@ class Loop(Protocol):
 class Flight:
     """One attempt, or one awaited hook, in progress."""
 
-    __slots__ = ("branch", "call", "handle", "is_refused", "kind", "loop", "shared_writes", "state", "ticket", "where")
+    __slots__ = (
+        "branch",
+        "call",
+        "handle",
+        "is_awaited",
+        "is_refused",
+        "kind",
+        "loop",
+        "shared_writes",
+        "ticket",
+        "where",
+    )
 
     def __init__(self, branch: Branch, loop: Loop, call: Call | None = None, kind: str = "attempt") -> None:
         self.branch = branch  # the branch that waits for it
@@ -91,7 +85,7 @@ class Flight:
         # "attempt"; "hook"; "read" for the next item of an async source; "walk" after a hook that was followed by more
         # of its walk.
         self.kind = kind
-        self.state = IN_FLIGHT
+        self.is_awaited = True  # until it is released, or has been processed
         self.where = HERE
         # The future, task or job, while it is in progress. A cluster keeps a result, and makes the call again if the
         # result gets lost, for as long as anybody refers to its future.
@@ -120,7 +114,7 @@ class Flight:
 
     def landed(self, value: Any, error: BaseException | None) -> None:
         """Report the outcome. Called in whatever thread the flight ended in, even after the run is over."""
-        if self.state is not IN_FLIGHT:  # else the scheduler does, once it knows whether anything may be started
+        if not self.is_awaited:  # else the scheduler does, once it knows whether anything may be started
             self.drop(value)
         self.loop.post((self, value, error))
 

@@ -10,19 +10,7 @@ from .awaitables import discard
 from .calls import invoke
 from .events import Recorder
 from .executor import UserExecutor
-from .flight import (
-    ABANDONED,
-    CANCELLING,
-    DRIVER,
-    ENDED,
-    EXECUTOR,
-    HERE,
-    LANE,
-    TASK,
-    THREAD,
-    Flight,
-    Loop,
-)
+from .flight import DRIVER, EXECUTOR, HERE, LANE, TASK, THREAD, Flight, Loop
 from .lane import Job
 from .limiter import hold, release
 from .position import Position
@@ -138,27 +126,24 @@ class Flights:
     def release(self, flight: Flight) -> None:
         """Stop waiting for a flight. A task is cancelled; a thread cannot be, and is counted as abandoned."""
         handle = flight.handle
-        if flight.where is LANE or flight.where is TASK:
+        is_cancelling = flight.where is LANE or flight.where is TASK
+        flight.is_awaited = False
+        if is_cancelling:
             self.cancelling[flight] = None
-            flight.state = CANCELLING
             if flight.where is LANE and handle.outcome is None:
                 flight.branch.position.leave_lane()
                 _leave(flight)
             self._loop.cancel([flight])
         elif handle is None or handle.done():
-            flight.state = ENDED
-            flight.free()  # it landed while it was in flight, or is not going to
-        elif self._is_cancelled(flight):
-            flight.state = ENDED
-        else:
-            flight.state = ABANDONED
+            flight.free()  # it landed while it was awaited, or is not going to
+        elif not self._is_cancelled(flight):
             self._recorder.abandoned += 1
         if flight.call is not None:
             flight.call.ticket = None  # the flight gives it back when it ends
         if self.executor is not None:
             self.executor.sent.pop(flight, None)
         self.in_progress.pop(flight, None)
-        if flight.state is not CANCELLING:
+        if not is_cancelling:
             flight.handle = None
 
     def _is_cancelled(self, flight: Flight) -> bool:
@@ -172,7 +157,6 @@ class Flights:
         has_slot = flight.call is not None and flight.ticket is not None
         if not is_exact and has_slot and flight.call.plan.limiter.max_concurrency is not None:  # type: ignore[union-attr]
             return False
-        flight.state = ENDED  # first: its callbacks run within `cancel`
         return bool(flight.handle.cancel()) and is_exact
 
     def forget(self, flight: Flight | None, value: Any) -> None:
@@ -182,7 +166,7 @@ class Flights:
             self.cancelling.pop(flight, None)
             flight.handle = None
             flight.drop(value)
-            flight.state = ENDED
+            flight.is_awaited = False
 
     def cancel_queued(self, flight: Flight) -> bool:
         """Cancel an attempt that the executor has queued. False: it runs, or that is not known."""

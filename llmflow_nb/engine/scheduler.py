@@ -21,7 +21,7 @@ from .async_hooks import AsyncHooks, next_item
 from .attempts import Attempts
 from .branch import Branch, Workload
 from .executor import UserExecutor
-from .flight import IN_FLIGHT, LANE, TASK, Flight, Loop
+from .flight import LANE, TASK, Flight, Loop
 from .flights import Flights, run_within
 from .open_calls import OpenCalls
 from .param_sets import ParamSets
@@ -149,7 +149,7 @@ class Scheduler:
         """Process a flight that has ended, or a call whose limiter may have a slot for it."""
         if flight is None:
             self._attempts.ask_again(value)
-        elif flight.state is not IN_FLIGHT:
+        elif not flight.is_awaited:
             self._flights.forget(flight, value)
         elif flight.call is not None:
             self._attempts.on_arrival(flight, flight.call, value, error)

@@ -15,7 +15,7 @@ from .attempts import Attempts
 from .awaitables import discard, is_awaitable
 from .branch import Branch
 from .calls import LATE_RESULT, SETTLED, WAITING, Call, add_context
-from .flight import IN_FLIGHT, Flight, Loop
+from .flight import Flight, Loop
 from .flights import Flights
 from .open_calls import OpenCalls
 from .param_sets import ParamSets
@@ -111,7 +111,7 @@ class Stopping:
     def _keep(self, flight: Flight | None, value: Any, error: BaseException | None) -> None:
         """Enter the outcome of an attempt that ended before the stop; nothing follows from it."""
         call = None if flight is None else flight.call
-        if flight is None or call is None or flight.state is not IN_FLIGHT or call.state is SETTLED:
+        if flight is None or call is None or not flight.is_awaited or call.state is SETTLED:
             self._flights.forget(flight, value)
             return
         flight.free()
