@@ -1,7 +1,11 @@
 """The points at which a stepper can stop: one table, which the stepper, its widget and the tests read.
 
-To let the stepper stop at another point, let `advance` stop there (``if mask & (1 << PHASE): return _pause(position,
-PHASE)``), and add a row here. `Stepper.into` then stops there. Where other commands stop is the table in `commands.py`.
+To let the stepper stop at another point, add a row here and a check in `advance`, where ``PHASE`` is what comes next::
+
+    if mask and phase < PHASE and mask & (1 << PHASE):
+        return _pause(position, PHASE)
+
+`Stepper.into` then stops there, and the widget shows it. Where other commands stop is the table in `commands.py`.
 """
 
 from typing import NamedTuple

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from ..core.node import BaseNode
 from ..core.text import error_text, message, params_text, plain_text, quoted, shown
 from ..engine.batch import Batch
-from ..engine.position import LEAVE, WORKING, Position
+from ..engine.position import WORKING, Position
 from .boundaries import AT_END, BOUNDARY_AT, Boundary
 
 __all__ = ["Location", "Pending", "failed_item_of", "location_of", "pending_at"]
@@ -106,20 +106,19 @@ def location_of(position: Position, *, visit: int, is_end: bool, note: str = "")
     if is_end:
         action = plain_text(position.action)
         return Location(frame.plan.path, visit, AT_END, frame.params, action=action, note=note)
-    sets = position.param_set()
+    sets, boundary = position.param_set(), BOUNDARY_AT[frame.phase]
     work = frame.work if frame.phase == WORKING else None
-    total = None if sets is None else sets[0].items.known_total
     return Location(
         path=frame.plan.path,
         visit=visit,
-        boundary=BOUNDARY_AT[frame.phase],
+        boundary=boundary,
         params=frame.visit.params if frame.visit is not None else frame.params,
         item=None if work is None else work.items.read,
         items=None if work is None else work.items.known_total,
         param_set=None if sets is None else sets[1] + 1,
-        param_sets=total,
+        param_sets=None if sets is None else sets[0].items.known_total,
         depth=len(position.frames) - 1,
-        action=plain_text(frame.action) if frame.phase == LEAVE else None,
+        action=plain_text(frame.action) if "action" in boundary.shows else None,
         note=note or ("" if work is None else _last_item(work)),
     )
 
