@@ -41,15 +41,14 @@ class Breakpoint:
 
     __repr__ = __str__
 
-    def stops_at(self, here: Location, node: BaseNode, shared: Any) -> bool:
-        """Whether to stop here."""
+    def matches(self, here: Location, node: BaseNode) -> bool:
+        """Whether all conditions but ``where`` hold."""
         is_named = isinstance(self.node, str) and self.node in (here.path, last_name(here.path), label(node))
         return (
             here.boundary.mask == _MASKS[self.when]
             and (self.node is None or self.node is node or is_named)
             and self.visit in (None, here.visit)
             and self.action in (None, here.action or "default")
-            and (self.where is None or bool(self.where(shared)))
         )
 
 

@@ -150,12 +150,9 @@ class Session:
         """
         mask = self._mask(rule)
         entry = self.history.now
-        while True:
-            following = entry.following
-            if following is None or not following.can_be_followed(mask, self.edits.edition):
-                break
+        while (following := entry.following) and following.can_be_followed(mask, self.edits.edition):
             entry = following
-            if rule.stops(start, entry.location) or entry.location.is_end or self._is_breakpoint(entry):
+            if self._stops_at(entry, rule, start):
                 self.go(entry)
                 return True
         if entry is not self.history.now:
@@ -188,8 +185,7 @@ class Session:
                 if not is_end and not rule.is_literal and self._is_default_hook():
                     continue
                 entry = self.add_entry(mask, is_end=is_end, output=captured.take())
-                is_there = is_end or rule.stops(start, entry.location)
-                if is_there or (not rule.is_literal and self._is_breakpoint(entry)):
+                if self._stops_at(entry, rule, start):
                     return self.location
 
     def _is_default_hook(self) -> bool:
@@ -199,15 +195,28 @@ class Session:
         is_walk_before_post = ended == "exec" and plan.is_flow and "post" in plan.hooks.own
         return bool(ended) and ended not in plan.hooks.own and not is_walk_before_post
 
+    def _stops_at(self, entry: HistoryEntry, rule: Rule, start: Location) -> bool:
+        here = entry.location
+        return here.is_end or rule.stops(start, here) or (not rule.is_literal and self._is_breakpoint(entry))
+
     def _is_breakpoint(self, entry: HistoryEntry) -> bool:
         for found in self.breakpoints:
+            if not found.matches(entry.location, entry.node):
+                continue
+            if found.where is None:
+                return True
+            if entry is not self.history.now:  # an entry on the way along those that exist
+                self.snapshots.put_back(entry.snapshot)
             try:
-                if found.stops_at(entry.location, entry.node, self.snapshots.shared):
+                if found.where(self.snapshots.shared):
                     return True
             except Exception as exc:  # from the user's function: better to stop than to run past
                 self.news = f"breakpoint {found} raised {error_text(exc)}"
                 self.note(self.news)
                 return True
+            except BaseException:
+                self.go(self.history.now)
+                raise
         return False
 
     def add_entry(self, mask: int, *, is_end: bool = False, edited: str = "", output: str = "") -> HistoryEntry:

@@ -793,29 +793,29 @@ def test_no_action_is_the_default_one():
     assert at(stepper.run()) == ("second", POSTED)
 
 
-def test_run_stops_where_shared_is_so():
-    """Before the first node at which the function returns a true value."""
+def test_run_stops_at_a_condition_on_shared():
+    """It stops before the first node at which the function returns a true value."""
     stepper = loop(5)
     stepper.breakpoints.add(where=lambda shared: shared["left"] == 2)
     assert (at(stepper.run()), stepper.shared) == (("loop", BEFORE), {"left": 2})
 
 
 def test_conditions_of_one_breakpoint_hold_together():
-    """A node at a visit where something holds."""
+    """A node, a visit and a condition: it stops only if all hold."""
     stepper = loop(5)
     stepper.breakpoints.add("loop", visit=2, where=lambda shared: shared["left"] == 99)
     assert stepper.run().is_end
 
 
 def test_breakpoints_hold_at_any_depth_and_for_every_command():
-    """`over` stops within what it would go over."""
+    """`over` stops at a node within the flow that it runs."""
     stepper = nested().stepper({"n": 0})
     stepper.breakpoints.add("leaf")
     assert at(stepper.over()) == ("leaf", BEFORE)
 
 
-def test_breakpoints_hold_where_what_is_known_is_gone_along():
-    """After going back, nothing is run and still it stops."""
+def test_breakpoints_hold_along_known_places():
+    """After going back, it stops without running a hook."""
     flow, *_ = two()
     stepper = flow.stepper({"n": 0})
     walk(stepper)
@@ -827,8 +827,35 @@ def test_breakpoints_hold_where_what_is_known_is_gone_along():
     assert counts(stepper) == (2, 0)
 
 
+def test_a_condition_along_known_places_reads_shared_of_each_place():
+    """After going back, ``where`` is given what ``shared`` held at each place on the way."""
+    stepper = loop(5)
+    walk(stepper)
+    stepper.goto(0)
+    stepper.breakpoints.add(where=lambda shared: shared["left"] == 2)
+    assert (at(stepper.run()), stepper.shared) == (("loop", BEFORE), {"left": 2})
+
+
+def test_an_interrupted_condition_leaves_the_stepper_at_its_place():
+    """The place and ``shared`` are those from before the command."""
+
+    def interrupt(shared):
+        raise KeyboardInterrupt
+
+    stepper = loop(5)
+    walk(stepper)
+    stepper.goto(0)
+    number = stepper.breakpoints.add(where=interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        stepper.run()
+    stepper.breakpoints.remove(number)
+    assert (stepper.place.visit, stepper.shared) == (1, {"left": 5})
+    assert stepper.run().is_end
+    assert "edited" not in stepper.tree
+
+
 def test_breakpoints_say_what_they_are():
-    """In words, with the number to remove them by."""
+    """Their text has the number that `remove` takes."""
     flow, first, _ = two()
     stepper = flow.stepper({"n": 0})
     assert repr(stepper.breakpoints) == "no breakpoints"
@@ -843,7 +870,7 @@ def test_breakpoints_say_what_they_are():
 
 
 def test_breakpoints_refuse_what_makes_no_sense():
-    """A node that is not there, nothing said, another word for when, a number that is none."""
+    """A node that does not exist, no condition, an unknown ``when``, and an unknown number are refused."""
     flow, *_ = two()
     breakpoints = flow.stepper({"n": 0}).breakpoints
     with pytest.raises(SettingError, match=r"no such node \(did you mean 'second'\?\)"):
@@ -860,7 +887,7 @@ def test_breakpoints_refuse_what_makes_no_sense():
 
 
 def test_a_predicate_that_raises_says_so_and_loses_nothing():
-    """Where ``where`` raises, the stepper stops, and says which breakpoint it was."""
+    """If ``where`` raises, the stepper stops, and the note names the breakpoint."""
     flow, *_ = two()
     stepper = flow.stepper({"n": 0})
     stepper.breakpoints.add(where=lambda shared: shared["missing"])
