@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .model import GraphData
-from .sketch import BLANK, END, START, Box, Wire, sketch_of
+from .sketch import BLANK, END, START, TOP, Box, Wire, sketch_of
 from .style import COLOURS, FONT, GREY, INK, WRONG
 
 if TYPE_CHECKING:
@@ -55,9 +55,6 @@ def digraph_of(model: GraphData) -> "Digraph":
     from graphviz import Digraph
 
     sketch = sketch_of(model)
-    wires: dict[str, list[Wire]] = {"": [], **{node.id: [] for node in model.nodes}}
-    for wire in sketch.wires:
-        wires[wire.flow].append(wire)
     members = {cluster.id: cluster.members for cluster in model.clusters}
     frames: dict[str, Any] = {}
     for node in reversed(model.nodes):  # the inner flows first
@@ -69,7 +66,7 @@ def digraph_of(model: GraphData) -> "Digraph":
         look = _frame_look(box)
         frame.attr("graph", id=f"{box.key}{'i' * is_double}", label=_label(box.lines, "\\l"), margin="10", **look)
         _fill(frame, box, members[node.id], sketch.boxes, frames)
-        for wire in wires[node.id]:
+        for wire in sketch.wires[node.id]:
             _add_edge(frame, box, wire, sketch.boxes)
         if is_double:  # two frames, since Graphviz has no double border of a cluster
             outline = Digraph(f"cluster_{box.key}")
@@ -88,7 +85,7 @@ def digraph_of(model: GraphData) -> "Digraph":
     for node in model.nodes:
         if node.parent is None:
             _add_box(digraph, node.id, sketch.boxes, frames)
-    for wire in wires[""]:
+    for wire in sketch.wires[TOP]:
         _add_edge(digraph, sketch.boxes[model.nodes[0].id], wire, sketch.boxes)
     if sketch.legend:
         digraph.attr("graph", labelloc="b", fontsize="9", label=_label(sketch.legend, "\\l"))

@@ -13,9 +13,9 @@ from .model import GraphData
 from .placing import Direction, Job, Placing, dot_text, read_placing
 from .render import coordinates
 from .rows import in_rows
-from .sketch import END, START, Box, Sketch, Wire
+from .sketch import END, START, TOP, Box, Sketch, Wire
 
-__all__ = ["HEAD", "HEAD_SIZE", "LINE", "NAME_SIZE", "NOTE_SIZE", "PAD", "SCALE", "TOP", "head_width", "layout_of"]
+__all__ = ["HEAD", "HEAD_SIZE", "LINE", "NAME_SIZE", "NOTE_SIZE", "PAD", "SCALE", "head_width", "layout_of"]
 
 SCALE = 1.1
 """The size of a drawing in pixels, for each unit of length: the name of a node is 12.65 pixels high."""
@@ -29,8 +29,6 @@ LINE = 12.5
 """The height of a line of notes."""
 PAD, HEAD = 12.0, 22.0
 """The space inside a frame, and above that for its head."""
-TOP = ""
-"""Stands for the flow around the outermost nodes."""
 _DOT, _RING = (8.0, 8.0), (10.0, 10.0)
 
 LARGE = 150
@@ -49,9 +47,6 @@ def layout_of(model: GraphData, sketch: Sketch, backend: str | None = None) -> P
         DrawingError: No backend is available, or it failed; says what to do.
     """
     members = {cluster.id: cluster.members for cluster in model.clusters if cluster.members}
-    wires: dict[str, list[Wire]] = {TOP: [], **{id: [] for id in members}}
-    for wire in sketch.wires:
-        wires[wire.flow].append(wire)
     levels: dict[int, list[str]] = {}
     for node, depth, is_end in model.walk():
         if node.id in members and not is_end:
@@ -65,9 +60,9 @@ def layout_of(model: GraphData, sketch: Sketch, backend: str | None = None) -> P
     def place(flows: Mapping[str, Sequence[str]], cell: float) -> None:
         jobs = []
         for id, steps in flows.items():
-            for sizes, inner in _ways(sketch, steps, wires[id], best, directions):
-                tried = (_guess(sizes, wires[id]),) if is_large and len(directions) > 1 else directions
-                jobs += [(id, Job(sizes, wires[id], inner, direction)) for direction in tried]
+            for sizes, inner in _ways(sketch, id, steps, best, directions):
+                tried = (_guess(sizes, sketch.wires[id]),) if is_large and len(directions) > 1 else directions
+                jobs += [(id, Job(sizes, sketch.wires[id], inner, direction)) for direction in tried]
         for (id, job), found in zip(jobs, coordinates([dot_text(job) for _, job in jobs], backend), strict=True):
             options = [read_placing(found, job)]
             if job.direction == "LR" and not model.style.direction:
@@ -88,15 +83,15 @@ def layout_of(model: GraphData, sketch: Sketch, backend: str | None = None) -> P
 
 
 def _ways(
-    sketch: Sketch, steps: Sequence[str], wires: list[Wire], best: Mapping[str, _Best], directions: Sequence[Direction]
+    sketch: Sketch, flow: str, steps: Sequence[str], best: Mapping[str, _Best], directions: Sequence[Direction]
 ) -> Iterator[tuple[dict[str, tuple[float, float]], dict[str, Placing]]]:
     """Yield the sizes of all steps and the placings of the inner flows, which all have the same direction."""
     inner_flows = [step for step in steps if step in best]
     for direction in directions if inner_flows else directions[:1]:
         inner = {step: best[step].get(direction) or _lowest(best[step]) for step in inner_flows}
-        sizes = {START: _DOT} if any(wire.tail == START for wire in wires) else {}
+        sizes = {START: _DOT} if any(wire.tail == START for wire in sketch.wires[flow]) else {}
         sizes |= {step: _size(sketch.boxes[step], inner.get(step)) for step in steps}
-        sizes |= {END: _RING} if any(wire.head == END for wire in wires) else {}
+        sizes |= {END: _RING} if any(wire.head == END for wire in sketch.wires[flow]) else {}
         yield sizes, inner
 
 
@@ -104,7 +99,7 @@ def _lowest(placings: _Best) -> Placing:
     return min(placings.values(), key=_cost)
 
 
-def _guess(sizes: Mapping[str, tuple[float, float]], wires: list[Wire]) -> Direction:
+def _guess(sizes: Mapping[str, tuple[float, float]], wires: Sequence[Wire]) -> Direction:
     """Guess the direction that fits a cell better, from the sizes of the steps at each distance from the start."""
     following: dict[str, list[str]] = {}
     for wire in wires:

@@ -4,18 +4,21 @@ Each step is a box; an open flow is a frame around its steps, with a dot at its 
 of a drawing are here, and the signs that say in colour-blind ways what colours say.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Literal
 
 from ..core.text import shown
 from .model import GraphCluster, GraphData, GraphNode
 from .status import STATE_WORDS, NodeState, NodeStatus, RunStatus
 
-__all__ = ["END", "START", "Box", "Sketch", "Wire", "sketch_of"]
+__all__ = ["END", "START", "TOP", "Box", "Sketch", "Wire", "sketch_of"]
 
 START, END = "(start)", "(end)"
 """The ends of wires at the dot and at the ring of a flow. The id of a step is its path, which has no parentheses."""
+TOP = ""
+"""Stands for the flow around the outermost nodes."""
 LINE_LENGTH = 30
 LEGEND_LENGTH = 90
 BLANK = "\u00a0"
@@ -77,7 +80,6 @@ class Wire:
 
     Attributes:
         key: Its id in the drawing.
-        flow: The id of the flow that it lies in.
         tail: The id of the step where it starts, or `START`.
         head: The id of the step where its arrow is, or `END`.
         label: Its words; "" for the default action.
@@ -88,7 +90,6 @@ class Wire:
     """
 
     key: str
-    flow: str
     tail: str
     head: str
     label: str = ""
@@ -100,10 +101,16 @@ class Wire:
 
 @dataclass(frozen=True, slots=True)
 class Sketch:
-    """All boxes by the ids of their nodes, the outer before the inner ones; all wires; the lines of the legend."""
+    """What a drawing shows.
+
+    Attributes:
+        boxes: All boxes by the ids of their nodes, the outer before the inner ones.
+        wires: The wires in each flow by its id; those between the outermost nodes by `TOP`.
+        legend: The lines of the legend.
+    """
 
     boxes: Mapping[str, Box]
-    wires: tuple[Wire, ...]
+    wires: Mapping[str, Sequence[Wire]]
     legend: tuple[str, ...] = ()
 
 
@@ -134,8 +141,10 @@ def sketch_of(model: GraphData) -> Sketch:
             colours=model.style.colours.get(node.id, {}),
             title=": ".join(shown(part) for part in (node.name, node.doc) if part),
         )
-    wires = tuple(_wires(model, boxes, model.status or RunStatus()))
-    legend = tuple(_legend(model, boxes, wires)) if model.style.legend else ()
+    wires: dict[str, list[Wire]] = {id: [] for id in (TOP, *boxes)}
+    for flow, wire in _wires(model, boxes, model.status or RunStatus()):
+        wires[flow].append(wire)
+    legend = tuple(_legend(model, boxes, [*chain(*wires.values())])) if model.style.legend else ()
     return Sketch(boxes, wires, legend)
 
 
@@ -161,27 +170,27 @@ def _filled(words: list[str], length: int, separator: str) -> list[str]:
     return lines
 
 
-def _wires(model: GraphData, boxes: Mapping[str, Box], status: RunStatus) -> Iterator[Wire]:
+def _wires(model: GraphData, boxes: Mapping[str, Box], status: RunStatus) -> Iterator[tuple[str, Wire]]:
+    """Yield each wire with the id of its flow."""
     unused = {(problem.path, problem.action) for problem in model.problems if problem.kind == "unused_edge"}
-    parents = {node.id: node.parent or "" for node in model.nodes}
+    parents = {node.id: node.parent or TOP for node in model.nodes}
     for flow in model.clusters:
         key = boxes[flow.id].key
         if flow.start is not None and flow.members:
             is_taken = (flow.id, flow.start, "") in status.edges
-            yield Wire(f"e{key}", flow.id, START, flow.start, is_taken=is_taken)
+            yield flow.id, Wire(f"e{key}", START, flow.start, is_taken=is_taken)
         for i, (source, is_meant, actions) in enumerate(_together(flow)):
             words = [shown(action) for action in actions if action and (action != "default" or not is_meant)]
             taken = [action for tail, head, action in status.edges if (tail, head) == (source, flow.id)]
             is_taken = any(None in actions or action in actions for action in taken)
-            label = ", ".join(words)
-            yield Wire(f"z{key}e{i}", flow.id, source, END, label, is_wrong=not is_meant, is_taken=is_taken)
+            wire = Wire(f"z{key}e{i}", source, END, ", ".join(words), is_wrong=not is_meant, is_taken=is_taken)
+            yield flow.id, wire
     for i, edge in enumerate(model.edges):
         words = [] if edge.action == "default" else [shown(edge.action)]
         times = status.edges.get((edge.source, edge.target, edge.action), 0)
         words += [f"{times:,} times"] if times > 1 else []
-        yield Wire(
+        wire = Wire(
             f"e{i}",
-            parents[edge.source],
             edge.source,
             edge.target,
             ", ".join(words),
@@ -189,6 +198,7 @@ def _wires(model: GraphData, boxes: Mapping[str, Box], status: RunStatus) -> Ite
             is_unused=(edge.source, edge.action) in unused,
             is_taken=times > 0,
         )
+        yield parents[edge.source], wire
 
 
 def _together(flow: GraphCluster) -> Iterator[tuple[str, bool, list[str | None]]]:
@@ -200,7 +210,7 @@ def _together(flow: GraphCluster) -> Iterator[tuple[str, bool, list[str | None]]
         yield source, is_meant, found
 
 
-def _legend(model: GraphData, boxes: Mapping[str, Box], wires: tuple[Wire, ...]) -> list[str]:
+def _legend(model: GraphData, boxes: Mapping[str, Box], wires: Sequence[Wire]) -> list[str]:
     """Return lines that explain the shapes and signs of this drawing."""
     kinds = {(box.kind, box.is_open) for box in boxes.values()}
     icons = {note.kind for node in model.nodes for note in node.notes}

@@ -10,12 +10,12 @@ from html import escape
 from math import hypot
 
 from ..core.text import shown
-from .layout import HEAD, HEAD_SIZE, LINE, NAME_SIZE, NOTE_SIZE, PAD, SCALE, TOP, head_width, layout_of
+from .layout import HEAD, HEAD_SIZE, LINE, NAME_SIZE, NOTE_SIZE, PAD, SCALE, head_width, layout_of
 from .metrics import text_width
 from .model import PLAIN_CLASS, GraphData
 from .placing import LABEL_SIZE, Cubic, Placing, Point, shifted
 from .render import DrawingError
-from .sketch import END, START, Box, Sketch, Wire, sketch_of
+from .sketch import END, START, TOP, Box, Sketch, Wire, sketch_of
 from .style import COLOURS, FONT, GREY, INK, SOFT, WRONG
 
 __all__ = ["svg_of"]
@@ -102,10 +102,7 @@ class _Painter:
     """Yields the elements of a sketch at their places."""
 
     def __init__(self, sketch: Sketch) -> None:
-        self.boxes = sketch.boxes
-        self.wires: dict[str, list[Wire]] = {id: [] for id in (TOP, *sketch.boxes)}
-        for wire in sketch.wires:
-            self.wires[wire.flow].append(wire)
+        self.boxes, self.wires = sketch.boxes, sketch.wires
 
     def steps(self, flow: str, placing: Placing, x: float, y: float) -> _Parts:
         """Yield the inside of a flow, whose top left corner is at ``x``, ``y``."""
@@ -113,7 +110,7 @@ class _Painter:
             route = [shifted(curve, x, y) for curve in placing.routes[wire.key]]
             label = placing.labels.get(wire.key)
             yield _wire(wire, route, label and (label[0] + x, label[1] + y))
-        key = self.boxes[flow].key if flow else ""
+        key = "" if flow == TOP else self.boxes[flow].key
         for id, (left, top) in placing.corners.items():
             width, height = placing.sizes[id]
             centre = x + left + width / 2, y + top + height / 2
