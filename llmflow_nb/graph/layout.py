@@ -74,12 +74,13 @@ def layout_of(model: GraphData, sketch: Sketch, backend: str | None = None) -> P
     for depth in sorted(levels, reverse=True):
         place({id: members[id] for id in levels[depth]}, max(CELL / 2, CELL - 2 * PAD * (depth + 1)))
     outermost = [node.id for node in model.nodes if node.parent is None]
-    if len(outermost) > 1:
+    root = outermost[0]
+    if root not in members:  # a node, with the nodes that it leads to, or a flow without steps
         place({TOP: outermost}, CELL)
         return _lowest(best[TOP])
-    inner = {id: _lowest(best[id]) for id in outermost if id in best}
-    sizes = {id: _size(sketch.boxes[id], inner.get(id)) for id in outermost}
-    return Placing(*sizes[outermost[0]], {outermost[0]: (0.0, 0.0)}, sizes, {}, {}, inner)
+    inner = {root: _lowest(best[root])}
+    sizes = {root: _size(sketch.boxes[root], inner[root])}
+    return Placing(*sizes[root], {root: (0.0, 0.0)}, sizes, {}, {}, inner)
 
 
 def _ways(

@@ -67,6 +67,14 @@ def test_the_style_sheet_is_always_the_same(monkeypatch):
     assert "evil" not in one
 
 
+def test_a_node_that_leads_to_itself_is_drawn(monkeypatch):
+    """A node outside of a flow is drawn with its loop."""
+    monkeypatch.setenv("LLMFLOW_NB_GRAPHVIZ", "wasi")
+    node = Node(name="Ask")
+    node - "again" >> node
+    assert "again" in seen(node.graph().svg())
+
+
 def test_titles_are_names_and_docstrings(monkeypatch):
     """The title of a node is its name with the first line of its docstring; nothing else has one."""
     monkeypatch.setenv("LLMFLOW_NB_GRAPHVIZ", "wasi")
