@@ -65,7 +65,9 @@ def layout_of(model: GraphData, sketch: Sketch, backend: str | None = None) -> P
                 jobs += [(id, Job(sizes, sketch.wires[id], inner, direction)) for direction in tried]
         for (id, job), found in zip(jobs, coordinates([dot_text(job) for _, job in jobs], backend), strict=True):
             options = [read_placing(found, job)]
-            if job.direction == "LR" and not model.style.direction:
+            # Rows are at least as high as the flow that is cut. In a high one, larger text costs more than it saves.
+            is_high = options[0].height * (cell / options[0].width) ** 2 >= SHRINKING
+            if job.direction == "LR" and not model.style.direction and not is_high:
                 options += in_rows(options[0], job.widths, cell)
             of_flow = best.setdefault(id, {})
             options += [of_flow[job.direction]] if job.direction in of_flow else []
