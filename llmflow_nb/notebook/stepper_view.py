@@ -328,7 +328,9 @@ def _keys(now: HistoryEntry, texts: ValueTexts) -> list[dict[str, Any]]:
 
 
 def _text(key: Any, version: Version | None, texts: ValueTexts) -> str:
-    return "" if version is None else MASK if is_secret(key) else texts.of(version.kept, LONG)
+    if version is None or not version.uses:  # it was evicted
+        return ""
+    return MASK if is_secret(key) else texts.of(version.kept, LONG)
 
 
 def _json(key: Any, version: Version | None) -> str:

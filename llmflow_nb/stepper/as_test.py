@@ -52,7 +52,7 @@ def write_test(session: Session, path: Path) -> Path:
     """Write a test for pytest that repeats the current visit with its results of ``exec``.
 
     Raises:
-        RunStateError: The visit is not done, or it is a visit of a flow.
+        RunStateError: The visit is not done, it is a visit of a flow, or its start was evicted.
         ExportError: The test could not import the class, or a value cannot be written. No file is written.
     """
     here, frame = session.history.now.location, session.position.frames[-1]
@@ -67,9 +67,10 @@ def write_test(session: Session, path: Path) -> Path:
             "cannot import it; move the class to a module, import it from there, and step again."
         )
     is_batch = frame.plan.kind == "batch_node"
-    before = session.history.visit_start().snapshot
+    start = session.history.visit_start()
+    start.require_checkpoint()  # without it, the values of shared are not kept either
     values = {
-        "shared": ("what shared held", {key: version.value() for key, version in before.items()}),
+        "shared": ("what shared held", {key: version.value() for key, version in start.snapshot.items()}),
         "params": ("its params", dict(frame.params)),
         "attributes": (
             "what is set on the node",

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+from ..core.errors import RunStateError
 from ..core.node import BaseNode
 from ..core.text import class_name, message, plain_text, shown, text_of
 from ..core.traversal import last_name
@@ -84,9 +85,18 @@ class HistoryEntry:
             elif not hasattr(type(now), "__next__") and not same(now, kept):  # the checkpoint restores iterators
                 setattr(frame, name, kept)
 
-    def evict(self) -> None:
-        """Release what is needed to go back here; keep what is shown."""
-        self.checkpoint, self._results = None, {}
+    def require_checkpoint(self) -> Checkpoint:
+        """Return the checkpoint.
+
+        Raises:
+            RunStateError: The entry was evicted.
+        """
+        if self.checkpoint is None:
+            raise RunStateError(
+                f"place {self.number} was evicted: the history is over its budget. Give stepper(budget=) more bytes, "
+                "or go to a later place."
+            )
+        return self.checkpoint
 
 
 class History:
@@ -117,7 +127,7 @@ class History:
         self._size += entry.size
         while self._snapshots.size + self._size > self._budget and self._evicted < len(self.entries) - 1:
             oldest = self.entries[self._evicted]
-            oldest.evict()
+            oldest.checkpoint, oldest._results = None, {}
             self._snapshots.release(oldest.snapshot)
             self._size -= oldest.size
             self._evicted += 1

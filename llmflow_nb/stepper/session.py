@@ -297,12 +297,7 @@ class Session:
         Raises:
             RunStateError: The entry was evicted.
         """
-        checkpoint = entry.checkpoint
-        if checkpoint is None:
-            raise RunStateError(
-                f"place {entry.number} was evicted: the history is over its budget. Give stepper(budget=) more bytes, "
-                "or go to a later place."
-            )
+        checkpoint = entry.require_checkpoint()
         position = checkpoint.restore(self.setup, checkpoint.shared, copies=True)
         assert position is not None  # only a failure may be impossible to resume
         copies = zip(map(id, checkpoint.batches()), batches_of(position.frames), strict=True)

@@ -20,7 +20,7 @@ class Version:
         "kept",  # the copy
         "size",  # about how many bytes the copy takes
         "by_reference",  # the types that cannot be copied, which going back cannot restore
-        "uses",  # the number of snapshots that hold this version
+        "uses",  # the number of snapshots in use that hold this version; at 0 its copy was discarded
     )
 
     def __init__(self, number: int, value: Any, shared: Any) -> None:
@@ -118,11 +118,12 @@ class Snapshots:
                 self.size += version.size
 
     def release(self, snapshot: Snapshot) -> None:
-        """Count a snapshot as no longer in use."""
+        """Count a snapshot as no longer in use, and discard the copies that no other one uses."""
         for version in snapshot.values():
             version.uses -= 1
             if version.uses == 0:
                 self.size -= version.size
+                version.original = version.kept = None
 
 
 def changes(before: Snapshot, after: Snapshot) -> list[Change]:

@@ -143,10 +143,13 @@ class Stepper(ShownWithWidget):
 
         Raises:
             ValueError: There is no such place.
+            RunStateError: A place was evicted, because the history is over its budget.
         """
         session = self._session
         before = _entry(session, first)
         after = session.history.now if second is None else _entry(session, second)
+        for entry in (before, after):
+            entry.require_checkpoint()
         found = changes(before.snapshot, after.snapshot)
         return {change.key: (_value(change.before), _value(change.after)) for change in found}
 
@@ -327,7 +330,8 @@ class Stepper(ShownWithWidget):
         compares the input of ``exec``, the action, and ``shared`` after the visit. An existing file is replaced.
 
         Raises:
-            RunStateError: This is not after the node's post (after its exec, if it has no post), or it is a flow.
+            RunStateError: This is not after the node's post (after its exec, if it has no post), it is a flow, or the
+                start of the visit was evicted from the history.
             ExportError: A value is neither JSON nor a Python literal, or the node's class cannot be imported. No file
                 is written.
         """

@@ -3,6 +3,7 @@
 import array
 import dataclasses
 import enum
+import gc
 import socket
 import threading
 import tracemalloc
@@ -666,6 +667,36 @@ def test_a_small_budget_evicts_the_oldest_places():
     assert stepper.run().is_end
     assert stepper.shared["visits"] == 30
     assert len(stepper.history) == 31
+
+
+class Blob:
+    """A value that the garbage collector can count."""
+
+    def __init__(self, n):
+        self.data = [n] * 10_000
+
+
+class MakesBlobs(Node):
+    def post(self, shared, prep_res, exec_res):
+        shared["n"] += 1
+        shared["blob"] = Blob(shared["n"])
+        return "again" if shared["n"] < 40 else "done"
+
+
+def test_evicted_places_take_no_memory():
+    """The copies of ``shared`` that only evicted places used are discarded."""
+    node = MakesBlobs()
+    node - "again" >> node
+    node - "done" >> Node(name="last")
+    stepper = Flow(node).stepper({"n": 0}, budget=MB // 2)
+    while not stepper.over().is_end:
+        pass
+    gc.collect()
+    assert 2 <= sum(type(found) is Blob for found in gc.get_objects()) <= 20
+    with pytest.raises(RunStateError, match="place 1 was evicted"):
+        stepper.diff(1)
+    stepper.back(2)
+    assert (stepper.shared["n"], stepper.shared["blob"].data) == (39, [39] * 10_000)
 
 
 def test_going_back_to_evicted_places_says_so():
