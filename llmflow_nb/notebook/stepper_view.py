@@ -18,6 +18,7 @@ import traitlets
 
 from ..core.hooks import hooks_of
 from ..core.text import MASK, class_name, error_text, is_secret, quoted, shown
+from ..core.traversal import last_name
 from ..graph.builder import graph_of
 from ..graph.drawing import GraphModel
 from ..graph.outline import outline_of
@@ -258,18 +259,16 @@ def _name(key: Any) -> str:
 
 
 def _toggle(stepper: Stepper, path: str) -> None:
-    found = [
-        b for b in stepper.breakpoints if b.node == path and b.when == "before" and b.visit is None and b.where is None
-    ]
-    if found:
-        stepper.breakpoints.remove(found[0])
-    else:
+    found = [b for b in stepper.breakpoints if b.node in (path, last_name(path)) and b.is_plain]
+    for breakpoint in found:
+        stepper.breakpoints.remove(breakpoint)
+    if not found:
         stepper.breakpoints.add(path)
 
 
 def _stops(model: GraphModel, stepper: Stepper) -> list[str]:
-    """Return the nodes of the drawing that have a breakpoint of their own."""
-    wanted = {found.node if isinstance(found.node, str) else None for found in stepper.breakpoints}
+    """Return the nodes of the drawing that have a breakpoint of their own, by name or path."""
+    wanted = {found.node for found in stepper.breakpoints if isinstance(found.node, str)}
     return [node.id for node in model.nodes if node.id in wanted or node.name in wanted]
 
 

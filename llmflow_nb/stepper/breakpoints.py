@@ -41,6 +41,11 @@ class Breakpoint:
 
     __repr__ = __str__
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it stops before each visit of its node."""
+        return self.when == "before" and self.visit is None and self.where is None
+
     def matches(self, here: Location, node: BaseNode) -> bool:
         """Whether all conditions but ``where`` hold."""
         is_named = isinstance(self.node, str) and self.node in (here.path, last_name(here.path), label(node))

@@ -237,6 +237,19 @@ def test_hostile_names_and_values_are_texts():
     assert rows["lock"]["json"] == ""
 
 
+@pytest.mark.parametrize("node", ["Upper", "F/Upper"])
+def test_a_click_on_a_breakpoint_removes_it(stepper, node):
+    """The dot of a node is set for a breakpoint by name and by path. A click removes either, and another adds one."""
+    view = view_of(stepper)
+    stepper.breakpoints.add(node)
+    view.refresh()
+    assert view.place["stops"] == ["F/Upper"]
+    ask(view, do="break", path="F/Upper")
+    assert (view.place["stops"], len(stepper.breakpoints)) == ([], 0)
+    ask(view, do="break", path="F/Upper")
+    assert view.place["stops"] == ["F/Upper"]
+
+
 @pytest.mark.parametrize("place", [0, 200, 499])
 def test_a_long_history_shows_the_current_place(place):
     """At most 300 places are sent. They are around the current one."""
