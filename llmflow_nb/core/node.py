@@ -35,6 +35,9 @@ class BaseNode(NodeMethods):
     The value of the node or flow that is run applies to the whole run.
     """
 
+    overwritten: tuple[str, ...] = ()
+    """The warnings of `next` about edges of this node that were wired to another target later."""
+
     params: Mapping[str, Any]
     successors: dict[str, "BaseNode | None"]
     """The target of each action. None: the flow ends there, without a warning."""
@@ -131,7 +134,7 @@ class BaseNode(NodeMethods):
             was, now = (shown(label(target)) if target is not None else "the end" for target in (known, node))
             now = f"another {now}" if was == now else now
             text = f"Overwriting successor for action '{shown(action)}' of {shown(label(self))}: was {was}, is {now}"
-            self.__dict__["overwritten"] = (*self.__dict__.get("overwritten", ()), text)
+            self.__dict__["overwritten"] = (*self.overwritten, text)
             warn(text)
         self.successors[action] = node
         return node

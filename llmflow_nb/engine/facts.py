@@ -8,7 +8,7 @@ from collections.abc import Callable
 from operator import attrgetter, is_
 from typing import Any, NamedTuple
 
-from ..core.hooks import Hooks, hooks_of, hooks_of_class
+from ..core.hooks import Hooks, hooks_of, hooks_of_class, look_in
 from ..core.layers import overridden, router_of
 from ..core.node import BaseNode
 from ..core.seconds import LONGEST
@@ -34,7 +34,7 @@ _MOST_COMBINATIONS = 64
 """Combinations of settings that are cached for a class."""
 
 Facts = dict[str, Any]
-Checked = dict[type, tuple[frozenset[str], Facts]]
+Checked = dict[type, "_OfClass"]
 
 
 def facts_of(node: BaseNode, calls_here: bool, checked: Checked) -> Facts:
@@ -43,8 +43,7 @@ def facts_of(node: BaseNode, calls_here: bool, checked: Checked) -> Facts:
     Args:
         node: The node.
         calls_here: Whether the run makes calls in the caller's thread, with nothing that watches or answers them.
-        checked: For each class the attributes that make a node differ from its class, and the facts of nodes without
-            such attributes. A run keeps it, to check each class once.
+        checked: The classes that the run has checked, so that it checks each once.
 
     Raises:
         SettingError: A setting that was assigned later makes no sense.
@@ -53,27 +52,43 @@ def facts_of(node: BaseNode, calls_here: bool, checked: Checked) -> Facts:
     cls = type(node)
     of_class = checked.get(cls)
     if of_class is None:
-        of_class = _of_class(node, cls, calls_here)
-        if of_class is None:
-            return _of_node(node, calls_here)
+        hooks: Hooks | None = cls.__dict__.get("_hooks")
+        of_class = None if hooks is None else hooks.facts.get(calls_here)
+        if of_class is None or not all(map(is_, of_class.found, of_class.look(cls))):
+            of_class = _of_class(node, cls, calls_here)
+            if of_class is None:
+                return _of_node(node, calls_here)
         checked[cls] = of_class
-    own_names, facts = of_class
-    return facts if own_names.isdisjoint(node.__dict__) else _of_node(node, calls_here)
+    return of_class.facts if of_class.own_names.isdisjoint(node.__dict__) else _of_node(node, calls_here)
 
 
-def _of_class(node: BaseNode, cls: type, calls_here: bool) -> tuple[frozenset[str], Facts] | None:
-    """Return the entry of a class in ``checked``; None if this node has hooks or settings of its own."""
+class _OfClass(NamedTuple):
+    """The facts of the nodes of a class that have no hooks and settings of their own.
+
+    Attributes:
+        facts: The facts.
+        own_names: The attributes by which a node differs from its class.
+        look: Returns the methods and settings of the class on which the facts depend.
+        found: The result of ``look`` when the facts were found out. Another result makes them out of date.
+    """
+
+    facts: Facts
+    own_names: frozenset[str]
+    look: Callable[[type], tuple[object, ...]]
+    found: tuple[object, ...]
+
+
+def _of_class(node: BaseNode, cls: type, calls_here: bool) -> _OfClass | None:
+    """Find out the facts of a class; None if this node has hooks or settings of its own."""
     hooks = hooks_of_class(cls)
     reader = _readers.get(hooks.library_class) or _reader(hooks)
     values = reader.read(cls)
-    known = hooks.facts.get(calls_here)
-    if known is not None and all(map(is_, known[1], values)):
-        return reader.own_names, known[0]
     if not reader.own_names.isdisjoint(node.__dict__) or not all(map(is_, values, reader.read(node))):
         return None  # values differ if a setting is a property of the class
-    facts = _of_node(node, calls_here)
-    hooks.facts[calls_here] = facts, values
-    return reader.own_names, facts
+    look = look_in(cls, *reader.settings)
+    of_class = _OfClass(_of_node(node, calls_here), reader.own_names, look, look(cls))
+    hooks.facts[calls_here] = of_class
+    return of_class
 
 
 def _of_node(node: BaseNode, calls_here: bool) -> Facts:

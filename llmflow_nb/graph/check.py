@@ -152,7 +152,7 @@ class _Steps:
 
 
 def _overwritten_edges(steps: _Steps, step: BaseNode) -> Iterator[Problem]:
-    for text in step.__dict__.get("overwritten", ()):
+    for text in step.overwritten:
         yield Problem("overwritten", steps.path(step), text)
 
 
