@@ -24,7 +24,7 @@ from .actions import check_action, check_steps, lost_action, route
 from .awaitables import PLAIN, is_awaitable
 from .batch import PENDING, Batch, Outcome, open_batch
 from .events import Event
-from .plan import Setup
+from .plan import NOWHERE, Setup
 from .position import (
     AFTER_EXEC,
     AFTER_ITEM,
@@ -102,13 +102,18 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
             params = frame.params
             node, plan, visit = frame.node, frame.plan, frame.visit
             prep_res, action = frame.prep_res, frame.action
+            if phase == ARRIVE:
+                plan = NOWHERE  # that of the visit before, if any, may be of another run
 
             # One round is one visit. A position that stopped in the middle of it enters at its phase; the two phases of
             # an element of a batch flow, which come before any visit, pass by them all, to the end of the round.
             while True:
                 if phase == ARRIVE:
-                    if plan is None or plan.node is not node or plan.stamp is not stamp:
-                        plan = frame.owner.child(node, frame.start, setup)
+                    if plan.node is not node:
+                        following = frame.owner.children.get(id(node))  # `Plan.child`, without its call for each set
+                        if following is None or following.stamp is not stamp:
+                            following = frame.owner.child(node, frame.start, setup)
+                        plan = following
                     frame.plan = plan
                     frame.steps += 1
                     if frame.steps > frame.check_at:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .batch import Batch
     from .calls import Call
 
-__all__ = ["CachedResult", "Plan", "ResultCache", "Setup"]
+__all__ = ["NOWHERE", "CachedResult", "Plan", "ResultCache", "Setup"]
 
 
 class Plan:
@@ -83,7 +83,7 @@ class Plan:
             "within": within,
             "stamp": setup.stamp,
             "children": {},
-            "next": _NOWHERE,
+            "next": NOWHERE,
         }
         if self.layers or within:
             self._take_layers(setup)
@@ -167,7 +167,8 @@ class Plan:
 
         Only one run uses a plan at a time. The records of several runs refer to it for what never changes: node, path.
         """
-        if not self.is_reusable or setup.facts_of(self.node) is not self.facts:
+        facts = facts_of(self.node, setup.calls_here, setup.checked)
+        if not self.is_reusable or facts is not self.facts:
             return False
         if self.is_flow and self.names is not setup.names.get(id(self.node.start_node)):  # type: ignore[attr-defined]
             self.children, self.names = {}, None
@@ -224,8 +225,8 @@ class Driven:
 DRIVEN = "_driven"
 
 
-_NOWHERE: Plan = object.__new__(Plan)
-_NOWHERE.__dict__.update(node=None, stamp=None)
+NOWHERE: Plan = object.__new__(Plan)
+NOWHERE.__dict__.update(node=None, stamp=None)
 """The value of ``next`` before a step is known. It saves a comparison with None in every visit."""
 
 
@@ -287,6 +288,7 @@ class Setup:
     ) -> None:
         self.recorder = recorder
         self.subscribers = list(subscribers)
+        self.calls_here = executor is None and not self.subscribers and result_cache is None
         self.executor = executor
         self.concurrent = concurrent
         self.grace = min(grace, LONGEST)
@@ -305,8 +307,7 @@ class Setup:
 
     def facts_of(self, node: BaseNode) -> Facts:
         """Return the fields that the plan of a node has in this run. See `facts_of`."""
-        calls_here = self.executor is None and not self.subscribers and self.result_cache is None
-        return facts_of(node, calls_here, self.checked)
+        return facts_of(node, self.calls_here, self.checked)
 
     def notify(self, event: Event) -> None:
         """Pass an event to every subscriber. One that raises is reported and removed."""

@@ -226,8 +226,9 @@ class Position:
         for name, value in now.items():
             if name not in _NOT_GIVEN_BACK and before.get(name, _NOT_GIVEN_BACK) is not value:
                 node.__dict__[name] = value
-        for name in before.keys() - now.keys():
-            node.__dict__.pop(name, None)
+        if not before.keys() <= now.keys():
+            for name in before.keys() - now.keys():
+                node.__dict__.pop(name, None)
 
     def where(self) -> str:
         """Return the path of the current node; "" if another thread moves the position just now."""

@@ -5,6 +5,7 @@ The record is bounded. Old visits and batches are dropped, and only counted.
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from itertools import islice
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -56,8 +57,12 @@ class RunRecorder:
         self.dropped_visits = self.dropped_calls = self.dropped_batches = 0
         self.passes: Passes = {}  # of dropped visits
         self.batch_passes: Passes = {}  # of dropped batches
-        self.budget = ByteBudget()
         self.lock = Lock()
+
+    @cached_property
+    def budget(self) -> ByteBudget:
+        """Bounds the bytes of the batches. Only made for a run that has one: it takes 0.5 us."""
+        return ByteBudget()
 
     # ---- the engine writes -------------------------------------------------------------------------------------------
 
