@@ -1,8 +1,8 @@
-"""Where a run, a param set or a row starts again: three policies over a `Checkpoint`.
+"""Where a run, a param set or a row starts again.
 
-* Where it failed: `resume_run` and `resume_param_set`.
-* From the start: what `resume_param_set` falls back to, see there.
-* At one row: `workload_to_retry` calls some rows of a batch again, `debug_item` and `debug_param_set` open one of them.
+* At the checkpoint of a failure: `resume_run` and `resume_param_set`, unless it has to start from scratch.
+* At rows of an earlier visit: `workload_to_retry` is for a retry of them, then `position_of_post`.
+* At one row, in a stepper: `debug_item` and `debug_param_set`.
 """
 
 from collections.abc import Iterator
