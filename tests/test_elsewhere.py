@@ -31,6 +31,7 @@ def elsewhere(tmp_path):
     def run(*command, text=""):
         env = {name: value for name, value in os.environ.items() if not name.startswith(("LLMFLOW_NB_", "PYTEST_"))}
         env |= {"IPYTHONDIR": str(tmp_path / "ipython"), "PYTHONPATH": str(tmp_path), "TERM": "dumb"}
+        env["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # some take seconds to import
         done = subprocess.run(
             [sys.executable, *command], cwd=tmp_path, env=env, input=text, capture_output=True, text=True, timeout=60
         )

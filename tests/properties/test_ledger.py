@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from llmflow_nb import AllFailedError, BatchFlow, BatchNode
 
 slow = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
-settings.register_profile("ledger", derandomize=True, deadline=None, max_examples=60, suppress_health_check=slow)
+settings.register_profile("ledger", derandomize=True, deadline=None, max_examples=40, suppress_health_check=slow)
 settings.register_profile("ledger wide", deadline=None, max_examples=2000, suppress_health_check=slow, print_blob=True)
 laws = settings(settings.get_profile("ledger wide" if os.environ.get("LAWS") == "wide" else "ledger"))
 
