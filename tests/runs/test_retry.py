@@ -5,6 +5,7 @@ import gc
 import itertools
 import threading
 import weakref
+from contextlib import suppress
 
 import pandas as pd
 import pytest
@@ -14,7 +15,6 @@ from llmflow_nb import (
     BatchFlow,
     BatchNode,
     Flow,
-    LostActionError,
     Node,
     RowError,
     RunStateError,
@@ -114,20 +114,6 @@ def text(shown):
 # --- items: which are called, and what becomes of them ---------------------------------------------------------------
 
 
-def test_only_what_failed_is_called_again(ask):
-    """``retry_failed`` calls the failed items and no others, with the item they had; attempts go on counting."""
-    model = Model(1, 3)
-    result = ran(ask(model, max_retries=2), {"items": [0, 1, 2, 3]})
-    assert model.take() == [0, 1, 1, 2, 3, 3]
-    model.failing.remove(3)
-    assert result.retry_failed() is result
-    assert model.take() == [1, 1, 3]
-    assert told(result) == [(0, 0, "ok", 1), (1, None, "failed", 4), (2, 20, "ok", 1), (3, 30, "ok", 3)]
-    assert result.run.calls == 9
-    assert list(result.df["attempts"]) == [1, 4, 1, 3]
-    assert list(result.df["status"]) == ["ok", "failed", "ok", "ok"]
-
-
 def test_failing_again_raises_nothing(ask):
     """Failures of a retry are rows again, also where there is not one that came through, and where they were raised."""
     model = Model(0, 1)
@@ -137,51 +123,6 @@ def test_failing_again_raises_nothing(ask):
     assert told(result) == [(0, None, "failed", 2), (1, None, "failed", 1)]
     assert [str(row.error) for row in result] == ["no answer to 0", "no answer to 1"]
     assert result.run.status == "failed"
-
-
-def test_all_failed_and_then_not(ask):
-    """After a run that raised since all items failed, they can be called again."""
-    model = Model(0, 1)
-    result = ran(ask(model), {"items": [0, 1]}, raises=AllFailedError)
-    model.failing.clear()
-    result.retry_failed()
-    assert told(result) == [(0, 0, "ok", 2), (1, 10, "ok", 2)]
-
-
-def test_without_rows_all_that_lack_a_result(ask):
-    """``retry()`` calls the rows that failed, and those that were not reached; those with a result are left alone."""
-    model = Model(1)
-    node = ask(model, on_error="raise", max_concurrency=1)
-    result = ran(node, {"items": (0, 1, 2, 3)}, raises=LookupError)
-    assert model.take() == [0, 1]
-    model.failing.clear()
-    result.retry()
-    assert model.take() == [1, 2, 3]
-    assert told(result) == [(0, 0, "ok", 1), (1, 10, "ok", 2), (2, 20, "ok", 1), (3, 30, "ok", 1)]
-    result.retry()
-    assert model.take() == []
-
-
-def test_failed_only_leaves_the_unreached(ask):
-    """``retry_failed`` does not call what was not reached."""
-    model = Model(1)
-    result = ran(ask(model, on_error="raise", max_concurrency=1), {"items": [0, 1, 2]}, raises=LookupError)
-    model.failing.clear()
-    result.retry_failed()
-    assert [row.status for row in result] == ["ok", "ok", "pending"]
-
-
-def test_a_row_keeps_its_result_until_there_is_another(ask):
-    """A row that is called again although it has a result keeps it where the call fails, and gets the new one else."""
-    model = Model()
-    result = ran(ask(model), {"items": [1, 2]})
-    model.failing.add(1)
-    model.factor = 100
-    result.retry([0, 1])
-    assert told(result) == [(1, 10, "ok", 2), (2, 200, "ok", 2)]
-    model.failing.clear()
-    result.retry([0])
-    assert told(result) == [(1, 100, "ok", 3), (2, 200, "ok", 2)]
 
 
 def test_none_is_a_result():
@@ -197,18 +138,6 @@ def test_none_is_a_result():
     model.failing.add(1)
     result.retry([0])
     assert told(result) == [(1, None, "ok", 2)]
-
-
-def test_retries_and_fallbacks_apply_again(ask):
-    """A call of a retry has all its attempts and its fallback; a fallback's answer replaces a failure."""
-    model = Model(1)
-    node = ask(model, max_retries=2)
-    result = ran(node, {"items": [1, 2]})
-    cls = type(node)
-    node.__class__ = type("WithFallback", (cls,), {"exec_fallback": lambda self, item, exc: f"instead: {exc}"})
-    result.retry_failed()
-    assert told(result) == [(1, "instead: no answer to 1", "fallback", 4), (2, 20, "ok", 1)]
-    assert [row.status for row in result.retry()] == ["fallback", "ok"]
 
 
 def test_rows_of_several_visits():
@@ -1219,8 +1148,6 @@ def chain(script, *nodes, **flow_settings):
 
 WIDTHS = [1, 3]
 widths = pytest.mark.parametrize("width", WIDTHS)
-STEPS = {"plain": Step, "async": AsyncStep}
-steps = pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)
 
 REST = ["B prep 1", "B exec 1", "B post 1", "C prep 1", "C exec 1", "C post 1"]
 
@@ -1229,22 +1156,192 @@ def chain_of_three(step, script, width, **settings):
     return Sets(chain(script, *(step(name=name) for name in "ABC")), name="S", max_concurrency=width, **settings)
 
 
-@steps
+class Hooked(Flow):
+    """A flow with hooks of its own, which do what the script says."""
+
+    script: Script
+
+    def prep(self, shared):
+        self.left = self.script(self, "prep")
+
+    def post(self, shared, prep_res, exec_res):
+        self.script(self, "post")
+        shared.setdefault("left", []).append(self.left)
+        return exec_res
+
+
+class Folders(BatchFlow):
+    """A nested batch: its ``exec`` returns the elements that its walk is made for."""
+
+    def prep(self, shared):
+        return [{"folder": n} for n in range(2)]
+
+    def exec(self, element):
+        self.script.done.append(f"list {element['folder']}")
+        return [{"file": n} for n in range(3)]
+
+
+class MapOnce(Map):
+    """The same, with items that can be read only once."""
+
+    def prep(self, shared):
+        return iter(item for item in super().prep(shared))
+
+
+class SetsOnce(Sets):
+    """The same walks, from what can be read only once."""
+
+    def prep(self, shared):
+        return (params for params in super().prep(shared))
+
+
+class Strays(Step):
+    """Its ``post`` returns an action without an edge for the second set, where the script says so."""
+
+    def post(self, shared, prep_res, exec_res):
+        super().post(shared, prep_res, exec_res)
+        return "astray" if self.params["S"] == 1 and "stray" in self.script.failing else "default"
+
+
+def hooks(*names, of="1"):
+    return [f"{name} {hook} {of}" for name in names for hook in ("prep", "exec", "post")]
+
+
+def in_sets(*nodes, flow=Sets, **settings):
+    """A function that makes a flow of three param sets over these nodes, which are made by what stands for them."""
+
+    def make(script, width):
+        made = [node(script, width) if callable(node) else Step(name=node) for node in nodes]
+        outer = flow(chain(script, *made), name="S", max_concurrency=width, **{"on_error": "keep", **settings})
+        outer.script = script
+        return outer
+
+    return make
+
+
+def within(cls, name, *inner, **settings):
+    """What stands for a flow of steps within a flow."""
+
+    def make(script, width):
+        nodes = [node(script, width) if callable(node) else Step(name=node) for node in inner]
+        flow = cls(chain(script, *nodes), name=name, **settings)
+        flow.script = script
+        return flow
+
+    return make
+
+
+def batch(cls, **settings):
+    return lambda script, width: cls(name="B", **settings)
+
+
+def awaited(name):
+    return lambda script, width: AsyncStep(name=name)
+
+
+A_FLOW_IN_A_FLOW = within(Flow, "O", within(Flow, "I", "A", "B"), "C")
+ITEMS = ["B exec 1a", "B exec 1b", "B exec 1c"]
+END = hooks("C")
+# How the flow is made, where it fails, at which node that is, and what is called once it is repaired.
+PLACES = {
+    "prep": (in_sets("A", "B", "C"), ["B prep 1"], "S/B", REST),
+    "exec": (in_sets("A", "B", "C"), ["B exec 1"], "S/B", REST[1:]),
+    "post": (in_sets("A", "B", "C"), ["B post 1"], "S/B", REST[2:]),
+    "an async exec": (in_sets(*[awaited(name) for name in "ABC"]), ["B exec 1"], "S/B", REST[1:]),
+    "prep of an inner flow's step": (in_sets(A_FLOW_IN_A_FLOW, "D"), ["B prep 1"], "S/O/I/B", REST + hooks("D")),
+    "exec of an inner flow's step": (in_sets(A_FLOW_IN_A_FLOW, "D"), ["B exec 1"], "S/O/I/B", REST[1:] + hooks("D")),
+    "post of an inner flow's step": (in_sets(A_FLOW_IN_A_FLOW, "D"), ["B post 1"], "S/O/I/B", REST[2:] + hooks("D")),
+    "within a flow with hooks": (
+        in_sets(within(Hooked, "I", "A", "B"), "C"),
+        ["B exec 1"],
+        "S/I/B",
+        ["B exec 1", "B post 1", "I post 1", *END],
+    ),
+    "post of an inner flow": (in_sets(within(Hooked, "I", "A"), "C"), ["I post 1"], "S/I", ["I post 1", *END]),
+    "an item": (in_sets("A", batch(Map), "C"), ["B exec 1b"], "S/B", [*ITEMS[1:], "B post 1", *END]),
+    "all items": (in_sets(batch(Map, on_error="keep"), "C"), ITEMS, "S/B", [*ITEMS, "B post 1", *END]),
+    "an item of a closed generator": (
+        in_sets("A", batch(MapOnce), "C"),
+        ["B exec 1b"],
+        "S/B",
+        ["B prep 1", *ITEMS, "B post 1", *END],
+    ),
+    "a set of a closed generator": (
+        in_sets(within(SetsOnce, "I", "A")),
+        ["A exec 1.1"],
+        "S/I/A",
+        [what for n in range(3) for what in hooks("A", of=f"1.{n}")],
+    ),
+    "between two nodes": (in_sets(lambda *_: Strays(name="B"), "C", strict=True), ["stray"], "S", REST),
+}
+
+
+@pytest.mark.parametrize("whole_run", [False, True])
 @widths
-@pytest.mark.parametrize("hook", ["prep", "exec", "post"])
-def test_a_param_set_goes_on_where_it_failed(hook, width, step):
-    """A param set is gone on with at the hook that failed, and an ``exec`` that had answered is not called again."""
-    script = Script(f"B {hook} 1")
-    result = ran(chain_of_three(step, script, width, on_error="keep"), {"s": 1})
-    assert [(row.status, row.failed_at) for row in result] == [("ok", None), ("failed", "S/B"), ("ok", None)]
+@pytest.mark.parametrize("place", PLACES)
+def test_where_a_param_set_goes_on(place, width, whole_run):
+    """At the hook that failed; what had returned is not called again. Where nothing can be resumed it begins anew."""
+    make, failing, failed_at, rest = PLACES[place]
+    script = Script(*failing)
+    result = ran(make(script, width), {"s": 1})
+    assert [(row.status, row.failed_at) for row in result] == [("ok", None), ("failed", failed_at), ("ok", None)]
     script.take()
     script.failing.clear()
+    if whole_run:
+        result.run.retry_failed()
+    else:
+        result.retry_failed()
+    assert script.take() == rest
+    assert [(row.status, row.attempts, row.failed_at) for row in result] == [
+        ("ok", 1 + (n == 1), None) for n in range(3)
+    ]
+    assert all(set(batch.counts) == {"ok"} for batch in result.run.batches)
+    assert result.results == ran(make(Script(), width), {"s": 1}).results
+
+
+@widths
+def test_a_flows_post_sees_what_its_prep_had_left(width):
+    """The ``post`` of a flow around the step that failed finds the attributes that its ``prep`` had set."""
+    script = Script("B exec 1")
+    shared = {"left": []}
+    result = ran(in_sets(within(Hooked, "I", "A", "B"))(script, width), shared)
+    script.failing.clear()
+    shared["left"].clear()
     result.retry_failed()
-    assert script.take() == REST[REST.index(f"B {hook} 1") :]
-    assert [(row.result, row.status) for row in result] == [(f"C {n} of C {n}", "ok") for n in range(3)]
-    assert [row.attempts for row in result] == [1, 2, 1]
-    assert [row.failed_at for row in result] == [None] * 3
-    assert sorted(visit.node for visit in result.run.visits if visit.params == {"S": 1}) == ["A", "B", "B", "C"]
+    assert shared["left"] == ["I 1"]
+
+
+@widths
+@pytest.mark.parametrize("path", ["S/I", "S.exec", "S"])
+def test_rows_that_are_walked_in_a_flow_of_param_sets(path, width):
+    """A failure that is a row of a flow within, or of the elements of an exec, is resumed, alone or with its set."""
+    script = Script("B exec 1.1")
+    if path == "S/I":
+        flow = in_sets(within(Sets, "I", "A", "B", on_error="keep"))(script, width)
+    else:
+        flow = in_sets("A", "B", flow=Folders, on_error="raise" if path == "S" else "keep")(script, 1)
+    with suppress(LookupError):
+        flow.run({})
+    result = flow.last_run.batch(path)
+    assert result.counts["failed"] == 1
+    script.take()
+    script.failing.clear()
+    result.retry(max_concurrency=width)
+    left = hooks("A", "B", of="1.2") if path == "S" else []
+    assert script.take() == ["B exec 1.1", "B post 1.1", *left]
+    assert all(set(batch.counts) == {"ok"} for batch in flow.last_run.batches)
+
+
+@widths
+def test_a_failed_item_is_called_once(width):
+    """Where the set fails again at the item, or the node keeps it, the item is not called once more by itself."""
+    for node in (Map(name="B"), Map(name="B", on_error="keep")):
+        script = Script("B exec 1b")
+        flow = Sets(chain(script, node, Step(name="C")), name="S", max_concurrency=width, on_error="keep")
+        flow.run({})
+        script.take()
+        flow.last_run.retry_failed()
+        assert script.take() == ["B exec 1b"]
 
 
 @widths
@@ -1282,167 +1379,6 @@ def test_attempts_of_exec_count_anew(width):
     assert result.run.calls == calls + 3
 
 
-@widths
-@pytest.mark.parametrize("on_error", ["raise", "keep"])
-@pytest.mark.parametrize("node_width", WIDTHS)
-def test_items_within_a_param_set(node_width, on_error, width):
-    """A batch node within goes on with the items that have no result; those that were answered are not called again."""
-    script = Script("B exec 1b")
-    node = Map(name="B", max_concurrency=node_width)
-    flow = Sets(chain(script, Step(name="A"), node, Step(name="C")), name="S", max_concurrency=width, on_error=on_error)
-    result = ran(flow, {}, raises=LookupError if on_error == "raise" else None)
-    items = result.run.batch(node)
-    had = [row.item for row in items if row.params == {"S": 1} and row.status == "ok"]
-    assert "a" in had
-    assert "b" not in had
-    script.take()
-    script.failing.clear()
-    result.retry_failed()
-    assert sorted(script.take()) == sorted(
-        [*(f"B exec 1{item}" for item in "abc" if item not in had), "B post 1", "C prep 1", "C exec 1", "C post 1"]
-    )
-    assert [(row.result, row.status) for row in items if row.params == {"S": 1}] == [
-        (f"B 1{item}", "ok") for item in "abc"
-    ]
-    assert result[1].result == "C 1 of C 1"
-
-
-@widths
-@pytest.mark.parametrize("hook", ["prep", "exec", "post"])
-def test_in_an_inner_flow(hook, width):
-    """Where a step of an inner flow failed, the walk goes on in there, and then in the flow around it."""
-    script = Script(f"B {hook} 1")
-    inner = Flow(chain(script, Step(name="A"), Step(name="B")), name="I")
-    outer = Flow(chain(script, inner, Step(name="C")), name="O")
-    result = ran(Sets(chain(script, outer, Step(name="D")), name="S", on_error="keep", max_concurrency=width), {})
-    assert result[1].failed_at == "S/O/I/B"
-    script.take()
-    script.failing.clear()
-    result.retry_failed()
-    rest = [*REST, "D prep 1", "D exec 1", "D post 1"]
-    assert script.take() == rest[rest.index(f"B {hook} 1") :]
-    assert result[1].result == "D 1 of D 1"
-
-
-class Hooked(Flow):
-    """A flow with hooks of its own, which do what the script says."""
-
-    script: Script
-
-    def prep(self, shared):
-        self.left = self.script(self, "prep")
-
-    def post(self, shared, prep_res, exec_res):
-        self.script(self, "post")
-        shared.setdefault("left", []).append(self.left)
-        return exec_res
-
-
-@widths
-def test_a_flows_post_sees_what_its_prep_had_left(width):
-    """The hooks of a flow around the step that failed are not run again, but for ``post``, with what ``prep`` left."""
-    script = Script("B exec 1")
-    flow = Hooked(chain(script, Step(name="A"), Step(name="B")), name="I")
-    shared = {"left": []}
-    result = ran(Sets(chain(script, flow), name="S", on_error="keep", max_concurrency=width), shared)
-    script.take()
-    script.failing.clear()
-    shared["left"].clear()
-    result.retry_failed()
-    assert script.take() == ["B exec 1", "B post 1", "I post 1"]
-    assert shared["left"] == ["I 1"]
-
-
-@widths
-def test_where_a_flows_own_post_failed(width):
-    """Where the ``post`` of an inner flow failed, it alone is run again."""
-    script = Script("I post 1")
-    flow = Hooked(chain(script, Step(name="A")), name="I")
-    result = ran(
-        Sets(chain(script, flow, Step(name="C")), name="S", on_error="keep", max_concurrency=width), {"left": []}
-    )
-    script.take()
-    script.failing.clear()
-    result.retry_failed()
-    assert script.take() == ["I post 1", "C prep 1", "C exec 1", "C post 1"]
-    assert result[1].result == "C 1 of C 1"
-
-
-@pytest.mark.parametrize("inner_width", WIDTHS)
-@widths
-@pytest.mark.parametrize("on_error", ["raise", "keep"])
-def test_in_nested_batch_flows(on_error, width, inner_width):
-    """A set of the outer flow goes on at the step of the inner set that failed, then with the inner sets after it."""
-    script = Script("B exec 1.1")
-    inner = Sets(chain(script, Step(name="A"), Step(name="B")), name="I", max_concurrency=inner_width)
-    outer = Sets(chain(script, inner, Step(name="C")), name="O", max_concurrency=width, on_error=on_error)
-    result = ran(outer, {}, raises=LookupError if on_error == "raise" else None)
-    assert result[1].status == "failed"
-    assert result[1].failed_at == "O/I/B"
-    before = script.take()
-    script.failing.clear()
-    result.retry_failed()
-    again = script.take()
-    assert again[0] == "B exec 1.1"
-    assert again[-3:] == ["C prep 1", "C exec 1", "C post 1"]
-    paid = [what for what in before if what.startswith("A exec 1")]
-    assert not set(again) & set(paid)
-    inner_rows = [row for row in result.run.batch(inner) if row.params == {"O": 1}]
-    assert [(row.result, row.status) for row in inner_rows] == [(f"B 1.{n} of B 1.{n}", "ok") for n in range(3)]
-    assert result[1].result == "C 1 of C 1"
-    assert len(result) == 3
-    result.retry()
-    assert {row.status for row in result} == {"ok"}
-    assert len(result.run.batch(inner)) == 9
-    if max(width, inner_width) == 1:
-        execs = [what for what in [*before, *again, *script.take()] if " exec " in what]
-        assert len(execs) == len(set(execs)) + 1, "only what had failed was called twice"
-
-
-@pytest.mark.parametrize("inner_width", WIDTHS)
-@widths
-def test_an_inner_flow_that_keeps_failures(width, inner_width):
-    """A failure that the inner flow keeps is a row of it, which can be gone on with by itself."""
-    script = Script("B exec 1.1")
-    inner = Sets(chain(script, Step(name="A"), Step(name="B")), name="I", max_concurrency=inner_width, on_error="keep")
-    outer = Sets(chain(script, inner), name="O", max_concurrency=width)
-    outer.run({})
-    result = outer.last_run.batch(inner)
-    assert [row.status for row in result].count("failed") == 1
-    script.take()
-    script.failing.clear()
-    result.retry_failed()
-    assert script.take() == ["B exec 1.1", "B post 1.1"]
-    assert {row.status for row in result} == {"ok"}
-    assert {row.status for row in outer.last_run.batch(outer)} == {"ok"}
-
-
-class Folders(BatchFlow):
-    """A nested batch: its ``exec`` returns the elements that its walk is made for."""
-
-    def prep(self, shared):
-        return [{"folder": n} for n in range(2)]
-
-    def exec(self, element):
-        self.script.done.append(f"list {element['folder']}")
-        return [{"file": n} for n in range(3)]
-
-
-def test_in_the_elements_that_exec_returned():
-    """A set of a nested batch goes on within, and its ``exec`` is not called again."""
-    script = Script("B exec 1.1")
-    flow = Folders(chain(script, Step(name="A"), Step(name="B")), name="F", on_error="keep")
-    flow.script = script
-    flow.run({})
-    result = flow.last_run.batch("F.exec")
-    assert [row.status for row in result] == ["ok"] * 4 + ["failed", "ok"]
-    script.take()
-    script.failing.clear()
-    result.retry_failed()
-    assert script.take() == ["B exec 1.1", "B post 1.1"]
-    assert {row.status for row in result} == {"ok"}
-
-
 def test_no_post_of_the_elements_that_exec_returned():
     """A flow's ``post`` gets the results of param sets, so ``post=True`` is refused, and nothing is called."""
     script = Script("B exec 1.1")
@@ -1453,23 +1389,6 @@ def test_no_post_of_the_elements_that_exec_returned():
     with pytest.raises(SettingError, match=r"post=True: F\.exec holds elements that exec returned"):
         flow.last_run.batch("F.exec").retry_failed(post=True)
     assert script.take() == []
-
-
-@widths
-def test_the_set_around_the_elements_that_exec_returned(width):
-    """Where a failure in one of them ended it, that set goes on there, and its ``exec`` is not called again."""
-    script = Script("B exec 1.1")
-    flow = Folders(chain(script, Step(name="A"), Step(name="B")), name="F")
-    flow.script = script
-    result = ran(flow, {}, raises=LookupError)
-    assert [row.status for row in result] == ["ok", "failed"]
-    script.take()
-    script.failing.clear()
-    result.retry(max_concurrency=width)
-    rest = [f"{name} {hook} 1.2" for name in "AB" for hook in ("prep", "exec", "post")]
-    assert script.take() == ["B exec 1.1", "B post 1.1", *rest]
-    assert result.results == [[f"B {n}.{i} of B {n}.{i}" for i in range(3)] for n in range(2)]
-    assert {row.status for row in flow.last_run.batch("F.exec")} == {"ok"}
 
 
 @widths
@@ -1712,140 +1631,6 @@ def test_all_failures_of_a_run():
     assert len(run.notes) == 2
     run.retry_failed()
     assert (first.take(), second.take()) == ([], [])
-
-
-@widths
-@pytest.mark.parametrize("node_width", WIDTHS)
-def test_a_failed_item_that_ended_its_set(node_width, width):
-    """Where a failed item ended a param set, the set goes on, and with it the item, which is called once."""
-    script = Script("B exec 1b")
-    node = Map(name="B", max_concurrency=node_width)
-    flow = Sets(chain(script, node, Step(name="C")), name="S", max_concurrency=width, on_error="keep")
-    flow.run({})
-    run = flow.last_run
-    script.take()
-    script.failing.clear()
-    run.retry_failed()
-    done = script.take()
-    assert done.count("B exec 1b") == 1
-    assert "C exec 1" in done
-    assert run.batch(flow).results == [f"C {n} of C {n}" for n in range(3)]
-    assert len(run.batch(node)) == 9
-    assert {row.status for row in run.batch(node)} == {"ok"}
-
-
-class MapOnce(Map):
-    """The same, with items that can be read only once."""
-
-    def prep(self, shared):
-        return iter(item for item in super().prep(shared))
-
-
-@widths
-@pytest.mark.parametrize("node_width", WIDTHS)
-def test_a_failed_item_of_a_generator_that_ended_its_set(node_width, width):
-    """Where the items cannot be read on, for their generator was closed, the node is visited anew, with rows anew."""
-    script = Script("B exec 1b")
-    node = MapOnce(name="B", max_concurrency=node_width)
-    flow = Sets(chain(script, Step(name="A"), node, Step(name="C")), name="S", max_concurrency=width, on_error="keep")
-    flow.run({})
-    script.take()
-    script.failing.clear()
-    flow.last_run.retry_failed()
-    done = script.take()
-    assert done[0] == "B prep 1"
-    assert sorted(done[1:4]) == ["B exec 1a", "B exec 1b", "B exec 1c"]
-    assert done[4:] == ["B post 1", "C prep 1", "C exec 1", "C post 1"]
-    assert len(flow.last_run.batch(node)) == 9
-    assert {row.status for row in flow.last_run.batch(node)} == {"ok"}
-
-
-class SetsOnce(Sets):
-    """The same walks, from what can be read only once."""
-
-    def prep(self, shared):
-        return (params for params in super().prep(shared))
-
-
-@widths
-def test_an_inner_flow_whose_generator_was_closed(width):
-    """Where the param sets within cannot be read on, the set around them begins anew, and its rows within with it."""
-    script = Script("A exec 1.1")
-    inner = SetsOnce(chain(script, Step(name="A")), name="I")
-    flow = Sets(inner, name="S", max_concurrency=width, on_error="keep")
-    result = ran(flow, {"s": 1})
-    assert [row.status for row in result] == ["ok", "failed", "ok"]
-    script.take()
-    script.failing.clear()
-    result.retry_failed()
-    assert script.take() == [f"A {hook} 1.{n}" for n in range(3) for hook in ("prep", "exec", "post")]
-    assert {row.status for row in result} == {"ok"}
-    assert [row.status for row in flow.last_run.batch(inner)] == ["ok"] * 9
-
-
-class Strays(Step):
-    """Its ``post`` returns an action without an edge for the second set, where the script says so."""
-
-    def post(self, shared, prep_res, exec_res):
-        super().post(shared, prep_res, exec_res)
-        return "astray" if self.params["S"] == 1 and "stray" in self.script.failing else "default"
-
-
-@widths
-def test_a_set_that_ended_between_two_nodes_begins_anew(width):
-    """A set that failed for want of an edge, after a ``post``, has no hook at which it could go on."""
-    script = Script("stray")
-    flow = Sets(
-        chain(script, Strays(name="B"), Step(name="C")), name="S", strict=True, max_concurrency=width, on_error="keep"
-    )
-    result = ran(flow, {"s": 1})
-    assert [row.status for row in result] == ["ok", "failed", "ok"]
-    assert isinstance(result[1].error, LostActionError)
-    script.take()
-    script.failing.clear()
-    result.retry_failed()
-    assert script.take() == REST
-    assert {row.status for row in result} == {"ok"}
-
-
-@widths
-def test_a_failed_item_that_fails_again_is_called_once(width):
-    """Where the set fails again at that item, the item is not called once more for its own sake."""
-    script = Script("B exec 1b")
-    flow = Sets(chain(script, Map(name="B"), Step(name="C")), name="S", max_concurrency=width, on_error="keep")
-    flow.run({})
-    script.take()
-    flow.last_run.retry_failed()
-    assert script.take() == ["B exec 1b"]
-
-
-@widths
-def test_a_failed_item_that_its_node_keeps(width):
-    """Where the node keeps a failed item, the item alone is called, and its set stays as it was."""
-    script = Script("B exec 1b")
-    node = Map(name="B", on_error="keep")
-    flow = Sets(chain(script, node, Step(name="C")), name="S", max_concurrency=width)
-    flow.run({})
-    script.take()
-    script.failing.clear()
-    flow.last_run.retry_failed()
-    assert script.take() == ["B exec 1b"]
-
-
-@widths
-def test_a_set_whose_items_all_failed(width):
-    """Where a node within kept failures until not one was left, its set goes on with those items, each called once."""
-    script = Script("B exec 1a", "B exec 1b", "B exec 1c")
-    node = Map(name="B", on_error="keep")
-    flow = Sets(chain(script, node, Step(name="C")), name="S", max_concurrency=width, on_error="keep")
-    flow.run({})
-    script.take()
-    script.failing.clear()
-    flow.last_run.retry_failed()
-    done = script.take()
-    assert [what for what in done if what.startswith("B exec")] == ["B exec 1a", "B exec 1b", "B exec 1c"]
-    assert done[-1] == "C post 1"
-    assert {row.status for row in flow.last_run.batch(node)} == {"ok"}
 
 
 def test_notes_of_param_sets():
