@@ -81,10 +81,10 @@ def cases(draw: Any, **fixed: Any) -> Case:
     """Draw a batch."""
     way = draw(st.sampled_from(["run", "run_async", "submit"]))
     drawn = {
-        "levels": draw(st.integers(0, 2)),
+        "levels": draw(st.sampled_from([0, 0, 1, 2])),
         "sets": draw(st.integers(1, 3)),
-        "items": draw(st.integers(1, 5)),
-        "failures": tuple(draw(st.lists(st.sampled_from([0, 0, 0, 1, 2, ALWAYS]), min_size=1, max_size=8))),
+        "items": draw(st.integers(1, 5).map(lambda n: 6 - n)),  # rather many than few
+        "failures": tuple(draw(st.lists(st.sampled_from([0, 0, 1, 2, ALWAYS, ALWAYS]), min_size=2, max_size=8))),
         "max_retries": draw(st.integers(1, 3)),
         "fallback": draw(st.sampled_from([None, None, True, False])),
         "widths": (draw(widths), draw(widths)),
@@ -92,7 +92,7 @@ def cases(draw: Any, **fixed: Any) -> Case:
         "is_async": draw(st.booleans()),
         "way": way,
         "keep_items": draw(st.booleans()),
-        "source": draw(st.sampled_from(["list", "generator"])),
+        "source": draw(st.sampled_from(["list", "list", "generator"])),
         # An interrupt in an awaited run would stop the caller's own loop.
         "interrupt_at": 0 if way == "run_async" else draw(st.one_of(st.just(0), st.integers(1, 60))),
     }
