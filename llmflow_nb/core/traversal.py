@@ -11,7 +11,7 @@ from .hooks import hooks_of
 from .node import BaseNode, kind_of, label
 from .text import quoted, shown
 
-_FLOWS = ("flow", "batch_flow")
+FLOWS = ("flow", "batch_flow")
 _SLASH = "\N{DIVISION SLASH}"
 
 
@@ -46,7 +46,7 @@ def _gather(root: BaseNode) -> tuple[list[BaseNode], dict[int, list[BaseNode]]]:
     nodes, seen = [root], {id(root)}
     steps_of: dict[int, list[BaseNode]] = {}
     for node in nodes:  # it grows meanwhile
-        if kind_of(node) in _FLOWS:
+        if kind_of(node) in FLOWS:
             steps = steps_of[id(node)] = reachable(node.start_node)  # type: ignore[attr-defined]
             for step in steps:
                 if id(step) not in seen:
@@ -108,7 +108,7 @@ class Survey:
         self.nodes = nodes
         self.names = names
         self.overwritten = [text for node in nodes for text in node.overwritten]
-        self._flows = [node for node in nodes if node._kind in _FLOWS]
+        self._flows = [node for node in nodes if node._kind in FLOWS]
         self._wiring = _wiring(nodes, self._flows)
 
     def is_valid_for(self, root: BaseNode) -> bool:
@@ -189,7 +189,7 @@ def depth_first(
 
 def _check_start(flow: BaseNode, path: str = "") -> None:
     """Refuse a flow without a start, unless it has its own prep, which may set the start."""
-    if kind_of(flow) in _FLOWS and flow.start_node is None and "prep" not in hooks_of(flow).own:  # type: ignore[attr-defined]
+    if kind_of(flow) in FLOWS and flow.start_node is None and "prep" not in hooks_of(flow).own:  # type: ignore[attr-defined]
         raise no_start(flow, path + path_part(label(flow)))
 
 

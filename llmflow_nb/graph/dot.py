@@ -106,7 +106,7 @@ def _add_box(graph: Any, id: str, boxes: Mapping[str, Box], frames: dict[str, An
 
 
 def _frame_look(box: Box) -> dict[str, str]:
-    """Return the look of the frame of a flow. All is said, since a frame inherits from the frame around it."""
+    """Return the attributes of the frame of a flow: all of them, since it inherits from the frame around it."""
     line = COLOURS[box.state][1] if box.state else GREY
     look = {"color": line, "penwidth": "1.5" if box.is_visited else "1", "fontcolor": GREY, **box.colours}
     look["style"] = "rounded,filled" if "fillcolor" in box.colours else "rounded"

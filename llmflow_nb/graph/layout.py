@@ -1,8 +1,8 @@
 """Lay out a graph: each flow on its own, as one box of fixed size in the flow around it.
 
-Graphviz lays out the flows, the innermost first, from left to right and from top to bottom; a long one is set in rows
-as well. Of these the one is taken that is lowest at the width of a cell. No edge crosses the frame of a flow, so this
-is always possible.
+Graphviz lays out the flows, the innermost first, from left to right and from top to bottom. A long flow is also cut
+into rows. The layout that is lowest at the width of a cell is used. No edge crosses the frame of a flow, so each flow
+can be laid out on its own.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,7 +34,7 @@ _DOT, _RING = (8.0, 8.0), (10.0, 10.0)
 LARGE = 150
 """The number of nodes from which on each flow is laid out in one direction only."""
 GAP = 22.0
-"""The space between two steps, about."""
+"""The approximate space between two steps."""
 
 _Best = dict[Direction, Placing]
 

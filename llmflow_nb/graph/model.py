@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from ..core.traversal import FLOWS
 from .check import Problem
-from .places import FLOWS
 from .status import RunStatus
 from .style import GraphStyle
 

@@ -4,12 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ..core.node import BaseNode, kind_of, label
-from ..core.traversal import names_of, path_part, reachable
+from ..core.traversal import FLOWS, names_of, path_part, reachable
 from .returns import returns_last_action
 
-__all__ = ["FLOWS", "Place", "places"]
-
-FLOWS = ("flow", "batch_flow")
+__all__ = ["Place", "places"]
 
 
 @dataclass(slots=True, eq=False)

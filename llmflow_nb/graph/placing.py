@@ -1,4 +1,4 @@
-"""Place the steps and edges of one flow: plain data, and the way to and from Graphviz.
+"""Place the steps and edges of one flow: plain data, its DOT text, and how to read the result of Graphviz.
 
 Graphviz gets numbers only: how large each step and each label is. So no text of a user can be read as DOT, and the
 result does not depend on the fonts of the machine.
@@ -64,11 +64,11 @@ class Placing:
     """The steps of one flow, placed. Lengths are in the unit of the font sizes, from the top left corner, y downwards.
 
     Attributes:
-        width: Of the whole.
-        height: Of the whole.
+        width: The width of the flow.
+        height: The height of the flow.
         corners: The top left corner of each step, by its id.
         sizes: The width and height of each step, by its id.
-        routes: The way of each edge to the tip of its arrow, by the key of its wire. The last curve is the arrow.
+        routes: The curves of each edge, by the key of its wire. The last one is its arrow.
         labels: The centre of each label, by the key of its wire.
         inner: The placings of the steps that are open flows, by their ids.
     """
@@ -113,7 +113,7 @@ def dot_text(job: Job) -> str:
 
 
 def read_placing(found: dict[str, Any], job: Job) -> Placing:
-    """Read what Graphviz says of a flow in its format "json0" (https://graphviz.org/docs/outputs/json/)."""
+    """Read the result of Graphviz in its format "json0" (https://graphviz.org/docs/outputs/json/)."""
     left, low, right, high = map(float, found["bb"].split(","))
     ids = list(job.sizes)
 

@@ -1,7 +1,7 @@
-"""What a drawing of a graph shows, before anything has a place: the start of the writers that draw.
+"""What a drawing of a graph shows, without coordinates. `svg` and `dot` start from it.
 
-Each step is a box; an open flow is a frame around its steps, with a dot at its start and a ring at its end. The words
-of a drawing are here, and the signs that say in colour-blind ways what colours say.
+Each step is a box. An open flow is a frame around its steps, with a dot at its start and a ring at its end. The words
+of a drawing are here, and the signs that repeat what the colours say.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -50,8 +50,8 @@ class Box:
         lines: Its name, and below it the notes, the remark and the status.
         is_open: Whether it is a frame around its steps.
         is_bare: Whether it is the outermost flow and has no name and no notes: a frame would add nothing.
-        is_wrong: Whether the wiring check has found something about it.
-        has_ring: Whether a known way leads to the end of the flow.
+        is_wrong: Whether the check of the wiring reports a problem that is shown on it.
+        has_ring: Whether the end of the flow is drawn: an exit is known, or an edge leads on from the flow.
         state: What happened to it in the run; None if the graph has no run.
         colours: DOT attributes chosen by the user.
         title: Its tooltip: its name and the first line of its docstring.
@@ -76,7 +76,7 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """An edge, the way from the start of a flow to its first step, or a way to its end.
+    """An edge, the line from the start of a flow to its first step, or a line to its end.
 
     Attributes:
         key: Its id in the drawing.
@@ -118,7 +118,7 @@ def sketch_of(model: GraphData) -> Sketch:
     """Return what a drawing of the graph shows."""
     clusters = {cluster.id: cluster for cluster in model.clusters}
     open_flows = {id for id, cluster in clusters.items() if cluster.members}
-    # A frame has a ring if a way to its end is known, or if an edge leads on from the flow.
+    # A frame has a ring if an exit of its flow is known, or if an edge or an exit of an outer flow starts at it.
     rings = {cluster.id for cluster in model.clusters if cluster.exits}
     rings |= open_flows & {edge.source for edge in model.edges}
     rings |= open_flows & {exit.source for cluster in model.clusters for exit in cluster.exits}

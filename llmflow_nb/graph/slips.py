@@ -10,8 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from ..core.hooks import is_library_class
 from ..core.near import closest, is_one_slip
 from ..core.node import BaseNode, kind_of
-from ..core.traversal import reachable, within
-from .places import FLOWS
+from ..core.traversal import FLOWS, reachable, within
 from .returns import ReturnedActions, returns_last_action
 
 __all__ = ["Slips", "is_an_ending"]

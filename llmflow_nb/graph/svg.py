@@ -12,7 +12,7 @@ from math import hypot
 from ..core.text import shown
 from .layout import HEAD, HEAD_SIZE, LINE, NAME_SIZE, NOTE_SIZE, PAD, SCALE, head_width, layout_of
 from .metrics import text_width
-from .model import PLAIN_CLASS, GraphData
+from .model import FLOWS, PLAIN_CLASS, GraphData
 from .placing import LABEL_SIZE, Cubic, Placing, Point, shifted
 from .render import DrawingError
 from .sketch import END, START, TOP, Box, Sketch, Wire, sketch_of
@@ -162,7 +162,7 @@ def _rect(box: Box, x: float, y: float, width: float, height: float, radius: flo
     if "fillcolor" in box.colours:
         fill, opacity = box.colours["fillcolor"], ""
     line = box.colours.get("color", line)
-    is_dashed = box.is_wrong or (box.kind in ("flow", "batch_flow") and not box.is_open)
+    is_dashed = box.is_wrong or (box.kind in FLOWS and not box.is_open)
     dashes = ' stroke-dasharray="5,2"' if is_dashed else ""
     thick = box.colours.get("penwidth", "1.5" if box.is_visited and box.is_open else "")
     thickness = f' stroke-width="{thick}"' if thick else ""
