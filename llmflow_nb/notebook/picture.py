@@ -25,4 +25,4 @@ def description(model: GraphData) -> str:
     statuses = model.status.nodes if model.status is not None else {}
     failed = [shown(node.name) for node in steps if node.id in statuses and statuses[node.id].state in FAILED]
     outcome = f"; failed: {', '.join(failed[:MAX_NAMES])}" if failed else ""
-    return f"Graph of {shown(model.nodes[0].name)}: {names or 'no steps'}{outcome}"
+    return f"Graph of {shown(model.nodes[0].name)}: {names or 'no nodes'}{outcome}"
