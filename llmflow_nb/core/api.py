@@ -302,7 +302,7 @@ class NodeMethods(HasGraph):
         - methods with almost the name of a hook
 
         An action without an edge ends the flow. It is reported only if it looks like a mistake: it is almost the action
-        of an edge, ``post`` never returns the action of an edge, or it seems to name a step while the flow ends
+        of an edge, ``post`` never returns the action of an edge, or it seems to name a node while the flow ends
         elsewhere.
         """
         from ..graph.check import check

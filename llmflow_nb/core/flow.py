@@ -17,7 +17,7 @@ EXEC_OF_FLOW = "a flow runs its nodes, so do the work in one of them, or in prep
 class Flow(BaseNode):
     """A graph of nodes: it runs them from ``start`` along the edges that their actions pick, until there is no edge.
 
-    A flow is a node, so it can be a step of another flow. ``prep`` runs before the nodes, and ``post`` after them.
+    A flow is a node, so another flow can contain it. ``prep`` runs before the nodes, and ``post`` after them.
     ``post`` gets the last action as its third argument. By default it returns that action, which then picks the edge in
     the outer flow.
 

@@ -44,7 +44,7 @@ class Problem:
         kind: "no_edge": ``post`` may return an action for which the node has no edge, and which is hardly meant to end
             the flow. "unused_edge": an edge whose action ``post`` never returns. "unreachable": a node that only unused
             edges lead to. "no_start": a flow without a start node. "endless": a loop without a way out.
-            "contains_itself": a flow that is a step of itself. "two_places": one node object at several places.
+            "contains_itself": a flow that contains itself. "two_places": one node object at several places.
             "overwritten": an edge that was wired again to another node. "misspelt": a method whose name is nearly that
             of a hook. "never_called": an ``exec`` of a plain flow.
         path: The path of the node: names from the outermost flow down, joined by "/".
