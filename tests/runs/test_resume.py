@@ -72,29 +72,6 @@ def test_it_goes_on_at_the_node_that_failed():
     ]
 
 
-@pytest.mark.parametrize("width", [1, 2])
-def test_items_that_have_a_result_are_not_called_again(width):
-    """Only those that failed or were not begun; ``post`` gets all results in the order of the items."""
-    shared = fresh(3)
-    items = Items(max_concurrency=width)
-    items >> Step(name="after")
-    run = stopped(Flow(items), shared)
-    begun = shared["calls"][:]
-    run.resume()
-    assert sorted(shared["calls"][len(begun) :], key=str) == [*sorted({3, 4} - (set(begun) - {3})), "after"]
-    assert shared["results"] == [10, 20, 30, 40]
-    assert run.batch("Items").counts == {"ok": 4}
-
-
-def test_what_was_filled_in_by_a_retry_is_not_called_again():
-    """A row that was retried in the meantime has its result."""
-    shared = fresh(3)
-    run = stopped(Flow(Items(), name="F"), shared)
-    run.batch("Items").retry_failed()
-    run.resume()
-    assert shared["calls"] == [1, 2, 3, 3, 4]
-
-
 def test_after_an_interrupt():
     """A call that was interrupted is made again; the interrupt says how."""
     shared = fresh("b", error=KeyboardInterrupt())
@@ -180,35 +157,6 @@ def test_hooks_that_are_async_and_a_run_that_was_awaited():
     assert shared["calls"] == [1, 2, 3, 3, 4]
 
 
-def test_param_sets_that_came_through_are_not_walked_again():
-    """In a nested batch flow, and the one that failed goes on at its node."""
-
-    class Sets(BatchFlow):
-        def prep(self, shared):
-            return [{self.name: n} for n in range(3)]
-
-    class Numbered(Step):
-        def exec(self, shared, _):
-            shared["calls"].append((self.name, *self.params.values()))
-            if (self.name, *self.params.values()) in shared["failing"]:
-                raise shared["error"]
-
-        def post(self, shared, prep_res, exec_res):
-            return "done"
-
-    first, second = Numbered(name="a"), Numbered(name="b")
-    first - "done" >> second
-    shared = fresh(("b", 1, 1))
-    run = stopped(Sets(Sets(first, name="in"), name="out"), shared)
-    failed_after = shared["calls"][:]
-    run.resume()
-    assert shared["calls"][len(failed_after) - 1 :][:2] == [("b", 1, 1), ("b", 1, 1)]
-    walked = [(name, n, m) for n in range(3) for m in range(3) for name in "ab"]
-    assert list(dict.fromkeys(shared["calls"])) == walked
-    assert len(shared["calls"]) == len(walked) + 1
-    assert run.batch("out/in").counts == {"ok": 9}
-
-
 def test_a_node_that_was_run_alone():
     """The object itself goes on, as it was the object itself that ran."""
     shared = fresh(2)
@@ -221,26 +169,15 @@ def test_a_node_that_was_run_alone():
     assert shared["calls"] == [1, 2, 2, 3, 4]
 
 
-def test_a_batch_from_a_generator_begins_anew():
-    """The generator was closed as the run failed, so ``prep`` makes another."""
-    shared = fresh(3, items=lambda: iter_of([1, 2, 3]))
-    run = stopped(Flow(Items(), name="F"), shared)
-    run.resume()
-    assert shared["calls"] == [1, 2, 3, 1, 2, 3]
-    assert run.batch("Items").counts == {"ok": 3}
-
-
-def iter_of(items):
-    yield from items
-
-
-def test_a_generator_of_a_node_that_was_run_alone():
-    """So it is without a flow around the node."""
-    shared = fresh(3, items=lambda: iter_of([1, 2, 3]))
-    run = stopped(Items(), shared)
+@pytest.mark.parametrize("is_alone", [False, True])
+def test_a_batch_from_a_generator_begins_anew(is_alone):
+    """The generator was closed as the run failed, so ``prep`` makes another, with or without a flow around the node."""
+    shared = fresh(3, items=lambda: (item for item in [1, 2, 3]))
+    run = stopped(Items() if is_alone else Flow(Items(), name="F"), shared)
     run.resume()
     assert shared["calls"] == [1, 2, 3, 1, 2, 3]
     assert shared["results"] == [10, 20, 30]
+    assert run.batch("Items").counts == {"ok": 3}
 
 
 def test_it_may_fail_again():
@@ -298,12 +235,13 @@ def test_a_run_that_still_goes_is_refused():
 
 
 def test_an_endless_flow_cannot_be_gone_on_with():
-    """No hook was stopped there, so there is no place to go on at."""
+    """No hook was stopped there, so there is no place to go on at, and the error does not speak of one."""
     step = Step(name="a")
     step - "done" >> step
     flow = Flow(step, name="F", max_steps=3)
-    with pytest.raises(MaxStepsError):
+    with pytest.raises(MaxStepsError) as caught:
         flow.run(fresh())
+    assert "resume" not in "".join(getattr(caught.value, "__notes__", []))
     with pytest.raises(RunStateError, match="cannot be resumed; run it again"):
         flow.last_run.resume()
 
@@ -363,15 +301,6 @@ def test_two_failures_side_by_side_are_both_done_again():
     assert len(run.errors) == 0
 
 
-def test_no_word_of_going_on_where_that_cannot_be_done():
-    """An error between two visits has no place to go on at."""
-    step = Step(name="a")
-    step - "done" >> step
-    with pytest.raises(MaxStepsError) as caught:
-        Flow(step, name="F", max_steps=3).run(fresh())
-    assert "resume" not in "".join(getattr(caught.value, "__notes__", []))
-
-
 class Readable:
     """Items that can be read again and again, and whose reading fails once."""
 
@@ -386,19 +315,14 @@ class Readable:
             yield n
 
 
-@pytest.mark.parametrize("error", [OSError("disk"), KeyboardInterrupt()], ids=["error", "interrupt"])
-@pytest.mark.parametrize("width", [1, 2])
-@pytest.mark.parametrize("kind", ["items", "param sets"])
-@pytest.mark.parametrize("is_iterator", [False, True])
-def test_an_input_that_could_not_be_read(error, width, kind, is_iterator):
-    """What was left to read is read, and nothing is left out; an iterator, which cannot be read again, begins anew."""
-    source = Readable(error)
+def reading(kind, width, source):
+    """A batch of items or of param sets whose ``prep`` returns what ``source`` does."""
 
     class Sets(BatchFlow):
         item_key = "n"
 
         def prep(self, shared):
-            return map(int, source) if is_iterator else source
+            return source()
 
     class Numbers(Node):
         def exec(self, shared, _):
@@ -407,9 +331,21 @@ def test_an_input_that_could_not_be_read(error, width, kind, is_iterator):
 
     class Read(Items):
         def prep(self, shared):
-            return map(int, source) if is_iterator else source
+            return source()
 
-    inner = Sets(Numbers(), max_concurrency=width) if kind == "param sets" else Read(max_concurrency=width)
+    return Sets(Numbers(), max_concurrency=width) if kind == "param sets" else Read(max_concurrency=width)
+
+
+kinds_and_widths = [(kind, width) for kind in ("items", "param sets") for width in (1, 2)]
+
+
+@pytest.mark.parametrize("error", [OSError("disk"), KeyboardInterrupt()], ids=["error", "interrupt"])
+@pytest.mark.parametrize(("kind", "width"), kinds_and_widths)
+@pytest.mark.parametrize("is_iterator", [False, True])
+def test_an_input_that_could_not_be_read(error, kind, width, is_iterator):
+    """What was left to read is read, and nothing is left out; an iterator, which cannot be read again, begins anew."""
+    source = Readable(error)
+    inner = reading(kind, width, lambda: map(int, source) if is_iterator else source)
     shared = fresh()
     run = stopped(Flow(inner, name="F"), shared, type(error))
     begun = shared["calls"][:]
@@ -420,27 +356,11 @@ def test_an_input_that_could_not_be_read(error, width, kind, is_iterator):
     assert len(run.errors) == 0
 
 
-@pytest.mark.parametrize("width", [1, 2])
-@pytest.mark.parametrize("kind", ["items", "param sets"])
-def test_an_input_that_could_not_be_read_before_a_retry(width, kind):
+@pytest.mark.parametrize(("kind", "width"), kinds_and_widths)
+def test_an_input_that_could_not_be_read_before_a_retry(kind, width):
     """A retry of its rows leaves it to be read to its end."""
     source = Readable(OSError("disk"))
-
-    class Sets(BatchFlow):
-        item_key = "n"
-
-        def prep(self, shared):
-            return source
-
-    class Numbers(Node):
-        def exec(self, shared, _):
-            return self.params["n"]
-
-    class Read(Items):
-        def prep(self, shared):
-            return source
-
-    inner = Sets(Numbers(), max_concurrency=width) if kind == "param sets" else Read(max_concurrency=width)
+    inner = reading(kind, width, lambda: source)
     run = stopped(Flow(inner, name="F"), fresh(), OSError)
     run.batch(inner).retry([0])
     run.resume()
