@@ -108,7 +108,7 @@ class Frame:
         self.resumed_at: tuple[Any, int] | None = None
         self.steps = 0
         self.max_steps = most_steps(owner)
-        self.check_at = min(CHECK_EVERY, self.max_steps)
+        self.check_at = CHECK_EVERY if self.max_steps > CHECK_EVERY else self.max_steps
         self.work: Batch | None = None
         self.items_told = 0
         self.has_warned = False

@@ -16,7 +16,7 @@ from ..core.kept_errors import copy_without_callers
 from ..core.node import ATTEMPT, BaseNode, label
 from ..core.settings import check_setting
 from ..core.text import class_name, quoted
-from ..core.traversal import Survey, survey, within
+from ..core.traversal import Survey, path_part, survey, within
 from ..engine.drivers.async_ import drive_async
 from ..engine.drivers.sync import drive
 from ..engine.events import Event, Subscriber
@@ -167,9 +167,13 @@ class Recorded:
         self._is_resumed = resumed is not None
         self._is_published = False
         self.record._where = self.position.where
-        self.name = self.position.path
         self.watch = watch
         self.unwatch: Callable[[], None] | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the node, as in a path."""
+        return path_part(self.record.name)
 
     def publish(self) -> None:
         """Make the record the node's ``last_run``, once. Its status is "running" until `__exit__`."""
