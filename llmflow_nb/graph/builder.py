@@ -156,13 +156,11 @@ def _graph_node(node: BaseNode, id: str, name: str, parent: str | None) -> Graph
 
 def _location(cls: type) -> str:
     """Return the module and the line of the first method. Not the path of the file, which differs by machine."""
-    lines = [
-        value.__code__.co_firstlineno
-        for value in vars(cls).values()
-        if isinstance(value, FunctionType) and not value.__code__.co_filename.startswith("<")
-    ]
-    is_in_cell = cls.__module__ in ("__main__", "builtins")
-    return "" if is_in_cell or not lines or "_library_class" in vars(cls) else f"{cls.__module__}:{min(lines)}"
+    if "_library_class" in vars(cls) or cls.__module__ in ("__main__", "builtins"):  # the latter: in a cell
+        return ""
+    codes = [value.__code__ for value in vars(cls).values() if isinstance(value, FunctionType)]
+    lines = [code.co_firstlineno for code in codes if not code.co_filename.startswith("<")]
+    return f"{cls.__module__}:{min(lines)}" if lines else ""
 
 
 def _doc(cls: type) -> str:
