@@ -109,7 +109,7 @@ class Lane:
         context: What they run in. It may be entered elsewhere while no job runs.
     """
 
-    __slots__ = ("__weakref__", "_is_closed", "_jobs", "_loop", "context")
+    __slots__ = ("_is_closed", "_jobs", "_loop", "context")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, context: Context) -> None:
         """Make a lane on a loop. Its task starts with the first job."""
@@ -148,6 +148,8 @@ class _Jobs:
         self._waiting.append(job)
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._work(), context=self._context)
+            # At exit, a stepper may be in the middle of a flow. Its lane is idle, and no warning is due.
+            self._task._log_destroy_pending = False  # type: ignore[attr-defined]
         self._wake()
 
     def close(self) -> None:

@@ -213,6 +213,8 @@ class Recorded:
 
     def _end(self, error: BaseException | None) -> None:
         """Close the record and notify the subscribers."""
+        if self.position.has_ended and not isinstance(error, Exception):
+            error = None  # an interrupt after the last visit: there is nothing to resume
         raised = error
         if error is None:
             status = "ok"

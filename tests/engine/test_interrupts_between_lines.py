@@ -100,3 +100,15 @@ def test_an_interrupt_as_a_param_set_ends():
     assert next(iter(batch)).status == "ok"
     assert batch.retry().counts == {"ok": 2}
     assert shared["answers"] == [["answer"], ["answer"]]
+
+
+def test_an_interrupt_after_the_last_visit():
+    """The run is complete: there is nothing to resume."""
+
+    class Last(Node):
+        async def post(self, shared, prep_res, exec_res):
+            return "done"
+
+    node = Last()
+    assert interrupted(node, {}, lambda frame, function: function.__name__ == "send" and is_in(Lane.close, frame))
+    assert (node.last_run.status, node.last_run.action) == ("ok", "done")

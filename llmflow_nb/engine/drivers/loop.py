@@ -4,7 +4,6 @@ A notebook cell runs in a thread with a running event loop, which refuses ``asyn
 """
 
 import asyncio
-import atexit
 import os
 import threading
 from collections import deque
@@ -12,12 +11,10 @@ from contextlib import suppress
 from contextvars import Context
 from queue import Empty, SimpleQueue
 from typing import Any
-from weakref import WeakSet
 
 from ...core.errors import NestedLoopError
 from ..batch import Batch
 from ..flight import CANCEL_SECONDS, Flight
-from ..lane import Lane
 from ..sources import close_sources
 
 __all__ = ["LoopThread", "take"]
@@ -49,23 +46,14 @@ class LoopThread:
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
         self.pid = os.getpid()
-        self._lanes: WeakSet[Lane] = WeakSet()
         self.thread = threading.Thread(target=self._run, name="llmflow_nb-loop", daemon=True)
         self.thread.start()
-        atexit.register(self._settle)
 
     def _run(self) -> None:
         while True:
             # A task that raises SystemExit or KeyboardInterrupt ends the loop. It has the exception as its outcome.
             with suppress(SystemExit, KeyboardInterrupt):
                 self.loop.run_forever()
-
-    def _settle(self) -> None:
-        """End all lanes, also that of a stepper in the middle of a flow: the interpreter warns of open tasks."""
-        if self.pid == os.getpid() and self.thread.is_alive():
-            for lane in list(self._lanes):
-                lane.close()
-            asyncio.run_coroutine_threadsafe(asyncio.sleep(0.01), self.loop).exception(timeout=1)
 
     @classmethod
     def get(cls) -> "LoopThread":
@@ -83,12 +71,6 @@ class LoopThread:
                 "`await flow.run_async(shared)` there."
             )
         return cls._shared
-
-    def lane(self, context: Context) -> Lane:
-        """Make a lane on this loop."""
-        lane = Lane(self.loop, context)
-        self._lanes.add(lane)
-        return lane
 
     def start(self, starts: "deque[Any]") -> None:
         """Make all calls in ``starts`` on the loop, after one wake-up, which costs more than a task does.

@@ -54,7 +54,7 @@ class _Blocking:
             self._looks_blocked_at = clock() + BLOCKED
 
     def lane(self, context: Context) -> Lane:
-        return LoopThread.get().lane(context)
+        return Lane(LoopThread.get().loop, context)
 
     def start(self, function: Callable[..., object], *args: Any) -> None:
         LoopThread.get()  # raises if this is the loop's own thread
