@@ -372,6 +372,85 @@ def test_dark_and_narrow(opened):
     notebook.command("apputils:change-theme", theme="JupyterLab Light")
 
 
+LONG = """
+    from itertools import pairwise
+    from llmflow_nb import Flow, Node
+
+    class Step(Node):
+        def post(self, shared, prep_res, exec_res):
+            shared[self.name] = "x" * 50
+
+    steps = [Step(name=f"Step {i}") for i in range(60)]
+    for a, b in pairwise(steps):
+        a >> b
+    stepper = Flow(steps[0], name="Long").stepper({})
+    stepper
+"""
+SEEN = """e => {
+    const pane = e.querySelector('.llmflow-step-graph').getBoundingClientRect();
+    const node = e.querySelector('[data-state=here] > rect').getBoundingClientRect();
+    return node.left >= pane.left && node.right <= pane.right && node.top >= pane.top && node.bottom <= pane.bottom;
+}"""
+SCALE = "e => e.querySelector('.llmflow-step-graph svg').getScreenCTM().a"
+
+
+def test_the_graph_follows_in_a_box_that_never_grows(opened):
+    """In a flow of 60 nodes the current node is always in view and readable, and the cell keeps its height."""
+    _, widget = opened("step_long.ipynb", LONG)
+    height = widget.root.bounding_box()["height"]
+    for _ in range(25):
+        widget.press("ArrowDown")
+        assert widget.root.evaluate(SEEN), widget.place()
+    assert widget.place().startswith("Long/Step 25")
+    assert widget.root.evaluate(SCALE) >= 0.8
+    assert widget.root.bounding_box()["height"] == height
+    picture(widget, "long")
+    here = widget.root.locator(".llmflow-step-here")
+    expect(here).to_be_in_viewport()
+    widget.root.locator(".llmflow-step-places button").nth(20).click()
+    widget.idle()
+    expect(here.locator("button")).to_be_focused()
+    widget.root.page.keyboard.press("ArrowLeft")
+    widget.idle()
+    assert widget.place().startswith("Long/Step 19")
+    assert widget.root.evaluate(SEEN)
+
+
+def test_zoom_and_drag(opened):
+    """The buttons, the wheel with Ctrl and dragging choose what is seen of the graph; a step keeps the scale."""
+    _, widget = opened("step_zoom.ipynb", LONG)
+    graph = widget.root.locator(".llmflow-step-graph")
+    widget.root.get_by_label("show the whole graph").click()
+    whole = widget.root.evaluate(SCALE)
+    assert widget.root.evaluate(
+        """e => {
+            const pane = e.querySelector('.llmflow-step-graph').getBoundingClientRect();
+            const all = e.querySelector('.llmflow-graph > g > .cluster > rect').getBoundingClientRect();
+            return all.width <= pane.width + 1 && all.height <= pane.height + 1;
+        }"""
+    )
+    widget.root.get_by_label("zoom in").click()
+    assert widget.root.evaluate(SCALE) == pytest.approx(1.25 * whole)
+    graph.hover()
+    widget.page.keyboard.down("Control")
+    widget.page.mouse.wheel(0, -400)
+    widget.page.keyboard.up("Control")
+    widget.page.wait_for_function(f"e => ({SCALE})(e) > {2 * whole}", arg=widget.root.element_handle())
+    scale = widget.root.evaluate(SCALE)
+    first = graph.locator("text").get_by_text("Step 0", exact=True)
+    before = first.bounding_box()
+    box = graph.bounding_box()
+    widget.page.mouse.move(box["x"] + 200, box["y"] + 100)
+    widget.page.mouse.down()
+    widget.page.mouse.move(box["x"] + 150, box["y"] + 80, steps=3)
+    widget.page.mouse.up()
+    moved = first.bounding_box()
+    assert (moved["x"] - before["x"], moved["y"] - before["y"]) == pytest.approx((-50, -20), abs=1.5)
+    widget.press("ArrowDown")
+    assert widget.root.evaluate(SCALE) == pytest.approx(scale)
+    assert widget.root.evaluate(SEEN)
+
+
 def test_in_notebook_7(opened):
     """The same in Notebook 7."""
     _, widget = opened("step_notebook.ipynb", FLOW, app="notebook")

@@ -86,8 +86,11 @@ function render({ model, el }) {
     graph.innerHTML = svg;
     const style = graph.querySelector("style"); // in the page the theme says whether it is dark, not the system
     style.textContent = style.textContent.replace("@media (prefers-color-scheme:dark)", DARK + " .llmflow-step-graph");
-    const view = graph.firstChild.viewBox.baseVal;
-    root.classList.toggle("llmflow-step-wide", view.width > 1.3 * view.height);
+    drawing = graph.querySelector("svg");
+    const { x, y, width, height } = drawing.viewBox.baseVal;
+    whole = { x, y, width, height };
+    root.classList.toggle("llmflow-step-wide", width > 1.3 * height);
+    graph.append(zooms);
     for (const [id, path] of Object.entries(model.get("nodes"))) {
       const group = graph.querySelector("#" + CSS.escape(id));
       if (!group) continue;
@@ -117,7 +120,73 @@ function render({ model, el }) {
       group.append(dot, sign);
     }
     paint();
+    fit();
   }
+
+  // What is seen of the drawing: a part of it, in its own units. Until the user zooms or drags, all of it is seen if
+  // that can be read, else the part around the current node. The current node is always in it.
+  const NATURAL = 1.1, LEAST = 0.8, CLOSE = 0.95; // pixels for a unit: as in a cell; so small that all is shown; else
+  let drawing = null, whole = null, seen = null, scale = 1, chosen = false;
+  function look(x, y) {
+    const width = graph.clientWidth / scale, height = graph.clientHeight / scale;
+    const within = (at, size, start, all) => (size >= all ? start + (all - size) / 2 : Math.max(start, Math.min(at, start + all - size)));
+    seen = { x: within(x, width, whole.x, whole.width), y: within(y, height, whole.y, whole.height), width, height };
+    drawing.setAttribute("viewBox", [seen.x, seen.y, width, height].join(" "));
+  }
+  function fit() {
+    if (!drawing || !graph.clientWidth) return;
+    const all = Math.min(graph.clientWidth / whole.width, graph.clientHeight / whole.height);
+    if (!chosen) scale = all >= LEAST ? Math.min(all, NATURAL) : CLOSE;
+    look(seen ? seen.x : whole.x, seen ? seen.y : whole.y);
+    follow();
+  }
+  function follow() {
+    const group = drawing && seen && graph.querySelector('[data-state="here"] > rect:last-of-type');
+    if (!group) return;
+    const box = group.getBBox(), room = 30 / scale;
+    const isSeen = (at, size, start, all) => size > all || (at - room >= start && at + size + room <= start + all);
+    if (isSeen(box.x, box.width, seen.x, seen.width) && isSeen(box.y, box.height, seen.y, seen.height)) return;
+    look(box.x + box.width / 2 - seen.width / 2, box.y + box.height / 2 - seen.height / 2);
+  }
+  function zoom(factor, clientX, clientY) {
+    if (!drawing) return;
+    const pane = graph.getBoundingClientRect(), before = scale;
+    const px = clientX === undefined ? pane.width / 2 : clientX - pane.x, py = clientY === undefined ? pane.height / 2 : clientY - pane.y;
+    chosen = true;
+    scale = Math.max(0.1, Math.min(4, scale * factor));
+    look(seen.x + px / before - px / scale, seen.y + py / before - py / scale);
+  }
+  const zooms = make("div", "zoom");
+  const all = () => {
+    chosen = true;
+    scale = Math.min(graph.clientWidth / whole.width, graph.clientHeight / whole.height, NATURAL);
+    look(whole.x, whole.y);
+  };
+  for (const [sign, title, act] of [["−", "zoom out", () => zoom(1 / 1.25)], ["+", "zoom in", () => zoom(1.25)], ["fit", "show the whole graph", all]]) {
+    const button = make("button", "", sign, { type: "button", title: title, "aria-label": title });
+    button.onclick = act;
+    zooms.append(button);
+  }
+  graph.addEventListener("wheel", (event) => {
+    if (!event.ctrlKey && !event.metaKey) return; // else the page scrolls
+    event.preventDefault();
+    zoom(Math.exp(-event.deltaY / 400), event.clientX, event.clientY);
+  }, { passive: false });
+  graph.addEventListener("pointerdown", (down) => {
+    if (!seen || down.button !== 0 || down.target.closest("button, circle")) return;
+    const from = { ...seen };
+    const move = (event) => {
+      chosen = true;
+      look(from.x - (event.clientX - down.clientX) / scale, from.y - (event.clientY - down.clientY) / scale);
+    };
+    const up = () => graph.removeEventListener("pointermove", move);
+    graph.setPointerCapture(down.pointerId);
+    graph.addEventListener("pointermove", move);
+    graph.addEventListener("pointerup", up, { once: true });
+    graph.addEventListener("pointercancel", up, { once: true });
+  });
+  const sizes = new ResizeObserver(() => fit());
+  sizes.observe(graph);
 
   const SIGNS = { ok: "✓", failed: "✗", partly: "!", cancelled: "–", running: "" };
   function paint() {
@@ -133,6 +202,7 @@ function render({ model, el }) {
       const words = [path, mark.here ? "here" : "", mark.state || "not visited", mark.replayed ? "replayed" : "", mark.text || ""];
       group.setAttribute("aria-label", words.filter(Boolean).join(", "));
     }
+    follow();
   }
 
   // ---- the place, and what comes next --------------------------------------------------------------------------------
@@ -305,6 +375,7 @@ function render({ model, el }) {
   const list = make("ol", "places", undefined, { role: "list" });
   history.append(make("h4", "", "History"), list);
   function showPlaces() {
+    const hadFocus = list.contains(root.getRootNode().activeElement);
     list.replaceChildren();
     for (const row of model.get("places")) {
       const item = make("li", row.here ? "here" : row.on_line ? "line" : "branch");
@@ -315,7 +386,10 @@ function render({ model, el }) {
       item.style.marginLeft = Math.min(row.depth, 8) + "em";
       item.append(go, make("span", "how", [row.how, row.edited, row.failed, row.changed, row.evicted && "evicted"].filter(Boolean).join(" · ")));
       list.append(item);
-      if (row.here) list.scrollTop = item.offsetTop - list.offsetTop - list.clientHeight / 2;
+      if (row.here) {
+        history.scrollTop = item.offsetTop - history.offsetTop - history.clientHeight / 2;
+        if (hadFocus) go.focus({ preventScroll: true });
+      }
     }
     enable();
   }
@@ -336,8 +410,8 @@ function render({ model, el }) {
     enable();
   }
 
-  const follow = { svg: draw, marks: paint, place: showPlace, shared: showKeys, places: showPlaces, status: showStatus };
-  for (const [name, show] of Object.entries(follow)) model.on("change:" + name, show);
+  const shows = { svg: draw, marks: paint, place: showPlace, shared: showKeys, places: showPlaces, status: showStatus };
+  for (const [name, show] of Object.entries(shows)) model.on("change:" + name, show);
   showPlace();
   showKeys();
   showPlaces();
@@ -345,7 +419,8 @@ function render({ model, el }) {
   requestAnimationFrame(draw); // once it is in the page, and has a size
   return () => {
     clearTimeout(timer);
-    for (const [name, show] of Object.entries(follow)) model.off("change:" + name, show);
+    sizes.disconnect();
+    for (const [name, show] of Object.entries(shows)) model.off("change:" + name, show);
   };
 }
 
