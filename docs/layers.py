@@ -25,6 +25,7 @@ class Import(NamedTuple):
     for_types: bool
 
 
+@cache
 def imports(path: Path) -> list[Import]:
     """Return every import of a file of the package."""
     package = (NAME, *path.relative_to(PACKAGE).parts[:-1])

@@ -157,7 +157,7 @@ def pending_at(position: Position, here: Location) -> Pending:
 def failed_item_of(position: Position, error: BaseException) -> int | None:
     """Return the number, from 1, of the batch node's item whose call raised this error; None if there is none."""
     frame = (position.failure or position).frames[-1]  # a failure closes the frames of the position
-    if frame.work is None or frame.plan.kind != "batch_node":
+    if frame.work is None or frame.plan is None or frame.plan.kind != "batch_node":  # no plan: exec of a batch flow
         return None
     exceptional = frame.work.outcomes.exceptional
     return next((index + 1 for index, outcome in exceptional.items() if outcome.error is error), None)

@@ -1628,3 +1628,20 @@ def test_into_stops_at_each_boundary_of_the_table(boundary):
     while not stepper.place.is_end:
         seen.append(stepper.into())
     assert boundary in {place.boundary for place in seen}
+
+
+@pytest.mark.parametrize("on_error", ["raise", "keep"])
+def test_exec_of_a_batch_flow_that_fails(on_error):
+    """The error of the user's ``exec`` is shown, at the batch flow."""
+
+    class Folders(BatchFlow):
+        def prep(self, shared):
+            return [{"folder": 1}]
+
+        def exec(self, element):
+            raise LookupError("no such folder")
+
+    stepper = Flow(Folders(Node(), on_error=on_error), name="F").stepper({})
+    stepper.run()
+    assert "no such folder" in str(stepper.error)
+    assert stepper.place.path == "F/Folders"
