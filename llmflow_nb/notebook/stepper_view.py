@@ -26,6 +26,7 @@ from ..graph.render import DrawingError
 from ..stepper.commands import COMMANDS
 from ..stepper.history import History, HistoryEntry
 from ..stepper.location import Location
+from ..stepper.output import short_traceback
 from ..stepper.replay import ANSWERS
 from ..stepper.snapshots import Version, changes
 from ..stepper.stepper import Stepper
@@ -135,9 +136,10 @@ class StepperView(anywidget.AnyWidget):
             "note": shown(here.note, 300) if here.note else "",
             "failed": here.failed,
             "error": "" if here.error is None else f"{shown(class_name(here.error))}: {texts.of_error(here.error)}",
+            "traceback": "" if here.error is None else shown(short_traceback(here.error), LONG, keep_lines=True),
             "output": shown(entry.output[-MAX_OUTPUT:], 2 * MAX_OUTPUT, keep_lines=True),
-            "prep": texts.of(pending.prep_res, LONG) if "prep_res" in shows else "",
-            "exec": texts.of(pending.exec_res, LONG) if "exec_res" in shows else "",
+            "prep": texts.readable(pending.prep_res, LONG) if "prep_res" in shows else "",
+            "exec": texts.readable(pending.exec_res, LONG) if "exec_res" in shows else "",
             "action": quoted(here.action) if "action" in shows else "",
             "edges": [shown(action) for action in pending.node.successors],
             "can_mock": "exec" in hooks,
@@ -329,7 +331,7 @@ def _keys(now: HistoryEntry, texts: ValueTexts) -> list[dict[str, Any]]:
 def _text(key: Any, version: Version | None, texts: ValueTexts) -> str:
     if version is None or not version.uses:  # it was evicted
         return ""
-    return MASK if is_secret(key) else texts.of(version.kept, LONG)
+    return MASK if is_secret(key) else texts.readable(version.kept, LONG)
 
 
 def _json(key: Any, version: Version | None) -> str:

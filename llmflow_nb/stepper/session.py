@@ -269,11 +269,8 @@ class Session:
         self.setup.noted.pop(id(error), None)
         start = self.history.now
         self.go(start)
-        if self.breakpoints.on_exception:
-            text = short_traceback(error)
-            output += f"{text}\n"
-            if self.echoes:
-                print(text, file=sys.stderr)
+        if self.breakpoints.on_exception and self.echoes:
+            print(short_traceback(error), file=sys.stderr)
         self.history.add(
             replace(
                 start,

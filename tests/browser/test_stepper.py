@@ -149,8 +149,10 @@ def test_a_failure_is_corrected_and_rerun(opened):
     )
     widget.click("run")
     assert "failed: ValueError: two is too much" in widget.place()
-    assert widget.root.locator("g.node[data-state=here]").get_attribute("data-path") == "Story/Judge"
-    assert "failed" in widget.root.locator("g.node[data-state=here]").get_attribute("aria-label")
+    failed = widget.root.locator("g.llmflow-step-current[data-state=failed]")
+    assert failed.get_attribute("data-path") == "Story/Judge"
+    assert "failed" in failed.get_attribute("aria-label")
+    assert "two is too much" in widget.root.locator(".llmflow-step-pending").get_by_role("group").first.inner_text()
     picture(widget, "failed")
     run_cell(notebook, 1)
     widget.press("e")

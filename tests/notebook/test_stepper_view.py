@@ -88,6 +88,31 @@ def test_what_is_printed_is_shown_and_not_printed(stepper, capsys):
     assert "calling" not in capsys.readouterr().out
 
 
+def test_an_error_is_not_among_what_was_printed():
+    """A failed step has the lines of the traceback that are the user's as its error."""
+
+    class Bad(Node):
+        def exec(self, _):
+            print("before")
+            raise ValueError("no answer")
+
+    view = view_of(Flow(Bad(), name="F").stepper({}))
+    ask(view, do="over")
+    assert "ValueError: no answer" in view.place["traceback"]
+    assert view.place["output"] == "before\n"
+    assert view.marks["F/Bad"]["state"] == "failed"
+
+
+def test_texts_keep_their_lines():
+    """A prompt and the messages of a chat are shown as a reader needs them."""
+    chat = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi,\nwho are you?"}]
+    view = view_of(Flow(Node(), name="F").stepper({"prompt": "one\n\n  two", "chat": chat}))
+    assert keys(view) == {
+        "prompt": ("one\n\n  two", ""),
+        "chat": ("system: Be brief.\n\nuser: Hi,\nwho are you?", ""),
+    }
+
+
 def test_editing(stepper):
     """JSON sets a key; anything else is refused with where it is wrong, and nothing changes."""
     view = view_of(stepper)

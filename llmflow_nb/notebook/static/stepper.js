@@ -141,7 +141,7 @@ function render({ model, el }) {
     follow();
   }
   function follow() {
-    const group = drawing && seen && graph.querySelector('[data-state="here"] > rect:last-of-type');
+    const group = drawing && seen && graph.querySelector(".llmflow-step-current > rect:last-of-type");
     if (!group) return;
     const box = group.getBBox(), room = 30 / scale;
     const isSeen = (at, size, start, all) => size > all || (at - room >= start && at + size + room <= start + all);
@@ -193,7 +193,8 @@ function render({ model, el }) {
     const marks = model.get("marks"), stops = new Set(model.get("place").stops || []);
     for (const group of graph.querySelectorAll("[data-path]")) {
       const path = group.dataset.path, mark = marks[path] || {};
-      group.dataset.state = mark.here ? "here" : mark.state || "";
+      group.dataset.state = mark.here && mark.state !== "failed" ? "here" : mark.state || "";
+      group.classList.toggle("llmflow-step-current", Boolean(mark.here));
       const sign = group.querySelector(".llmflow-step-sign");
       const text = (mark.here ? "▶" : "") + (SIGNS[mark.state] || "") + (mark.replayed ? "↺" : "");
       if (sign && sign.textContent !== text) sign.textContent = text;
@@ -207,10 +208,12 @@ function render({ model, el }) {
 
   // ---- the place, and what comes next --------------------------------------------------------------------------------
 
+  const isShort = (text) => text.length <= 100 && !text.includes("\n");
   function block(title, text) {
+    if (isShort(text)) return make("div", "short", title + ": " + text);
     const details = make("details", "value");
-    details.append(make("summary", "", title + ": " + text.slice(0, 100) + (text.length > 100 ? "…" : "")), make("pre", "", text));
-    if (text.length <= 100) return make("div", "short", title + ": " + text);
+    details.append(make("summary", "", title + ":"), make("pre", "", text));
+    details.open = true;
     return details;
   }
 
@@ -256,7 +259,7 @@ function render({ model, el }) {
 
   function showPending(now) {
     pending.replaceChildren(make("h4", "", "This node"));
-    for (const [title, text] of [["prep returned", now.prep], ["exec returned", now.exec], ["printed", now.output]])
+    for (const [title, text] of [["prep returned", now.prep], ["exec returned", now.exec], ["error", now.traceback], ["printed", now.output]])
       if (text) pending.append(block(title, text));
     const ended = now.is_end;
     const more = make("details", "more"), box = make("div");
@@ -317,10 +320,10 @@ function render({ model, el }) {
       if (row.by_reference) name.append(make("span", "how", " not restorable: " + row.by_reference));
       const now = make("td"), before = make("td"), does = make("td");
       for (const [cell, text, which] of [[now, row.now, "now"], [before, row.before, "before"]]) {
-        if (text.length <= 100) cell.textContent = text;
+        if (isShort(text)) cell.textContent = text;
         else {
           const details = make("details"), id = row.key + which;
-          details.append(make("summary", "", text.slice(0, 100) + "…"), make("pre", "", text));
+          details.append(make("summary", "", text.slice(0, 100).split("\n")[0] + "…"), make("pre", "", text));
           details.open = open.has(id);
           details.ontoggle = () => (details.open ? open.add(id) : open.delete(id));
           cell.append(details);
