@@ -321,7 +321,9 @@ def _rewind_visit(frame: Frame) -> None:
         return
     reached = _phase_reached(frame)
     if reached == POST:  # exec has returned, and no call is made again
-        frame.phase, frame.attempts = POST, 0
+        frame.phase = POST
+        if plan.kind in ("node", "batch_node"):  # the row of a flow has no attempts, and would not set them back
+            frame.attempts = 0
         if plan.kind == "node" and work is None:
             frame.work = Batch.single(plan, frame.params, frame.prep_res)
         elif work is not None:

@@ -438,6 +438,23 @@ def test_a_post_that_is_run_again_has_no_attempts():
     assert flow.last_run.calls == len(shared["calls"]) == 1
 
 
+@pytest.mark.parametrize("kind", [Flow, BatchFlow])
+def test_a_post_of_a_flow_that_is_run_again_takes_no_attempts_from_the_nodes_after_it(kind):
+    """The nodes that follow count their attempts as in any run."""
+
+    class Posts(kind):
+        def post(self, shared, prep_res, exec_res):
+            if shared["failing"]:
+                raise ValueError("no")
+            return "done"
+
+    shared = fresh("post")
+    run = stopped(chain(Posts(Step(name="in"), name="flow"), Step(name="after")), shared)
+    run.resume()
+    assert run.steps.set_index("path")["attempts"]["F/after"] == 1
+    assert run.calls == len(shared["calls"])
+
+
 @pytest.mark.parametrize("width", [1, 2])
 def test_the_seconds_of_a_set_are_those_of_all_its_parts(width):
     """A param set that was resumed took at least as long as its items, those before the failure included."""
