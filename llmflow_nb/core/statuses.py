@@ -1,7 +1,10 @@
 """The statuses of items, param sets and visits: one table. Tables, summaries, progress and graphs read it.
 
-To add a status, add a row to `STATUSES` and to the list in ``docs/tables.md`` (a test compares the two). The engine
-decides the status of a call in `engine/attempts.py`; a result of a call that `engine/advance.py` makes itself is "ok".
+To add a status, add a row to `STATUSES` and to the list in ``docs/tables.md`` (a test compares the two), and set it
+where `engine/attempts.py` settles a call; a result of a call that `engine/advance.py` makes itself is "ok".
+
+Graphs show nodes in the states of ``on_graph``. To add one, add its words in `graph/status.py`, its colours in
+`graph/style.py`, and its sign in `graph/sketch.py` and ``stepper.js``.
 """
 
 from typing import Literal, NamedTuple

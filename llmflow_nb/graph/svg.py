@@ -21,7 +21,12 @@ from .style import COLOURS, FONT, GREY, INK, SOFT, WRONG
 __all__ = ["svg_of"]
 
 _FRAME, _FRAME_LINE = "#64748b", "#b6bcc6"
-# What replaces the colours in the dark: elements, their property, its value.
+# Rules of the style sheet: elements, their property, its value. A stepper marks a box by the class of its state.
+_STATES = [name for name in COLOURS if name not in PLAIN_CLASS]
+_LIGHT = [
+    *((f".box.{name}>rect", "fill", COLOURS[name][0]) for name in _STATES),
+    *((f".{kind}.{name}>rect", "stroke", COLOURS[name][1]) for name in _STATES for kind in ("box", "frame")),
+]
 _DARK = [
     (".soft", "fill", "#a9b1bd"),
     (".name", "fill", "#e5e7eb"),
@@ -33,15 +38,20 @@ _DARK = [
     (".frame>rect", "fill-opacity", "0.16"),
     *((f".box.{name}>rect", "fill", fill) for name, (_, _, fill, _) in COLOURS.items()),
     *((f".box.{name}>rect", "stroke", line) for name, (_, _, _, line) in COLOURS.items()),
-    *((f".frame.{name}>rect", "stroke", line) for name, (_, _, _, line) in COLOURS.items() if name not in PLAIN_CLASS),
+    *((f".frame.{name}>rect", "stroke", COLOURS[name][3]) for name in _STATES),
     (".box.wrong>rect", "stroke", "#ff7b72"),
     (".frame.wrong>rect", "stroke", "#ff7b72"),
     (".wrong>.line", "stroke", "#ff7b72"),
     (".wrong>.tip", "fill", "#ff7b72"),
     (".wrong>.soft", "fill", "#ff7b72"),
 ]
-_RULES = "".join(f".llmflow-graph {elements}{{{name}:{value}}}" for elements, name, value in _DARK)
-_STYLE = f"<style>@media (prefers-color-scheme:dark){{{_RULES}}}</style>"
+
+
+def _rules(table: list[tuple[str, str, str]]) -> str:
+    return "".join(f".llmflow-graph {elements}{{{name}:{value}}}" for elements, name, value in table)
+
+
+_STYLE = f"<style>{_rules(_LIGHT)}@media (prefers-color-scheme:dark){{{_rules(_DARK)}}}</style>"
 _MARGIN = 4.0
 _ARROW, _HALF_ARROW = 6.5, 2.7
 _BASELINE = 16.0

@@ -1,11 +1,13 @@
 """The points at which a stepper can stop: one table, which the stepper, its widget and the tests read.
 
-To let the stepper stop at another point, add a row here and a check in `advance`, where ``PHASE`` is what comes next::
+To let the stepper stop at another point between two hooks of `advance`, add a row here and a check there, where
+``PHASE`` is what comes next::
 
     if mask and phase < PHASE and mask & (1 << PHASE):
         return _pause(position, PHASE)
 
-`Stepper.into` then stops there, and the widget shows it. Where other commands stop is the table in `commands.py`.
+`Stepper.into` then stops there, and the widget shows it. Where other commands stop is the table in `commands.py`. What
+happens within a call (attempts, the fallback) is run by `engine/attempts.py` in one go: there is no boundary in it.
 """
 
 from typing import NamedTuple

@@ -149,7 +149,7 @@ def test_a_failure_is_corrected_and_rerun(opened):
     )
     widget.click("run")
     assert "failed: ValueError: two is too much" in widget.place()
-    failed = widget.root.locator("g.llmflow-step-current[data-state=failed]")
+    failed = widget.root.locator("g.llmflow-step-current.failed")
     assert failed.get_attribute("data-path") == "Story/Judge"
     assert "failed" in failed.get_attribute("aria-label")
     assert "two is too much" in widget.root.locator(".llmflow-step-pending").get_by_role("group").first.inner_text()
@@ -390,7 +390,7 @@ LONG = """
 """
 SEEN = """e => {
     const pane = e.querySelector('.llmflow-step-graph').getBoundingClientRect();
-    const node = e.querySelector('[data-state=here] > rect').getBoundingClientRect();
+    const node = e.querySelector('.llmflow-step-current > rect').getBoundingClientRect();
     return node.left >= pane.left && node.right <= pane.right && node.top >= pane.top && node.bottom <= pane.bottom;
 }"""
 SCALE = "e => e.querySelector('.llmflow-step-graph svg').getScreenCTM().a"

@@ -188,12 +188,15 @@ function render({ model, el }) {
   const sizes = new ResizeObserver(() => fit());
   sizes.observe(graph);
 
+  const STATES = ["ok", "partly", "failed", "cancelled", "running", "unvisited"];
   const SIGNS = { ok: "✓", failed: "✗", partly: "!", cancelled: "–", running: "" };
   function paint() {
     const marks = model.get("marks"), stops = new Set(model.get("place").stops || []);
     for (const group of graph.querySelectorAll("[data-path]")) {
       const path = group.dataset.path, mark = marks[path] || {};
-      group.dataset.state = mark.here && mark.state !== "failed" ? "here" : mark.state || "";
+      const state = mark.here && mark.state !== "failed" ? "running" : mark.state || "unvisited";
+      group.classList.remove(...STATES);
+      group.classList.add(state); // its colours are in the style sheet of the drawing
       group.classList.toggle("llmflow-step-current", Boolean(mark.here));
       const sign = group.querySelector(".llmflow-step-sign");
       const text = (mark.here ? "▶" : "") + (SIGNS[mark.state] || "") + (mark.replayed ? "↺" : "");
