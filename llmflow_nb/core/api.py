@@ -106,8 +106,8 @@ class RunMethods(HasGraph):
         It uses ``shared`` and the nodes as they are now: first fix the cause and run its cell again. The hook that did
         not finish is run again. Completed work is not: an ``exec`` that returned, items of a batch that have a result,
         and param sets that succeeded. Failed items of the batch in progress are called again. Everything is added to
-        this record. Only a batch whose items came from a generator, or from another iterator that raised an error or
-        was interrupted, starts from its first item.
+        this record. A batch starts from its first item if its generator was not read to the end. The same holds for
+        another iterator that raised an error or was interrupted.
 
         Args:
             executor: As for `Flow.run`.
@@ -215,8 +215,8 @@ class NodeMethods(HasGraph):
         Args:
             shared: The object that the hooks read and write, usually a dict.
             executor: Any ``concurrent.futures.Executor``, which then runs the calls of ``exec``. Default: threads, if
-                ``max_concurrency`` or ``timeout`` needs them. A ``timeout`` counts from when a call is submitted; a
-                pool of the standard library gets no more calls at once than it has workers.
+                ``max_concurrency`` or ``timeout`` needs them. ``timeout`` starts when a call is submitted. A
+                standard-library pool gets at most one call per worker, so calls do not queue.
             progress: "auto" shows the progress of a run that takes more than a second, in a notebook or on the standard
                 error of a terminal. True always shows it, False never. A callable such as ``tqdm`` is called with
                 ``total=`` and ``desc=`` for each batch; its result is updated and closed.
@@ -302,8 +302,8 @@ class NodeMethods(HasGraph):
         - methods with almost the name of a hook
 
         An action without an edge ends the flow. It is reported only if it looks like a mistake: it is almost the action
-        of an edge, ``post`` never returns the action of an edge, or it seems to name a node while the flow ends
-        elsewhere.
+        of an edge, ``post`` never returns the action of an edge, or it looks like the name of a step, and another step
+        already ends the flow.
         """
         from ..graph.check import check
 

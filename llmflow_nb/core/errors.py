@@ -13,7 +13,7 @@
     ├── AllFailedError            (RuntimeError)  on_error="keep": all items or param sets failed
     ├── ItemsNotKeptError         (RuntimeError)  post read items that keep_items=False had discarded
     ├── NestedLoopError           (RuntimeError)  run() was called where only ``await run_async()`` works
-    ├── NestedLimiterError        (RuntimeError)  a call waits for a slot that it holds itself
+    ├── NestedLimiterError        (RuntimeError)  a deadlock: calls hold all slots, and the flows in them need one
     ├── ExecutorError             (RuntimeError)  the executor cancelled or lost a call
     ├── RemoteError               (RuntimeError)  exec failed in another process, with an error unknown in this one
     ├── SendError                 (TypeError)     a node, an item or a result cannot be sent between processes
@@ -139,7 +139,7 @@ class NestedLoopError(FlowError, RuntimeError):
 
 
 class NestedLimiterError(FlowError, RuntimeError):
-    """A run inside ``exec`` waits for a `Limiter` all of whose slots are held by calls that wait in the same way."""
+    """A deadlock: calls whose ``exec`` runs a flow hold all slots of a `Limiter`, and their flows need one."""
 
 
 class ExecutorError(FlowError, RuntimeError):

@@ -90,15 +90,15 @@ class BatchFlow(Flow):
     ``post`` gets the list of the walks' results as its third argument. The result of a walk is that of its last
     ``exec``.
 
-    A nested batch: if you define ``exec(self, element)`` (or ``exec(self, shared, element)``), it is called once for
-    each element of ``prep``. Its result decides how that element is run:
+    A nested batch: if you define ``exec(self, value)`` (or ``exec(self, shared, value)``), ``exec`` is called once for
+    each value that ``prep`` returns. Its result decides how the nodes run for that value:
 
-    * None: one walk. A dict: one walk with the dict merged into the params.
-    * Any other iterable: an inner batch. If ``start`` is a `BatchFlow`, that flow gets the elements as ``self.items``,
-      which its default ``prep`` returns. Otherwise there is one walk for each element, and the result is the list of
-      their results.
+    * None: they run once. A dict: they run once, with the dict merged into the params.
+    * Another iterable: the values in it form an inner batch. If ``start`` is a `BatchFlow`, it gets these values as
+      ``self.items``, which its default ``prep`` returns. Otherwise the nodes run once for each of them; the outer
+      value's result is the list of their results.
 
-    An element that is not a dict, such as a file name, becomes the param named by ``item_key``. Each level of nested
+    A value that is not a dict, such as a file name, becomes the param named by ``item_key``. Each level of nested
     batch flows needs its own key: a key that is in use is refused.
 
     Args:
@@ -110,8 +110,8 @@ class BatchFlow(Flow):
             run in threads or as tasks, while ``prep`` and ``post`` still run one at a time in the caller's thread.
         on_error: "raise" stops at the first error. "keep" continues: the result of a failed walk is None. If all walks
             fail, `AllFailedError` is raised.
-        item_key: The name of the param for elements that are not dicts. You can also set it as a class attribute.
-            Default: "item" for the elements of a nested batch; otherwise only dicts are accepted.
+        item_key: The name of the param for values that are not dicts. You can also set it as a class attribute.
+            Default: "item" for the values of a nested batch; otherwise only dicts are accepted.
 
     Raises:
         WiringTypeError: ``start`` is not a node.

@@ -214,8 +214,9 @@ def _takes_shared(cls: type, name: str, role: str, before: bool | None) -> bool:
             continue
         if decided and base is cls and signature is not None and not means_shared(signature.first):
             warn(
-                f"{base.__qualname__}.{name}{signature.text} is given shared as {quoted(signature.first)}. If that is "
-                f"intended, name it shared; if not, the result of prep is one argument: {_advice(name, role)}."
+                f"{base.__qualname__}.{name}{signature.text}: the first argument {quoted(signature.first)} gets "
+                f"shared. Rename it to shared. If you wanted prep's result, use one parameter for it: "
+                f"{_advice(name, role)}."
             )
         return decided
     if nearest is None or unclear is not None:  # a default of the library accepts any arguments

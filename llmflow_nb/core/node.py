@@ -209,9 +209,10 @@ class Node(BaseNode):
     Args:
         max_retries: The maximum number of attempts of ``exec``. 1: no retry. Only an ``Exception`` is retried.
         wait: Seconds between attempts: a number, a ``timedelta``, or a function that takes the number of the failed
-            attempt (1 for the first) and returns the seconds. If the exception has an attribute ``retry_after``, the
-            wait is at least that long: seconds, a date, or either as a str. The errors of `call_llm` have one if the
-            endpoint asks for a wait. If it is above 120 seconds, there is no further attempt.
+            attempt (1 for the first) and returns the seconds. An exception may have an attribute ``retry_after``. The
+            errors of `call_llm` have one if the endpoint asks for a wait. It is seconds, a date, or a str with one of
+            these. The wait is at least that long. If ``retry_after`` is longer than ``wait`` and above 120 seconds,
+            ``exec`` is not retried.
         name: The name to show. Default: the class name.
         timeout: The maximum seconds for one attempt. None: no limit. With a timeout, a blocking ``exec`` runs in a
             thread.

@@ -2,17 +2,18 @@
 
 `advance` runs on until one of these, and says which:
 
-* ``BOUNDARY``: it reached a boundary that the mask names: before prep, after prep, after exec, after post, and with
-  ``AFTER_ITEM`` after each item of a batch node, which is then one call after the other.
-* ``AWAIT``: ``position.awaiting`` is what an async hook returned; await it, then `Position.resume` or `throw`. That is
-  ``prep`` or ``post``, and ``exec`` where the driver awaits it as it does these (``position.awaits_exec``).
+* ``BOUNDARY``: it reached a boundary that the mask names: before prep, after prep, after exec, after post. With
+  ``AFTER_ITEM``: after each item of a batch node; items are then called one at a time.
+* ``AWAIT``: ``position.awaiting`` is what an async hook returned; await it, then `Position.resume` or `throw`. The hook
+  is ``prep`` or ``post``, or ``exec`` if ``position.awaits_exec`` is true.
 * ``CALLS``: the top frame's ``work`` holds calls to make; settle each, then advance again.
 * ``SETS``: likewise, but each of them is a param set to walk in a position of its own (`walks.position_of_set`).
 * ``END``: ``position.action`` and ``position.result`` are there.
 
 It knows no thread, event loop, pool or widget. Every way of running is a loop over it, so stepping cannot differ from
-running. Whatever a checkpoint needs is in the frame at once, so that an exception may come at any line; the local
-variables only repeat it. Flows are walked by `walks`, exceptions handled by `unwind`, actions checked by `actions`.
+running. All state that a checkpoint needs is written to the frame immediately, so an exception may come at any line.
+Local variables are only copies. Flows are walked by `walks`, exceptions handled by `unwind`, actions checked by
+`actions`.
 """
 
 from asyncio import CancelledError
@@ -307,7 +308,10 @@ def _hand_over(position: Position, frame: Frame, awaitable: Any, error: BaseExce
 
 
 def _call_async(position: Position, frame: Frame) -> str:
-    """Call an async exec that the driver awaits itself. Empty: it was none, and has returned."""
+    """Call an async exec that the driver awaits itself.
+
+    Return "" if the result was not awaitable: the call has then ended.
+    """
     __tracebackhide__ = True
     plan = frame.plan
     exec_ = getattr(frame.visit, plan.hooks.exec)
@@ -322,7 +326,7 @@ def _call_async(position: Position, frame: Frame) -> str:
 
 
 def _start_exec(position: Position, setup: Setup, frame: Frame, mask: int) -> str:
-    """Start an exec that is more than one call on the spot. Empty: it is done already."""
+    """Start an exec that is more than one direct call. Return "" if it has already ended."""
     __tracebackhide__ = True
     plan = frame.plan
     if plan.layer is not None:  # a stepper may have gone back to here
@@ -363,7 +367,7 @@ def _start_exec(position: Position, setup: Setup, frame: Frame, mask: int) -> st
 
 
 def _continue_calls(position: Position, frame: Frame, mask: int) -> str:
-    """Continue the calls of a visit. Empty: all are done, and ``exec_res`` is set."""
+    """Continue the calls of a visit. Return "" if all have ended: ``exec_res`` is then set."""
     work = frame.work
     assert work is not None
     if frame.plan.kind == "batch_flow":
@@ -422,8 +426,8 @@ def _note_attempts(frame: Frame, work: Batch) -> None:
 def _make_calls(frame: Frame, work: Batch, shared: Any) -> None:
     """Call ``exec`` for the items, one after the other, until they end or one needs the driver.
 
-    The loop that a batch of many cheap items spends its time in, so where all items are there from the start it does
-    no more for each than two appends and one clock reading: then one item begins when the one before it has ended.
+    This loop must be fast. If all items are known at the start, each item costs two appends and one clock reading. An
+    item's start time is then the end time of the item before.
     """
     __tracebackhide__ = True
     exec_, takes_shared = getattr(frame.visit, frame.plan.hooks.exec), frame.plan.exec_takes_shared

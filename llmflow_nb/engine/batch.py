@@ -225,11 +225,11 @@ class Batch:
     # ---- going back, see `checkpoint` --------------------------------------------------------------------------------
 
     def save(self) -> "SavedBatch":
-        """Return what is needed to stand here again."""
+        """Return the state that `restored` needs."""
         return SavedBatch(self, self.items.save(), self.outcomes.save(), self.stopped, self.started)
 
     def restored(self, saved: "SavedBatch") -> "Batch":
-        """Return a batch of its own that stands where this one stood when it was saved."""
+        """Return an independent copy in the saved state."""
         twin = copy.copy(self)
         twin.items = self.items.restored(saved.items, self.path)
         twin.outcomes = self.outcomes.restored(saved.outcomes)
@@ -240,7 +240,7 @@ class Batch:
 
 
 class SavedBatch(NamedTuple):
-    """How far a batch had come. From then on it only appends."""
+    """The state of a batch when it was saved. From then on it only appends."""
 
     batch: Batch
     items: SavedItems
@@ -275,5 +275,5 @@ def _refuse_coroutines_with_retries(items: Sequence[Any], node: Any, what: str) 
             item.close()
     raise HookReturnError(
         f"{what} returned coroutines, which can be awaited only once, so max_retries={node.max_retries} has no effect. "
-        "Return what they were called with, and call and await in exec."
+        "Return the arguments as items. In exec, call the async function and await it."
     )

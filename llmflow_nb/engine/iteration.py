@@ -47,7 +47,7 @@ def iterate(returned: Any, what: str) -> Any:
     try:
         return iter(returned)
     except TypeError as exc:
-        raise HookReturnError(f"{what} needs an iterable, and the {cls.__name__} is none: {exc}") from exc
+        raise HookReturnError(f"{what} must return an iterable, but {cls.__name__} is not iterable: {exc}") from exc
 
 
 def is_iterator(value: Any) -> bool:
@@ -191,7 +191,7 @@ def _refuse_one_value(returned: Any, what: str) -> None:
     if not hasattr(cls, "__iter__") and not hasattr(cls, "__getitem__"):
         raise HookReturnError(f"{found}, which cannot be iterated. For one item return [value].")
     if _is_record(cls) or _is_like_a_dict(cls):
-        raise HookReturnError(f"{found}, one record. For one item return [record], for its parts list(record).")
+        raise HookReturnError(f"{found}, a single object. For one item return [value], for its parts list(value).")
 
 
 def _is_like_a_dict(cls: type) -> bool:

@@ -40,7 +40,7 @@ MAX_WAIT = 3600.0
 
 
 class Scheduler:
-    """Runs a position and its branches to the end, a step at a time."""
+    """Runs a position, and the positions of its param sets, to the end."""
 
     def __init__(self, position: Position, setup: Setup, loop: Loop, mask: int = 0) -> None:
         self.reached = ""  # `END` or `BOUNDARY`, once the outermost position is there

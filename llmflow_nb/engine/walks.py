@@ -124,7 +124,10 @@ def expand(position: Position, setup: Setup, frame: Frame, given: Any) -> bool:
 
 
 def call_expansion(position: Position, frame: Frame) -> str:
-    """Call the exec of a batch flow for its element: on the spot, or by the driver. Empty: it is done already."""
+    """Call the exec of a batch flow for its element, directly or by the driver.
+
+    Return "" if it was called directly and the result was not awaitable: the call has then ended.
+    """
     owner, element = frame.owner, frame.element
     began = clock()
     begun: tuple[Any, Any, BaseException | None, float] | None = None

@@ -41,9 +41,9 @@ class Problem:
     """One thing in a flow that is probably a mistake.
 
     Attributes:
-        kind: "no_edge": ``post`` may return an action for which the node has no edge, and which is hardly meant to end
-            the flow. "unused_edge": an edge whose action ``post`` never returns. "unreachable": a node that only unused
-            edges lead to. "no_start": a flow without a start node. "endless": a loop without a way out.
+        kind: "no_edge": ``post`` may return an action without an edge, which is probably not meant to end the flow.
+            "unused_edge": an edge whose action ``post`` never returns. "unreachable": a node that only unused edges
+            lead to. "no_start": a flow without a start node. "endless": a loop that a run cannot leave.
             "contains_itself": a flow that contains itself. "two_places": one node object at several places.
             "overwritten": an edge that was wired again to another node. "misspelt": a method whose name is nearly that
             of a hook. "never_called": an ``exec`` of a plain flow.
@@ -255,7 +255,7 @@ def _endless_loop(steps: _Steps) -> Iterator[Problem]:
         stuck = [step for step in stuck if id(step) in entered]
     if stuck:
         loop = ", ".join(steps.names[id(step)] for step in stuck[:5]) + (", ..." if len(stuck) > 5 else "")
-        text = f"there is no way out of {loop}: no post in it returns an action without an edge or to another step."
+        text = f"a run cannot leave the loop {loop}: every action that its posts return leads back into the loop."
         yield Problem("endless", steps.path(stuck[0]), text)
 
 

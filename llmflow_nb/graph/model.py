@@ -109,7 +109,7 @@ class GraphCluster:
         start: The id of its first step; None if the flow has none, or is closed.
         members: The ids of its steps, in breadth-first order from the start.
         exits: The known exits; ``post`` may compute other actions.
-        leads_on: The actions that lead on from this flow or a flow further out, if a step has no edge for them.
+        leads_on: The actions for which this flow or an outer flow has an edge. A step needs no edge for them.
         repeats: The id of the outer flow that this one repeats; None in a valid flow. A flow that repeats cannot run.
         is_closed: Whether its steps were left out, because the graph is too large or by ``depth``.
     """

@@ -29,7 +29,7 @@ class Returned(NamedTuple):
     Attributes:
         actions: The actions that were found.
         is_complete: Whether the step can return no others.
-        unchecked: The actions that a missing edge of this step is reported for. For a flow, these are the actions of
+        unchecked: The actions to report if this step has no edge for them. For a flow, these are the actions of
             inner steps without edges; an inner step with edges is checked itself.
     """
 

@@ -1,6 +1,6 @@
-"""Tell the actions that are meant to end a flow from slips: edges that were forgotten or misspelt.
+"""Find actions without an edge that are probably mistakes: the edge is missing or misspelt.
 
-PocketFlow programs end a flow by an action without an edge, so a missing edge is reported only if it looks like a slip.
+Other such actions end the flow on purpose, as in PocketFlow programs.
 """
 
 import re

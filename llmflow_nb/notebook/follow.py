@@ -88,7 +88,8 @@ class _Notebook:
 class _Terminal:
     """One line on the standard error: updated in place in a terminal, elsewhere written once at the end.
 
-    With ``progress="auto"``, only runs with batches show a line: in a chat it would overwrite the prompt.
+    With ``progress="auto"``, only runs with batches show a line. In an interactive terminal program, the line would
+    overwrite the prompt.
     """
 
     def __init__(self, asked: bool) -> None:

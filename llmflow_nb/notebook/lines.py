@@ -160,7 +160,7 @@ class _NodeProgress:
 
 
 def _ended_before(batch: Batch) -> int:
-    """Return the number of items to be retried that had ended before. They are not done now."""
+    """Return how many queued items had ended before the retry. They no longer count as done."""
     exceptional, results = batch.outcomes.exceptional, batch.outcomes.results
     queued = [row for row in list(batch.retry_queue) if results[row] is not PENDING]
     return sum(row not in exceptional or exceptional[row].status in ENDED for row in queued)
@@ -232,8 +232,7 @@ def _html(run: Run, lines: list[Line], going: bool) -> str:
 def _outdated() -> str:
     """Return the text that the style sheet shows some seconds after the last update.
 
-    A display is not updated any more after the page is reloaded, and nothing tells the kernel. Each update replaces the
-    text by a hidden one.
+    After a page reload, updates no longer arrive, so CSS shows this text. Each update hides it again.
     """
     return f"This is a picture of {strftime('%H:%M:%S')}, not updated any more. Show the run again to see its progress."
 

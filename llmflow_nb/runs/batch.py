@@ -107,7 +107,7 @@ class BatchResult(BatchMethods):
 
         * one for each param (set by the batch flows around the node), named like the param, or ``params.<name>`` if
           its name is in this list;
-        * ``visit`` (Int64): the number of the visit on its walk, from 1;
+        * ``visit`` (Int64): the number of the visit in this pass through the flow, from 1;
         * ``position`` (Int64): the index of the item in the input of that visit, from 0;
         * ``item``, ``result``: the objects themselves, not copies, in a nullable dtype if all are strings, all numbers
           or all booleans. ``result`` is missing if there is none;
@@ -216,17 +216,17 @@ class BatchResult(BatchMethods):
         nodes after this one are not run, so what they wrote to ``shared`` does not change.
 
         A row of a batch flow is a whole param set. It resumes at the node where it failed or was stopped, with the same
-        input, if its checkpoint was kept (those of the first 1,000 failures are) and if ``shared`` has the same values
-        under the same keys as then. Else it starts at its first node, since another param set may have written to
+        input, if two conditions hold. Its checkpoint was kept (first 1,000 failures). ``shared`` still has the same
+        keys and the same objects. Else it starts at its first node, since another param set may have written to
         ``shared``.
 
         Args:
             rows: Labels of ``df``, a mask over it, or a part of it: ``result.retry(df[df["seconds"] > 10])``. If the
                 labels are not numbers, a whole number is a row number, from 0. Default: every row without a
                 result, whether it failed, was cancelled or is pending.
-            post: Whether to run the node's ``post`` again, with all results, in each visit with such rows (in every
-                visit if there are no such rows). With ``on_error="raise"``, it is not run while a row of the visit has
-                no result.
+            post: True: run the node's ``post`` again, with all results, in each visit with a retried row. If no row is
+                retried, run it in every visit. With ``on_error="raise"``, it is not run while a row of the visit has no
+                result.
             from_start: For param sets: True starts them at their first node. False resumes them at the failed node,
                 whatever ``shared`` has now, if the checkpoint was kept. None: as described above.
             executor: As for `Node.run`. Default: none, whatever the run had.

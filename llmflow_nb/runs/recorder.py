@@ -78,9 +78,11 @@ class RunRecorder:
         self.batches.append(batch)
         self.budget.add(batch)
         if batch.plan.kind == "batch_node" and "exec" not in batch.plan.hooks.own and not batch.items.is_none:
-            self.add_problem(f"{batch.path}: it has no exec of its own, so every result is None; is it misspelt?")
+            self.add_problem(
+                f"{batch.path}: the class defines no exec, so every result is None. Is the method name misspelt?"
+            )
         if batch.items.is_none:
-            self.add_problem(f"{batch.path}: prep returned None, which is an empty batch; does it miss a return?")
+            self.add_problem(f"{batch.path}: prep returned None, which is an empty batch. Is a return missing?")
 
     def add_missing_edge(self, path: str, action: Any, known: list[str]) -> None:
         """Add the problem of an action that has no edge."""

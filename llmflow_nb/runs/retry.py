@@ -44,8 +44,8 @@ def retry(
     node = plan.node
     if post and path != plan.path:
         raise SettingError(
-            f"post=True: {path} holds elements that exec returned, which no post is called for; retry them without it, "
-            f"or retry the param sets, {plan.path}."
+            f"post=True is not possible for {path}: no post belongs to these rows. Leave out post=True, or retry "
+            f"{plan.path}."
         )
     _check_items(path, chosen)
     rebind(within(node))

@@ -37,9 +37,10 @@ _HOW_RESUMED = {"failed": "failure", "interrupted": "interrupt", "stopped": "sto
 class Run(RunMethods):
     """The record of one run: visits, batches and errors. It can be read during the run, and after any end of it.
 
-    A record is bounded. It keeps the latest 100,000 visits of all nodes, and as many of batch nodes and batch flows (at
-    times half as many more). It keeps about 1 GB of items and results: beyond that, it drops the oldest visits of
-    batches, but never the latest visit of a node. `visit_count` and `calls` count what was dropped too.
+    A record is bounded. It keeps the latest 100,000 visits of all nodes, and also the latest 100,000 visits of batch
+    nodes and batch flows. For a short time it can be 150,000. It keeps about 1 GB of items and results: beyond that, it
+    drops the oldest visits of batches, but never the latest visit of a node. `visit_count` and `calls` count what was
+    dropped too.
 
     Attributes:
         node: The node or flow that was run.
@@ -146,9 +147,9 @@ class Run(RunMethods):
         The index counts the rows from 0. Columns, in this order:
 
         * ``step`` (Int64): the index in the run, from 0; the first is more than 0 if old visits were dropped;
-        * ``path``, ``node`` (string): names from the outermost flow down, joined by "/", and the last of them;
-        * ``visit`` (Int64): the number of this visit among those of the node in one walk of its flow, from 1; a visit
-          that was resumed has a row for each part, with the same number, and the attempts and seconds of that part;
+        * ``path`` (string): names from the outermost flow to the node, joined by "/"; ``node`` (string): the last name;
+        * ``visit`` (Int64): counts this node's visits in one pass through its flow, from 1; a visit that was resumed
+          has a row for each part, with the same number, and the attempts and seconds of that part;
         * one column for each param, named like it, or ``params.<name>`` if another column has that name;
         * ``action`` (string): the value that ``post`` returned; ``status`` (string): ok, fallback, failed or cancelled;
         * ``attempts`` (Int64): attempts of ``exec``, over all items; 0 for a flow, whose nodes have them;

@@ -59,7 +59,9 @@ def write_test(session: Session, path: Path) -> Path:
     node, hooks = frame.node, frame.plan.hooks
     ended = here.boundary.ended
     if frame.plan.is_flow or not (ended == "post" or (ended == "exec" and "post" not in hooks.own)):
-        raise RunStateError(f"as_test: go to after the post of a node first; this is {here.path}, {here.phase}.")
+        raise RunStateError(
+            f"as_test needs a place after the post of a node. The stepper is at {here.path}, {here.phase}."
+        )
     cls = type(node)
     if cls.__module__ in ("__main__", "builtins") or "<locals>" in cls.__qualname__:
         raise ExportError(

@@ -85,7 +85,7 @@ class Breakpoints:
         Args:
             node: A node, its name, or its path. None: any node.
             when: "before" its prep or "after" its post. With an ``action`` always "after".
-            visit: The number of the node's visit in this run of its flow, from 1.
+            visit: The number of the visit in this pass through the flow, from 1.
             action: What ``post`` returned; "default" if it returned None.
             where: A function of ``shared`` that returns whether to stop.
 

@@ -76,6 +76,6 @@ COMMANDS = (
     Command("out", "out", "ArrowUp", "↑", "out()", "run the rest of this flow, or of this param set"),
     Command("run", "run", "r", "r", "run()", "run to the next breakpoint, or to the end"),
     Command("rerun", "rerun", "e", "e", "rerun()", "run this node again, with its present code"),
-    Command("pause", "stop", "s", "s", "pause()", "stop at the next boundary"),
-    Command("to_item", "", "", "", "to_item(n)", "run until `n` items of this batch are done"),
+    Command("pause", "stop", "s", "s", "pause()", "pause at the next boundary; `stop()` ends the run"),
+    Command("to_item", "", "", "", "to_item(n)", "run until this number of items is done"),
 )

@@ -19,7 +19,7 @@ class Location:
 
     Attributes:
         path: The node, from the outermost flow down, joined by "/".
-        visit: The number of this visit of the node on this walk through its flow, from 1.
+        visit: The number of the visit in this pass through the flow, from 1.
         boundary: The point between two hooks, a row of the table of boundaries.
         params: What the node sees as its params.
         item: In a batch node, between two items: how many are done; None elsewhere.

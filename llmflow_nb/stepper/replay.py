@@ -67,8 +67,9 @@ class _Result(NamedTuple):
 class Replay:
     """Answers calls of ``exec`` by the result of an earlier call (the engine's `ResultCache`).
 
-    The earlier call had the same input, params and code. If one branch makes the same call several times, the first is
-    answered by the first result, the second by the second: a model may answer the same prompt differently.
+    The earlier call had the same input, params, node attributes and code (and ``shared``, if ``exec`` takes it). If one
+    branch makes the same call several times, the first is answered by the first result, the second by the second: a
+    model may answer the same prompt differently.
     """
 
     def __init__(self, snapshots: Snapshots, fingerprints: Fingerprints) -> None:
@@ -104,7 +105,7 @@ class Replay:
         return new
 
     def go_after(self, keys: Iterable[Any]) -> None:
-        """Answer the next calls as on the branch that has made the calls with these keys."""
+        """Continue after the calls with these keys. The next equal call gets the next stored result."""
         self._earlier = Counter(keys)
         self._keys = []
 

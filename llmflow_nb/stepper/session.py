@@ -126,7 +126,7 @@ class Session:
     # ---- forwards ----------------------------------------------------------------------------------------------------
 
     def move(self, rule: Rule, start: Location | None = None) -> Location:
-        """Run until a rule says stop: through entries that exist as long as nothing has changed, then by running hooks.
+        """Follow the existing entries while nothing has changed, then run hooks. Stop where the rule says.
 
         Args:
             rule: Where to stop.

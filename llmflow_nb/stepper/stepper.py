@@ -34,8 +34,9 @@ class Stepper(ShownWithWidget):
 
     ``flow.stepper(shared)`` creates one. Each command returns a `Location`, which says where the stepper is now.
 
-    * Forwards, ``prep`` and ``post`` run as in ``flow.run``. ``exec`` is called once for the same input, params and
-      code; after that its result is reused. A node with ``volatile = True`` is called each time.
+    * Forwards, ``prep`` and ``post`` run as in ``flow.run``. A result of ``exec`` is reused if the input, params, node
+      attributes and code are equal (and ``shared``, if ``exec`` takes it). A node with ``volatile = True`` is called
+      each time.
     * Each stop is a place with a number. `back` and `goto` restore ``shared`` as it was there. They cannot undo what a
       node did elsewhere, such as writing a file.
     * After going back, the commands first follow the places that are known already, and run no hooks there. `rerun`
@@ -175,7 +176,7 @@ class Stepper(ShownWithWidget):
         return self._session.move(RULES["out"])
 
     def to_item(self, item: int) -> Location:
-        """Run a batch node until ``item`` of its items are done.
+        """Run a batch node until this number of its items is done.
 
         Raises:
             ValueError: This number of items is done already.
@@ -198,7 +199,7 @@ class Stepper(ShownWithWidget):
         return self._session.move(RULES["run"])
 
     def rerun(self, *, call_again: bool = False) -> Location:
-        """Run the hooks of this node again, up to the current place; if that is before its prep, run all of it.
+        """Run this node again up to the current place. If the place is before ``prep``, run the whole node.
 
         This begins a branch. After a failure, correct the cause and call this.
 
@@ -306,7 +307,7 @@ class Stepper(ShownWithWidget):
         here, plan = self.place, session.position.frames[-1].plan
         is_between_items = here.item is not None
         if "exec" not in here.boundary.next_hooks:
-            raise RunStateError(f"mock: {here.path} is {here.phase}; go back to before its exec.")
+            raise RunStateError(f"mock: {here.path} is {here.phase}. Go back to a place before its exec.")
         results = check_mock(plan.kind, here.path, result, at_item=is_between_items)
         if plan.kind == "batch_node" and not is_between_items:
             if here.boundary.mask == BEFORE_PREP:
@@ -330,8 +331,8 @@ class Stepper(ShownWithWidget):
         compares the input of ``exec``, the action, and ``shared`` after the visit. An existing file is replaced.
 
         Raises:
-            RunStateError: This is not after the node's post (after its exec, if it has no post), it is a flow, or the
-                start of the visit was evicted from the history.
+            RunStateError: The current place is not after ``post`` (after ``exec``, if the node has no ``post``), the
+                node is a flow, or the start of the visit was evicted from the history.
             ExportError: A value is neither JSON nor a Python literal, or the node's class cannot be imported. No file
                 is written.
         """

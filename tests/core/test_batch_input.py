@@ -238,7 +238,7 @@ def test_not_a_batch(value, text):
 def test_scalar_array():
     """An array without a dimension cannot be iterated; the error says so."""
     with pytest.raises(
-        HookReturnError, match=r"^Batch\.prep \(a BatchNode\) needs an iterable, and the ndarray is none"
+        HookReturnError, match=r"^Batch\.prep \(a BatchNode\) must return an iterable, but ndarray is not iterable"
     ):
         results(np.array(3))
 

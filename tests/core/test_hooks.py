@@ -52,7 +52,7 @@ def test_both_signatures_of_exec():
 
 def test_names_of_parameters_do_not_matter():
     """Two required parameters take ``shared`` first; under a name that means something else, a warning tells."""
-    with pytest.warns(FlowWarning, match="is given shared as 'a'"):
+    with pytest.warns(FlowWarning, match="the first argument 'a' gets shared"):
 
         class A(Told):
             def exec(self, a, b):
@@ -612,7 +612,9 @@ def test_nearest_of_an_async_hook_and_its_plain_namesake():
 def test_a_first_parameter_that_does_not_mean_shared(name):
     """Who unpacks what prep returned would hand all of shared to the model; a warning says so as the class is made."""
     more = "" if name == "exec" else ", exc"
-    with pytest.warns(FlowWarning, match=rf"^Ask.{name}\(self, question, text{more}\) is given shared as 'question'"):
+    with pytest.warns(
+        FlowWarning, match=rf"^Ask.{name}\(self, question, text{more}\): the first argument 'question' gets shared"
+    ):
         exec(f"class Ask(Node):\n def {name}(self, question, text{more}): pass", {"Node": Node, "__name__": "cell"})
     for first in ("shared", "store", "s", "_", "_shared"):
         with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""A value that is one record, and not many items, is refused before anything is called."""
+"""A value that is a single object, and not many items, is refused before anything is called."""
 
 import asyncio
 import collections
@@ -120,7 +120,7 @@ def mail():
     return message
 
 
-RECORD = r", one record\. For one item return \[record\], for its parts list\(record\)\."
+RECORD = r", a single object\. For one item return \[value\], for its parts list\(value\)\."
 
 
 @pytest.mark.parametrize(
@@ -170,18 +170,20 @@ def test_coroutines_that_are_to_be_retried():
     node = Ask()
     node.run({})
     assert node.last_run.batch(node).results == [0, 1]
-    with pytest.raises(HookReturnError, match=r"awaited only once, so max_retries=2 has no effect\. Return what they"):
+    with pytest.raises(
+        HookReturnError, match=r"awaited only once, so max_retries=2 has no effect\. Return the arguments"
+    ):
         Ask(max_retries=2).run({})
 
 
 def test_one_param_set_is_refused():
-    """A BatchFlow refuses one record too, and so does an exec of a BatchFlow that returns one."""
+    """A BatchFlow refuses a single object too, and so does an exec of a BatchFlow that returns one."""
 
     class Sets(BatchFlow):
         def prep(self, shared):
             return Invoice()
 
-    with pytest.raises(HookReturnError, match=r"^Sets\.prep \(a BatchFlow\) returned an Invoice, one record\."):
+    with pytest.raises(HookReturnError, match=r"^Sets\.prep \(a BatchFlow\) returned an Invoice, a single object\."):
         Sets(start=Node()).run({})
 
     class Expands(BatchFlow):
@@ -191,7 +193,7 @@ def test_one_param_set_is_refused():
         def exec(self, element):
             return Invoice()
 
-    with pytest.raises(HookReturnError, match=r"^Expands\.exec returned an Invoice, one record\."):
+    with pytest.raises(HookReturnError, match=r"^Expands\.exec returned an Invoice, a single object\."):
         Expands(start=Node()).run({})
 
 

@@ -199,7 +199,7 @@ def test_an_empty_batch_is_shown():
     node = Work()
     node.run({"items": None})
     assert text(node.last_run.batch(node)) == "Work: ok\n  no items"
-    assert any("does it miss a return?" in line for line in page(node.last_run).texts)
+    assert any("Is a return missing?" in line for line in page(node.last_run).texts)
 
 
 def test_an_error_that_ended_the_run_is_said_first():

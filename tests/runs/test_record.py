@@ -522,7 +522,7 @@ def test_prep_without_a_return_is_a_problem(mode):
     """A batch whose ``prep`` returned None, which runs nothing, is a problem; an empty list is none."""
     node = items_node(mode, lambda node, item: item, name="Map")
     go(mode, node, {"items": None})
-    assert node.last_run.problems == ["Map: prep returned None, which is an empty batch; does it miss a return?"]
+    assert node.last_run.problems == ["Map: prep returned None, which is an empty batch. Is a return missing?"]
     assert len(node.last_run.batch(node)) == 0
     go(mode, node, {"items": []})
     assert node.last_run.problems == []
@@ -532,7 +532,7 @@ def test_batch_flow_without_a_return_is_a_problem():
     """So is a batch flow whose ``prep`` returned None."""
     flow = Sets(Leaf(), name="Sets")
     flow.run({"sets": None})
-    assert flow.last_run.problems == ["Sets: prep returned None, which is an empty batch; does it miss a return?"]
+    assert flow.last_run.problems == ["Sets: prep returned None, which is an empty batch. Is a return missing?"]
 
 
 def test_problems_of_param_sets_are_one():
@@ -540,7 +540,7 @@ def test_problems_of_param_sets_are_one():
     flow = Sets(items_node("inline", lambda node, item: item, name="Map"), name="Sets")
     flow.run({"sets": [{"n": n} for n in range(3)], "items": None})
     assert flow.last_run.problems == [
-        "Sets/Map: prep returned None, which is an empty batch; does it miss a return? (3 times)"
+        "Sets/Map: prep returned None, which is an empty batch. Is a return missing? (3 times)"
     ]
 
 
@@ -550,5 +550,5 @@ def test_problems_side_by_side(mode):
     flow = Sets(items_node(mode, lambda node, item: item, name="Map"), name="Sets", max_concurrency=3)
     go(mode, flow, {"sets": [{"n": n} for n in range(6)], "items": None})
     assert flow.last_run.problems == [
-        "Sets/Map: prep returned None, which is an empty batch; does it miss a return? (6 times)"
+        "Sets/Map: prep returned None, which is an empty batch. Is a return missing? (6 times)"
     ]

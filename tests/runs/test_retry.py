@@ -1386,7 +1386,7 @@ def test_no_post_of_the_elements_that_exec_returned():
     flow.script = script
     flow.run({})
     script.take()
-    with pytest.raises(SettingError, match=r"post=True: F\.exec holds elements that exec returned"):
+    with pytest.raises(SettingError, match=r"post=True is not possible for F\.exec: no post belongs"):
         flow.last_run.batch("F.exec").retry_failed(post=True)
     assert script.take() == []
 

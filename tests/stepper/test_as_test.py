@@ -94,7 +94,7 @@ def test_the_test_is_named_after_the_node(nodes, tmp_path, name, test):
 def test_before_the_visit_is_done(nodes, tmp_path):
     """A visit that has not ended is refused, and the message names the place."""
     stepper = stepped(Flow(nodes.Judge(), name="F"), {"draft": "x"}, 1)
-    with pytest.raises(RunStateError, match="this is F/Judge, after prep"):
+    with pytest.raises(RunStateError, match="The stepper is at F/Judge, after prep"):
         stepper.as_test(tmp_path / "test_it.py")
     assert list(tmp_path.glob("test_it*")) == []
 

@@ -1385,7 +1385,7 @@ def test_mock_refuses():
     stepper = flow.stepper({"n": 0})
     stepper.into()
     stepper.into()
-    with pytest.raises(RunStateError, match="go back to before its exec"):
+    with pytest.raises(RunStateError, match="Go back to a place before its exec"):
         stepper.mock(1)
 
 

@@ -90,7 +90,7 @@ class _Blocking:
             self._looks_blocked_at = float("inf")
             warn(
                 f"{where}: nothing has happened for {BLOCKED:g} s, and run() blocks the event loop of this "
-                "thread. If a hook waits for a task of that loop, it never ends: interrupt it, and write "
+                "thread. If a hook waits for a task of that loop, the run never ends. Interrupt the cell and use "
                 "`await flow.run_async(shared)`."
             )
 
