@@ -215,7 +215,7 @@ def _takes_shared(cls: type, name: str, role: str, before: bool | None) -> bool:
         if decided and base is cls and signature is not None and not means_shared(signature.first):
             warn(
                 f"{base.__qualname__}.{name}{signature.text}: the first argument {quoted(signature.first)} gets "
-                f"shared. Rename it to shared. If you wanted prep's result, use one parameter for it: "
+                "shared. Rename it to shared. If you wanted prep's result, use one parameter for it: "
                 f"{_advice(name, role)}."
             )
         return decided

@@ -22,7 +22,7 @@ class Location:
         visit: The number of the visit in this pass through the flow, from 1.
         boundary: The point between two hooks, a row of the table of boundaries.
         params: What the node sees as its params.
-        item: In a batch node, between two items: how many are done; None elsewhere.
+        item: In a batch node, between two items: the number of items that are done; None elsewhere.
         items: The number of items; None if unknown.
         param_set: The number of the param set of the batch flow around it, from 1; None outside of a batch flow.
         param_sets: The number of param sets; None if unknown.
