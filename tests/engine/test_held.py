@@ -480,7 +480,7 @@ def test_a_batch_that_forgot_its_return(base):
     node.run({})
     (problem,) = node.last_run.problems
     assert "Forgetful: prep returned None" in problem
-    assert "return?" in problem
+    assert "Is a return missing?" in problem
 
 
 def test_shared_in_the_wrong_place():
