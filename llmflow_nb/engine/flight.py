@@ -101,6 +101,17 @@ class Flight:
         self.handle = task = get_running_loop().create_task(awaitable, context=context)
         task.add_done_callback(self.task_done, context=self.loop.context)
 
+    def cancel(self) -> None:
+        """Cancel the task or job, in the thread of the event loop. One that was never started ends at once.
+
+        An interrupt may come before the loop has been told of it. Its slot of the limiter is free then.
+        """
+        handle = self.handle
+        if handle is None or (type(handle) is Job and not handle.is_added):
+            self.landed(None, CancelledError())
+        else:
+            handle.cancel()
+
     def outcome(self) -> tuple[Any, BaseException | None] | None:
         """Return its value and its error, also before they have arrived. None: it has not ended."""
         handle = self.handle

@@ -56,13 +56,13 @@ class Flights:
             _enter(flight)
             self.awaited = flight, awaitable
             return
+        flight.where = LANE
         try:
             if position.lane is None:
                 position.context = position.context or copy_context()
                 position.lane = self._loop.lane(position.context)
             _enter(flight)
             flight.handle = job = Job(awaitable, flight.landed, follow)
-            flight.where = LANE
             self._loop.start(position.lane.add, job)
         except Exception as exc:  # the loop cannot be waited for from here
             self.refuse(flight, exc)
@@ -130,7 +130,7 @@ class Flights:
         flight.is_awaited = False
         if is_cancelling:
             self.cancelling[flight] = None
-            if flight.where is LANE and handle.outcome is None:
+            if flight.where is LANE and handle is not None and handle.outcome is None:
                 flight.branch.position.leave_lane()
                 _leave(flight)
             self._loop.cancel([flight])

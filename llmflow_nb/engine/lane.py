@@ -21,7 +21,7 @@ __all__ = ["Job", "Lane", "await_here"]
 class Job:
     """One awaitable to run in a lane."""
 
-    __slots__ = ("_awaitable", "_done", "_follow", "_is_cancelled", "_task", "outcome")
+    __slots__ = ("_awaitable", "_done", "_follow", "_is_cancelled", "_task", "is_added", "outcome")
 
     def __init__(
         self,
@@ -42,6 +42,7 @@ class Job:
         self._follow = follow
         self._task: asyncio.Task[Any] | None = None
         self._is_cancelled = False
+        self.is_added = False  # whether a lane has it, and will report its outcome
         # The value and the error, also before they have arrived at the driver. Read from any thread.
         self.outcome: tuple[Any, BaseException | None] | None = None
 
@@ -146,6 +147,7 @@ class _Jobs:
 
     def add(self, job: Job) -> None:
         self._waiting.append(job)
+        job.is_added = True
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._work(), context=self._context)
             # At exit, a stepper may be in the middle of a flow. Its lane is idle, and no warning is due.

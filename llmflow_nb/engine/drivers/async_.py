@@ -63,7 +63,7 @@ class _OnLoop:
 
     def cancel(self, flights: list[Flight]) -> None:
         for flight in flights:
-            flight.handle.cancel()
+            flight.cancel()
 
     def post(self, arrival: Any) -> None:
         self.arrived.append(arrival)

@@ -106,9 +106,7 @@ class LoopThread:
 
 def _cancel(flights: list[Flight]) -> None:
     for flight in flights:
-        handle = flight.handle
-        if handle is not None:  # else it has ended
-            handle.cancel()
+        flight.cancel()
 
 
 def _start(starts: "deque[Any]") -> None:
