@@ -28,6 +28,8 @@ _LIGHT = [
     *((f".{kind}.{name}>rect", "stroke", COLOURS[name][1]) for name in _STATES for kind in ("box", "frame")),
 ]
 _DARK = [
+    # A page that says nothing of its colours is white, and its image is dark all the same if the system is.
+    (".page", "fill", "#16181c"),
     (".soft", "fill", "#a9b1bd"),
     (".name", "fill", "#e5e7eb"),
     (".line", "stroke", "#7d8590"),
@@ -84,7 +86,8 @@ def svg_of(model: GraphData, backend: str | None = None) -> str:
         height += LINE
         width = max(width, text_width(line, LABEL_SIZE) + 2 * _MARGIN)
         parts.append(_text(line, _MARGIN, height - _MARGIN, LABEL_SIZE, "soft", anchor="start"))
-    body = f'<g id="{_ID}all" class="graph">\n{"".join(parts)}</g>{_STYLE}'
+    page = f'<rect class="page" width="{width:.0f}" height="{height:.0f}" rx="8" fill="none"/>'
+    body = f'<g id="{_ID}all" class="graph">{page}\n{"".join(parts)}</g>{_STYLE}'
     # The ids begin with a hash of the drawing, so that two drawings in one page do not share an id.
     prefix = f"g{hashlib.sha256(body.encode(errors='replace')).hexdigest()[:10]}-"
     size = f'width="{width * SCALE:.0f}" height="{height * SCALE:.0f}" viewBox="0 0 {width:.0f} {height:.0f}"'
