@@ -70,10 +70,31 @@ def call_llm(prompt: str, *, model: str | None = None, timeout: float | None = N
         raise ValueError("call_llm got an empty prompt; write what to ask, such as f'Summarize this: {text}'.")
     if timeout is not None and not timeout > 0:
         raise ValueError(f"call_llm(timeout={timeout!r}): timeout must be seconds, more than 0, or None.")
-    if _setting("OPENAI_API_KEY") or _setting("OPENAI_BASE_URL"):
-        model = model or _setting("LLMFLOW_NB_MODEL") or _setting("OPENAI_MODEL") or DEFAULT_MODEL
-        return _ask_model(prompt, model, timeout)
+    if _has_endpoint():
+        return _ask_model(prompt, model or _default_model(), timeout)
     return summarise(prompt)
+
+
+def _answers_depend_on() -> tuple[str, ...]:
+    """Return the model and the address that `call_llm` asks now: a stored answer of another one is not reused."""
+    if not _has_endpoint():
+        return ("offline",)
+    try:
+        url, _ = _split_login(_setting("OPENAI_BASE_URL") or DEFAULT_BASE_URL)
+    except ValueError:  # every call fails
+        url = ""
+    return (_default_model(), url)
+
+
+call_llm.__fingerprint__ = _answers_depend_on  # type: ignore[attr-defined]
+
+
+def _has_endpoint() -> bool:
+    return bool(_setting("OPENAI_API_KEY") or _setting("OPENAI_BASE_URL"))
+
+
+def _default_model() -> str:
+    return _setting("LLMFLOW_NB_MODEL") or _setting("OPENAI_MODEL") or DEFAULT_MODEL
 
 
 def _setting(name: str) -> str:

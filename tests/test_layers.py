@@ -11,9 +11,10 @@ BELOW = {
     "core": set(),
     "engine": {"core"},
     "graph": {"core"},
-    "runs": {"engine", "core"},
-    "stepper": {"runs", "engine", "core"},
-    "notebook": {"stepper", "runs", "graph", "engine", "core"},
+    "journal": {"engine", "core"},
+    "runs": {"journal", "engine", "core"},
+    "stepper": {"runs", "journal", "engine", "core"},
+    "notebook": {"stepper", "runs", "journal", "graph", "engine", "core"},
 }
 # Third-party packages, by the layer (or the one file) that may import them.
 PACKAGES = {

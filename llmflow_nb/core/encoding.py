@@ -17,11 +17,23 @@ from fractions import Fraction
 from functools import lru_cache
 from pathlib import PurePath
 from re import Pattern
-from types import CodeType, FunctionType
+from types import CodeType
 from typing import Any
 from uuid import UUID
 
-from .kinds import BUFFERS, BY_NAME, DICTS, LISTS, is_array, is_numpy_scalar, is_pandas, is_plain, is_tuple, slot_fields
+from .kinds import (
+    BUFFERS,
+    BY_NAME,
+    DICTS,
+    LISTS,
+    is_array,
+    is_numpy_scalar,
+    is_pandas,
+    is_plain,
+    is_pydantic,
+    is_tuple,
+    slot_fields,
+)
 
 Other = Callable[[Any], bytes]
 """Encodes a value that is not data: a function, a class, a module, an object that cannot be taken apart."""
@@ -47,33 +59,6 @@ def name_of(value: Any) -> bytes:
     return pack("name", str(getattr(value, "__module__", "")).encode(), str(name).encode("utf-8", "surrogatepass"))
 
 
-def key_of(value: Any, *, loosely: bool = False) -> bytes:
-    """Return 16 bytes that are equal for equal values of the same types, and different for other values.
-
-    Args:
-        value: Containers, plain objects, data frames and arrays are taken apart. A function counts by its code, a class
-            and a module by name.
-        loosely: Whether a value without a key counts by its identity. The key is then valid in this process only.
-
-    Raises:
-        NoKeyError: The value has no key.
-    """
-
-    def other(value: Any) -> bytes:
-        if isinstance(value, FunctionType):
-            return pack("function", name_of(value), encode_code(value.__code__))
-        if isinstance(value, BY_NAME):
-            return name_of(value)
-        if loosely:
-            return pack("itself", b"%d" % id(value))
-        raise NoKeyError(type(value).__name__)
-
-    try:
-        return digest(encode(value, other))
-    except RecursionError:
-        raise NoKeyError("a value that is nested too deeply") from None
-
-
 def encode(value: Any, other: Other) -> bytes:
     """Return a value as bytes.
 
@@ -87,9 +72,19 @@ def encode(value: Any, other: Other) -> bytes:
     return _encode(value, other, _Known())
 
 
-def encode_sized(value: Any, other: Other) -> tuple[bytes, int]:
-    """Return the result of `encode`, and the approximate number of bytes that were read for it."""
+def encode_sized(value: Any, other: Other, plain: Other | None = None) -> tuple[bytes, int]:
+    """Return the result of `encode`, and the approximate number of bytes that were read for it.
+
+    Args:
+        value: Any value.
+        other: As for `encode`.
+        plain: Encodes a plain object, such as one of a user's class. None: it is taken apart.
+
+    Raises:
+        RecursionError: As for `encode`.
+    """
     known = _Known()
+    known.plain = plain
     data = _encode(value, other, known)
     return data, known.size + len(data)
 
@@ -99,9 +94,11 @@ class _Known(dict[int, bytes | None]):
 
     Attributes:
         size: The number of bytes of the parts.
+        plain: See `encode_sized`.
     """
 
     size = 0
+    plain: Other | None = None
 
 
 def _encode(value: Any, other: Other, known: _Known) -> bytes:
@@ -154,8 +151,13 @@ def _encode_parts(value: Any, cls: type, other: Other, known: _Known) -> bytes:
     if is_pandas(value):
         known.size += value.size
         return _encode_pandas(value, other)
+    if is_pydantic(cls):
+        state = [value.__dict__, value.__pydantic_extra__, value.__pydantic_private__]
+        return pack("model", other(cls), *[_encode(part, other, known) for part in state])
     fields = slot_fields(cls)
     if fields or cls is types.SimpleNamespace or is_plain(cls):
+        if known.plain is not None and not fields:
+            return known.plain(value)
         stored = ((name, getattr(value, name, None)) for name in fields)
         attributes = stored if fields else object.__getattribute__(value, "__dict__").items()
         parts = [_encode(part, other, known) for pair in attributes for part in pair]

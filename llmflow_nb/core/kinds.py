@@ -79,10 +79,18 @@ def is_plain(cls: type) -> bool:
 
 
 def slot_fields(cls: type) -> tuple[str, ...]:
-    """Return the fields of a dataclass that consists of slots; none for any other class."""
-    if cls.__dictoffset__ or not dataclasses.is_dataclass(cls) or "__slots__" not in cls.__dict__:
+    """Return the fields of a dataclass or an attrs class that consists of slots; none for any other class."""
+    if cls.__dictoffset__ or "__slots__" not in cls.__dict__:
         return ()
-    return tuple(field.name for field in dataclasses.fields(cls))
+    if dataclasses.is_dataclass(cls):
+        return tuple(field.name for field in dataclasses.fields(cls))
+    return tuple(field.name for field in getattr(cls, "__attrs_attrs__", ()))
+
+
+def is_pydantic(cls: type) -> bool:
+    """Return whether a class is a model of pydantic."""
+    pydantic = sys.modules.get("pydantic")
+    return pydantic is not None and issubclass(cls, pydantic.BaseModel)
 
 
 def is_pandas(value: Any) -> bool:

@@ -6,12 +6,10 @@ An edit counts at once, also in a visit that is in progress. What a hook changes
 from typing import Any, NamedTuple
 
 from ..core.edited import rebind
-from ..core.encoding import key_of
-from ..core.fingerprint import Fingerprints
 from ..core.node import BaseNode, label
 from ..core.traversal import within
 from ..engine.position import Position
-from .replay import attributes_key
+from ..journal.keys import CallKeys
 
 __all__ = ["Edits", "Found"]
 
@@ -42,9 +40,9 @@ class _AttributeEdit(NamedTuple):
 class Edits:
     """Compares nodes with how the last command left them."""
 
-    def __init__(self, root: BaseNode, fingerprints: Fingerprints) -> None:
+    def __init__(self, root: BaseNode, keys: CallKeys) -> None:
         self.edition = 0  # the number of edits so far; a history entry has the edition of its time
-        self._root, self._fingerprints = root, fingerprints
+        self._root, self._keys, self._fingerprints = root, keys, keys.fingerprints
         self._code = self._code_now()
         self._attributes: dict[int, dict[str, _Attribute]] = {}
         self._attribute_edits: list[_AttributeEdit] = []
@@ -52,7 +50,8 @@ class Edits:
     def accept_baseline(self) -> None:
         """Compare later edits with the nodes as they are now: the hooks have changed them, not the user."""
         nodes = within(self._root)
-        self._attributes = {id(node): _attributes_of(node) for node in nodes}
+        self._keys.forget_large()
+        self._attributes = {id(node): self._attributes_of(node) for node in nodes}
         self._fingerprints.settle(nodes)
         self._code = self._code_now()
 
@@ -62,6 +61,7 @@ class Edits:
         Nodes take over new versions of their classes.
         """
         self._fingerprints.forget()
+        self._keys.forget_large()
         is_rebound = bool(rebind(within(self._root)))
         before, self._code = self._code, self._code_now()
         code = [name for key, (name, found) in self._code.items() if before.get(key, (name, found))[1] != found]
@@ -88,23 +88,24 @@ class Edits:
         """An attribute has changed if its value is another object, or if its key is another one."""
         edited = []
         for node in within(self._root):
-            before, now = self._attributes.get(id(node), {}), _attributes_of(node)
+            before, now = self._attributes.get(id(node), {}), self._attributes_of(node)
             for name in {**before, **now}:
                 (was, key_before), (value, key) = (found.get(name, (_ABSENT, None)) for found in (before, now))
                 is_other = was is not value and not (name == "successors" and was == value)
                 if is_other or key_before != key:
+                    if key_before == key:  # such as another client: it may answer differently
+                        self._keys.distinguish(value)
                     if value is _ABSENT:
                         value = getattr(type(node), name, _ABSENT)
                     self._attribute_edits.append(_AttributeEdit(self.edition + 1, node, name, value))
                     edited.append(f"{label(node)}.{name}")
         return list(dict.fromkeys(edited))
 
-
-def _attributes_of(node: BaseNode) -> dict[str, _Attribute]:
-    """Return the attributes of a node and the settings of its class."""
-    cls, own = type(node), vars(node)
-    settings = [name for name in cls._dialect.settings if name not in own and hasattr(cls, name)]
-    keys = attributes_key(node) | {name: key_of(getattr(cls, name), loosely=True) for name in settings}
-    values = {name: value for name, value in own.items() if name not in _NOT_SETTINGS}
-    values["successors"] = dict(node.successors)
-    return {name: (values.get(name, _ABSENT), keys.get(name)) for name in {**values, **keys}}
+    def _attributes_of(self, node: BaseNode) -> dict[str, _Attribute]:
+        """Return the attributes of a node and the settings of its class."""
+        cls, own, of_value = type(node), vars(node), self._keys.of_value
+        settings = [name for name in cls._dialect.settings if name not in own and hasattr(cls, name)]
+        keys = self._keys.of_attributes(node) | {name: of_value(getattr(cls, name)) for name in settings}
+        values = {name: value for name, value in own.items() if name not in _NOT_SETTINGS}
+        values["successors"] = dict(node.successors)
+        return {name: (values.get(name, _ABSENT), keys.get(name)) for name in {**values, **keys}}

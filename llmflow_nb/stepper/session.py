@@ -25,6 +25,7 @@ from ..engine.plan import Setup
 from ..engine.position import Position
 from ..engine.stop import Stop, Stopped
 from ..engine.unwind import FINISHED
+from ..journal.keys import CallKeys
 from ..runs.recorder import RecordPoint
 from ..runs.run import Run
 from .boundaries import BOUNDARY_AT
@@ -53,14 +54,14 @@ class Session:
         for edge in survey(node).overwritten:
             recorder.add_problem(edge)
         self.snapshots = Snapshots(shared)
-        fingerprints = Fingerprints()
-        self.cache = Replay(self.snapshots, fingerprints)
+        keys = CallKeys(Fingerprints())
+        self.cache = Replay(keys)
         self.stop = Stop()  # another thread asks it to end a command
         grace = check_setting(node, "grace", node.grace)
         self.setup = Setup(recorder, concurrent=False, result_cache=self.cache, stop=self.stop, grace=grace)
         self.history = History(self.snapshots, budget)
         self.position = Position.at_start(node, shared, self.setup) if start is None else start(self.setup)
-        self.edits = Edits(node, fingerprints)
+        self.edits = Edits(node, keys)
         self.breakpoints = Breakpoints(node)
         self.notes: list[str] = []  # what the user should know, each text once
         self.news = ""  # what the user should know of the last command

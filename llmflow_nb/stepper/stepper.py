@@ -212,7 +212,7 @@ class Stepper(ShownWithWidget):
         with session.command():
             session.take_edits()
             if call_again:
-                session.cache.bypass = here.path
+                session.cache.fresh = here.path
             if start is not session.history.now or start.location.error is not None:
                 session.go(start)
             is_within_visit = not here.is_end and here.boundary.mask != BEFORE_PREP

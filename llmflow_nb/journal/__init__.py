@@ -1,0 +1,1 @@
+"""Remember finished calls: the key of a call, its lookup, and the stores of results."""

@@ -1,0 +1,131 @@
+"""Answer calls of ``exec`` by the results of earlier calls that have the same key (the engine's `ResultCache`)."""
+
+from collections import Counter
+from typing import Any, NamedTuple, Protocol
+
+from ..core.encoding import NoKeyError
+from ..core.kinds import FIXED_TYPES
+from ..engine.calls import Call
+from ..engine.plan import CachedResult
+from .keys import CallKey, CallKeys
+
+__all__ = ["Answers", "Kept", "Store"]
+
+
+class Kept(NamedTuple):
+    """The result of a finished call.
+
+    Attributes:
+        value: The returned value.
+        attributes: What the call set on the node.
+        attempts: The number of attempts.
+        error: What the attempt before the last one raised, if it is known.
+    """
+
+    value: Any
+    attributes: dict[str, Any]
+    attempts: int
+    error: Exception | None = None
+
+
+class Store(Protocol):
+    """Where results are kept, by the key of the call and its occurrence: the number of calls with this key before it.
+
+    It is used in the thread that drives the run.
+    """
+
+    def load(self, key: CallKey, nth: int) -> Kept | None:
+        """Return a result, which the caller may change; None if there is none."""
+
+    def save(self, key: CallKey, nth: int, result: Kept) -> None:
+        """Keep a result, in place of an earlier one. The caller may change it afterwards."""
+
+
+class _Started(NamedTuple):
+    """A call in progress: its key, its occurrence, and the attributes of the node when it started."""
+
+    key: CallKey
+    nth: int
+    attributes: dict[str, Any]
+
+
+class Answers:
+    """Answers calls by earlier results, and keeps the results of the others.
+
+    If a run makes the same call several times, the first is answered by the first result, the second by the second: a
+    model may answer the same prompt differently.
+    """
+
+    def __init__(self, store: Store, keys: CallKeys) -> None:
+        self.counts: Counter[str] = Counter()  # the number of calls, "called" or "replayed"; each attempt counts
+        self.notes: dict[str, str] = {}  # why calls of a node cannot be answered by earlier ones, by path
+        self.fresh: str | None = None  # the path of a node that is called anyway, with the nodes within it
+        self.occurrences: Counter[bytes] = Counter()  # the number of calls so far, by the digest of their key
+        self._store, self._keys = store, keys
+        self._in_progress: dict[Call, _Started] = {}
+
+    def find(self, call: Call) -> CachedResult | None:
+        """Return the result of a call if there is one."""
+        plan, target = call.plan, call.target
+        if "exec" not in plan.hooks.own or getattr(target, "volatile", False) is True:  # the default exec costs nothing
+            return None
+        try:
+            key = self._keys.of(call)
+        except NoKeyError as exc:
+            self.notes[plan.path] = f"{exc}, so it is called again"
+            return None
+        nth = self._next_occurrence(key)
+        is_fresh = self.fresh is not None and f"{plan.path}/".startswith(f"{self.fresh}/")
+        found = None if is_fresh else self._store.load(key, nth)
+        if found is None:
+            self._in_progress[call] = _Started(key, nth, dict(target.__dict__))
+            return None
+        self.counts["replayed"] += 1
+        target.__dict__.update(found.attributes)
+        return CachedResult(found.value, found.attempts, found.error)
+
+    def _next_occurrence(self, key: CallKey) -> int:
+        nth = self.occurrences[key.digest]
+        self.occurrences[key.digest] += 1
+        return nth
+
+    def calling(self, call: Call) -> None:
+        """Count an attempt that is about to be made."""
+        self.counts["called"] += "exec" in call.plan.hooks.own
+
+    def keep(self, call: Call, value: Any) -> None:
+        """Keep the result of a call that was made."""
+        started = self._in_progress.pop(call, None)
+        if started is None:
+            return
+        change = self._change_in_place(call, started)
+        if change:
+            self.notes[call.plan.path] = f"exec {change}, so it is called again"
+            return
+        before = started.attributes
+        attributes = {
+            name: item for name, item in call.target.__dict__.items() if name not in before or before[name] is not item
+        }
+        self._store.save(started.key, started.nth, Kept(value, attributes, call.attempts, call.error))
+
+    def _change_in_place(self, call: Call, started: _Started) -> str:
+        """Return what the call has changed besides its result, which a replay would not change; "" if nothing."""
+        key, keys = started.key, self._keys
+        if key.shared and key.shared != keys.of_shared(call.branch.position.shared):
+            return "writes to shared"
+        if type(call.item) not in FIXED_TYPES:
+            try:
+                is_same = keys.of_input(call.item) == key.item
+            except NoKeyError:
+                is_same = False
+            if not is_same:
+                return "changes its input in place"
+        now = keys.of_attributes(call.target)
+        for name, was in key.attributes.items():
+            if call.target.__dict__.get(name) is started.attributes[name] and now.get(name) != was:
+                return f"changes self.{name} in place"
+        return ""
+
+    def forget_calls(self) -> None:
+        """Forget the calls that have failed, so that nothing refers to them."""
+        self._in_progress.clear()

@@ -1,0 +1,196 @@
+"""The key of a call: 16 bytes that are equal, in every process, for calls that have the same result.
+
+A key covers the path of the node, its code (see `fingerprint`), the input of ``exec``, the params, the attributes of
+the node, and the content of ``shared`` if ``exec`` takes it. It does not cover settings of the engine, such as
+``max_retries``, since no result depends on them.
+
+An attribute, a param or a value in ``shared`` may be an object that is not data, such as a client. It counts by its
+class, with the code of it, and by its plain attributes as they were when it was first seen: a counter in a client does
+not change a key. An input must be data.
+"""
+
+import pickle
+from collections.abc import Mapping
+from types import FunctionType
+from typing import Any, NamedTuple
+
+from ..core.code_parts import attributes_of, is_code, is_library
+from ..core.encoding import NoKeyError, digest, encode, encode_code, encode_sized, name_of, pack
+from ..core.fingerprint import Fingerprints
+from ..core.kinds import BY_NAME, is_array, is_pandas
+from ..core.node import BaseNode
+from ..engine.calls import Call
+from ..engine.plan import DRIVEN
+
+__all__ = ["CallKey", "CallKeys"]
+
+FORMAT = b"1"
+"""The version of the key. Another one matches no call of an existing file."""
+
+LARGE = 1_000_000
+"""An array or a frame of more bytes is not read again for each call, as long as it is the same object."""
+
+_NOT_INPUT = BaseNode._dialect.settings | {
+    "successors",
+    "params",
+    "last_run",
+    "name",
+    "start_node",
+    "overwritten",
+    "volatile",
+    "grace",
+    DRIVEN,
+}
+"""Attributes of a node that no result depends on: those of the library, and the engine's settings."""
+
+
+class CallKey(NamedTuple):
+    """The key of a call, and what it is made of: hashes of 16 bytes, to find out why two calls have different keys."""
+
+    digest: bytes
+    path: str
+    code: bytes
+    item: bytes
+    params: bytes
+    attributes: dict[str, bytes]
+    shared: bytes
+
+
+class CallKeys:
+    """Computes the keys of the calls of one run, or of one stepper."""
+
+    def __init__(self, fingerprints: Fingerprints) -> None:
+        self.fingerprints = fingerprints
+        self._objects: dict[int, tuple[Any, bytes]] = {}  # what is not data, with its hash at first sight
+        self._large: dict[int, tuple[Any, bytes]] = {}
+        self._distinguished = 0
+
+    def of(self, call: Call) -> CallKey:
+        """Return the key of a call.
+
+        Raises:
+            NoKeyError: There is none. The text says why.
+        """
+        plan, target, params = call.plan, call.target, call.batch.params
+        try:
+            item = self.of_input(call.item)
+        except NoKeyError as exc:
+            raise NoKeyError(f"its input cannot be compared ({exc})") from None
+        code = self.fingerprints.of(target)
+        attributes = self.of_attributes(target)
+        of_params = self.of_value(dict(params)) if params else b""
+        shared = self.of_shared(call.branch.position.shared) if plan.hooks.exec_takes_shared else b""
+        parts = [part for pair in attributes.items() for part in (pair[0].encode("utf-8", "surrogatepass"), pair[1])]
+        path = plan.path.encode("utf-8", "surrogatepass")
+        whole = digest(pack("call", FORMAT, path, code, item, of_params, shared, *parts))
+        return CallKey(whole, plan.path, code, item, of_params, attributes, shared)
+
+    def of_input(self, item: Any) -> bytes:
+        """Return the hash of an input.
+
+        Raises:
+            NoKeyError: It contains an object that is not data. The text is its type.
+        """
+        try:
+            return digest(encode(item, self._data))
+        except RecursionError:
+            raise NoKeyError("nested too deeply") from None
+
+    def of_attributes(self, node: Any) -> dict[str, bytes]:
+        """Return the hash of each attribute of a node that results depend on. Code is in the fingerprint."""
+        return {
+            name: self.of_value(value)
+            for name, value in sorted(node.__dict__.items())
+            if name not in _NOT_INPUT and not is_code(value)
+        }
+
+    def of_value(self, value: Any) -> bytes:
+        """Return the hash of a value that may contain objects that are not data."""
+        known = self._large.get(id(value))
+        if known is not None:
+            return known[1]
+        try:
+            data, size = encode_sized(value, self._any, self._plain_object)
+        except RecursionError:
+            return digest(self._content(value))
+        found = digest(data)
+        if size > LARGE and (is_array(value) or is_pandas(value)):
+            self._large[id(value)] = value, found
+        return found
+
+    def of_shared(self, shared: Any) -> bytes:
+        """Return the hash of the keys and values of ``shared``, or of its attributes if it is no mapping."""
+        return self.of_value(dict(shared) if isinstance(shared, Mapping) else dict(attributes_of(shared)))
+
+    def forget_large(self) -> None:
+        """Read large arrays and frames again: the user may have changed them."""
+        self._large.clear()
+
+    def distinguish(self, value: Any) -> None:
+        """Give an object that is not data another hash than all equal ones: the user has set it in their place."""
+        if id(value) in self._objects:
+            self._distinguished += 1
+            self._objects[id(value)] = value, pack("other", b"%d" % self._distinguished, self._objects[id(value)][1])
+
+    # ---- what is not data --------------------------------------------------------------------------------------------
+
+    def _named(self, value: Any) -> bytes:
+        """Encode a function by its code, a class of the user by its code too, and other things by name."""
+        if isinstance(value, FunctionType):
+            return pack("function", name_of(value), encode_code(value.__code__))
+        if isinstance(value, type) and not is_library(value.__module__):
+            return pack("class", name_of(value), self.fingerprints.of(value))
+        return name_of(value)
+
+    def _data(self, value: Any) -> bytes:
+        if isinstance(value, BY_NAME):
+            return self._named(value)
+        return pack("pickled", self._named(type(value)), _pickled(value))
+
+    def _any(self, value: Any) -> bytes:
+        if isinstance(value, BY_NAME):
+            return self._named(value)
+        return self._object(value)
+
+    def _plain_object(self, value: Any) -> bytes:
+        """Encode a plain object: by its attributes, if all of them are data."""
+        try:
+            return encode(value, self._data)
+        except NoKeyError:  # such as a client that has a lock
+            return self._object(value)
+
+    def _object(self, value: Any) -> bytes:
+        """Encode an object that is not data, as it was when it was first seen."""
+        if id(value) not in self._objects:
+            self._objects[id(value)] = value, self._content(value)
+        return self._objects[id(value)][1]
+
+    def _content(self, value: Any) -> bytes:
+        """Encode an object that is not data: by its pickle; or, as a client with a connection, by its attributes."""
+        cls = self._named(type(value))
+        try:
+            return pack("pickled", cls, _pickled(value))
+        except NoKeyError:
+            parts = []
+        for name, attribute in sorted(attributes_of(value).items()):
+            parts += [name.encode("utf-8", "surrogatepass"), self._plain(attribute)]
+        return pack("object", cls, *parts)
+
+    def _plain(self, attribute: Any) -> bytes:
+        """Encode an attribute of an object that is not data: by its value if that is data, else by its class."""
+        try:
+            return encode(attribute, self._data)
+        except (NoKeyError, RecursionError):
+            return self._named(type(attribute))
+
+
+def _pickled(value: Any) -> bytes:
+    """Return the hash of the pickle of an object, which shows content that is in none of its attributes.
+
+    Raises:
+        NoKeyError: It cannot be pickled. The text is its type.
+    """
+    try:
+        return digest(pickle.dumps(value, protocol=5))
+    except Exception:  # from the user's code, or any that pickle raises for what it cannot take
+        raise NoKeyError(type(value).__name__) from None
