@@ -1,7 +1,7 @@
 """Builds the graph of a flow. It only reads the flow: no hook and no other user code runs, except ``style``."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from types import FunctionType
 from typing import Any
@@ -33,6 +33,7 @@ def graph_of(
     direction: str | None = None,
     legend: bool = False,
     style: StyleFunction | None = None,
+    closed: Collection[str] = (),
 ) -> GraphModel:
     """Return the graph of a flow, or of a node and all nodes that it leads to.
 
@@ -46,6 +47,7 @@ def graph_of(
         direction: "LR" draws from left to right, "TB" from top to bottom. None: the one that fits a cell.
         legend: Whether the drawing explains its signs.
         style: Called here once with each `GraphNode`; see `Flow.graph`.
+        closed: The ids of flows to leave closed; each is then one box.
 
     Raises:
         SettingError: ``depth`` is below 0, the direction is unknown, or ``style`` returned an invalid colour or width.
@@ -58,7 +60,7 @@ def graph_of(
         raise SettingError(
             f"graph(direction={quoted(direction)}): it must be 'LR' (left to right), 'TB' (top to bottom), or None."
         )
-    model = _Builder(max_nodes, depth).build(node)
+    model = _Builder(max_nodes, depth, closed).build(node)
     colours = {} if style is None else {step.id: checked_style(step.id, style(step)) for step in model.nodes}
     colours = {id: attributes for id, attributes in colours.items() if attributes}
     return replace(model, style=GraphStyle(direction, legend, colours))
@@ -67,9 +69,10 @@ def graph_of(
 class _Builder:
     """Collects the parts of a graph, flow by flow, the outer ones first."""
 
-    def __init__(self, max_nodes: int, depth: int | None) -> None:
+    def __init__(self, max_nodes: int, depth: int | None, closed: Collection[str]) -> None:
         self.max_nodes = max_nodes
         self.depth = depth
+        self.closed = closed
         self.nodes: dict[str, GraphNode] = {}
         self.edges: list[GraphEdge] = []
         self.returned = ReturnedActions()
@@ -91,7 +94,7 @@ class _Builder:
         """Add the steps of a flow and return its cluster. It has no members if they are left out."""
         if place.start is None or place.repeats is not None:
             return GraphCluster(place.path, repeats=place.repeats)
-        if self.depth is not None and len(place.around) >= self.depth:
+        if place.path in self.closed or (self.depth is not None and len(place.around) >= self.depth):
             return GraphCluster(place.path, is_closed=True)
         place.open()
         if len(self.nodes) > 1 and len(self.nodes) + len(place.steps) > self.max_nodes:

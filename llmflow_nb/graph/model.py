@@ -111,7 +111,7 @@ class GraphCluster:
         exits: The known exits; ``post`` may compute other actions.
         leads_on: The actions for which this flow or an outer flow has an edge. A step needs no edge for them.
         repeats: The id of the outer flow that this one repeats; None in a valid flow. A flow that repeats cannot run.
-        is_closed: Whether its steps were left out, because the graph is too large or by ``depth``.
+        is_closed: Whether its steps were left out: the graph is too large, or the caller of `graph_of` chose so.
     """
 
     id: str

@@ -49,6 +49,7 @@ class Box:
         kind: As for `GraphNode`.
         lines: Its name, and below it the notes, the remark and the status.
         is_open: Whether it is a frame around its steps.
+        is_closed: Whether it is a flow whose steps were left out, so that it can be opened.
         is_bare: Whether it is the outermost flow and has no name and no notes: a frame would add nothing.
         is_wrong: Whether the check of the wiring reports a problem that is shown on it.
         has_ring: Whether the end of the flow is drawn: an exit is known, or an edge leads on from the flow.
@@ -61,6 +62,7 @@ class Box:
     kind: str
     lines: tuple[str, ...]
     is_open: bool = False
+    is_closed: bool = False
     is_bare: bool = False
     is_wrong: bool = False
     has_ring: bool = False
@@ -134,6 +136,7 @@ def sketch_of(model: GraphData) -> Sketch:
             kind=node.kind,
             lines=tuple(_lines(node, clusters.get(node.id), status, remarks.get(node.id, ""))),
             is_open=node.id in open_flows,
+            is_closed=node.id in clusters and clusters[node.id].is_closed,
             is_bare=i == 0 and node.id in open_flows and _lines(node, None, None, "") == ["Flow"],
             is_wrong=node.id in remarks,
             has_ring=node.id in rings,

@@ -139,8 +139,9 @@ class _Painter:
         """Yield a node, or the frame of a flow and its inside. Its top left corner is at ``x``, ``y``."""
         box, (width, height) = self.boxes[id], placing.sizes[id]
         look = "own" if box.colours else box.state or box.kind
-        yield f'<g id="{_ID}{box.key}" class="{"cluster frame" if box.is_open else "node box"} {look}'
-        yield f'{" wrong" if box.is_wrong else ""}"><title>{escape(box.title)}</title>'
+        form = "cluster frame" if box.is_open else "node box closed" if box.is_closed else "node box"
+        wrong = " wrong" if box.is_wrong else ""
+        yield f'<g id="{_ID}{box.key}" class="{form} {look}{wrong}"><title>{escape(box.title)}</title>'
         ink = box.colours.get("fontcolor", INK if box.colours else "")
         if box.is_open:
             yield _rect(box, x, y, width, height, 8)

@@ -211,3 +211,14 @@ def test_importing_the_package_loads_nothing_to_draw_with(module):
     """Heavy modules wait until something is shown."""
     code = f"import sys, llmflow_nb; raise SystemExit({module!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_chosen_flows_are_left_closed():
+    """A chosen flow is one box, and its edges stay. Others of the same name are open."""
+    left, right = (Flow(Flow(Node(name="x"), name="inner"), name=name) for name in ("left", "right"))
+    left >> right
+    model = graph_of(Flow(left, name="F"), closed=["F/left/inner", "F/right"])
+    assert [node.id for node in model.nodes] == ["F", "F/left", "F/right", "F/left/inner"]
+    assert [cluster.id for cluster in model.clusters if cluster.is_closed] == ["F/right", "F/left/inner"]
+    assert model.edges == (GraphEdge("F/left", "F/right", "default"),)
+    assert "flow inner, steps not shown" in model.outline()

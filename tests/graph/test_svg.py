@@ -7,6 +7,8 @@ from xml.etree import ElementTree
 import pytest
 
 from llmflow_nb import BatchFlow, BatchNode, Flow, Node
+from llmflow_nb.graph.builder import graph_of
+from llmflow_nb.notebook.run_graph import graph_of_run
 
 BACKENDS = [
     "wasi",
@@ -96,3 +98,17 @@ def test_two_drawings_share_no_id_and_one_drawing_keeps_its_ids(monkeypatch):
     one, other = Flow(Node(name="a")), Flow(Node(name="b"))
     assert ids(one) == ids(one)
     assert not ids(one) & ids(other)
+
+
+def test_a_drawing_tells_open_flows_from_closed_ones():
+    """The group of an open flow has the class "frame", that of a closed flow the class "closed", in a run too."""
+    first = Flow(Node(name="x"), name="inner")
+    first >> Flow(Node(name="y"), name="open")
+    flow = Flow(first, name="F")
+    flow.run({})
+    closed = ["F/inner"]
+    for model in (graph_of(flow, closed=closed), graph_of_run(flow.last_run, closed=closed)):
+        found = {group.get("id", "")[12:]: group.get("class", "").split() for group in parsed(model.svg()).iter()}
+        classes = {node.name: found[f"n{i}"] for i, node in enumerate(model.nodes)}
+        assert [name for name in classes if "frame" in classes[name]] == ["F", "open"]
+        assert [name for name in classes if "closed" in classes[name]] == ["inner"]
