@@ -29,8 +29,8 @@ def test_every_file_of_the_package_is_in_it(wheel):
     assert {name for name in wheel.namelist() if ".dist-info/" not in name} == here
     assert here >= {
         "llmflow_nb/py.typed",
-        "llmflow_nb/notebook/static/stepper.js",
-        "llmflow_nb/notebook/static/stepper.css",
+        "llmflow_nb/notebook/static/stepper/stepper.js",
+        "llmflow_nb/notebook/static/stepper/stepper.css",
     }
     assert not any(name.split("/")[0] in ("tests", "notebooks", "docs", "benchmarks") for name in wheel.namelist())
 

@@ -7,7 +7,7 @@ from ..core.node import BaseNode, kind_of, label
 from ..core.traversal import FLOWS, names_of, path_part, reachable
 from .returns import returns_last_action
 
-__all__ = ["Place", "places"]
+__all__ = ["Place", "node_at", "places"]
 
 
 @dataclass(slots=True, eq=False)
@@ -66,6 +66,23 @@ def places(root: BaseNode) -> Iterator[Place]:
         yield place
         around = place.around if place.flow is None else (*place.around, place)
         found += [_flow_at(step, place.path_of(step), around) for step in place.steps if kind_of(step) in FLOWS]
+
+
+def node_at(root: BaseNode, path: str) -> BaseNode:
+    """Return the node at a path.
+
+    Raises:
+        LookupError: There is none.
+    """
+    for place in places(root):
+        if place.path == path and place.flow is not None:
+            return place.flow
+        if path.startswith(place.path) and place.start is not None and place.repeats is None:
+            place.open()
+            for step in place.steps:
+                if place.path_of(step) == path:
+                    return step
+    raise LookupError(path)
 
 
 def _flow_at(flow: BaseNode, path: str, around: tuple[Place, ...] = ()) -> Place:

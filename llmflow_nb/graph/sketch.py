@@ -13,7 +13,7 @@ from ..core.text import shown
 from .model import GraphCluster, GraphData, GraphNode
 from .status import STATE_WORDS, NodeState, NodeStatus, RunStatus
 
-__all__ = ["END", "START", "TOP", "Box", "Sketch", "Wire", "sketch_of"]
+__all__ = ["END", "SIGNS", "START", "TOP", "Box", "Sketch", "Wire", "sketch_of"]
 
 START, END = "(start)", "(end)"
 """The ends of wires at the dot and at the ring of a flow. The id of a step is its path, which has no parentheses."""
@@ -22,7 +22,7 @@ TOP = ""
 LINE_LENGTH = 30
 LEGEND_LENGTH = 90
 BLANK = "\u00a0"
-_SIGNS = {"ok": "\u2713", "partly": "!", "failed": "\u2717", "cancelled": "\u2013", "running": "\u25b6"}
+SIGNS = {"ok": "\u2713", "partly": "!", "failed": "\u2717", "cancelled": "\u2013", "running": "\u25b6"}
 _ICONS = {"each": "\u2261 ", "retries": "\u21bb ", "async": "\u22ef "}  # three bars, a round arrow, three dots
 _ICON_WORDS = {"each": "once for each", "retries": "attempts", "async": "async"}
 # Problems that are shown on a node, with the words; others are shown on an edge, or below the drawing.
@@ -159,7 +159,7 @@ def _lines(node: GraphNode, cluster: GraphCluster | None, status: NodeStatus | N
     name, lines = shown(node.name), _filled(notes, LINE_LENGTH, ", ")
     if status is None:
         return [name, *lines]
-    return [f"{_SIGNS[status.state]} {name}", *lines, *map(shown, status.notes)]
+    return [f"{SIGNS[status.state]} {name}", *lines, *map(shown, status.notes)]
 
 
 def _filled(words: list[str], length: int, separator: str) -> list[str]:
@@ -223,7 +223,7 @@ def _legend(model: GraphData, boxes: Mapping[str, Box], wires: Sequence[Wire]) -
     words += ["\u25ce end"] if any(box.has_ring for box in boxes.values()) else []
     if model.status is not None:
         states = {status.state for status in model.status.nodes.values()}
-        words += [f"{sign} {STATE_WORDS[state]}" for state, sign in _SIGNS.items() if state in states]
+        words += [f"{sign} {STATE_WORDS[state]}" for state, sign in SIGNS.items() if state in states]
         words.append("thick line: taken")
         words += ["grey: not visited"] if any(box.state == "unvisited" for box in boxes.values()) else []
     words += ["dashed line: no edge for this action"] if any(wire.is_wrong for wire in wires) else []

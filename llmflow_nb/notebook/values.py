@@ -37,15 +37,6 @@ class ValueTexts:
         except Exception:  # a class with a false __class__ or a broken method
             return "<?>"
 
-    def readable(self, value: Any, length: int) -> str:
-        """Return a value to be read: a string with its lines, chat messages one below the other, others as `of`."""
-        if type(value) is str and value:
-            return shown(value, length, keep_lines=True)
-        if type(value) is list and value and all(map(_is_message, value)):
-            messages = (f"{message['role']}: {message['content']}" for message in value)
-            return shown("\n\n".join(messages), length, keep_lines=True)
-        return self.of(value, length)
-
     def of_error(self, error: BaseException, length: int = 2 * CELL) -> str:
         """Return the first line of an exception's text; "" if it has none."""
         try:
@@ -70,11 +61,6 @@ class ValueTexts:
             self._slow.add(id(cls))
             return f"<{class_name(value)}: its repr takes too long>"
         return found[0]
-
-
-def _is_message(value: Any) -> bool:
-    """Whether a value is a message of a chat, as the APIs of models take it: a role and a text."""
-    return type(value) is dict and value.keys() == {"role", "content"} and {type(v) for v in value.values()} == {str}
 
 
 def _try(make: Any, value: Any, found: list[str]) -> None:

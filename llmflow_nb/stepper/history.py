@@ -39,6 +39,8 @@ class HistoryEntry:
     mask: int  # the boundaries at which the command that led here could have stopped
     edited: str = ""  # what the user changed here; "" if this is not an edit
     output: str = ""  # what was printed since the parent
+    seconds: float = 0.0  # what the hooks since the parent took
+    failed_input: tuple[Any, ...] = ()  # what the failed call of exec was given; () if none failed, or if unknown
     cache_keys: list[Any] = field(default_factory=list)  # of the calls since the parent, in the result cache
     children: list["HistoryEntry"] = field(default_factory=list)  # the entries that follow it, the oldest first
     following: "HistoryEntry | None" = None  # the child that was current last

@@ -10,7 +10,7 @@ from ..engine.batch import Batch
 from ..engine.position import WORKING, Position
 from .boundaries import AT_END, BOUNDARY_AT, Boundary
 
-__all__ = ["Location", "Pending", "failed_item_of", "location_of", "pending_at"]
+__all__ = ["Location", "Pending", "failed_call_of", "location_of", "pending_at"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,13 +154,23 @@ def pending_at(position: Position, here: Location) -> Pending:
     )
 
 
-def failed_item_of(position: Position, error: BaseException) -> int | None:
-    """Return the number, from 1, of the batch node's item whose call raised this error; None if there is none."""
+def failed_call_of(position: Position, error: BaseException) -> tuple[int | None, tuple[Any, ...]]:
+    """Return the number of the batch node's item whose call of ``exec`` raised this error, and the input of the call.
+
+    The number is from 1, and None outside of batch nodes. The input is in a tuple; () if no call failed, or if unknown.
+    """
     frame = (position.failure or position).frames[-1]  # a failure closes the frames of the position
-    if frame.work is None or frame.plan is None or frame.plan.kind != "batch_node":  # no plan: exec of a batch flow
-        return None
-    exceptional = frame.work.outcomes.exceptional
-    return next((index + 1 for index, outcome in exceptional.items() if outcome.error is error), None)
+    if frame.work is None or frame.plan is None or frame.plan.is_flow:  # no plan: exec of a batch flow
+        return None, ()
+    items, exceptional = frame.work.items, frame.work.outcomes.exceptional
+    index = next((index for index, outcome in exceptional.items() if outcome.error is error), None)
+    if index is None:
+        return None, ()
+    number = index + 1 if frame.plan.kind == "batch_node" else None
+    try:
+        return number, (items.at(index),)
+    except LookupError:  # it was not kept
+        return number, ()
 
 
 def _last_item(work: Batch) -> str:

@@ -21,16 +21,16 @@ class _Memory:
     """Keeps copies of results, as long as the stepper exists."""
 
     def __init__(self) -> None:
-        self._results: dict[tuple[bytes, int], Kept] = {}
+        self.results: dict[tuple[bytes, int], Kept] = {}
 
     def load(self, key: CallKey, nth: int) -> Kept | None:
         """Return a copy of a result; None if there is none."""
-        found = self._results.get((key.digest, nth))
+        found = self.results.get((key.digest, nth))
         return None if found is None else _copied(found)
 
     def save(self, key: CallKey, nth: int, result: Kept) -> None:
         """Keep a copy of a result."""
-        self._results[key.digest, nth] = _copied(result)
+        self.results[key.digest, nth] = _copied(result)
 
 
 def _copied(result: Kept) -> Kept:
@@ -43,7 +43,9 @@ class Replay(Answers):
     """The answers of one stepper: values that the user mocks, then results of earlier calls on the same way here."""
 
     def __init__(self, keys: CallKeys) -> None:
-        super().__init__(_Memory(), keys)
+        self._memory = _Memory()
+        super().__init__(self._memory, keys)
+        self._paths: dict[bytes, str] = {}  # by the digest of a key
         self._mocks: deque[tuple[str, Any]] = deque()
         self._asked: list[bytes] = []
         self._counts_taken: Counter[str] = Counter()
@@ -68,6 +70,16 @@ class Replay(Answers):
         new, self._counts_taken = self.counts - self._counts_taken, self.counts.copy()
         return new
 
+    def results_of(self, path: str, earlier: Iterable[bytes], keys: Iterable[bytes]) -> list[Any]:
+        """Return the results of a node's calls with these keys, which came after the calls with the earlier ones."""
+        counts, found = Counter(earlier), []
+        for key in keys:
+            kept = self._memory.results.get((key, counts[key]))
+            counts[key] += 1
+            if kept is not None and self._paths[key] == path:
+                found.append(kept.value)
+        return found
+
     def go_after(self, keys: Iterable[bytes]) -> None:
         """Continue after the calls with these keys. The next equal call gets the next stored result."""
         self.occurrences = Counter(keys)
@@ -82,6 +94,7 @@ class Replay(Answers):
 
     def _next_occurrence(self, key: CallKey) -> int:
         self._asked.append(key.digest)
+        self._paths[key.digest] = key.path
         return super()._next_occurrence(key)
 
 

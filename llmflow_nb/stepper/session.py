@@ -33,7 +33,7 @@ from .breakpoints import Breakpoints
 from .commands import Rule
 from .edits import Edits
 from .history import History, HistoryEntry
-from .location import Location, failed_item_of, location_of
+from .location import Location, failed_call_of, location_of
 from .output import Captured, short_traceback
 from .replay import Replay
 from .snapshots import Snapshots, changes, names
@@ -173,7 +173,7 @@ class Session:
                     self.go(self.history.now)
                     return self.location
                 except Exception as exc:
-                    self._add_failure(exc, captured.take())
+                    self._add_failure(exc, captured.take(), clock() - began)
                     if not self.breakpoints.on_exception:
                         raise
                     return self.location
@@ -185,7 +185,7 @@ class Session:
                 is_end = need == END
                 if not is_end and not rule.is_literal and self._is_default_hook():
                     continue
-                entry = self.add_entry(mask, is_end=is_end, output=captured.take())
+                entry = self.add_entry(mask, is_end=is_end, output=captured.take(), seconds=clock() - began)
                 if self._stops_at(entry, rule, start):
                     return self.location
 
@@ -220,7 +220,9 @@ class Session:
                 raise
         return False
 
-    def add_entry(self, mask: int, *, is_end: bool = False, edited: str = "", output: str = "") -> HistoryEntry:
+    def add_entry(
+        self, mask: int, *, is_end: bool = False, edited: str = "", output: str = "", seconds: float = 0.0
+    ) -> HistoryEntry:
         """Add an entry for where the position is now.
 
         Args:
@@ -228,6 +230,7 @@ class Session:
             is_end: Whether the run has ended.
             edited: What the user changed here; "" if this is not an edit.
             output: What was printed on the way here.
+            seconds: What the hooks on the way here took.
         """
         position, history = self.position, self.history
         if is_end:
@@ -251,6 +254,7 @@ class Session:
             mask=mask,
             edited=edited,
             output=output,
+            seconds=seconds,
             cache_keys=self.cache.take_keys(),
         )
         entry.keep_results(position)
@@ -261,9 +265,9 @@ class Session:
             self.note(f"{path}: {text}")
         return entry
 
-    def _add_failure(self, error: Exception, output: str) -> None:
+    def _add_failure(self, error: Exception, output: str, seconds: float) -> None:
         """Go back to where the failed step started, and add an entry there that holds the error."""
-        failed_item = failed_item_of(self.position, error)
+        failed_item, failed_input = failed_call_of(self.position, error)
         _name_the_record(error)
         kept = copy_without_callers(error)
         self.record._replace_error(error, kept)
@@ -281,6 +285,8 @@ class Session:
                 counts=self.cache.take_counts(),
                 cache_keys=[],
                 output=output,
+                seconds=seconds,
+                failed_input=failed_input,
                 edited="",
                 children=[],
                 following=None,

@@ -1,5 +1,6 @@
 """The widget of a stepper without a browser: what it shows, what it is asked, and what it makes of nonsense."""
 
+import json
 import threading
 from itertools import pairwise
 
@@ -49,7 +50,7 @@ def ask(view, **content):
 
 
 def keys(view):
-    return {row["key"]: (row["now"], row["how"]) for row in view.shared}
+    return {row["key"]: (row["now"].get("text", row["now"]), row["how"]) for row in view.shared}
 
 
 def test_it_shows_where_the_stepper_is(stepper):
@@ -63,7 +64,10 @@ def test_it_shows_where_the_stepper_is(stepper):
     assert view.marks["F/Upper"]["here"]
     assert view.marks["F/Load"]["state"] == "ok"
     assert keys(view) == {"items": ("['one', 'two']", "new"), "n": ("1", "")}
-    assert [row["text"] for row in view.places][-1] == "F/Upper  visit 1  before prep"
+    assert [(row["path"], row["phase"], row["how"], row["changed"]) for row in view.places] == [
+        ("F/Load", "before prep", "", ""),
+        ("F/Upper", "before prep", "called", "items"),
+    ]
     assert (view.place["called"], view.place["replayed"]) == (1, 0)
 
 
@@ -98,7 +102,8 @@ def test_an_error_is_not_among_what_was_printed():
 
     view = view_of(Flow(Bad(), name="F").stepper({}))
     ask(view, do="over")
-    assert "ValueError: no answer" in view.place["traceback"]
+    assert view.place["failure"]["text"] == "failed: ValueError: no answer"
+    assert "ValueError: no answer" in view.place["failure"]["traceback"]
     assert view.place["output"] == "before\n"
     assert view.marks["F/Bad"]["state"] == "failed"
 
@@ -109,7 +114,7 @@ def test_texts_keep_their_lines():
     view = view_of(Flow(Node(), name="F").stepper({"prompt": "one\n\n  two", "chat": chat}))
     assert keys(view) == {
         "prompt": ("one\n\n  two", ""),
-        "chat": ("system: Be brief.\n\nuser: Hi,\nwho are you?", ""),
+        "chat": ({"messages": [["system", "Be brief."], ["user", "Hi,\nwho are you?"]]}, ""),
     }
 
 
@@ -126,6 +131,135 @@ def test_editing(stepper):
     assert stepper.shared == {}
 
 
+def test_a_prompt_is_edited_as_text(stepper):
+    """A string is edited as it is, without quotes and escapes; other values as JSON."""
+    stepper.set("prompt", 'Say "hi".\nBe brief.')
+    view = view_of(stepper)
+    rows = {row["key"]: (row["edited_as"], row["text"]) for row in view.shared}
+    assert rows == {"prompt": ("text", 'Say "hi".\nBe brief.'), "n": ("json", "1")}
+    ask(view, do="set", key="prompt", text="[1]\nis text")
+    assert stepper.shared["prompt"] == "[1]\nis text"
+
+
+def test_a_failed_item_shows_its_input():
+    """The item that failed is named and shown, wherever the command began."""
+
+    class Ask(BatchNode):
+        def prep(self, shared):
+            return [{"id": 1}, {"id": 2}, {"id": 3}]
+
+        def exec(self, item):
+            return 1 / (item["id"] - 2)
+
+    view = view_of(Flow(Ask(), name="F").stepper({}))
+    ask(view, do="over")
+    assert view.place["failure"]["item"] == 2
+    assert view.place["failure"]["text"] == "failed at item 2: ZeroDivisionError: division by zero"
+    assert view.place["values"] == [["item 2", "failed", {"text": "{'id': 2}"}]]
+    ask(view, do="item", number=1)
+    assert [(title, value["text"]) for title, _, value in view.place["values"]][:2] == [
+        ("result 1", "-1.0"),
+        ("item 1", "{'id': 1}"),
+    ]
+    ask(view, do="mock", json="7")
+    assert "item 2 of 3" in view.place["where"]
+
+
+def test_looking_at_a_node(stepper):
+    """A click on a node shows its code, its last visit and what that did; it stays while the stepper goes on."""
+    view = view_of(stepper)
+    ask(view, do="look", path="F/Upper")
+    assert (view.looked["name"], view.looked["kind"], view.looked["visits"]) == ("Upper", "Upper, a batch node", 0)
+    assert "return item.upper()" in view.looked["code"]
+    assert view.looked["source"].startswith("tests.notebook.test_stepper_view, line ")
+    ask(view, do="over")
+    ask(view, do="over")
+    assert view.looked["visits"] == 1
+    assert [(title, value["text"]) for title, _, value in view.looked["values"]] == [
+        ("exec returned", "['ONE', 'TWO']"),
+        ("shared['upper']", "['ONE', 'TWO']"),
+    ]
+    ask(view, do="goto", number=view.looked["number"])
+    assert (view.place["path"], view.place["phase"]) == ("F/Upper", "before prep")
+    ask(view, do="look")
+    assert view.looked == {}
+
+
+def test_two_places_are_compared(stepper):
+    """The keys of shared that differ between a chosen place and the current one, with both values."""
+    view = view_of(stepper)
+    ask(view, do="over")
+    ask(view, do="set", key="n", json="2")
+    ask(view, do="compare", number=0)
+    assert (view.compared["first"], view.compared["second"]) == (0, 2)
+    assert [(row["key"], row["how"], row["first"], row["second"]) for row in view.compared["keys"]] == [
+        ("n", "changed", {"text": "1"}, {"text": "2"}),
+        ("items", "new", None, {"text": "['one', 'two']"}),
+    ]
+    ask(view, do="back")
+    assert [row["key"] for row in view.compared["keys"]] == ["items"]
+    ask(view, do="compare")
+    assert view.compared == {}
+
+
+def test_a_flow_is_folded_and_marks_where_it_is():
+    """A closed flow is one box, which has the mark of the node within it; another request opens it."""
+    inner = Flow(Node(name="A"), name="inner")
+    view = view_of(Flow(inner, name="F").stepper({}))
+    ask(view, do="into")
+    assert view.marks["F/inner/A"]["here"]
+    ask(view, do="fold", path="F/inner")
+    assert set(view.nodes.values()) == {"F", "F/inner"}
+    assert view.marks["F/inner"]["here"]
+    ask(view, do="fold", path="F/inner")
+    assert set(view.nodes.values()) == {"F", "F/inner", "F/inner/A"}
+    ask(view, do="fold", path="F")  # the outermost stays open
+    assert set(view.nodes.values()) == {"F", "F/inner", "F/inner/A"}
+
+
+def test_the_whole_of_a_value_is_sent(stepper):
+    """A value that is shown cut can be had whole: a string as it is, others as JSON, without secrets."""
+    text = "line\n" * 2_000
+    stepper.set("long", text)
+    stepper.set("keys", [{"api_key": "sk-1", "n": 1}])
+    view, sent = view_of(stepper), []
+    view.send = lambda content, buffers=None: sent.append(content)
+    ask(view, do="whole", id="key:long")
+    ask(view, do="whole", id="key:keys")
+    ask(view, do="whole", id="nobody")
+    assert sent[0] == {"whole": "key:long", "text": text}
+    assert json.loads(sent[1]["text"]) == [{"api_key": "***", "n": 1}]
+    assert len(sent) == 2
+    assert "nobody" in view.status["message"]
+
+
+def test_a_long_step_tells_its_progress():
+    """While a batch runs, its items are counted; afterwards nothing is left of that."""
+    reported, go_on = threading.Event(), threading.Event()
+
+    class Ask(BatchNode):
+        def prep(self, shared):
+            return range(3)
+
+        def exec(self, item):
+            return item < 2 or go_on.wait(20)
+
+    view = view_of(Flow(Ask(), name="F").stepper({}))
+    works = []
+    view.observe(lambda change: (works.append(change["new"]), reported.set()), "work")
+    view._on_request(view, {"do": "over"}, [])
+    assert reported.wait(20)
+    reported.clear()
+    go_on.set()
+    assert reported.wait(20)
+    ((name, facts, done, total),) = works[0]["lines"]
+    assert (name, done, total) == ("Ask", 2, 3)
+    assert facts.startswith("2/3 items, 1 running")
+    while view.work:
+        reported.clear()
+        assert reported.wait(20)
+
+
 def test_items_breakpoints_mocks_and_forced_actions(stepper):
     """Every command of the stepper can be asked for."""
     view = view_of(stepper)
@@ -136,7 +270,7 @@ def test_items_breakpoints_mocks_and_forced_actions(stepper):
     ask(view, do="break", path="F/Upper")
     assert view.place["stops"] == []
     ask(view, do="item", number=1)
-    assert (view.place["item"], view.place["items"]) == (1, 2)
+    assert "item 1 of 2" in view.place["where"]
     ask(view, do="mock", json='"mocked"')
     ask(view, do="force", action="other")
     assert stepper.shared["upper"] == ["ONE", "mocked"]
@@ -200,7 +334,7 @@ def test_debugging_a_row_shows_where_it_is(batch, row):
     view = view_of(stepper)
     assert set(view.nodes.values()) == {"F", "F/each", "F/each/inner", "F/each/inner/Divide"}
     assert [path for path, mark in view.marks.items() if mark.get("here")] == ["F/each/inner/Divide"]
-    assert view.place["params"] == "{'k': 20}"
+    assert "params {'k': 20}" in view.place["where"]
     assert view.place["title"] == f"row {row} of {flow.last_run.batch(batch).path}"
     assert "with k=20" in str(stepper.place)
     ask(view, do="into")
@@ -246,7 +380,7 @@ def test_commands_after_a_failure_are_discarded():
     gate.set()
     assert ended.wait(20)
     assert calls == [1]
-    assert "ValueError" in view.place["error"]
+    assert "ValueError" in view.place["failure"]["text"]
 
 
 def test_hostile_names_and_values_are_texts():
@@ -257,9 +391,10 @@ def test_hostile_names_and_values_are_texts():
     view = view_of(stepper)
     assert "<img" not in view.svg
     rows = {row["key"]: row for row in view.shared}
-    assert len(rows[bad]["now"]) <= 2_000
+    assert len(rows[bad]["now"]["text"]) <= 2_000
+    assert rows[bad]["now"]["cut"]
     assert rows["lock"]["by_reference"] == "lock"
-    assert rows["lock"]["json"] == ""
+    assert rows["lock"]["edited_as"] == ""
 
 
 @pytest.mark.parametrize("node", ["Upper", "F/Upper"])
