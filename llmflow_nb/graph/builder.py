@@ -30,7 +30,6 @@ def graph_of(
     *,
     max_nodes: int = 2_000,
     depth: int | None = None,
-    closed: Collection[str] = (),
     direction: str | None = None,
     legend: bool = False,
     style: StyleFunction | None = None,
@@ -45,7 +44,6 @@ def graph_of(
         max_nodes: The largest number of nodes. Outer flows are opened first; flows that would exceed the number stay
             closed. A flow used in several flows is counted each time, so a graph can be far larger than its code.
         depth: How many levels of flows within flows are opened; None: all.
-        closed: The paths of inner flows that are left closed.
         direction: "LR" draws from left to right, "TB" from top to bottom. None: the one that fits a cell.
         legend: Whether the drawing explains its signs.
         style: Called here once with each `GraphNode`; see `Flow.graph`.
