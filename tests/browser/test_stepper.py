@@ -247,7 +247,7 @@ SLOW = """
 
 
 def test_quick_taps_are_steps(opened):
-    """Six taps of a key, quicker than the steps, are six steps, also with the focus on a button."""
+    """Taps of a key, quicker than the steps, are as many steps, also with the focus on a button."""
     _, widget = opened("step_taps.ipynb", FLOW)
     widget.click("into")
     for _ in range(6):
@@ -458,6 +458,195 @@ def test_zoom_and_drag(opened):
     assert widget.root.evaluate(SEEN)
 
 
+SUPPORT = """
+    from itertools import pairwise
+    from llmflow_nb import BatchNode, Flow, Node
+
+    class Step(Node):
+        def prep(self, shared):
+            return shared["question"]
+        def exec(self, question):
+            return f"{self.name} of {question}"
+        def post(self, shared, prep_res, exec_res):
+            shared[self.name] = exec_res
+
+    class Decide(Step):
+        def prep(self, shared):
+            return [{"role": "system", "content": "Decide."}, {"role": "user", "content": shared["question"]}]
+        def exec(self, messages):
+            return {"action": "search", "reason": "nothing is known about it yet", "confidence": 0.7}
+        def post(self, shared, prep_res, exec_res):
+            shared["rounds"] = shared.get("rounds", 0) + 1
+            return "search" if shared["rounds"] < 2 else "answer"
+
+    class Label(BatchNode):
+        def prep(self, shared):
+            return [{"ticket": n, "prompt": shared["prompt"]} for n in range(1, 13)]
+        def exec(self, ticket):
+            if ticket["ticket"] == 8 and "one word" not in ticket["prompt"]:
+                raise ValueError("the model answered 'refund or bug', which is no label")
+            return {"ticket": ticket["ticket"], "label": "refund"}
+        def post(self, shared, prep_res, exec_res):
+            shared["labels"] = exec_res
+
+    def chain(*nodes):
+        for a, b in pairwise(nodes):
+            a >> b
+        return nodes
+
+    load = chain(*[Step(name=n) for n in ("Load", "Clean", "Split", "Embed", "Index")])
+    decide, search, read, note, answer = Decide(), *[Step(name=n) for n in ("Search", "Read", "Note", "Answer")]
+    decide - "search" >> search
+    chain(search, read, note, decide)
+    decide - "answer" >> answer
+    label = chain(Label(), *[Step(name=n) for n in ("Sample", "Grade", "Explain")])
+    report = chain(*[Step(name=n) for n in ("Outline", "Intro", "Body", "End", "Review", "Revise", "Set", "Publish")])
+    tail = [Step(name=n) for n in ("Archive", "Notify", "Bill", "Clean up")]
+    chain(*load, Flow(decide, name="research"), Flow(label[0], name="labelling"), Flow(report[0], name="report"), *tail)
+    flow = Flow(load[0], name="Support")
+    prompt = "You label support tickets.\\n\\nLabels: refund, bug, praise.\\nAnswer with a label."
+    stepper = flow.stepper({"question": "Why twice?", "prompt": prompt, "log": "line\\n" * 900})
+    stepper
+"""
+
+
+@pytest.mark.parametrize("how", ["mouse", "keyboard"])
+def test_a_prompt_is_mended_in_a_flow_of_30_nodes(opened, how):
+    """The failed item is named and shown, the prompt is edited as text, and the run goes on to its end."""
+    notebook, widget = opened(f"step_mend_{how}.ipynb", SUPPORT)
+    press, type_ = widget.page.keyboard.press, widget.page.keyboard.type
+    if how == "mouse":
+        widget.click("run")
+    else:
+        notebook.command("apputils:change-theme", theme="JupyterLab Dark")
+        widget.press("r")
+    assert widget.place().startswith("Support/labelling/Label visit 1 before prep")
+    assert "failed at item 8: ValueError: the model answered" in widget.place()
+    assert widget.root.evaluate(SEEN)
+    now = widget.root.locator(".llmflow-step-now").inner_text()
+    assert "ticket\t8\nprompt\tYou label support tickets." in now[now.index("item 8") :]
+    picture(widget, f"mend_{how}")
+    if how == "mouse":
+        row = widget.root.locator("[data-key=prompt]")
+        row.hover()
+        row.get_by_role("button", name="edit prompt").click()
+        text = row.get_by_label("Text of prompt")
+        assert text.input_value().endswith("Labels: refund, bug, praise.\nAnswer with a label.")
+        text.fill(text.input_value() + " Answer in one word.")
+        picture(widget, "mend_edit")
+        row.get_by_role("button", name="save").click()
+        widget.idle()
+        widget.click("run")
+    else:
+        press("/")
+        type_("prompt")
+        press("Enter")
+        press("Control+End")
+        type_(" Answer in one word.")
+        press("Control+Enter")
+        widget.idle()
+        press("r")
+        widget.idle()
+        notebook.command("apputils:change-theme", theme="JupyterLab Light")
+    assert widget.place().startswith("Support visit 1 at the end")
+    assert "refund" in widget.root.locator("[data-key=labels]").inner_text()
+
+
+def test_a_node_is_looked_at(opened):
+    """By mouse and by keyboard: its code, its last visit, a breakpoint, its frame folded; Esc shows the place again."""
+    _, widget = opened("step_look.ipynb", SUPPORT)
+    press, now = widget.page.keyboard.press, widget.root.locator(".llmflow-step-now")
+    widget.click("over")
+    widget.root.locator("[data-path='Support/Load']").click()
+    widget.idle()
+    assert now.locator("h4").inner_text() == "Node Load"
+    text = now.inner_text()
+    for words in ("1 visit", "Load of Why twice?", "code: Cell In[1], line", 'return f"{self.name} of {question}"'):
+        assert words in text
+    picture(widget, "look")
+    now.get_by_role("button", name="go to its last visit").click()
+    widget.idle()
+    assert widget.place().startswith("Support/Load visit 1 before prep")
+    press("Escape")
+    press("Escape")
+    widget.idle()
+    assert now.locator("h4").inner_text() == "This node"
+    widget.root.locator("[data-path='Support/research']").press("Enter")
+    widget.idle()
+    now.get_by_role("button", name="fold").press("Enter")
+    expect(widget.root.locator("[data-path='Support/research/Decide']")).to_have_count(0)
+    picture(widget, "folded")
+    widget.root.get_by_label("show the whole graph").click()
+    widget.root.locator("[data-path='Support/research'].closed").dblclick()
+    expect(widget.root.locator("[data-path='Support/research/Decide']")).to_have_count(1)
+
+
+def test_two_places_are_compared(opened):
+    """A place of the history is compared with the current one: each key of shared that differs, with both values."""
+    _, widget = opened("step_compare.ipynb", SUPPORT)
+    for _ in range(3):
+        widget.press("ArrowDown")
+    widget.page.keyboard.press("2")
+    places = widget.root.locator(".llmflow-step-places li")
+    number, node, phase, how, _ = places.nth(1).inner_text().split("\n")
+    assert (number, node, phase, how.split(" · ")[0], how.split(" · ")[-1]) == (
+        "1",
+        "Clean",
+        "before prep",
+        "called",
+        "Load",
+    )
+    picture(widget, "history")
+    places.nth(1).get_by_role("button", name="compare").press("Enter")
+    widget.idle()
+    shared = widget.root.get_by_role("tabpanel", name="shared")
+    expect(shared).to_contain_text("place 1 and place 3")
+    assert [row.split("\n")[0] for row in shared.locator("[data-key]:visible").all_inner_texts()] == [
+        "Clean new",
+        "Split new",
+    ]
+    picture(widget, "compared")
+    shared.get_by_role("button", name="close").click()
+    expect(shared.locator("[data-key=question]")).to_be_visible()
+
+
+def test_a_long_value_is_read_whole(opened):
+    """It is folded, unfolded on demand, and copied as it is."""
+    _, widget = opened("step_whole.ipynb", SUPPORT)
+    widget.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    row = widget.root.locator("[data-key=log]")
+    row.hover()
+    row.get_by_role("button", name="show all").click()
+    expect(row.locator("pre")).to_have_text("line\n" * 900)
+    row.get_by_role("button", name="copy").click()
+    expect(row.get_by_role("button", name="copied")).to_be_visible()
+    assert widget.page.evaluate("navigator.clipboard.readText()") == "line\n" * 900
+    widget.page.context.clear_permissions()
+
+
+def test_keys_work_at_once(visitor):
+    """In the selected cell the widget has the focus, elsewhere it says how to get it; ? lists the keys, Esc leaves."""
+    notebook = visitor.open("step_focus.ipynb", SUPPORT, "1")
+    notebook.page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-cell') }")
+    widget = Widget(notebook, 0)
+    hint = widget.root.get_by_text("click here, then use the keys")
+    expect(widget.root).to_be_focused()
+    expect(hint).to_be_hidden()
+    widget.page.keyboard.press("ArrowDown")
+    widget.idle()
+    assert widget.place().startswith("Support/Clean")
+    widget.page.keyboard.press("?")
+    keys = widget.root.get_by_role("note", name="Keys")
+    expect(keys).to_contain_text("run to the next breakpoint, or to the end")
+    picture(widget, "keys")
+    widget.page.keyboard.press("Escape")
+    expect(keys).to_be_hidden()
+    widget.page.keyboard.press("Escape")
+    expect(hint).to_be_visible()
+    widget.root.click(position={"x": 5, "y": 5})
+    expect(hint).to_be_hidden()
+
+
 def test_in_notebook_7(opened):
     """The same in Notebook 7."""
     _, widget = opened("step_notebook.ipynb", FLOW, app="notebook")
@@ -472,8 +661,15 @@ def test_after_a_reload_it_is_where_it_was(visitor, opened):
     widget.press("ArrowRight")
     notebook.save()
     widget.press("ArrowRight")
+    corner = widget.root.bounding_box()
+    widget.page.mouse.move(corner["x"] + corner["width"] - 4, corner["y"] + corner["height"] - 4)
+    widget.page.mouse.down()
+    widget.page.mouse.move(corner["x"] + corner["width"] - 4, corner["y"] + corner["height"] - 104, steps=3)
+    widget.page.mouse.up()
+    assert widget.root.bounding_box()["height"] == pytest.approx(corner["height"] - 100, abs=2)
     again = Widget(visitor.load("step_reload.ipynb"), 0)
     assert again.place().startswith("Story/Load visit 1 after post")
+    assert again.root.bounding_box()["height"] == pytest.approx(corner["height"] - 100, abs=2)
     again.press("ArrowRight")
     assert again.place().startswith("Story/inner visit 1 before prep")
 

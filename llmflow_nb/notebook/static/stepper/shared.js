@@ -2,7 +2,7 @@
 
 function sharedSection({ model, root, request, say, whole, tell, choose }) {
   const { part, head, body } = section("shared", "shared"), words = make("div", "soft");
-  const find = make("input", "input find", undefined, { type: "search", placeholder: "find a key  /", "aria-label": "find a key of shared" });
+  const find = make("input", "input find", undefined, { type: "search", placeholder: "find a key  /", title: "Enter edits the first key that is found", "aria-label": "find a key of shared" });
   const list = make("ul", "keys", undefined, { role: "list" }), differences = make("ul", "keys", undefined, { role: "list" });
   const back = button("close", "show the keys of now (Esc)", () => request({ do: "compare" })), does = make("div", "does");
   const adding = make("details", "more");
@@ -21,6 +21,11 @@ function sharedSection({ model, root, request, say, whole, tell, choose }) {
   }
 
   find.oninput = filter;
+  find.onkeydown = (event) => {
+    if (event.key !== "Enter") return;
+    event.preventDefault(); // else it would be typed into what opens
+    list.querySelector("li:not([hidden]) [aria-label^=edit]")?.click();
+  };
   function filter() {
     for (const row of list.children) row.hidden = !row.dataset.key.toLowerCase().includes(find.value.toLowerCase());
   }

@@ -180,7 +180,7 @@ function render({ model, el }) {
 function helpOf(commands) {
   const box = make("div", "help", undefined, { role: "note", "aria-label": "Keys" }), table = make("table");
   const rows = commands.map(({ sign, help }) => [sign, help.replaceAll("`", "")]);
-  rows.push(["1, 2, 3", "shared, history, output"], ["/", "find a key of shared"], ["Tab, Enter", "choose a node of the graph, and look at it"], ["Esc", "close what is open; then back to the notebook"], ["?", "these keys"]);
+  rows.push(["1, 2, 3", "shared, history, output"], ["/", "find a key of shared; Enter edits it"], ["Tab, Enter", "choose a node of the graph, and look at it"], ["Esc", "close what is open; then back to the notebook"], ["?", "these keys"]);
   rows.push(["click", "on a node: look at it; on its dot: breakpoint"], ["double-click", "on a frame: fold it"], ["drag, Ctrl+wheel", "move and zoom the graph"]);
   for (const [key, what] of rows) {
     const row = make("tr");

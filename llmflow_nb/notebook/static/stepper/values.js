@@ -68,6 +68,7 @@ function valueOf(title, value, whole, tools = []) {
     copy.textContent = "copied";
     setTimeout(() => (copy.textContent = "copy"), 1500);
   });
-  bar.append(copy, ...tools);
+  if (navigator.clipboard) bar.append(copy); // a page that is not secure has none
+  bar.append(...tools);
   return box;
 }
