@@ -59,6 +59,7 @@ def place(stepper: Stepper, model: GraphModel, texts: ValueTexts) -> dict[str, A
         "note": shown(here.note, 300) if here.note else "",
         "failure": _failure(here, texts),
         "values": [[title, id, readable(value, texts, LONG)] for title, id, value in _values(stepper)],
+        "done": _just_done(stepper, texts),
         "output": shown(entry.output[-MAX_OUTPUT:], 2 * MAX_OUTPUT, keep_lines=True) if entry.output else "",
         "edges": [shown(action) for action in pending.node.successors],
         "can_mock": "exec" in hooks,
@@ -122,6 +123,15 @@ def _values(stepper: Stepper) -> Values:
         yield "exec returned" if here.item is None else "results so far", "exec", pending.exec_res
     if "prep_res" in shows:
         yield "prep returned", "prep", pending.prep_res
+
+
+def _just_done(stepper: Stepper, texts: ValueTexts) -> dict[str, Any]:
+    """Return what the visit that has just ended did, at a place before another one; an empty dict elsewhere."""
+    before = stepper._session.history.now.parent
+    if before is None or stepper.error is not None or stepper.place.phase not in ("before prep", "at the end"):
+        return {}
+    visit = _last_visit(stepper, before.location.path, texts)
+    return {"name": shown(last_name(before.location.path)), "values": visit["values"]} if visit.get("values") else {}
 
 
 def _stops(model: GraphModel, stepper: Stepper) -> list[str]:

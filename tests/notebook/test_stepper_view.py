@@ -185,6 +185,21 @@ def test_looking_at_a_node(stepper):
     assert view.looked == {}
 
 
+def test_what_the_step_over_a_node_did_is_shown(stepper):
+    """Before the next node, the results of the node before are shown, and the keys it has set."""
+    view = view_of(stepper)
+    assert view.place["done"] == {}
+    ask(view, do="over")
+    ask(view, do="over")
+    assert view.place["done"]["name"] == "Upper"
+    assert [(title, value["text"]) for title, _, value in view.place["done"]["values"]] == [
+        ("exec returned", "['ONE', 'TWO']"),
+        ("shared['upper']", "['ONE', 'TWO']"),
+    ]
+    ask(view, do="back")
+    assert view.place["done"]["name"] == "Load"
+
+
 def test_two_places_are_compared(stepper):
     """The keys of shared that differ between a chosen place and the current one, with both values."""
     view = view_of(stepper)

@@ -1,7 +1,7 @@
 // The current node: what its visit has done so far, its failure, and what may be changed before it goes on. Or the node
 // that the user clicked.
 
-function nodeSection({ model, root, request, whole, find }) {
+function nodeSection({ model, root, request, whole, find, close }) {
   const { part, head, body } = section("now", "This node");
   const heading = (text) => make("h5", "", text);
 
@@ -36,6 +36,7 @@ function nodeSection({ model, root, request, whole, find }) {
     if (now.failure.text) showFailure(now.failure, values.splice(0, now.values[0]?.[1] === "failed" ? 1 : 0));
     body.append(...values);
     if (!now.values.length && !now.failure.text) body.append(make("div", "soft", now.is_end ? "The run has ended." : "Nothing of this visit has run yet."));
+    if (now.done.name) body.append(heading("just done: " + now.done.name), ...now.done.values.map(([name, , value]) => valueOf(name, value)));
     if (!now.is_end) body.append(formsOf(now));
     for (const [number, text] of now.breaks) {
       const line = make("div", "break", "breakpoint " + text + " ");
@@ -47,7 +48,7 @@ function nodeSection({ model, root, request, whole, find }) {
   function showLooked(looked, now) {
     head.textContent = "Node " + looked.name;
     const does = make("div", "does"), { path } = looked, isSet = (now.stops || []).includes(path);
-    does.append(button("close", "show the current node again (Esc)", () => request({ do: "look" })));
+    does.append(button("close", "show the current node again (Esc)", () => close("look")));
     if (looked.visits) does.append(button("go to its last visit", "", () => request({ do: "goto", number: looked.number })));
     does.append(button(isSet ? "do not break here" : "break here", "stop before this node", () => request({ do: "break", path })));
     if (looked.is_frame) does.append(button(looked.is_closed ? "unfold" : "fold", "double-click on the frame does it too", () => request({ do: "fold", path })));
@@ -63,7 +64,7 @@ function nodeSection({ model, root, request, whole, find }) {
   let shown = "";
   function show() {
     const now = model.get("place"), looked = model.get("looked");
-    const state = JSON.stringify([looked, looked.path ? now.stops : [now.number, now.phase, now.values, now.failure, now.breaks]]);
+    const state = JSON.stringify([looked, looked.path ? now.stops : [now.number, now.phase, now.values, now.failure, now.breaks, now.done]]);
     if (state === shown) return;
     shown = state;
     const hadFocus = body.contains(root.getRootNode().activeElement);

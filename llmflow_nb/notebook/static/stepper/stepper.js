@@ -42,7 +42,7 @@ function render({ model, el }) {
   }
 
   let seen = null; // which of shared, history and output is seen
-  const parts = { model, root, request, say, whole };
+  const parts = { model, root, request, say, whole, close };
   const graph = graphPane(parts), node = nodeSection({ ...parts, find }), output = section("output", "Output");
   const shared = sharedSection({ ...parts, tell: (text) => seen.note(0, text), choose: () => seen.choose(0) });
   const history = historySection({ ...parts, tell: (text) => seen.note(1, text) });
@@ -63,19 +63,19 @@ function render({ model, el }) {
     buttons[name].append(make("kbd", "", sign));
     bar.append(buttons[name]);
   }
-  const counts = make("span", "counts"), keys = helpOf(commands);
+  const counts = make("span", "counts"), help = helpOf(commands);
   const ask = button("?", "the keys", () => toggleHelp(), "ask", { "aria-label": "show the keys", "aria-expanded": "false" });
   bar.append(make("span", "hint", "click here, then use the keys"), counts, ask);
-  function toggleHelp(isOpen = keys.hidden) {
-    keys.hidden = !isOpen;
+  function toggleHelp(isOpen = help.hidden) {
+    help.hidden = !isOpen;
     ask.setAttribute("aria-expanded", isOpen);
   }
-  function close() {
-    if (!keys.hidden) toggleHelp(false);
-    else if (model.get("looked").path) request({ do: "look" });
-    else if (model.get("compared").keys) request({ do: "compare" });
-    else if (root.getRootNode().activeElement === root) root.closest(".jp-Cell")?.focus(); // back to the notebook
-    else root.focus({ preventScroll: true });
+  function close(what) {
+    const isLeft = root.getRootNode().activeElement === root, { path } = model.get("looked"), { keys } = model.get("compared");
+    if (!help.hidden) toggleHelp(false);
+    else if (what || path || keys) request({ do: what || (path ? "look" : "compare") });
+    else if (isLeft) return root.closest(".jp-Cell")?.focus(); // back to the notebook
+    root.focus({ preventScroll: true });
   }
   root.addEventListener("keydown", (event) => {
     if (event.key === "Escape") close();
@@ -98,7 +98,7 @@ function render({ model, el }) {
   const side = make("div", "side"), body = make("div", "main");
   side.append(node.part, seen.box);
   const view = make("div", "view");
-  view.append(graph.pane, work, keys);
+  view.append(graph.pane, work, help);
   body.append(view, side);
   root.append(bar, place, message, body);
   el.append(root);
