@@ -65,7 +65,7 @@ function render({ model, el }) {
   }
   const counts = make("span", "counts"), help = helpOf(commands);
   const ask = button("?", "the keys", () => toggleHelp(), "ask", { "aria-label": "show the keys", "aria-expanded": "false" });
-  bar.append(make("span", "hint", "click here, then use the keys"), counts, ask);
+  bar.append(ask, make("span", "hint", "click here, then use the keys"), counts);
   function toggleHelp(isOpen = help.hidden) {
     help.hidden = !isOpen;
     ask.setAttribute("aria-expanded", isOpen);
