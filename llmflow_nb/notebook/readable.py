@@ -13,7 +13,10 @@ from typing import Any
 from ..core.text import MASK, is_secret, shown
 from .values import ValueTexts
 
-__all__ = ["readable"]
+__all__ = ["LONG", "Readable", "readable"]
+
+LONG = 2_000
+"""The usual number of characters of a text that is read."""
 
 FIELDS, ROWS, COLUMNS, CELL = 30, 20, 8, 200
 """The largest numbers of fields, of rows and of columns, and of characters in a cell of a row."""

@@ -1,38 +1,32 @@
 """What the widget of a stepper shows: dicts of texts and numbers, made anew after each command."""
 
-import inspect
 import json
-import linecache
-import textwrap
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
 from ..core.hooks import hooks_of
-from ..core.node import BaseNode
-from ..core.text import MASK, class_name, is_secret, quoted, shown, text_of
+from ..core.text import MASK, class_name, is_secret, quoted, shown
 from ..core.traversal import last_name
 from ..graph.drawing import GraphModel
-from ..graph.model import PLAIN_CLASS, GraphNode
-from ..graph.places import node_at
 from ..stepper.history import History, HistoryEntry
 from ..stepper.location import Location
 from ..stepper.output import short_traceback
 from ..stepper.replay import ANSWERS
 from ..stepper.snapshots import Version, changes
 from ..stepper.stepper import Stepper
-from .frontend import cell_name
-from .readable import Readable, readable
+from .node_facts import last_visit
+from .readable import LONG, Readable, readable
 from .run_graph import with_status
 from .values import ValueTexts, duration
 
-__all__ = ["comparison", "keys", "look", "marks", "name_of", "place", "places", "whole_text"]
+__all__ = ["comparison", "keys", "marks", "name_of", "place", "places", "whole_text"]
 
-LONG, SHORT = 2_000, 120
-"""The largest number of characters of a value that is unfolded, and of one that is not."""
+SHORT = 120
+"""The largest number of characters of a name, or of params."""
 MAX_WHOLE = 1_000_000
 """The largest number of characters of a value that is asked for as a whole."""
-MAX_PLACES, MAX_KEYS, MAX_OUTPUT, MAX_CODE = 300, 300, 10_000, 60
+MAX_PLACES, MAX_KEYS, MAX_OUTPUT = 300, 300, 10_000
 
 Values = Iterator[tuple[str, str, Any]]
 """Values to show, each with its title and an id with which the front end asks for the whole of it."""
@@ -130,7 +124,7 @@ def _just_done(stepper: Stepper, texts: ValueTexts) -> dict[str, Any]:
     before = stepper._session.history.now.parent
     if before is None or stepper.error is not None or stepper.place.phase not in ("before prep", "at the end"):
         return {}
-    visit = _last_visit(stepper, before.location.path, texts)
+    visit = last_visit(stepper, before.location.path, texts)
     return {"name": shown(last_name(before.location.path)), "values": visit["values"]} if visit.get("values") else {}
 
 
@@ -321,87 +315,3 @@ def _changed_keys(entry: HistoryEntry) -> str:
         return ""
     found = changes(entry.parent.snapshot, entry.snapshot)
     return ", ".join([shown(name_of(change.key), 30) for change in found[:4]] + ["…"] * (len(found) > 4))
-
-
-# ---- one node --------------------------------------------------------------------------------------------------------
-
-
-def look(stepper: Stepper, model: GraphModel, path: str, texts: ValueTexts) -> dict[str, Any]:
-    """Return what there is to know of a node of the drawing: its code, its state and its last visit.
-
-    Raises:
-        StopIteration: There is no such node.
-    """
-    shown_node = next(node for node in model.nodes if node.id == path)
-    node = node_at(stepper.root, path)
-    where, code = _source(node)
-    found = {
-        "path": path,
-        "name": shown(shown_node.name),
-        "kind": shown(_kind(shown_node), 200),
-        "doc": shown(shown_node.doc, 300) if shown_node.doc else "",
-        "source": where,
-        "code": code,
-        "is_frame": any(cluster.id == path for cluster in model.clusters) and path != model.nodes[0].id,
-        "is_closed": any(cluster.id == path and cluster.is_closed for cluster in model.clusters),
-        "visits": 0,
-        "values": [],
-    }
-    return found | _last_visit(stepper, path, texts)
-
-
-def _kind(node: GraphNode) -> str:
-    words = {"node": "node", "batch_node": "batch node", "flow": "flow", "batch_flow": "batch flow"}[node.kind]
-    name = "" if node.class_name == PLAIN_CLASS[node.kind] else f"{node.class_name}, a "
-    return ", ".join([name + words, *(note.text for note in node.notes if note.kind not in ("class", "each"))])
-
-
-def _last_visit(stepper: Stepper, path: str, texts: ValueTexts) -> dict[str, Any]:
-    """Return what is known of a node's last visit on the way to the current place; {} if there is none."""
-    session = stepper._session
-    line = session.history.line()
-    starts = [n for n, entry in enumerate(line) if entry.location.path == path and entry.starts_visit]
-    if not starts:
-        return {}
-    first = starts[-1]
-    start = line[first]
-    visit = [start]
-    for entry in line[first + 1 :]:
-        visit.append(entry)
-        if entry.location.is_end or (entry.location.depth <= start.location.depth and entry.starts_visit):
-            break
-    earlier = [key for entry in line[: first + 1] for key in entry.cache_keys]
-    later = [key for entry in visit[1:] for key in entry.cache_keys]
-    results = session.cache.results_of(path, earlier, later)
-    values: list[tuple[str, Any]] = []
-    if results:
-        values.append(("exec returned", results if type(start.node)._kind == "batch_node" else results[0]))
-    values += [
-        (f"shared[{quoted(change.key, 40)}]", MASK if is_secret(change.key) else change.after.kept)
-        for change in changes(start.snapshot, visit[-1].snapshot)[:MAX_CODE]
-        if change.after is not None and change.after.uses
-    ]
-    return {
-        "visits": len(starts),
-        "number": start.number,
-        "seconds": duration(sum(entry.seconds for entry in visit[1:])),
-        "values": [[title, "", readable(value, texts, LONG)] for title, value in values],
-    }
-
-
-def _source(node: BaseNode) -> tuple[str, str]:
-    """Return where a node's first hook of the user is defined, and its lines; "" if that is unknown."""
-    hooks = hooks_of(node)
-    for role in ("exec", "post", "prep"):
-        if role not in hooks.own:
-            continue
-        method = inspect.unwrap(getattr(type(node), getattr(hooks, role)))
-        code = getattr(method, "__code__", None)
-        if code is None:
-            continue
-        name, line = code.co_filename, code.co_firstlineno
-        where = cell_name(name) or text_of(getattr(method, "__module__", ""))
-        lines = linecache.getlines(name)[line - 1 :]  # a cell has a file name of its own for each text it had
-        block = textwrap.dedent("".join(inspect.getblock(lines)[:MAX_CODE])) if lines else ""
-        return f"{shown(where)}, line {line}", shown(block, LONG, keep_lines=True) if block else ""
-    return "", ""

@@ -28,6 +28,7 @@ from ..stepper.stepper import Stepper
 from . import stepper_state as state
 from .interrupts import on_interrupt
 from .lines import LineReader
+from .node_facts import look
 from .run_graph import MAX_NODES
 from .values import ValueTexts
 
@@ -132,7 +133,7 @@ class StepperView(anywidget.AnyWidget):
             self.marks = state.marks(self._model, self._stepper)
             self.shared = state.keys(history.now, texts)
             self.places = state.places(history, self._rows)
-            self.looked = state.look(self._stepper, self._model, self._look, texts) if self._look else {}
+            self.looked = look(self._stepper, self._model, self._look, texts) if self._look else {}
             is_chosen = 0 <= self._compare < len(history.entries)
             chosen = history.entries[self._compare] if is_chosen else history.now
             self.compared = {} if chosen is history.now else state.comparison(chosen, history.now, texts)
