@@ -7,34 +7,51 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from importlib import resources
+from itertools import count
 
-__all__ = ["MAX_HTML", "NO_MATHS", "Summary", "Table", "notes_html", "to_html", "to_text"]
+from ..graph.style import COLOURS
+from .columns import Kind
+
+__all__ = ["MAX_HTML", "NO_MATHS", "Summary", "Table", "chip", "notes_html", "style_sheet", "to_html", "to_text"]
 
 MAX_HTML = 200_000
 """The largest number of characters of a display."""
 NO_MATHS = "mathjax_ignore tex2jax_ignore"
 """The CSS classes that keep MathJax 3 and 2 off a text: "$5 now and $7 later" is no formula."""
+FOLDED: tuple[Kind, ...] = ("text", "error")
+"""The kinds of columns whose long texts are folded, after the number of characters in ``SEEN``."""
+SEEN = 90
+# Written into the cells: a notebook that is not trusted has no style sheet.
+_STYLES: dict[Kind, str] = {
+    "name": "text-align:left;white-space:nowrap",
+    "number": "text-align:right",
+    "seconds": "text-align:right;white-space:nowrap",
+}
+# The colour of each state and status, by its name in the graph. Of all others: that of a failure.
+_COLOURS = {
+    **dict.fromkeys(("ok",), "ok"),
+    **dict.fromkeys(("running", "calling rows again"), "running"),
+    **dict.fromkeys(("fallback", "some failed"), "partly"),
+    **dict.fromkeys(("cancelled", "incomplete", "interrupted", "stopped"), "cancelled"),
+    "pending": "unvisited",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table of texts.
+    """A table of texts. The first cell of each row is its head.
 
     Attributes:
         title: The title; "" for none.
-        heads: The head of each column.
+        columns: The head of each column, and how the column is written.
         rows: A text for each column, row by row.
-        numbers: The columns that are aligned to the right.
-        whole: The columns of short texts, whose lines are not broken.
-        more: A sentence about rows that are left out; "" if none are.
+        more: A sentence about what is left out; "" if nothing is.
     """
 
     title: str
-    heads: Sequence[str]
+    columns: Sequence[tuple[str, Kind]]
     rows: Sequence[Sequence[str]]
-    numbers: frozenset[str] = frozenset()
     more: str = ""
-    whole: frozenset[str] = frozenset(("node", "row", "params", "status", "how many"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +79,7 @@ def to_html(summary: Summary) -> str:
     parts = [
         f"<style>{style_sheet()}</style>",
         f'<div class="llmflow-nb {NO_MATHS}">',
-        f"<div><strong>{escape(summary.title)}</strong> {state(summary.state)} {facts}</div>",
+        f"<div><strong>{escape(summary.title)}</strong> {chip(summary.state)} {facts}</div>",
         *(f'<div class="llmflow-nb-note">{escape(note)}</div>' for note in summary.notes),
     ]
     size = sum(map(len, parts))
@@ -76,30 +93,48 @@ def to_html(summary: Summary) -> str:
     return "\n".join([*parts, "</div>"])
 
 
-def state(word: str, *, is_bad: bool | None = None) -> str:
-    """Return a state in its colour. By default only "ok" and "running" are good."""
-    if is_bad is None:
-        is_bad = word not in ("ok", "running")
-    colour = "bad" if is_bad else "good" if word == "ok" else "going"
-    return f'<span class="llmflow-nb-{colour}">{escape(word)}</span>'
+def chip(word: str) -> str:
+    """Return a state or a status in its colour, as readable on a dark page, and in a notebook that is not trusted."""
+    line = COLOURS[_COLOURS.get(word, "failed")][1]
+    red, green, blue = bytes.fromhex(line[1:])
+    style = f"border:1px solid {line};border-radius:9px;padding:0 7px;background-color:rgba({red},{green},{blue},0.16)"
+    return f'<span class="llmflow-nb-chip" style="{style}">{escape(word)}</span>'
 
 
 def _table_html(table: Table) -> str:
-    def cell(tag: str, head: str, text: str) -> str:
-        name = "number" if head in table.numbers else "whole" if head in table.whole else ""
-        named = f' class="llmflow-nb-{name}"' if name else ""
-        return f"<{tag}{named}>{escape(text)}</{tag}>"
-
-    heads = "".join(cell("th", head, head) for head in table.heads)
-    rows = "\n".join(
-        f"<tr>{''.join(cell('td', head, text) for head, text in zip(table.heads, row, strict=True))}</tr>"
-        for row in table.rows
-    )
+    heads = "".join(map(_head, table.columns, zip(*table.rows, strict=True)))
+    kinds = [kind for _, kind in table.columns]
+    rows = "\n".join(f"<tr>{''.join(map(_cell, kinds, row, count()))}</tr>" for row in table.rows)
     title = f"<caption>{escape(table.title)}</caption>" if table.title else ""
     more = f"<div>{escape(table.more)}</div>" if table.more else ""
     return (
         f'<table class="llmflow-nb-table">{title}<thead><tr>{heads}</tr></thead><tbody>\n{rows}\n</tbody></table>{more}'
     )
+
+
+def _head(column: tuple[str, Kind], cells: Iterable[str]) -> str:
+    """Return the head of a column. It makes a column of texts so wide that none takes more than three lines."""
+    head, kind = column
+    style = _STYLES.get(kind, "text-align:left")
+    if kind in FOLDED:
+        longest = min(max(map(len, cells)), SEEN)
+        style += f";min-width:{3 + longest // 5}em"
+    return f'<th scope="col" style="{style}">{escape(head)}</th>'
+
+
+def _cell(kind: Kind, text: str, column: int) -> str:
+    content = chip(text) if kind == "status" else _folded(text) if kind in FOLDED else escape(text)
+    style = _STYLES.get(kind, "text-align:left")
+    return f'<td style="{style}">{content}</td>' if column else f'<th scope="row" style="{style}">{content}</th>'
+
+
+def _folded(text: str) -> str:
+    """Return a text; of a long one the beginning, which opens to the rest."""
+    if len(text) <= SEEN:
+        return escape(text)
+    at = text.rfind(" ", SEEN // 2, SEEN)
+    start, rest = (text[:SEEN], text[SEEN:]) if at < 0 else (text[:at], text[at + 1 :])
+    return f"<details><summary>{escape(start)}</summary>{escape(rest)}</details>"
 
 
 def notes_html(notes: Iterable[str]) -> str:
@@ -119,16 +154,21 @@ def to_text(summary: Summary) -> str:
 
 
 def _table_lines(table: Table) -> list[str]:
-    rows = [list(table.heads), *([f"{text[:59]}…" if len(text) > 60 else text for text in row] for row in table.rows)]
+    rows = [[head for head, _ in table.columns], *([_cut(text) for text in row] for row in table.rows)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  "
         + "  ".join(
-            text.rjust(width) if head in table.numbers else text.ljust(width)
-            for text, width, head in zip(row, widths, table.heads, strict=True)
+            text.rjust(width) if kind in ("number", "seconds") else text.ljust(width)
+            for text, width, (_, kind) in zip(row, widths, table.columns, strict=True)
         )
         for row in rows
     ]
+
+
+def _cut(text: str) -> str:
+    text = text.replace("\n", " ").replace("\t", " ")
+    return f"{text[:59]}…" if len(text) > 60 else text
 
 
 def style_sheet() -> str:

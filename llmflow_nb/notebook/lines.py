@@ -12,7 +12,7 @@ from ..core.traversal import last_name, path_part
 from ..engine.batch import PENDING, Batch
 from ..runs.run import Run
 from .frontend import is_static
-from .html import NO_MATHS, state, style_sheet
+from .html import NO_MATHS, chip, style_sheet
 from .values import duration, many
 
 __all__ = ["Line", "LineReader", "bundle", "bundle_of", "one_line"]
@@ -215,8 +215,7 @@ def _status(run: Run, going: bool) -> str:
 
 
 def _html(run: Run, lines: list[Line], going: bool) -> str:
-    word = state(_status(run, going), is_bad=not going and run.status != "ok")
-    head = f"<strong>{escape(shown(run.name))}</strong> {word}"
+    head = f"<strong>{escape(shown(run.name))}</strong> {chip(_status(run, going))}"
     rows = [f"<div>{head} {escape(' · '.join(_head(run, going)))}</div>"]
     for line in lines[:MAX_LINES]:
         facts = escape(" · ".join(line.facts(going=going)))

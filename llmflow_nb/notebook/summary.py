@@ -1,17 +1,19 @@
 """Summaries of a run and of a batch: counts, errors, first rows. Plain texts, which `html` writes."""
 
 from collections.abc import Iterable, Iterator
+from html import escape
 from itertools import islice
 from typing import Any
 
 from ..core.statuses import ENDED, FAILURES, HAS_RESULT, count_with
-from ..core.text import MASK, class_name, is_secret, quoted, shown
+from ..core.text import class_name, quoted, shown
 from ..runs.batch import BatchResult
 from ..runs.rows import Visit, unresolved
 from ..runs.run import Run
+from .columns import Kind, columns_of, error_line, is_labelled, text_of_cell
 from .frontend import is_static
-from .html import Summary, Table
-from .values import ValueTexts, duration, many
+from .html import MAX_HTML, Summary, Table
+from .values import CELL, ValueTexts, duration, many
 
 __all__ = ["of_batch", "of_run"]
 
@@ -22,6 +24,17 @@ NOTES = 8
 NAME = 80
 INDENT = "\u2003"
 """A space that HTML does not take away."""
+WHOLE = 2_000
+"""The number of characters of a value, if the display has room for them."""
+_OF_NODES: list[tuple[str, Kind]] = [
+    ("node", "name"),
+    ("visits", "number"),
+    ("attempts", "number"),
+    ("items", "text"),
+    ("failed visits", "number"),
+    ("seconds", "seconds"),
+    ("slowest", "seconds"),
+]
 
 
 def of_run(run: Run) -> Summary:
@@ -41,7 +54,7 @@ def of_run(run: Run) -> Summary:
         facts.append(many(failed, "failed item"))
     if run.abandoned:
         facts.append(f"{many(run.abandoned, 'blocking call')} left to end")
-    notes = [_error_line(run.error, texts)] if run.error is not None and run.status != "stopped" else []
+    notes = [error_line(run.error, texts)] if run.error is not None and run.status != "stopped" else []
     if run.visit_count > len(visits):
         dropped = run.visit_count - len(visits)
         notes.append(f"only the latest {many(len(visits), 'visit')} are kept; {dropped} before them were counted")
@@ -72,13 +85,13 @@ def _nodes_table(visits: list[Visit], results: list[BatchResult]) -> Table:
     for visit in visits:
         by_path.setdefault(visit.path, []).append(visit)
     batches = {result.path: result for result in results}
-    rows: list[tuple[str, ...]] = []
+    rows: list[list[str]] = []
     for path, depth in islice(_flows_first(list(by_path)), ROWS * 2):
         of_node = by_path[path]
         attempts = sum(visit.attempts for visit in of_node)
         failed = sum(visit.status in FAILURES for visit in of_node)
         rows.append(
-            (
+            [
                 INDENT * depth + shown(of_node[0].node, NAME),
                 str(len(of_node)),
                 str(attempts) if attempts else "",
@@ -86,12 +99,13 @@ def _nodes_table(visits: list[Visit], results: list[BatchResult]) -> Table:
                 str(failed) if failed else "",
                 duration(sum(visit.seconds for visit in of_node)),
                 duration(max(visit.seconds for visit in of_node)),
-            )
+            ]
         )
     more = f"{len(by_path) - len(rows)} more nodes: .steps has them all" if len(by_path) > len(rows) else ""
-    heads: tuple[str, ...] = ("node", "visits", "attempts", "items", "failed visits", "seconds", "slowest")
-    heads, rows = _without(heads, rows, {"seconds", "slowest"} if is_static() else set(), {"items", "failed visits"})
-    return Table("", heads, rows, frozenset(heads) - {"node", "items"}, more)
+    heads, rows = _without(
+        _OF_NODES, rows, {"seconds", "slowest"} if is_static() else set(), {"items", "failed visits"}
+    )
+    return Table("", heads, rows, more)
 
 
 def _flows_first(paths: list[str]) -> Iterator[tuple[str, int]]:
@@ -130,7 +144,7 @@ def of_batch(result: BatchResult) -> Summary:
     facts = [many(total, what), _counts(counts)] if counts else ["no items"]
     in_all, slowest, row = _seconds(result)
     if in_all and not is_static():
-        which = quoted(result[row].label) if _is_labelled(result) else row
+        which = quoted(result[row].label) if is_labelled(result) else row
         facts.append(f"{duration(in_all)} in all, {duration(slowest)} at most (row {which})")
     notes = [note for path, note in result.run.notes if path == result.path]
     state = "running" if result.run.status == "running" else _state(counts)
@@ -146,45 +160,32 @@ def _rows_table(result: BatchResult, total: int, texts: ValueTexts) -> Table:
     again = list(islice((row for row in result.called_again if row not in failed), ROWS - len(failed)))
     first = [*failed, *again]
     others = (row for row in range(total) if row not in first)
-    labelled = _is_labelled(result)
-    rows: list[tuple[str, ...]] = []
-    for row in [*first, *islice(others, ROWS - len(first))]:
-        item = result[row]
-        params = ", ".join(
-            f"{texts.of(key, 20)}={MASK if is_secret(key) else texts.of(value, 30)}"
-            for key, value in islice(item.params.items(), 2)
-        )
-        rows.append(
-            (
-                texts.of(item.label if labelled else row, 20),
-                params,
-                texts.of(item.item),
-                "" if item.result is None and item.status not in HAS_RESULT else texts.of(item.result),
-                item.status,
-                str(item.attempts),
-                duration(item.seconds) if item.seconds else "",
-                _error_line(item.error, texts) if item.error is not None else "",
-            )
-        )
-    heads: tuple[str, ...] = ("row", "params", "item", "result", "status", "attempts", "seconds", "error")
-    more = f"{total - len(rows)} more rows: .df has them all" if total > len(rows) else ""
+    rows = [(row, result[row]) for row in [*first, *islice(others, ROWS - len(first))]]
+    columns, fields = columns_of(result, [item for _, item in rows], texts)
+    for length in (WHOLE, CELL):
+        cells = [
+            [text_of_cell(kind, value(row, item), texts, length) for _, kind, value in columns] for row, item in rows
+        ]
+        if sum(len(escape(text)) for row in cells for text in row) < MAX_HTML // 2:
+            break
+    more = [f"{total - len(rows)} more rows: .df has them all"] if total > len(rows) else []
+    more += [f"{many(fields, 'more field')}: .expand() has them all"] if fields else []
     which = " and ".join(["failed"] * bool(failed) + ["called again"] * bool(again))
     title = f"Rows, those {which} first" if which and len(first) < total else "Rows"
-    heads, rows = _without(heads, rows, {"seconds"} if is_static() else set(), {"params", "error"})
-    return Table(title, heads, rows, frozenset(("attempts", "seconds")), more)
-
-
-def _is_labelled(result: BatchResult) -> bool:
-    return all(batch.items.index is not None for _, batch in result._batches)
+    heads = [(column.head, column.kind) for column in columns]
+    heads, cells = _without(heads, cells, {"seconds"} if is_static() else set(), {"error"})
+    return Table(title, heads, cells, "; ".join(more))
 
 
 def _without(
-    heads: tuple[str, ...], rows: list[tuple[str, ...]], never: set[str], not_empty: set[str]
-) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    heads: list[tuple[str, Kind]], rows: list[list[str]], never: set[str], not_empty: set[str]
+) -> tuple[list[tuple[str, Kind]], list[list[str]]]:
     """Leave out some columns always, and some if they are empty."""
-    left_out = never | {head for n, head in enumerate(heads) if head in not_empty and not any(row[n] for row in rows)}
-    keep = [n for n, head in enumerate(heads) if head not in left_out]
-    return tuple(heads[n] for n in keep), [tuple(row[n] for n in keep) for row in rows]
+    left_out = never | {
+        head for n, (head, _) in enumerate(heads) if head in not_empty and not any(row[n] for row in rows)
+    }
+    keep = [n for n, (head, _) in enumerate(heads) if head not in left_out]
+    return [heads[n] for n in keep], [[row[n] for n in keep] for row in rows]
 
 
 def _seconds(result: BatchResult) -> tuple[float, float, int]:
@@ -214,14 +215,9 @@ def _errors_table(errors: Iterable[tuple[str, BaseException]], texts: ValueTexts
         for (path, _), (n, error) in most[:KINDS]
     ]
     more = f"{len(most) - KINDS} more kinds: .errors has them all" if len(most) > KINDS else ""
-    heads = ("node", "how many", "one of them")
-    table = Table("Errors", heads[not with_paths :], [row[not with_paths :] for row in rows], frozenset(), more)
+    columns: list[tuple[str, Kind]] = [("node", "name"), ("how many", "name"), ("one of them", "text")]
+    table = Table("Errors", columns[not with_paths :], [row[not with_paths :] for row in rows], more)
     return [table] if rows else []
-
-
-def _error_line(error: BaseException, texts: ValueTexts) -> str:
-    text = texts.of_error(error)
-    return f"{shown(class_name(error), NAME)}{': ' if text else ''}{text}"
 
 
 def _first_notes(notes: list[str]) -> list[str]:
