@@ -44,6 +44,7 @@ function render({ model, el }) {
   let seen = null; // which of shared, history and output is seen
   const parts = { model, root, request, say, whole, close };
   const graph = graphPane(parts), node = nodeSection({ ...parts, find }), output = section("output", "Output");
+  output.body.tabIndex = 0; // a part that scrolls must take the focus
   const shared = sharedSection({ ...parts, tell: (text) => seen.note(0, text), choose: () => seen.choose(0) });
   const history = historySection({ ...parts, tell: (text) => seen.note(1, text) });
   seen = tabs([shared, history, output]);
@@ -178,7 +179,7 @@ function render({ model, el }) {
 }
 
 function helpOf(commands) {
-  const box = make("div", "help", undefined, { role: "note", "aria-label": "Keys" }), table = make("table");
+  const box = make("div", "help", undefined, { role: "note", "aria-label": "Keys", tabindex: "0" }), table = make("table");
   const rows = commands.map(({ sign, help }) => [sign, help.replaceAll("`", "")]);
   rows.push(["1, 2, 3", "shared, history, output"], ["/", "find a key of shared; Enter edits it"], ["Tab, Enter", "choose a node of the graph, and look at it"], ["Esc", "close what is open; then back to the notebook"], ["?", "these keys"]);
   rows.push(["click", "on a node: look at it; on its dot: breakpoint"], ["double-click", "on a frame: fold it"], ["drag, Ctrl+wheel", "move and zoom the graph"]);

@@ -1,0 +1,106 @@
+"""The rules of axe hold for all that is shown, in a light and in a dark theme."""
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from tests.browser.test_stepper import Widget
+
+LABELS = """
+    from llmflow_nb import BatchNode, Flow, Node
+
+    class Load(Node):
+        def post(self, shared, prep_res, exec_res):
+            shared["tickets"] = [{"id": n, "text": "It is broken."} for n in range(1, 5)]
+            shared["messages"] = [{"role": "user", "content": "Label it."}]
+            shared["log"] = "line\\n" * 50
+
+    class Label(BatchNode):
+        def prep(self, shared):
+            return shared["tickets"]
+        def exec(self, ticket):
+            print("asking\\n" * 30)
+            if ticket["id"] == 3:
+                raise ValueError("the model answered in many words. " * 12)
+            return {"id": ticket["id"], "label": "bug"}
+
+    load, label = Load(), Label()
+    inner = Flow(label, name="inner")
+    load >> inner >> Node(name="Publish")
+    load - "skip" >> Node(name="Skip")
+    flow = Flow(load, name="Labels")
+    flow
+"""
+CELLS = [
+    "label.on_error = 'keep'; flow.run({}, progress=True)",
+    "flow.last_run",
+    "flow.last_run.batch('Label')",
+    "label.on_error = 'raise'; flow.stepper({'n': 1})",
+    "flow.stepper({'n': 1})",
+]
+
+
+@pytest.fixture(scope="module")
+def shown(visit):
+    """A notebook that shows a flow, the progress of its run, the run, a batch and a stepper."""
+    with visit() as visitor:
+        notebook = visitor.open("axe.ipynb", LABELS, *CELLS)
+        notebook.run_all()
+        yield notebook
+
+
+def violations(notebook, place):
+    """Return what axe finds in a place: the rule, and the element that breaks it."""
+    found = Axe().run(notebook.page, [place]).response["violations"]
+    return [(rule["id"], node["html"][:200], node["failureSummary"]) for rule in found for node in rule["nodes"]]
+
+
+def use(notebook, theme):
+    notebook.command("apputils:change-theme", theme=theme)
+    notebook.page.locator(f"body[data-jp-theme-name='{theme}']").wait_for(state="attached")
+
+
+THEMES = pytest.mark.parametrize("theme", ["JupyterLab Dark", "JupyterLab Light"])
+
+
+@THEMES
+def test_flow_progress_run_and_batch(shown, theme):
+    """The graph of a flow, progress, and the tables of a run and a batch break no rule."""
+    use(shown, theme)
+    for i in range(4):
+        assert violations(shown, f"[data-windowed-list-index='{i}'] .jp-OutputArea-output") == [], i
+
+
+@THEMES
+def test_stepper(shown, theme):
+    """The stepper breaks none in any of its states."""
+    use(shown, theme)
+    i = 4 if "Dark" in theme else 5  # one for each theme
+    widget = Widget(shown, i)
+    press, root = shown.page.keyboard.press, widget.root
+
+    def look():
+        root.locator("[data-path='Labels/Load']").press("Enter")
+        widget.idle()
+
+    def edit():
+        root.get_by_role("button", name="edit messages").press("Enter")
+
+    def compare():
+        root.locator(".llmflow-step-places li").first.get_by_role("button", name="compare").press("Enter")
+        widget.idle()
+
+    states = {
+        "at the start": lambda: None,
+        "with a node that is looked at": look,
+        "with the keys": lambda: (press("Escape"), widget.idle(), press("?")),
+        "after a failure": lambda: (press("Escape"), widget.press("r")),
+        "with a form": edit,
+        "with the history": lambda: (root.focus(), press("2")),
+        "with two places compared": compare,
+        "with the output": lambda: (root.focus(), press("3")),
+    }
+    found = {}
+    for state, enter in states.items():
+        enter()
+        found[state] = violations(shown, f"[data-windowed-list-index='{i}'] .llmflow-step-root")
+    assert {state: what for state, what in found.items() if what} == {}
