@@ -13,6 +13,7 @@ from .core.errors import (
     HookCancelledError,
     HookReturnError,
     ItemsNotKeptError,
+    JournalError,
     LostActionError,
     MaxStepsError,
     NestedLimiterError,
@@ -34,6 +35,7 @@ from .runs.batch import BatchResult
 from .runs.run import Run
 
 if _TYPE_CHECKING:
+    from .journal.journal import Journal
     from .stepper.stepper import Stepper
 
 __all__ = [
@@ -50,6 +52,8 @@ __all__ = [
     "HookCancelledError",
     "HookReturnError",
     "ItemsNotKeptError",
+    "Journal",
+    "JournalError",
     "Limiter",
     "LostActionError",
     "MaxStepsError",
@@ -71,9 +75,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> _Any:
-    """Import the stepper when it is first asked for: it takes longer than all the rest."""
+    """Import what takes long to import when it is first asked for."""
     if name == "Stepper":
         from .stepper.stepper import Stepper
 
         return Stepper
+    if name == "Journal":
+        from .journal.journal import Journal
+
+        return Journal
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -20,6 +20,7 @@ NATURAL = {
     "HookCancelledError": RuntimeError,
     "HookReturnError": TypeError,
     "ItemsNotKeptError": RuntimeError,
+    "JournalError": OSError,
     "LostActionError": ValueError,
     "MaxStepsError": RuntimeError,
     "NestedLimiterError": RuntimeError,

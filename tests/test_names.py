@@ -41,8 +41,9 @@ def test_all_is_complete():
     public = {
         name for name, value in vars(llmflow_nb).items() if not name.startswith("_") and not inspect.ismodule(value)
     }
-    assert public | {"Stepper"} == set(llmflow_nb.__all__)  # which is imported when it is first asked for
+    assert public | {"Journal", "Stepper"} == set(llmflow_nb.__all__)  # these are imported when first asked for
     assert llmflow_nb.Stepper
+    assert llmflow_nb.Journal
 
 
 def test_everyday_names():

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
+    from os import PathLike
 
     from ..engine.batch import Batch
     from ..engine.events import Subscriber
     from ..graph.builder import StyleFunction
     from ..graph.check import Problem
     from ..graph.drawing import GraphModel
+    from ..journal.journal import Journal
     from ..notebook.progress import Progress
     from ..runs.run import Run, Watch
     from ..runs.submit import Submitted
@@ -206,6 +208,7 @@ class NodeMethods(HasGraph):
         executor: "Executor | None" = None,
         progress: "Progress" = "auto",
         subscribers: "Iterable[Subscriber]" = (),
+        journal: "str | PathLike[str] | Journal | bool | None" = None,
     ) -> Any:
         """Run to the end and return the last action.
 
@@ -221,14 +224,20 @@ class NodeMethods(HasGraph):
                 error of a terminal. True always shows it, False never. A callable such as ``tqdm`` is called with
                 ``total=`` and ``desc=`` for each batch; its result is updated and closed.
             subscribers: Objects that are notified of each event of the run.
+            journal: A file, or a `Journal`, that answers calls of ``exec`` by the results of earlier runs, and keeps
+                the new ones: a call is made once, also if the kernel dies. True: a file named after the flow, in the
+                folder ``.llmflow``. `Run.resume` and the retries of this run use it too.
 
         Raises:
             WiringError: The flow has no start, or contains itself. No hook was called.
+            JournalError: The journal cannot be opened: no hook was called. Or it cannot be written any more.
             Exception: The exception that a hook raised, with a note that says where. `last_run` has all results so far.
         """
         __tracebackhide__ = True
         watch = watcher_for(progress)
-        return _start().run(_node(self), shared, executor=executor, subscribers=subscribers, watch=watch)
+        return _start().run(
+            _node(self), shared, executor=executor, subscribers=subscribers, watch=watch, journal=journal or None
+        )
 
     async def run_async(
         self,
@@ -237,6 +246,7 @@ class NodeMethods(HasGraph):
         executor: "Executor | None" = None,
         progress: "Progress" = "auto",
         subscribers: "Iterable[Subscriber]" = (),
+        journal: "str | PathLike[str] | Journal | bool | None" = None,
     ) -> Any:
         """Run to the end on the caller's event loop, and return the last action. The arguments are those of `run`.
 
@@ -244,7 +254,9 @@ class NodeMethods(HasGraph):
         """
         __tracebackhide__ = True
         watch = watcher_for(progress)
-        return await _start().run_async(_node(self), shared, executor=executor, subscribers=subscribers, watch=watch)
+        return await _start().run_async(
+            _node(self), shared, executor=executor, subscribers=subscribers, watch=watch, journal=journal or None
+        )
 
     def submit(
         self,
@@ -253,6 +265,7 @@ class NodeMethods(HasGraph):
         executor: "Executor | None" = None,
         progress: "Progress" = "auto",
         subscribers: "Iterable[Subscriber]" = (),
+        journal: "str | PathLike[str] | Journal | bool | None" = None,
     ) -> "Submitted":
         """Start a run in the background, and return at once a handle to follow, await and stop it.
 
@@ -264,7 +277,10 @@ class NodeMethods(HasGraph):
         """
         from ..runs.submit import submit
 
-        return submit(_node(self), shared, executor=executor, subscribers=subscribers, watch=watcher_for(progress))
+        watch = watcher_for(progress)
+        return submit(
+            _node(self), shared, executor=executor, subscribers=subscribers, watch=watch, journal=journal or None
+        )
 
     def _graph(self, **options: Any) -> "GraphModel":
         from ..graph.builder import graph_of

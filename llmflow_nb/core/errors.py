@@ -20,7 +20,8 @@
     ├── RowError                  (KeyError)      the record of a run does not have this row or batch
     ├── RunStateError             (RuntimeError)  the run must be in another state for this
     ├── StoppedError              (RuntimeError)  a submitted run was stopped
-    └── ExportError               (OSError)       a file was not written: its name, its folder, or it exists
+    ├── ExportError               (OSError)       a file was not written: its name, its folder, or it exists
+    └── JournalError              (OSError)       a journal cannot be opened, read or written
     FlowWarning                   (UserWarning)
 
 The library never wraps a user's exception: it keeps its type and gains a note that says where it happened.
@@ -44,6 +45,7 @@ __all__ = [
     "HookCancelledError",
     "HookReturnError",
     "ItemsNotKeptError",
+    "JournalError",
     "LostActionError",
     "MaxStepsError",
     "NestedLimiterError",
@@ -184,6 +186,13 @@ class StoppedError(FlowError, RuntimeError):
 
 class ExportError(FlowError, OSError):
     """A file was not written: its name is unsafe, it exists, or its folder does not."""
+
+
+class JournalError(FlowError, OSError):
+    """A journal cannot be opened, read or written: another process writes to it, it is another file, the disk is full.
+
+    The file was not changed. Results that could not be written are in ``last_run``.
+    """
 
 
 class FlowWarning(UserWarning):

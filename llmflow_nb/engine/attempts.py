@@ -57,7 +57,7 @@ class Attempts:
             cached = self._cache.find(call)
             if cached is not None:
                 call.attempts = cached.attempts
-                call.started = clock()
+                call.started = clock() - cached.seconds
                 self._calls.settle(call, "ok", cached.value, cached.error)
                 return
         if call.plan.limiter is None or self._has_slot(call):
@@ -133,10 +133,10 @@ class Attempts:
         if call.in_fallback:
             call.move(FALLBACK_STARTS)
         else:
-            call.attempts += 1
-            call.move(ATTEMPT_STARTS)
             if self._cache is not None and plan.layer is None:
                 self._cache.calling(call)
+            call.attempts += 1
+            call.move(ATTEMPT_STARTS)
             if setup.subscribers:
                 self._calls.tell("attempt_started", call, value=call.item)
         flight = Flight(call.branch, self._loop, call)
@@ -251,6 +251,10 @@ class Attempts:
         """Report the result of an attempt, and keep it in the cache."""
         if self._setup.subscribers:
             self._calls.tell("attempt_finished", call, "ok", value)
+        self.cache_result(call, value)
+
+    def cache_result(self, call: Call, value: Any) -> None:
+        """Keep the result of an attempt in the cache."""
         if self._cache is not None and call.plan.layer is None and not call.in_fallback:
             self._cache.keep(call, value)
 

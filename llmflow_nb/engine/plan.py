@@ -231,11 +231,19 @@ NOWHERE.__dict__.update(node=None, stamp=None)
 
 
 class CachedResult(NamedTuple):
-    """The result of an earlier call of ``exec``, its number of attempts, and the error of the attempt before."""
+    """The result of an earlier call of ``exec``.
+
+    Attributes:
+        value: The result.
+        attempts: The number of attempts.
+        error: The error of the attempt before the last one, if it is known.
+        seconds: How long the call took.
+    """
 
     value: Any
     attempts: int = 1
     error: Exception | None = None
+    seconds: float = 0.0
 
 
 class ResultCache(Protocol):

@@ -151,6 +151,7 @@ class Stopping:
     def _arrived_late(self, flight: Flight | None, value: Any, error: BaseException | None) -> None:
         call = None if flight is None else flight.call
         if call is not None and error is None and _is_cancelled(call) and not is_awaitable(value):
+            self._attempts.cache_result(call, value)
             self._calls.enter(call, "ok", value, call.error, LATE_RESULT)
         self._flights.forget(flight, value)
 

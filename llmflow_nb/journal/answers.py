@@ -7,6 +7,7 @@ from ..core.encoding import NoKeyError
 from ..core.kinds import FIXED_TYPES
 from ..engine.calls import Call
 from ..engine.plan import CachedResult
+from .errors import RefusedError
 from .keys import CallKey, CallKeys
 
 __all__ = ["Answers", "Kept", "Store"]
@@ -20,12 +21,14 @@ class Kept(NamedTuple):
         attributes: What the call set on the node.
         attempts: The number of attempts.
         error: What the attempt before the last one raised, if it is known.
+        seconds: How long the call took, if it is known.
     """
 
     value: Any
     attributes: dict[str, Any]
     attempts: int
     error: Exception | None = None
+    seconds: float = 0.0
 
 
 class Store(Protocol):
@@ -34,11 +37,21 @@ class Store(Protocol):
     It is used in the thread that drives the run.
     """
 
-    def load(self, key: CallKey, nth: int) -> Kept | None:
+    def load(self, call: Call, key: CallKey, nth: int) -> Kept | None:
         """Return a result, which the caller may change; None if there is none."""
 
-    def save(self, key: CallKey, nth: int, result: Kept) -> None:
-        """Keep a result, in place of an earlier one. The caller may change it afterwards."""
+    def start(self, call: Call, key: CallKey, nth: int) -> None:
+        """Note that a call is about to be made."""
+
+    def save(self, call: Call, key: CallKey, nth: int, result: Kept) -> None:
+        """Keep a result, in place of an earlier one. The caller may change it afterwards.
+
+        Raises:
+            RefusedError: It cannot be kept. The text says why, and what to do.
+        """
+
+    def end(self, call: Call, key: CallKey, nth: int) -> None:
+        """Note that a call has ended without a result to keep: it failed, or was cancelled."""
 
 
 class _Started(NamedTuple):
@@ -76,13 +89,13 @@ class Answers:
             return None
         nth = self._next_occurrence(key)
         is_fresh = self.fresh is not None and f"{plan.path}/".startswith(f"{self.fresh}/")
-        found = None if is_fresh else self._store.load(key, nth)
+        found = None if is_fresh else self._store.load(call, key, nth)
         if found is None:
             self._in_progress[call] = _Started(key, nth, dict(target.__dict__))
             return None
         self.counts["replayed"] += 1
         target.__dict__.update(found.attributes)
-        return CachedResult(found.value, found.attempts, found.error)
+        return CachedResult(found.value, found.attempts, found.error, found.seconds)
 
     def _next_occurrence(self, key: CallKey) -> int:
         nth = self.occurrences[key.digest]
@@ -91,11 +104,14 @@ class Answers:
 
     def calling(self, call: Call) -> None:
         """Count an attempt that is about to be made."""
+        started = None if call.attempts else self._in_progress.get(call)
+        if started is not None:
+            self._store.start(call, started.key, started.nth)
         self.counts["called"] += "exec" in call.plan.hooks.own
 
     def keep(self, call: Call, value: Any) -> None:
-        """Keep the result of a call that was made."""
-        started = self._in_progress.pop(call, None)
+        """Keep the result of a call that was made. An interrupt may come at any line: then this is called again."""
+        started = self._in_progress.get(call)
         if started is None:
             return
         change = self._change_in_place(call, started)
@@ -106,7 +122,12 @@ class Answers:
         attributes = {
             name: item for name, item in call.target.__dict__.items() if name not in before or before[name] is not item
         }
-        self._store.save(started.key, started.nth, Kept(value, attributes, call.attempts, call.error))
+        try:
+            self._store.save(call, started.key, started.nth, Kept(value, attributes, call.attempts, call.error))
+        except RefusedError as exc:
+            self.notes[call.plan.path] = f"the result{_of_item(call)} was not kept: {exc}"
+            return
+        self._in_progress.pop(call, None)
 
     def _change_in_place(self, call: Call, started: _Started) -> str:
         """Return what the call has changed besides its result, which a replay would not change; "" if nothing."""
@@ -126,6 +147,12 @@ class Answers:
                 return f"changes self.{name} in place"
         return ""
 
-    def forget_calls(self) -> None:
-        """Forget the calls that have failed, so that nothing refers to them."""
+    def end_calls(self) -> None:
+        """Forget the calls that have ended without a result to keep."""
+        for call, started in self._in_progress.items():
+            self._store.end(call, started.key, started.nth)
         self._in_progress.clear()
+
+
+def _of_item(call: Call) -> str:
+    return "" if call.batch.is_single else f" of item {call.index + 1}"

@@ -1,4 +1,4 @@
-"""Why a value is not in a file."""
+"""What can be wrong with a value in a journal."""
 
 from typing import Any
 

@@ -32,6 +32,8 @@ MAX_BYTES = 64_000_000
 
 TAG = "$"
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
 
 def to_text(value: Any) -> str:
     """Return a value as text.
@@ -40,7 +42,7 @@ def to_text(value: Any) -> str:
         RefusedError: It contains something that cannot be written, it contains itself, or it is too large.
     """
     try:
-        text = json.dumps(_Writer().write(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        text = _ENCODER.encode(_Writer().write(value))
     except RecursionError:
         raise RefusedError("it is nested too deeply, or contains itself") from None
     if len(text) > MAX_BYTES:

@@ -12,11 +12,11 @@ from ..core.node import label
 from ..core.settings import check_setting
 from ..core.statuses import FAILURES
 from ..core.text import quoted
-from ..core.traversal import within
+from ..core.traversal import path_part, within
 from ..engine.batch import Batch, Outcome
 from ..engine.drivers.sync import drive, drive_retry
 from ..engine.hiding import Unrecorded
-from ..engine.plan import Setup
+from ..engine.plan import ResultCache, Setup
 from ..engine.resume import position_of_post, workload_to_retry
 from .run import Run, Watch
 from .start import check_executor
@@ -52,14 +52,28 @@ def retry(
     twin = _with(node, overrides)
     check_executor(node, executor)
     grace = check_setting(twin, "grace", twin.grace)
-    setup = Setup(run._recorder, grace=grace, from_start=from_start, executor=executor)
     if not run._retrying.acquire(blocking=False):
         raise RunStateError(f"rows of {run.name} are already being retried; wait until that has ended.")
     with ExitStack() as at_end:
         at_end.callback(run._retrying.release)
+        cache = None if run._journal is None else _answers(run, chosen, at_end)
+        setup = Setup(run._recorder, grace=grace, from_start=from_start, executor=executor, result_cache=cache)
         if watch is not None:
             at_end.callback(watch(run))
         _retry(run, path, twin, chosen, setup, post=post)
+
+
+def _answers(run: Run, chosen: list[tuple[Batch, list[int]]], at_end: ExitStack) -> ResultCache:
+    """Open the journal of the run, and keep the new results there. A row that has a result is called again."""
+    from ..journal.session import JournalSession
+
+    has_results = any(batch.outcomes.has_result(row) for batch, rows in chosen for row in rows)
+    of_node = chosen[0][0].plan.kind == "batch_node"
+    session = JournalSession(run._journal, run.node, f"{run.name} (retry)", retries_rows=of_node and not has_results)
+    at_end.callback(run._end_journal, session, "ok")
+    if has_results:
+        session.answers.fresh = path_part(run.name)
+    return session.answers
 
 
 def _retry(run: Run, path: str, node: Any, chosen: list[tuple[Batch, list[int]]], setup: Setup, *, post: bool) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..engine.batch import Batch
     from ..engine.checkpoint import Checkpoint
     from ..engine.plan import Plan
+    from ..journal.session import JournalSession
 
 __all__ = ["Run", "Watch"]
 
@@ -64,6 +65,7 @@ class Run(RunMethods):
     _survey: Survey | None = None  # of the wiring; the next run uses it again if nothing has changed
     _plan: "Plan | None" = None  # the plan of the node, which the next run uses again
     _where: Callable[[], str] = str  # returns the path of the node that is visited now; "" if unknown
+    _journal: Any = None  # the `Journal` of the run, or None
     _resume_from: "Checkpoint | None" = None  # where the run failed or was stopped
 
     def __init__(self, node: BaseNode, shared: Any = None) -> None:
@@ -242,6 +244,12 @@ class Run(RunMethods):
         """Close the record."""
         self.seconds, self.action, self.error, self.status = seconds, action, error, status
         self._where = str
+
+    def _end_journal(self, session: "JournalSession", status: str) -> None:
+        """Close the journal, and add to the record what could not be kept and how many calls the journal answered."""
+        for path, note in session.end(status):
+            self._recorder.add_problem(f"{path}: {note}")
+        self._recorder.notes.append((self.name, session.summary))
 
     def _reopen(self) -> None:
         """Open the record again: the run is resumed."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..core.edited import rebind
 from ..core.errors import RunStateError, SettingError, StoppedError, warn
@@ -28,6 +28,9 @@ from ..engine.stop import Stop, Stopped
 from ..engine.unwind import FINISHED
 from .run import Run, Watch
 
+if TYPE_CHECKING:
+    from ..journal.session import JournalSession
+
 __all__ = ["Recorded", "check_executor", "resume", "run", "run_async"]
 
 
@@ -38,10 +41,11 @@ def run(
     executor: Executor | None,
     subscribers: Iterable[Subscriber],
     watch: Watch | None,
+    journal: Any = None,
 ) -> Any:
     """Run a node in the caller's thread. See `BaseNode.run`."""
     __tracebackhide__ = True
-    with Recorded(node, shared, executor, subscribers, watch) as run:
+    with Recorded(node, shared, executor, subscribers, watch, journal=journal) as run:
         run.notify_started()
         drive(run.position, run.setup)
     return run.position.action
@@ -54,10 +58,11 @@ async def run_async(
     executor: Executor | None,
     subscribers: Iterable[Subscriber],
     watch: Watch | None,
+    journal: Any = None,
 ) -> Any:
     """Run a node on the running event loop. See `BaseNode.run_async`."""
     __tracebackhide__ = True
-    with Recorded(node, shared, executor, subscribers, watch) as run:
+    with Recorded(node, shared, executor, subscribers, watch, journal=journal) as run:
         run.notify_started()
         await drive_async(run.position, run.setup)
     return run.position.action
@@ -132,8 +137,20 @@ class Recorded:
         watch: Watch | None,
         stop: Stop | None = None,
         resumed: Run | None = None,
+        journal: Any = None,
     ) -> None:
-        """Check the node, and make the record and the position. ``resumed``: the record of a run to resume."""
+        """Check the node, and make the record and the position.
+
+        Args:
+            node: The node or flow to run.
+            shared: What the hooks read and write.
+            executor: See `BaseNode.run`, as for ``subscribers`` and ``journal``.
+            subscribers: See there.
+            watch: Shows the progress.
+            stop: The flag that ends the run; None if nobody can set it.
+            resumed: The record of a run to resume. It has the journal of that run.
+            journal: See there.
+        """
         __tracebackhide__ = True
         if resumed is not None:
             resumed._require_ended()
@@ -149,10 +166,14 @@ class Recorded:
             self.record._recorder.add_problem(edge)
         if edited:
             _warn_of_new_classes(edited)
+        if journal is not None:
+            self.record._journal = journal
+        self.session = None if self.record._journal is None else _open_journal(self.record)
         self.setup = Setup(
             self.record._recorder,
             subscribers=subscribers,
             executor=executor,
+            result_cache=None if self.session is None else self.session.answers,
             grace=node.grace if node.grace is BaseNode.grace else check_setting(node, "grace", node.grace),
             stop=stop,
             report=partial(_report, self.record),
@@ -160,10 +181,15 @@ class Recorded:
         )
         self.setup.names = wiring.names
         self.setup.plan = _take_plan(node, wiring)
-        if resumed is None:
-            self.position = Position.at_start(node, shared, self.setup, inline=stop is None)
-        else:
-            self.position = _resumed_position(resumed, self.setup)
+        try:
+            if resumed is None:
+                self.position = Position.at_start(node, shared, self.setup, inline=stop is None)
+            else:
+                self.position = _resumed_position(resumed, self.setup)
+        except BaseException:
+            if self.session is not None:
+                self.session.end("failed")
+            raise
         self._is_resumed = resumed is not None
         self._is_published = False
         self.record._where = self.position.where
@@ -234,6 +260,9 @@ class Recorded:
         if error is None:
             self.record._plan = self.position.frames[0].plan
         self.record._resume_from = failure if error is not None else None
+        if self.session is not None:
+            session, self.session = self.session, None
+            self.record._end_journal(session, status)
         self.record._end(status, self.record.seconds_so_far, action, error)
         if raised is not None:
             self.record._replace_error(raised, copy_without_callers(raised))
@@ -246,6 +275,15 @@ class Recorded:
                 ATTEMPT.reset(self.token)
         elif ATTEMPT.get():  # an attempt that was cancelled has left its number
             ATTEMPT.set(0)
+
+
+def _open_journal(record: Run) -> "JournalSession":
+    """Open the journal of a run, and keep it with the record, which may be resumed and retried."""
+    from ..journal.journal import as_journal
+    from ..journal.session import JournalSession
+
+    record._journal = as_journal(record._journal, record.name)
+    return JournalSession(record._journal, record.node, record.name)
 
 
 def _report(record: Run, subscriber: Subscriber, error: Exception) -> None:

@@ -174,11 +174,12 @@ def submit(
     executor: Executor | None,
     subscribers: Iterable[Subscriber],
     watch: Watch | None,
+    journal: Any = None,
 ) -> Submitted:
     """Run a node in the background. See `BaseNode.submit`."""
     stop = Stop()
     try:
-        return Submitted(Recorded(node, shared, executor, subscribers, watch, stop), stop)
+        return Submitted(Recorded(node, shared, executor, subscribers, watch, stop, journal=journal), stop)
     except BaseException:  # an interrupt: nobody gets the handle
         stop.request()
         raise

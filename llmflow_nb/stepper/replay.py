@@ -23,14 +23,20 @@ class _Memory:
     def __init__(self) -> None:
         self.results: dict[tuple[bytes, int], Kept] = {}
 
-    def load(self, key: CallKey, nth: int) -> Kept | None:
+    def load(self, call: Call, key: CallKey, nth: int) -> Kept | None:
         """Return a copy of a result; None if there is none."""
         found = self.results.get((key.digest, nth))
         return None if found is None else _copied(found)
 
-    def save(self, key: CallKey, nth: int, result: Kept) -> None:
+    def start(self, call: Call, key: CallKey, nth: int) -> None:
+        """Only a file notes this."""
+
+    def save(self, call: Call, key: CallKey, nth: int, result: Kept) -> None:
         """Keep a copy of a result."""
         self.results[key.digest, nth] = _copied(result)
+
+    def end(self, call: Call, key: CallKey, nth: int) -> None:
+        """Only a file notes this."""
 
 
 def _copied(result: Kept) -> Kept:
@@ -57,7 +63,7 @@ class Replay(Answers):
     def end_command(self) -> None:
         """Discard mocks that were not used, and calls that failed."""
         self._mocks.clear()
-        self.forget_calls()
+        self.end_calls()
         self.fresh = None
 
     def take_keys(self) -> list[bytes]:

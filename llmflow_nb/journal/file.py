@@ -1,0 +1,254 @@
+"""A journal file that is open for writing: an SQLite database, and a lock that makes its process the only writer.
+
+Each statement is committed by itself. An interrupt or a kill between two of them loses nothing that was written: a
+result is written before the row of its call refers to it. A process that is killed loses no commit. When the machine
+loses power, the latest commits may be lost, and the file stays intact.
+"""
+
+import hashlib
+import os
+import socket
+import sqlite3
+import sys
+import threading
+import time
+import zlib
+from contextlib import closing, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from weakref import WeakSet
+
+from ..core.errors import JournalError
+from .errors import UnreadableError
+from .schema import check, check_tables, create
+from .values import MAX_BYTES
+
+__all__ = ["JournalFile", "is_locked"]
+
+LOCK_SECONDS = 0.2
+"""How long to wait for the lock."""
+
+SMALL = 4_000
+"""Longer texts are compressed, and kept once. Others are there to be read in any browser of SQLite."""
+
+_open: dict[Path, "JournalFile"] = {}
+"""The open files of this process: runs that use one file at the same time share it."""
+_locks: dict[tuple[int, Path], sqlite3.Connection] = {}
+"""The locks that a process has, or is about to take, by its number and the file.
+
+After an interrupt at any line, the next run finds them here. The forked child of the process has none of them.
+"""
+_opening = threading.Lock()
+
+
+class JournalFile:
+    """The tables of one journal. Open it with `opened`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._users: WeakSet[object] = WeakSet()  # an interrupt may come before a user has closed it
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        _take_lock(path)
+        try:
+            if not path.exists():
+                create(path)
+            check(path)
+            self._db = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
+            try:
+                self._prepare()
+            except BaseException:
+                self._db.close()
+                raise
+        except BaseException:
+            _release_lock(path)
+            raise
+
+    @classmethod
+    def opened(cls, path: Path, user: object) -> "JournalFile":
+        """Open a file, or share it with another run of this process. It is created if it does not exist.
+
+        Args:
+            path: The file.
+            user: Who will close it. It is open as long as one of its users exists.
+
+        Raises:
+            JournalError: It is no journal, it cannot be written, or another process writes to it.
+        """
+        path = Path(os.path.realpath(path))
+        with _opening:
+            found = _open.get(path)
+            if found is None or found._pid != os.getpid():
+                found = _open[path] = cls(path)
+            found._users.add(user)
+            return found
+
+    def close(self, user: object) -> None:
+        """Close the file, if no other run of this process uses it."""
+        with _opening:
+            self._users.discard(user)
+            if self._users or self._pid != os.getpid():
+                return
+            _open.pop(self.path, None)
+            with suppress(sqlite3.Error):
+                self._db.close()
+            _release_lock(self.path)
+
+    def _prepare(self) -> None:
+        try:
+            self._db.execute("PRAGMA trusted_schema=OFF")
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            check_tables(self._db, self.path)
+        except sqlite3.DatabaseError as exc:
+            raise self._explained(exc) from None
+
+    def write(self, statement: str, *values: Any) -> int:
+        """Execute a statement, and commit it. Return the id of the row that was added.
+
+        Raises:
+            JournalError: It cannot be written, or this process is a fork of the one that opened the file.
+        """
+        if os.getpid() != self._pid:
+            raise JournalError(f"the journal {self.path} was opened before this process was forked; open it here.")
+        try:
+            with self._lock:
+                return self._db.execute(statement, values).lastrowid or 0
+        except sqlite3.Error as exc:
+            raise self._explained(exc) from None
+
+    def read(self, statement: str, *values: Any) -> tuple[Any, ...] | None:
+        """Execute a query, and return its first row; None if there is none.
+
+        Raises:
+            JournalError: The file is damaged.
+        """
+        try:
+            with self._lock:
+                row: tuple[Any, ...] | None = self._db.execute(statement, values).fetchone()
+                return row
+        except sqlite3.Error as exc:
+            raise self._explained(exc) from None
+
+    def _explained(self, exc: sqlite3.Error) -> JournalError:
+        if isinstance(exc, sqlite3.OperationalError):
+            return JournalError(f"the journal {self.path} cannot be read or written: {exc}.")
+        return JournalError(f"the journal {self.path} is damaged: {exc}; give another file, or restore it from a copy.")
+
+    # ---- runs --------------------------------------------------------------------------------------------------------
+
+    def add_run(self, flow: str) -> int:
+        """Add a run that starts now, and return its id. Runs of this file that were killed are marked so."""
+        if len(self._users) == 1:  # nobody else writes: what is still running was killed
+            self.write("UPDATE run SET status = 'killed' WHERE status = 'running'")
+        python = ".".join(map(str, sys.version_info[:3]))
+        return self.write(
+            "INSERT INTO run(flow, started, status, host, pid, python) VALUES (?, ?, 'running', ?, ?, ?)",
+            flow, time.time(), socket.gethostname(), os.getpid(), python,
+        )  # fmt: skip
+
+    def end_run(self, run: int, status: str, called: int, replayed: int, note: str) -> None:
+        """Write how a run has ended. An interrupt may have left calls in progress."""
+        self.write("UPDATE call SET status = 'cancelled' WHERE run = ? AND status = 'started'", run)
+        self.write(
+            "UPDATE run SET ended = ?, status = ?, called = ?, replayed = ?, note = ? WHERE id = ?",
+            time.time(), status, called, replayed, note, run,
+        )  # fmt: skip
+
+    # ---- values ------------------------------------------------------------------------------------------------------
+
+    def add_text(self, text: str) -> str:
+        """Return what a column holds for the text of a value. A long text is added to the table of values."""
+        if len(text) <= SMALL:
+            return text
+        data = text.encode()
+        digest = hashlib.blake2b(data, digest_size=16).hexdigest()
+        self.write("INSERT OR IGNORE INTO value VALUES (?, ?, ?)", digest, zlib.compress(data, 1), len(data))
+        return f"#{digest}"
+
+    def text(self, stored: Any) -> str:
+        """Return the text for which a column holds this.
+
+        Raises:
+            UnreadableError: It is damaged, or longer than any value.
+            JournalError: The file is damaged.
+        """
+        if type(stored) is not str:
+            raise UnreadableError("it is damaged")
+        if not stored.startswith("#"):
+            return stored
+        row = self.read("SELECT body FROM value WHERE digest = ?", stored[1:])
+        if row is None or type(row[0]) is not bytes:
+            raise UnreadableError("it is damaged")
+        inflate = zlib.decompressobj()
+        try:
+            data = inflate.decompress(row[0], MAX_BYTES * 4)  # as UTF-8, a character takes up to four bytes
+            if not inflate.eof:
+                raise UnreadableError("it is longer than any value, or cut off")
+            return data.decode()
+        except (zlib.error, UnicodeDecodeError) as exc:
+            raise UnreadableError(f"it is damaged ({type(exc).__name__})") from None
+
+
+# ---- the lock --------------------------------------------------------------------------------------------------------
+
+
+def _take_lock(path: Path) -> None:
+    """Lock a file for this process. The operating system releases the lock when the process ends, however it ends.
+
+    The lock is that of an empty database beside the journal. A lock of the journal itself would keep readers out.
+
+    Raises:
+        JournalError: Another process has it, or it cannot be created.
+    """
+    side = Path(f"{path}-lock")
+    try:
+        os.close(os.open(side, os.O_CREAT | os.O_RDWR, 0o600))
+    except OSError as exc:
+        raise JournalError(f"the journal {path} cannot be opened for writing: {exc}") from None
+    holder = _locks.get((os.getpid(), path))
+    if holder is None:
+        holder = sqlite3.connect(side, timeout=LOCK_SECONDS, isolation_level=None, check_same_thread=False)
+        holder = _locks.setdefault((os.getpid(), path), holder)
+    try:
+        if not holder.in_transaction:
+            holder.execute("BEGIN EXCLUSIVE")
+    except sqlite3.Error as exc:
+        _release_lock(path)
+        if "locked" in str(exc):
+            raise JournalError(f"the journal {path} is in use{_by_whom(path)}; wait, or give another file.") from None
+        raise JournalError(f"the journal {path} cannot be locked: {exc}") from None
+
+
+def _release_lock(path: Path) -> None:
+    holder = _locks.pop((os.getpid(), path), None)
+    if holder is not None:
+        holder.close()
+
+
+def _by_whom(path: Path) -> str:
+    """Return which process writes to a journal, as far as it is known."""
+    try:
+        db = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=LOCK_SECONDS)
+        try:
+            query = "SELECT pid, host, started FROM run WHERE status = 'running' ORDER BY id DESC LIMIT 1"
+            pid, host, started = db.execute(query).fetchone()
+        finally:
+            db.close()
+        since = datetime.fromtimestamp(started).strftime("%Y-%m-%d %H:%M:%S")
+        return f" by process {int(pid)} on {str(host)[:80]} since {since}"
+    except (sqlite3.Error, TypeError, ValueError, OverflowError, OSError):  # it has just begun, or is no journal
+        return " by another process"
+
+
+def is_locked(path: Path) -> bool:
+    """Return whether a process writes to a journal now."""
+    side = Path(f"{os.path.realpath(path)}-lock")
+    if not side.exists():
+        return False
+    try:
+        with closing(sqlite3.connect(side, timeout=0, isolation_level=None)) as holder:
+            holder.execute("BEGIN EXCLUSIVE")
+    except sqlite3.Error:
+        return True
+    return False

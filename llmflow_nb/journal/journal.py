@@ -1,0 +1,155 @@
+"""`Journal`: a file of finished calls, for runs to write and for users to look at."""
+
+import os
+import sqlite3
+from collections.abc import Iterable
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..core.errors import JournalError, SettingError
+from ..core.text import quoted, shown
+from .file import is_locked
+from .schema import check, check_tables
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Journal", "as_journal"]
+
+FOLDER = ".llmflow"
+"""Where ``journal=True`` keeps its files: a folder that git ignores, beside the notebook."""
+
+_COLUMNS = ("run", "flow", "started", "seconds", "status", "called", "replayed", "failed", "unanswered")
+
+
+class Journal:
+    """A file that keeps the results of calls of ``exec``, so that a later run does not make the same calls again.
+
+    Give it to a run: ``flow.run(shared, journal="runs.db")``. A call is answered by the file if its node, code, input,
+    params and attributes are the same (and ``shared``, if ``exec`` takes it), also in another process. The file is an
+    SQLite database, which the first run creates. It is read by any browser of SQLite: the results are JSON.
+
+    As the last line of a cell it shows its runs.
+
+    Attributes:
+        path: The file.
+    """
+
+    def __init__(self, path: "str | os.PathLike[str]", *, types: Iterable[type] = ()) -> None:
+        """Name the file. Nothing is read or written yet.
+
+        Args:
+            path: The file. Its folder must exist.
+            types: Classes of results, such as data classes, that are neither in the module of their node nor in the
+                annotation of what its ``exec`` returns. Other classes are found without it.
+
+        Raises:
+            SettingError: ``types`` has something other than classes.
+        """
+        self.path = Path(path)
+        self._types = tuple(types)
+        for each in self._types:
+            if not isinstance(each, type):
+                raise SettingError(f"types={quoted(list(self._types))}: {quoted(each)} is no class.")
+
+    @property
+    def runs(self) -> "pd.DataFrame":
+        """Return a plain `pandas.DataFrame` with a row for each run, the newest first.
+
+        The index counts the rows from 0. Columns, in this order:
+
+        * ``run`` (Int64): its number in the file, from 1; ``flow`` (string): the name of what was run;
+        * ``started`` (datetime64, local time); ``seconds`` (Float64): missing while it runs, and after a kill;
+        * ``status`` (string): running, ok, failed, interrupted, stopped, or killed;
+        * ``called`` (Int64): the calls that were made; ``replayed`` (Int64): those that the file answered;
+        * ``failed`` (Int64): the calls without a result; ``unanswered`` (Int64): the calls that were in progress when
+          the process was killed. They may have been billed.
+
+        Raises:
+            JournalError: There is no such file, or it is no journal.
+        """
+        import pandas as pd
+
+        rows = self._read()
+        frame = pd.DataFrame(rows, columns=list(_COLUMNS))
+        frame["started"] = pd.to_datetime(frame["started"])
+        kinds = {"flow": "string", "status": "string", "seconds": "Float64"}
+        counts = dict.fromkeys(("run", "called", "replayed", "failed", "unanswered"), "Int64")
+        return frame.astype(kinds | counts)
+
+    def __repr__(self) -> str:
+        """List the latest runs, a line for each."""
+        try:
+            rows = self._read()
+        except JournalError as exc:
+            return f"<Journal {self.path}: {exc}>"
+        lines = [f"<Journal {self.path}: {len(rows)} run{'s' * (len(rows) != 1)}>"]
+        for number, flow, started, seconds, status, called, replayed, failed, unanswered in rows[:20]:
+            parts = [f"{called} called", f"{replayed} replayed"]
+            parts += [f"{n} {what}" for n, what in ((failed, "failed"), (unanswered, "unanswered")) if n]
+            took = "" if seconds is None else f", {seconds:.1f} s"
+            lines.append(f"  {number}  {started:%Y-%m-%d %H:%M}  {shown(flow, 80)}: {status}, {', '.join(parts)}{took}")
+        return "\n".join([*lines, f"  ... {len(rows) - 20} more"] if len(rows) > 20 else lines)
+
+    def _read(self) -> list[tuple[Any, ...]]:
+        """Return the rows of `runs`."""
+        if not self.path.exists():
+            raise JournalError(f"there is no journal {self.path} yet; a run with journal= creates it.")
+        check(self.path)
+        if_running = "running" if is_locked(self.path) else "killed"
+        uri = f"{Path(os.path.realpath(self.path)).as_uri()}?mode=ro"
+        try:
+            with closing(sqlite3.connect(uri, uri=True, timeout=5.0)) as db:
+                db.execute("PRAGMA trusted_schema=OFF")
+                check_tables(db, self.path)
+                found = db.execute(
+                    "SELECT id, flow, started, ended - started, iif(status = 'running', :if_running, status) AS how, "
+                    "(SELECT count(*) FROM call WHERE run = run.id), (SELECT count(*) FROM use WHERE run = run.id), "
+                    "(SELECT count(*) FROM call WHERE run = run.id AND status NOT IN ('ok', 'started')), "
+                    "(SELECT count(*) FROM call WHERE run = run.id AND status = 'started' "
+                    "AND iif(run.status = 'running', :if_running, run.status) = 'killed') FROM run ORDER BY id DESC",
+                    {"if_running": if_running},
+                ).fetchall()
+                return [(n, str(name), datetime.fromtimestamp(began), *rest) for n, name, began, *rest in found]
+        except (sqlite3.Error, TypeError, ValueError, OverflowError) as exc:
+            raise JournalError(f"the journal {self.path} is damaged: {exc}; restore it from a copy.") from None
+
+
+def as_journal(given: Any, name: str) -> Journal:
+    """Return the journal that ``journal=`` means.
+
+    Args:
+        given: A `Journal`, the path of a file, True for a file in a folder of its own.
+        name: The name of the flow, after which such a file is called.
+
+    Raises:
+        SettingError: It is something else.
+        JournalError: The folder cannot be created.
+    """
+    if isinstance(given, Journal):
+        return given
+    if given is True:
+        return Journal(_own_folder() / f"{_file_name(name)}.db")
+    if isinstance(given, str | os.PathLike) and str(given):
+        return Journal(given)
+    raise SettingError(f"journal={quoted(given)} is neither a file name nor a Journal, nor True.")
+
+
+def _own_folder() -> Path:
+    folder = Path(FOLDER)
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        ignore = folder / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("*\n")
+    except OSError as exc:
+        raise JournalError(f"the folder {folder} cannot be created: {exc}; give a file: journal='runs.db'.") from None
+    return folder
+
+
+def _file_name(name: str) -> str:
+    """Return a name with the characters that a file name may have."""
+    found = "".join(char if char.isascii() and (char.isalnum() or char in "._-") else "_" for char in name[:80])
+    return found.lstrip(".") or "flow"

@@ -1,0 +1,108 @@
+"""The format of a journal file: its tables, how one is created, and how another file is told from one."""
+
+import os
+import sqlite3
+from contextlib import suppress
+from pathlib import Path
+
+from ..core.errors import JournalError
+
+__all__ = ["check", "check_tables", "create"]
+
+APPLICATION_ID = 0x6C666E62  # "lfnb"
+VERSION = 1
+
+TABLES = """
+CREATE TABLE run(
+    id INTEGER PRIMARY KEY, flow TEXT, started REAL, ended REAL, status TEXT, host TEXT, pid INTEGER, python TEXT,
+    called INTEGER, replayed INTEGER, note TEXT);
+CREATE TABLE code(digest TEXT PRIMARY KEY, path TEXT, code TEXT, attributes TEXT) WITHOUT ROWID;
+CREATE TABLE value(digest TEXT PRIMARY KEY, body BLOB, size INTEGER);
+CREATE TABLE call(
+    id INTEGER PRIMARY KEY, key TEXT, nth INTEGER, run INTEGER, path TEXT, position INTEGER, code TEXT, input TEXT,
+    params TEXT, status TEXT, started REAL, ended REAL, seconds REAL, attempts INTEGER, result TEXT, attributes TEXT,
+    error_type TEXT, error TEXT);
+CREATE INDEX call_by_key ON call(key, nth);
+CREATE INDEX call_by_run ON call(run);
+CREATE TABLE use(id INTEGER PRIMARY KEY, run INTEGER, position INTEGER, call INTEGER);
+CREATE INDEX use_by_run ON use(run);
+"""
+"""One row of ``call`` for each call that was made, and one of ``use`` for each that was answered by an earlier one.
+
+``input``, ``params``, ``result`` and ``attributes`` are JSON (see `values`). For a long text, the column has "#" and
+the digest of a row of ``value``, which has long texts compressed, each once. ``code`` has hashes of the code and of
+each attribute of a node, so that it can be explained why a call was made again.
+"""
+
+_HEADER = b"SQLite format 3\0"
+
+
+def create(path: Path) -> None:
+    """Create an empty journal. It is there at once as a whole, or not at all."""
+    new = path.with_name(f"{path.name}-new{os.getpid()}")
+    try:
+        os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))  # what it holds may be confidential
+        db = sqlite3.connect(new, isolation_level=None)
+        try:
+            db.executescript(
+                f"PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={VERSION}; PRAGMA journal_mode=WAL; "
+                f"BEGIN;{TABLES}COMMIT;"
+            )
+        finally:
+            db.close()
+        os.replace(new, path)
+    except (OSError, sqlite3.Error) as exc:
+        raise JournalError(f"the journal {path} cannot be created: {exc}") from None
+    finally:
+        for left in (new, Path(f"{new}-wal"), Path(f"{new}-shm")):
+            with suppress(OSError):
+                left.unlink()
+
+
+def check(path: Path) -> None:
+    """Check that a file is a journal of this format. The file is only read.
+
+    Raises:
+        JournalError: It is another file, cut off, or of a newer format. The text says which.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(100)
+    except IsADirectoryError:
+        raise JournalError(f"{path} is a folder; give the name of a file, such as {path / 'runs.db'}.") from None
+    except OSError as exc:
+        raise JournalError(f"the journal {path} cannot be read: {exc}") from None
+    if not head.startswith(_HEADER) or len(head) < 100:
+        what = "is empty" if not size else f"begins with {head[:8]!r}"
+        raise _is_other(path, f"is no journal: it {what}")
+    page_size = int.from_bytes(head[16:18], "big")
+    pages, application = int.from_bytes(head[28:32], "big"), int.from_bytes(head[68:72], "big")
+    version = int.from_bytes(head[60:64], "big")
+    if application != APPLICATION_ID:
+        raise _is_other(path, "is an SQLite database, but no journal")
+    if version > VERSION:
+        raise JournalError(
+            f"{path} has the newer format {version}, and this version of llmflow_nb reads format {VERSION}; update "
+            "llmflow_nb, or give another file. The file was not changed."
+        )
+    wal = Path(f"{path}-wal")
+    is_complete = not wal.exists() or not wal.stat().st_size  # else the latest pages are there
+    if is_complete and size < pages * (65536 if page_size == 1 else page_size):
+        raise _is_other(path, "is a journal that was cut off")
+
+
+def check_tables(db: sqlite3.Connection, path: Path) -> None:
+    """Check that a database has the tables of a journal, and nothing that would run by itself, such as a trigger."""
+    expected = sqlite3.connect(":memory:")
+    try:
+        expected.executescript(TABLES)
+        objects = "SELECT type, name, sql FROM sqlite_master ORDER BY type, name"
+        if db.execute(objects).fetchall() != expected.execute(objects).fetchall():
+            raise _is_other(path, "has other tables than a journal")
+    finally:
+        expected.close()
+
+
+def _is_other(path: Path, what: str) -> JournalError:
+    return JournalError(f"{path} {what}; give another file, or restore it from a copy. The file was not changed.")

@@ -1,0 +1,106 @@
+"""One run with a journal: it opens the file, answers calls, and writes how the run has ended."""
+
+import weakref
+
+from ..core.errors import JournalError
+from ..core.fingerprint import Fingerprints
+from ..core.node import BaseNode
+from ..core.traversal import within
+from .answers import Answers
+from .file import JournalFile
+from .journal import Journal
+from .keys import CallKey, CallKeys
+from .store import RunStore
+
+__all__ = ["JournalSession"]
+
+
+_fingerprints = Fingerprints()
+"""Of the runs with a journal. What code changes in its own data during a run, such as a log, is no edit of the user."""
+_owner: "weakref.ref[JournalSession] | None" = None
+"""The run that uses them now; it may have been interrupted at any line."""
+
+
+class _Retries(Answers):
+    """Answers no call of a row that has failed, and keeps its result behind those of equal calls.
+
+    The same input may be in several rows of a batch, and those that succeeded have their results.
+    """
+
+    _store: RunStore
+
+    def _next_occurrence(self, key: CallKey) -> int:
+        nth = self.occurrences[key.digest]
+        while self._store.has(key, nth):
+            nth += 1
+        self.occurrences[key.digest] = nth + 1
+        return nth
+
+
+class JournalSession:
+    """The journal of one run, while it runs.
+
+    Attributes:
+        answers: Answers the calls of the run, and keeps their results.
+    """
+
+    def __init__(self, journal: Journal, node: BaseNode, flow: str, *, retries_rows: bool = False) -> None:
+        """Open the file for a run.
+
+        Args:
+            journal: The journal.
+            node: The node or flow that is run.
+            flow: The name of the run.
+            retries_rows: Whether failed rows of batch nodes are called again, and nothing else.
+
+        Raises:
+            JournalError: See `JournalFile.opened`. Nothing was called.
+        """
+        global _owner
+        self._node = node
+        self._file = JournalFile.opened(journal.path, self)
+        try:
+            if _owner is None or _owner() is None:
+                _owner = weakref.ref(self)
+                _fingerprints.forget()
+            store = self._store = RunStore(self._file, self._file.add_run(flow), journal._types)
+        except BaseException:
+            self._close()
+            raise
+        keys = CallKeys(_fingerprints if self._is_owner() else Fingerprints())
+        self.answers = _Retries(store, keys) if retries_rows else Answers(store, keys)
+
+    def _is_owner(self) -> bool:
+        return _owner is not None and _owner() is self
+
+    def _close(self) -> None:
+        global _owner
+        try:
+            if self._is_owner():
+                _fingerprints.settle(within(self._node))
+        finally:
+            if self._is_owner():
+                _owner = None
+            self._file.close(self)
+
+    @property
+    def summary(self) -> str:
+        """How many calls the journal has answered, in a line."""
+        counts = self.answers.counts
+        replayed, called = counts["replayed"], counts["called"]
+        return f"{replayed} of {replayed + called} calls answered by {self._file.path.name}"
+
+    def end(self, status: str) -> list[tuple[str, str]]:
+        """Write how the run has ended, close the file, and return what users should know: pairs of path and text."""
+        counts, notes = self.answers.counts, list(self.answers.notes.items())
+        try:
+            self.answers.end_calls()
+            text = "; ".join(f"{path}: {note}" for path, note in notes)
+            self._file.end_run(self._store.run, status, counts["called"], counts["replayed"], text[:10_000])
+        except JournalError as exc:  # the results are in the record
+            self._store.failure = self._store.failure or exc
+        finally:
+            self._close()
+        if self._store.failure is not None:
+            notes.append((self._file.path.name, f"results were not kept: {self._store.failure}"))
+        return notes

@@ -1,0 +1,76 @@
+"""A process that is killed, and the same program run again: nothing that was reported finished is called again."""
+
+import random
+import sqlite3
+
+import pytest
+
+from llmflow_nb import Journal
+from tests.journal.helpers import kill_when, lines, run, start
+
+RUN = 'flow.run(shared, journal="runs.db", progress=False, subscribers=[Ends()])'
+CHECK = """
+shared = {"items": range(400)}
+flow.run(shared, journal="runs.db", progress=False)
+assert [each["n"] for each in shared["labels"]] == [(n,) for n in range(400)]
+"""
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_kills_at_random(tmp_path, seed):
+    """SIGKILL at random moments, until the run is done: each kill costs at most the calls that were in progress."""
+    chance = random.Random(seed)
+    ledger, reported = tmp_path / "ledger", tmp_path / "finished"
+    kills = 0
+    while True:
+        finished, before = set(lines(reported)), len(lines(ledger))
+        process = start(RUN, tmp_path)
+        was_killed = kill_when(process, ledger, before + chance.randrange(20, 120))
+        kills += was_killed
+        assert set(lines(ledger)[before:]) & finished == set()
+        if not was_killed:
+            assert process.returncode == 0
+            break
+    assert kills > 2
+    run(CHECK, tmp_path)
+    made = lines(ledger)
+    assert len(set(made)) == 400 <= len(made) <= 400 + 8 * kills
+    with sqlite3.connect(tmp_path / "runs.db") as db:
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert db.execute("SELECT count(*) FROM call WHERE status = 'ok'").fetchone() == (400,)
+
+
+def test_a_kill_inside_of_a_call(tmp_path):
+    """The call that was in progress is known as unanswered: it may have been billed."""
+    process = start(
+        """
+        class Dies(Label):
+            def exec(self, x):
+                if x == 5:
+                    os._exit(9)
+                return super().exec(x)
+        Flow(start=Dies(), name="labels").run(shared, journal="runs.db", progress=False)
+        """,
+        tmp_path,
+    )
+    process.communicate()
+    assert process.returncode == 9
+    [row] = Journal(tmp_path / "runs.db").runs.itertuples()
+    assert (row.status, row.called, row.unanswered, row.failed) == ("killed", 6, 1, 0)
+
+
+@pytest.mark.parametrize("seed", ["0", "1", "random"])
+def test_another_hash_seed_finds_everything(tmp_path, seed):
+    """A new process has another order of sets."""
+    text = """
+    class Sets(BatchNode):
+        def prep(self, shared):
+            return [{"a", "b", "c", str(n)} for n in range(20)]
+        def exec(self, words):
+            entry("ledger", len(words))
+            return words | ({"x", "y"} if "a" in {"a", "b"} else set())
+    Flow(start=Sets()).run({}, journal="runs.db", progress=False)
+    """
+    run(text, tmp_path, PYTHONHASHSEED="7")
+    run(text, tmp_path, PYTHONHASHSEED=seed)
+    assert len(lines(tmp_path / "ledger")) == 20

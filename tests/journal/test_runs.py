@@ -1,0 +1,437 @@
+"""``journal=``: which calls the file answers, and what is kept."""
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import pandas as pd
+import pytest
+
+from llmflow_nb import BatchFlow, BatchNode, Flow, Journal, JournalError, Node, SettingError
+from tests.stepper.helpers import Cells
+
+
+class Label(BatchNode):
+    """Labels texts, keeps the calls in a list, and raises for what is in ``bad``."""
+
+    def prep(self, shared):
+        return shared["texts"]
+
+    def exec(self, text):
+        made.append(text)
+        if text in bad:
+            raise ValueError(text)
+        return f"label {len(made)} of {text}"
+
+    def post(self, shared, texts, labels):
+        shared["labels"] = labels
+
+
+class Aside(list):
+    """A list that hooks use, and on which no result depends."""
+
+    def __fingerprint__(self):
+        return "aside"
+
+
+made, bad = Aside(), Aside()
+
+
+@pytest.fixture(autouse=True)
+def nothing_made():
+    made.clear()
+    bad.clear()
+
+
+@pytest.fixture
+def file(tmp_path):
+    return tmp_path / "runs.db"
+
+
+def label(file, texts, **settings):
+    """Run a flow with a journal, and return its labels."""
+    shared = {"texts": texts}
+    flow = Flow(start=Label(**settings), name="labels")
+    flow.run(shared, journal=file, progress=False)
+    return flow, shared["labels"]
+
+
+def test_a_call_is_made_once(file):
+    """A later run gets the same results from the file."""
+    _, first = label(file, ["a", "b"])
+    flow, second = label(file, ["a", "b", "c"])
+    assert made == ["a", "b", "c"]
+    assert second == [*first, "label 3 of c"]
+    assert flow.last_run.notes == [("labels", "2 of 3 calls answered by runs.db")]
+    assert flow.last_run.problems == []
+
+
+def test_the_same_input_twice_is_two_calls(file):
+    """The first of them is answered by the first result, the second by the second."""
+    _, first = label(file, ["a", "a"])
+    assert first == ["label 1 of a", "label 2 of a"]
+    assert label(file, ["a", "a", "a"])[1] == [*first, "label 3 of a"]
+
+
+def test_only_results_answer(file):
+    """A failed call is made again, and so is one whose fallback answered."""
+
+    class Fallback(Label):
+        def exec_fallback(self, text, error):
+            return "fallback"
+
+    bad.append("b")
+    for _ in range(2):
+        shared = {"texts": ["a", "b"]}
+        Flow(start=Fallback()).run(shared, journal=file, progress=False)
+        assert shared["labels"] == ["label 1 of a", "fallback"]
+    assert made == ["a", "b", "b"]
+    assert list(Journal(file).runs["failed"]) == [1, 1]
+
+
+def test_other_settings_find_the_results(file):
+    """Retries, concurrency and the like change no result."""
+    label(file, ["a", "b"])
+    label(file, ["a", "b"], max_retries=3, max_concurrency=4, on_error="keep")
+    assert made == ["a", "b"]
+
+
+def test_attempts_and_seconds_of_a_result(file):
+    """They are those of the call that was made."""
+
+    class Twice(Label):
+        def exec(self, text):
+            if self.cur_retry == 0:
+                raise ValueError
+            threading.Event().wait(0.05)
+            return text
+
+    tables = []
+    for _ in range(2):
+        flow = Flow(start=Twice(max_retries=2))
+        flow.run({"texts": ["a"]}, journal=file, progress=False)
+        tables.append(flow.last_run.batch("Twice").df)
+    assert list(tables[1]["attempts"]) == [2]
+    assert tables[1]["seconds"][0] == pytest.approx(tables[0]["seconds"][0], abs=0.04)
+
+
+CELL = """
+from llmflow_nb import *
+made = []
+class Ask(Node):
+    def prep(self, shared): return shared["x"]
+    def exec(self, x):
+        "Ask."
+        made.append(x)
+        return f"PROMPT {x}"
+    def post(self, shared, x, answer): shared["answer"] = answer
+"""
+
+
+def test_edited_code_is_called(tmp_path):
+    """A docstring and a line more change nothing; another prompt does, and the old result stays."""
+    found = []
+    for text in ("a", "a", "b", "a"):
+        with Cells("a_cell_with_a_journal") as cells:
+            module = cells.run(CELL.replace("PROMPT", text).replace('"Ask."', '"Other words."' if found else '"Ask."'))
+            shared = {"x": 1}
+            Flow(start=module.Ask()).run(shared, journal=tmp_path / "runs.db", progress=False)
+            found.append((shared["answer"], len(module.made)))
+    assert found == [("a 1", 1), ("a 1", 0), ("b 1", 1), ("a 1", 0)]
+
+
+LOGS = """
+from llmflow_nb import *
+log, count = [], 0
+class Ask(Node):
+    def exec(self, x):
+        global count
+        log.append(x)
+        count += 1
+"""
+
+
+def test_a_log_that_exec_appends_to_is_no_edit(file):
+    """Nor is a counter, in the same session and in another one."""
+    for runs in (1, 2):
+        with Cells("a_cell_with_a_log") as cells:
+            module = cells.run(LOGS)
+            for _ in range(2):
+                Flow(start=module.Ask()).run({}, journal=file, progress=False)
+            assert module.count == (1 if runs == 1 else 0)
+
+
+def test_params_and_attributes_count(file):
+    """Other params, or another attribute of the node, are another call."""
+
+    class Ask(Node):
+        def __init__(self, model):
+            super().__init__()
+            self.model = model
+
+        def exec(self, _):
+            made.append((self.model, self.params["file"]))
+            return self.model
+
+    class Files(BatchFlow):
+        def prep(self, shared):
+            return [{"file": "a"}, {"file": "b"}]
+
+    for model in ("small", "large", "small"):
+        Files(start=Ask(model), max_concurrency=2).run({}, journal=file, progress=False)
+    assert sorted(made) == [("large", "a"), ("large", "b"), ("small", "a"), ("small", "b")]
+
+
+def test_shared_counts_for_an_exec_that_takes_it(file):
+    """The seed's signature. An exec that writes to it is called each time, and a text says why."""
+
+    class Reads(Node):
+        def exec(self, shared, _):
+            made.append(shared["x"])
+            return shared["x"]
+
+    class Writes(Node):
+        def exec(self, shared, _):
+            shared["n"] = shared.get("n", 0) + 1
+
+    for x in (1, 1, 2):
+        Flow(start=Reads()).run({"x": x, "client": threading.Lock()}, journal=file, progress=False)
+    assert made == [1, 2]
+    flow = Flow(start=Writes(), name="w")
+    for _ in range(2):
+        shared = {}
+        flow.run(shared, journal=file, progress=False)
+        assert shared == {"n": 1}
+    assert flow.last_run.problems == ["w/Writes: exec writes to shared, so it is called again"]
+
+
+def test_volatile_nodes_are_called(file):
+    """They have nothing to do with a journal."""
+    for _ in range(2):
+        label(file, ["a"], volatile=True)
+    assert made == ["a", "a"]
+
+
+def test_a_result_that_cannot_be_kept(file):
+    """The run has it, and says which item, what it is, and what to do. It is called again."""
+
+    class Locks(Label):
+        def exec(self, text):
+            made.append(text)
+            return threading.Lock() if text == "b" else text
+
+    for _ in range(2):
+        shared = {"texts": ["a", "b"]}
+        flow = Flow(start=Locks(), name="locks")
+        flow.run(shared, journal=file, progress=False)
+        assert isinstance(shared["labels"][1], type(threading.Lock()))
+    assert made == ["a", "b", "b"]
+    [problem] = flow.last_run.problems
+    assert problem.startswith("locks/Locks: the result of item 2 was not kept: an object of the class _thread.lock")
+    assert "return its data" in problem
+
+
+@dataclass
+class Answer:
+    text: str
+
+
+def test_objects_come_back(file):
+    """Those of a class of the node's module, or of one that is given."""
+
+    class Asks(Label):
+        def exec(self, text):
+            made.append(text)
+            return Answer(text) if text == "a" else Local(text)
+
+    @dataclass
+    class Local:
+        text: str
+
+    journal = Journal(file, types=[Local])
+    for _ in range(2):
+        shared = {"texts": ["a", "b"]}
+        Flow(start=Asks()).run(shared, journal=journal, progress=False)
+        assert shared["labels"] == [Answer("a"), Local("b")]
+    assert made == ["a", "b"]
+    with pytest.raises(JournalError, match=r"Asks, item 2: its result .*Local is missing; run the cell that defines"):
+        Flow(start=Asks()).run({"texts": ["a", "b"]}, journal=file, progress=False)
+    assert made == ["a", "b"]
+
+
+def test_what_exec_sets_on_the_node(file):
+    """It is kept with the result."""
+
+    class Sets(Node):
+        def exec(self, _):
+            made.append(1)
+            self.seen = ("a", 1)
+            return 1
+
+        def post(self, shared, _, __):
+            shared["seen"] = self.seen
+
+    for _ in range(2):
+        shared = {}
+        Flow(start=Sets()).run(shared, journal=file, progress=False)
+        assert shared == {"seen": ("a", 1)}
+    assert made == [1]
+
+
+# ---- every way to run ------------------------------------------------------------------------------------------------
+
+
+class AsyncLabel(Label):
+    """Labels texts in coroutines."""
+
+    async def exec(self, text):
+        made.append(text)
+        await asyncio.sleep(0)
+        return text
+
+
+WAYS = {
+    "run": lambda flow, shared, file: flow.run(shared, journal=file, progress=False),
+    "run_async": lambda flow, shared, file: asyncio.run(flow.run_async(shared, journal=file, progress=False)),
+    "submit": lambda flow, shared, file: flow.submit(shared, journal=file, progress=False).wait(),
+    "executor": lambda flow, shared, file: in_threads(flow, shared, file),
+}
+
+
+def in_threads(flow, shared, file):
+    """Run with an executor of the user's."""
+    with ThreadPoolExecutor(4) as executor:
+        flow.run(shared, journal=file, executor=executor, progress=False)
+
+
+@pytest.mark.parametrize("limit", [1, 4])
+@pytest.mark.parametrize("cls", [Label, AsyncLabel])
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_to_run(way, cls, limit, file):
+    """The calls are the same, whoever makes them."""
+    for _ in range(2):
+        shared = {"texts": ["a", "b", "c"]}
+        WAYS[way](Flow(start=cls(max_concurrency=limit)), shared, file)
+        assert len(shared["labels"]) == 3
+    assert sorted(made) == ["a", "b", "c"]
+
+
+def test_a_run_within_a_call(file):
+    """It shares the open file, if it is given the journal too."""
+
+    class Outer(Node):
+        def exec(self, _):
+            shared = {"texts": ["a"]}
+            Flow(start=Label(), name="inner").run(shared, journal=file, progress=False)
+            return shared["labels"]
+
+    for _ in range(2):
+        Flow(start=Outer(volatile=True)).run({}, journal=file, progress=False)
+    assert made == ["a"]
+    assert list(Journal(file).runs["status"]) == ["ok"] * 4
+
+
+def test_resume_uses_the_journal(file):
+    """What it calls is kept too."""
+    bad.append("b")
+    flow = Flow(start=Label(), name="labels")
+    with pytest.raises(ValueError, match="b"):
+        flow.run({"texts": ["a", "b", "c"]}, journal=file, progress=False)
+    bad.clear()
+    flow.last_run.resume(progress=False)
+    assert made == ["a", "b", "b", "c"]
+    label(file, ["a", "b", "c"])
+    assert made == ["a", "b", "b", "c"]
+    assert list(Journal(file).runs["status"]) == ["ok", "ok", "failed"]
+
+
+def test_retries_use_the_journal(file):
+    """Results of failed rows are kept, each in its place."""
+    bad.extend("ab")
+    flow, _ = label(file, ["c", "a", "a", "b"], on_error="keep")
+    bad.remove("a")
+    flow.last_run.retry_failed(progress=False)
+    assert made == ["c", "a", "a", "b", "a", "a", "b"]
+    bad.clear()
+    _, labels = label(file, ["c", "a", "a", "b"])
+    assert made == ["c", "a", "a", "b", "a", "a", "b", "b"]
+    assert labels == ["label 1 of c", "label 5 of a", "label 6 of a", "label 8 of b"]
+
+
+def test_retry_of_a_row_with_a_result_calls_it(file):
+    """The new result replaces the old one."""
+    flow, _ = label(file, ["a", "b"])
+    flow.last_run.batch("Label").retry([0], progress=False)
+    assert label(file, ["a", "b"])[1] == ["label 3 of a", "label 2 of b"]
+
+
+def test_an_interrupt_keeps_what_is_done(file):
+    """And the run can go on in the same process, or in another."""
+
+    class Stops(Label):
+        def exec(self, text):
+            if text == "c" and "stop" not in bad:
+                raise KeyboardInterrupt
+            return super().exec(text)
+
+    flow = Flow(start=Stops())
+    with pytest.raises(KeyboardInterrupt):
+        flow.run({"texts": ["a", "b", "c"]}, journal=file, progress=False)
+    bad.append("stop")
+    flow.run({"texts": ["a", "b", "c"]}, journal=file, progress=False)
+    assert made == ["a", "b", "c"]
+    assert list(Journal(file).runs["status"]) == ["ok", "interrupted"]
+
+
+# ---- the journal itself ----------------------------------------------------------------------------------------------
+
+
+def test_the_table_of_runs(file):
+    """One row for each run, the newest first, with dtypes that say missing."""
+    label(file, ["a"])
+    label(file, ["a", "b"])
+    runs = Journal(file).runs
+    assert list(runs.columns) == [
+        "run", "flow", "started", "seconds", "status", "called", "replayed", "failed", "unanswered",
+    ]  # fmt: skip
+    assert [tuple(row) for row in runs[["run", "flow", "status", "called", "replayed"]].itertuples(index=False)] == [
+        (2, "labels", "ok", 1, 1),
+        (1, "labels", "ok", 1, 0),
+    ]
+    assert isinstance(runs["started"].dtype, type(pd.Series(dtype="datetime64[us]").dtype))
+    text = repr(Journal(file))
+    assert "2 runs" in text
+    assert "labels: ok, 1 called, 1 replayed" in text
+
+
+def test_a_journal_in_a_folder_of_its_own(tmp_path, monkeypatch):
+    """``True`` names the file after the flow, in a folder that git ignores. Only its owner may read it."""
+    monkeypatch.chdir(tmp_path)
+    Flow(start=Label(), name="../my flow/é").run({"texts": []}, journal=True, progress=False)
+    found = {path.name for path in (tmp_path / ".llmflow").iterdir()}
+    assert found == {"_my_flow__.db", "_my_flow__.db-lock", ".gitignore"}
+    assert (tmp_path / ".llmflow/.gitignore").read_text() == "*\n"
+    assert (tmp_path / ".llmflow/_my_flow__.db").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("wrong", [5, b"runs.db", ["runs.db"], object()])
+def test_what_is_no_journal(wrong):
+    """It is refused before anything is called."""
+    with pytest.raises(SettingError, match="is neither a file name nor a Journal"):
+        Flow(start=Label()).run({"texts": ["a"]}, journal=wrong, progress=False)
+    assert made == []
+
+
+def test_types_are_classes(file):
+    """A mistake is reported at once."""
+    with pytest.raises(SettingError, match="is no class"):
+        Journal(file, types=["Answer"])
+
+
+def test_no_file_yet(file):
+    """To look at a journal creates none."""
+    with pytest.raises(JournalError, match="there is no journal"):
+        assert Journal(file).runs is None
+    assert "there is no journal" in repr(Journal(file))
+    assert not file.exists()
