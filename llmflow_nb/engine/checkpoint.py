@@ -328,6 +328,8 @@ def _rewind_visit(frame: Frame) -> None:
             frame.work = Batch.single(plan, frame.params, frame.prep_res)
         elif work is not None:
             work.attempts_before = work.attempts
+        if plan.kind == "batch_node":  # rows may have been retried: `advance` takes their results again
+            frame.phase = WORKING
     elif work is not None and work.is_single and work.without_result():
         frame.phase, frame.work = EXEC, None
     elif work is None and plan.kind == "node" and (reached >= EXEC or not plan.has_prep):

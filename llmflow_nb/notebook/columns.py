@@ -91,11 +91,19 @@ def text_of_cell(kind: Kind, value: Any, texts: ValueTexts, length: int) -> str:
     if kind == "error":
         return error_line(value, texts)
     if kind == "name":
-        return texts.of(value, LABEL)
+        return _label(value, texts)
     if type(value) is float and abs(value) < MANY_DIGITS:
         return f"{value:.6g}"
     is_long = type(value) is str and len(value) > CELL
     return shown(value, length, keep_lines=True) if is_long else texts.of(value, length)
+
+
+def _label(label: Any, texts: ValueTexts) -> str:
+    """Return the text of a label: numbers and times of numpy and pandas as they print them."""
+    if type(label) is tuple:
+        return shown(", ".join(_label(part, texts) for part in label), LABEL)
+    is_of_pandas = type(label).__module__.partition(".")[0] in ("numpy", "pandas")
+    return shown(label, LABEL) if is_of_pandas else texts.of(label, LABEL)
 
 
 def error_line(error: BaseException, texts: ValueTexts) -> str:

@@ -1,5 +1,6 @@
 """Summaries of a run and of a batch: counts, errors, first rows. Plain texts, which `html` writes."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from html import escape
 from itertools import islice
@@ -42,7 +43,9 @@ def of_run(run: Run) -> Summary:
     texts = ValueTexts()
     visits = run.visits
     results = run.batches
-    facts = [many(run.visit_count, "visit"), many(run.calls, "call")]
+    by_path = _seconds_by_path(visits)
+    resumed = len(visits) - sum(map(len, by_path.values()))
+    facts = [many(run.visit_count - resumed, "visit"), many(run.calls, "call")]
     if run.seconds is not None and not is_static():
         facts.append(duration(run.seconds))
     if run.status == "running" and run._where():
@@ -54,15 +57,21 @@ def of_run(run: Run) -> Summary:
         facts.append(many(failed, "failed item"))
     if run.abandoned:
         facts.append(f"{many(run.abandoned, 'blocking call')} left to end")
-    notes = [error_line(run.error, texts)] if run.error is not None and run.status != "stopped" else []
+    notes = [_ended_by(run, run.error, texts)] if run.error is not None and run.status != "stopped" else []
     if run.visit_count > len(visits):
         dropped = run.visit_count - len(visits)
         notes.append(f"only the latest {many(len(visits), 'visit')} are kept; {dropped} before them were counted")
     notes += run.problems
     notes += [f"{path}: {note}" for path, note in run.notes]
     errors = _errors_table(_errors_in(run, results, visits), texts, with_paths=True)
-    tables = [_nodes_table(visits, results), *errors]
+    tables = [_nodes_table(run, visits, results, by_path), *errors]
     return Summary(shown(run.name, NAME), run.status, facts, _first_notes(notes), tables)
+
+
+def _ended_by(run: Run, error: BaseException, texts: ValueTexts) -> str:
+    """Return the error that ended a run, and whether a retry has resolved it."""
+    is_resolved = {id(error), id(error.__cause__)} & run._recorder.resolved.keys()
+    return error_line(error, texts) + "; a retry has resolved it: .resume() continues from there" * bool(is_resolved)
 
 
 def _errors_in(run: Run, results: list[BatchResult], visits: list[Visit]) -> Iterator[tuple[str, BaseException]]:
@@ -79,26 +88,41 @@ def _errors_in(run: Run, results: list[BatchResult], visits: list[Visit]) -> Ite
             yield visit.path, error
 
 
-def _nodes_table(visits: list[Visit], results: list[BatchResult]) -> Table:
-    """Return a row for each node: flows before their steps, steps in the order of their first visit."""
-    by_path: dict[str, list[Visit]] = {}
+def _seconds_by_path(visits: list[Visit]) -> dict[str, list[float]]:
+    """Return the seconds of each visit, by path. A visit that was resumed has several rows in the record."""
+    seconds: dict[str, dict[tuple[int, int], float]] = {}
     for visit in visits:
-        by_path.setdefault(visit.path, []).append(visit)
+        of_node = seconds.setdefault(visit.path, {})
+        key = id(visit.params), visit.visit
+        of_node[key] = of_node.get(key, 0.0) + visit.seconds
+    return {path: list(of_node.values()) for path, of_node in seconds.items()}
+
+
+def _attempts_of_items(result: BatchResult | None) -> int:
+    """Return the attempts over all items of a batch node, those of retries included."""
+    return 0 if result is None or result.is_of_params else sum(batch.attempts for _, batch in result._batches)
+
+
+def _nodes_table(run: Run, visits: list[Visit], results: list[BatchResult], by_path: dict[str, list[float]]) -> Table:
+    """Return a row for each node: flows before their steps, steps in the order of their first visit."""
+    names, attempts = {visit.path: visit.node for visit in visits}, Counter[str]()
+    for visit in visits:
+        attempts[visit.path] += visit.attempts
+    failed = Counter(visit.path for visit, _ in unresolved(run._recorder, visits))
     batches = {result.path: result for result in results}
     rows: list[list[str]] = []
     for path, depth in islice(_flows_first(list(by_path)), ROWS * 2):
-        of_node = by_path[path]
-        attempts = sum(visit.attempts for visit in of_node)
-        failed = sum(visit.status in FAILURES for visit in of_node)
+        seconds, result = by_path[path], batches.get(path)
+        tries = max(attempts[path], _attempts_of_items(result))
         rows.append(
             [
-                INDENT * depth + shown(of_node[0].node, NAME),
-                str(len(of_node)),
-                str(attempts) if attempts else "",
-                _counts(batches[path].counts) if path in batches else "",
-                str(failed) if failed else "",
-                duration(sum(visit.seconds for visit in of_node)),
-                duration(max(visit.seconds for visit in of_node)),
+                INDENT * depth + shown(names[path], NAME),
+                str(len(seconds)),
+                str(tries) if tries else "",
+                "" if result is None else _counts(result.counts),
+                str(failed[path]) if failed[path] else "",
+                duration(sum(seconds)),
+                duration(max(seconds)),
             ]
         )
     more = f"{len(by_path) - len(rows)} more nodes: .steps has them all" if len(by_path) > len(rows) else ""

@@ -178,6 +178,51 @@ def test_a_row_is_named_by_its_label():
     assert [row[0] for row in rows[1:]] == ["first", "second"]
 
 
+@pytest.mark.parametrize(
+    ("index", "seen"),
+    [
+        (pd.MultiIndex.from_tuples([("a", 1), ("b", 2)]), "a, 1"),
+        (pd.date_range("2026-01-01", periods=2), "2026-01-01 00:00:00"),
+        (pd.Index([1.5, 2.5]), "1.5"),
+    ],
+    ids=["tuple", "time", "number"],
+)
+def test_a_label_is_written_as_pandas_prints_it(index, seen):
+    """Not as Python would write the object."""
+    node = Work()
+    node.run({"items": pd.Series(["a", "b"], index=index)})
+    assert seen in page(node.last_run.batch(node)).texts
+
+
+def test_a_visit_that_was_resumed_is_counted_once():
+    """After a resume, visits are counted once, no visit failed, and attempts are those of both parts."""
+    shared = {"items": ["a", RateLimitError("slow down"), "c"]}
+    flow = Flow(Work(name="Ask", on_error="raise"), name="Chat")
+    with pytest.raises(RateLimitError):
+        flow.run(shared)
+    flow.start_node.exec = lambda item: "fine"
+    flow.last_run.resume()
+    said = text(flow.last_run)
+    assert said.startswith("Chat: ok\n  2 visits, 4 calls, ")
+    heads, chat, ask, *_ = (line.split() for line in said.split("\n\n")[1].splitlines())
+    assert heads[:4] == ["node", "visits", "attempts", "items"]
+    assert chat[:2] == ["Chat", "1"]
+    assert ask[:5] == ["Ask", "1", "4", "3", "ok"]
+
+
+def test_after_a_retry_a_run_shows_its_new_state():
+    """Attempts include those of the retry; an error that it has resolved says how to continue."""
+    flow = Flow(Work(name="Ask", on_error="raise"), name="Chat")
+    with pytest.raises(RateLimitError):
+        flow.run({"items": ["a", RateLimitError("slow down")]})
+    flow.start_node.exec = lambda item: "fine"
+    flow.last_run.batch("Ask").retry_failed()
+    said = text(flow.last_run)
+    assert "  ! RateLimitError: slow down; a retry has resolved it: .resume() continues from there\n" in said
+    assert "failed visits" not in said
+    assert said.split("\n\n")[1].splitlines()[2].split()[:5] == ["Ask", "1", "3", "2", "ok"]
+
+
 def test_params_are_a_column_where_there_are_any():
     """Rows inside a batch flow say which param set they belong to, in a column for each param."""
     flow = BatchFlow(Work(name="Ask"))

@@ -470,3 +470,21 @@ def test_the_seconds_of_a_set_are_those_of_all_its_parts(width):
     (row,) = run.batch(flow)
     assert row.seconds >= sum(item.seconds for item in run.batch("Items")[:3])
     assert row.attempts == 2
+
+
+@pytest.mark.parametrize("width", [1, 2])
+def test_a_post_that_failed_gets_the_results_of_rows_that_were_retried(width):
+    """It could not use None in place of a result. After a retry of the row, it gets all results; nothing is called."""
+
+    class Sum(Items):
+        def post(self, shared, prep_res, exec_res):
+            shared["results"] = sum(exec_res)
+
+    shared = fresh(2)
+    run = stopped(Flow(Sum(name="S", on_error="keep", max_concurrency=width)), shared, TypeError)
+    run.batch("S").retry_failed()
+    shared["calls"].clear()
+    run.resume()
+    assert shared["results"] == 100
+    assert shared["calls"] == []
+    assert list(run.steps[run.steps["node"] == "S"]["attempts"]) == [4, 0]
