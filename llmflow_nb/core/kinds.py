@@ -111,6 +111,12 @@ def is_array(value: Any) -> bool:
     return numpy is not None and type(value) is numpy.ndarray and not value.dtype.hasobject
 
 
+def is_object_array(value: Any) -> bool:
+    """Return whether a value is a numpy array that contains Python objects."""
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and type(value) is numpy.ndarray and value.dtype.hasobject
+
+
 def is_numpy_scalar(value: Any) -> bool:
     """Return whether a value is a numpy scalar that cannot change."""
     numpy = sys.modules.get("numpy")

@@ -143,7 +143,7 @@ class Answers:
                 return "changes its input in place"
         now = keys.of_attributes(call.target)
         for name, was in key.attributes.items():
-            if call.target.__dict__.get(name) is started.attributes[name] and now.get(name) != was:
+            if call.target.__dict__.get(name) is key.values[name] and now.get(name) != was:
                 return f"changes self.{name} in place"
         return ""
 

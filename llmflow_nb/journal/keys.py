@@ -5,20 +5,22 @@ the node, and the content of ``shared`` if ``exec`` takes it. It does not cover 
 ``max_retries``, since no result depends on them.
 
 An attribute, a param or a value in ``shared`` may be an object that is not data, such as a client. It counts by its
-class, with the code of it, and by its plain attributes as they were when it was first seen: a counter in a client does
-not change a key. An input must be data.
+class, with the code of it, and by its content as it was when it was first seen: a counter in a client does not change a
+key. An input must be data, or an object that can be pickled.
 """
 
 import pickle
 from collections.abc import Mapping
 from types import FunctionType
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from ..core.code_parts import attributes_of, is_code, is_library
 from ..core.encoding import NoKeyError, digest, encode, encode_code, encode_sized, name_of, pack
 from ..core.fingerprint import Fingerprints
-from ..core.kinds import BY_NAME, is_array, is_pandas
+from ..core.kinds import BY_NAME, is_array, is_object_array, is_pandas
 from ..core.node import BaseNode
+from ..engine.batch import Batch
 from ..engine.calls import Call
 from ..engine.plan import DRIVEN
 
@@ -45,7 +47,18 @@ _NOT_INPUT = BaseNode._dialect.settings | {
 
 
 class CallKey(NamedTuple):
-    """The key of a call, and what it is made of: hashes of 16 bytes, to find out why two calls have different keys."""
+    """The key of a call, and what it is made of: hashes of 16 bytes, to find out why two calls have different keys.
+
+    Attributes:
+        digest: The key.
+        path: Of the node.
+        code: Of the node.
+        item: The input of ``exec``.
+        params: Of the visit.
+        attributes: Of the node, by name.
+        values: The attributes themselves, when they were read.
+        shared: If ``exec`` takes it.
+    """
 
     digest: bytes
     path: str
@@ -53,6 +66,7 @@ class CallKey(NamedTuple):
     item: bytes
     params: bytes
     attributes: dict[str, bytes]
+    values: dict[str, Any]
     shared: bytes
 
 
@@ -61,9 +75,10 @@ class CallKeys:
 
     def __init__(self, fingerprints: Fingerprints) -> None:
         self.fingerprints = fingerprints
-        self._objects: dict[int, tuple[Any, bytes]] = {}  # what is not data, with its hash at first sight
+        self._objects: dict[int, tuple[Any, bytes]] = {}  # what is not data, as it was at first sight
         self._large: dict[int, tuple[Any, bytes]] = {}
         self._distinguished = 0
+        self._visits: WeakKeyDictionary[Batch, tuple[dict[str, Any], dict[str, bytes]]] = WeakKeyDictionary()
 
     def of(self, call: Call) -> CallKey:
         """Return the key of a call.
@@ -77,13 +92,25 @@ class CallKeys:
         except NoKeyError as exc:
             raise NoKeyError(f"its input cannot be compared ({exc})") from None
         code = self.fingerprints.of(target)
-        attributes = self.of_attributes(target)
+        values, attributes = self._attributes_for(call)
         of_params = self.of_value(dict(params)) if params else b""
         shared = self.of_shared(call.branch.position.shared) if plan.hooks.exec_takes_shared else b""
         parts = [part for pair in attributes.items() for part in (pair[0].encode("utf-8", "surrogatepass"), pair[1])]
         path = plan.path.encode("utf-8", "surrogatepass")
         whole = digest(pack("call", FORMAT, path, code, item, of_params, shared, *parts))
-        return CallKey(whole, plan.path, code, item, of_params, attributes, shared)
+        return CallKey(whole, plan.path, code, item, of_params, attributes, values, shared)
+
+    def _attributes_for(self, call: Call) -> tuple[dict[str, Any], dict[str, bytes]]:
+        """Return the attributes of the node that count for a call, and their hashes.
+
+        Calls that are made side by side set attributes in any order. So those count that the visit began with.
+        """
+        found = None if call.is_in_turn else self._visits.get(call.batch)
+        if found is None:
+            found = dict(call.target.__dict__), self.of_attributes(call.target)
+            if not call.is_in_turn:
+                self._visits[call.batch] = found
+        return found
 
     def of_input(self, item: Any) -> bytes:
         """Return the hash of an input.
@@ -160,7 +187,9 @@ class CallKeys:
             return self._object(value)
 
     def _object(self, value: Any) -> bytes:
-        """Encode an object that is not data, as it was when it was first seen."""
+        """Encode an object that is not data, as it was when it was first seen; a frame or an array as it is now."""
+        if is_pandas(value) or is_object_array(value):  # with cells that cannot be compared
+            return self._content(value)
         if id(value) not in self._objects:
             self._objects[id(value)] = value, self._content(value)
         return self._objects[id(value)][1]

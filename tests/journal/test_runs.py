@@ -279,6 +279,55 @@ def test_what_exec_sets_on_the_node(file):
     assert made == [1]
 
 
+def test_attributes_that_calls_set_side_by_side(file):
+    """In any order. They change no key of the calls after them."""
+
+    class Counts(Label):
+        def exec(self, text):
+            made.append(text)
+            self.total = getattr(self, "total", 0) + len(text) * 3**10
+            self.last = threading.get_ident(), len(made)
+            return text
+
+    texts = [f"text {n}" for n in range(40)]
+    for _ in range(2):
+        Flow(start=Counts(max_concurrency=8)).run({"texts": texts}, journal=file, progress=False)
+    assert sorted(made) == sorted(texts)
+
+
+def test_attributes_that_calls_set_in_turn(file):
+    """They count for the calls after them, whose results may depend on them."""
+
+    class Remembers(Label):
+        def exec(self, text):
+            made.append(text)
+            self.last = getattr(self, "last", "") + text
+            return self.last
+
+    found = []
+    for texts in (["a", "b"], ["a", "b"], ["c", "b"]):
+        shared = {"texts": texts}
+        Flow(start=Remembers()).run(shared, journal=file, progress=False)
+        found.append(shared["labels"])
+    assert found == [["a", "ab"], ["a", "ab"], ["c", "cb"]]
+    assert made == ["a", "b", "c", "b"]
+
+
+def test_a_frame_in_shared_that_is_changed_in_place(file):
+    """Also one whose cells are lists, which pandas cannot compare."""
+
+    class Reads(Node):
+        def exec(self, shared, _):
+            made.append(1)
+            return len(shared["frame"]["a"][0])
+
+    frame = pd.DataFrame({"a": [[1], [2]]})
+    for _ in range(2):
+        Flow(start=Reads()).run({"frame": frame}, journal=file, progress=False)
+        frame["a"][0].append(2)
+    assert len(made) == 2
+
+
 # ---- every way to run ------------------------------------------------------------------------------------------------
 
 
