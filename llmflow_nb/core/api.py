@@ -209,6 +209,7 @@ class NodeMethods(HasGraph):
         progress: "Progress" = "auto",
         subscribers: "Iterable[Subscriber]" = (),
         journal: "str | PathLike[str] | Journal | bool | None" = None,
+        fresh: str | None = None,
     ) -> Any:
         """Run to the end and return the last action.
 
@@ -227,6 +228,8 @@ class NodeMethods(HasGraph):
             journal: A file, or a `Journal`, that answers calls of ``exec`` by the results of earlier runs, and keeps
                 the new ones: a call is made once, also if the kernel dies. True: a file named after the flow, in the
                 folder ``.llmflow``. `Run.resume` and the retries of this run use it too.
+            fresh: The name or path of a node, or of an inner flow, whose calls are made again although the journal has
+                their results. The new results replace these.
 
         Raises:
             WiringError: The flow has no start, or contains itself. No hook was called.
@@ -236,7 +239,13 @@ class NodeMethods(HasGraph):
         __tracebackhide__ = True
         watch = watcher_for(progress)
         return _start().run(
-            _node(self), shared, executor=executor, subscribers=subscribers, watch=watch, journal=journal or None
+            _node(self),
+            shared,
+            executor=executor,
+            subscribers=subscribers,
+            watch=watch,
+            journal=journal or None,
+            fresh=fresh,
         )
 
     async def run_async(
@@ -247,6 +256,7 @@ class NodeMethods(HasGraph):
         progress: "Progress" = "auto",
         subscribers: "Iterable[Subscriber]" = (),
         journal: "str | PathLike[str] | Journal | bool | None" = None,
+        fresh: str | None = None,
     ) -> Any:
         """Run to the end on the caller's event loop, and return the last action. The arguments are those of `run`.
 
@@ -255,7 +265,13 @@ class NodeMethods(HasGraph):
         __tracebackhide__ = True
         watch = watcher_for(progress)
         return await _start().run_async(
-            _node(self), shared, executor=executor, subscribers=subscribers, watch=watch, journal=journal or None
+            _node(self),
+            shared,
+            executor=executor,
+            subscribers=subscribers,
+            watch=watch,
+            journal=journal or None,
+            fresh=fresh,
         )
 
     def submit(
@@ -266,6 +282,7 @@ class NodeMethods(HasGraph):
         progress: "Progress" = "auto",
         subscribers: "Iterable[Subscriber]" = (),
         journal: "str | PathLike[str] | Journal | bool | None" = None,
+        fresh: str | None = None,
     ) -> "Submitted":
         """Start a run in the background, and return at once a handle to follow, await and stop it.
 
@@ -279,7 +296,13 @@ class NodeMethods(HasGraph):
 
         watch = watcher_for(progress)
         return submit(
-            _node(self), shared, executor=executor, subscribers=subscribers, watch=watch, journal=journal or None
+            _node(self),
+            shared,
+            executor=executor,
+            subscribers=subscribers,
+            watch=watch,
+            journal=journal or None,
+            fresh=fresh,
         )
 
     def _graph(self, **options: Any) -> "GraphModel":

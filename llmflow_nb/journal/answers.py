@@ -72,7 +72,7 @@ class Answers:
     def __init__(self, store: Store, keys: CallKeys) -> None:
         self.counts: Counter[str] = Counter()  # the number of calls, "called" or "replayed"; each attempt counts
         self.notes: dict[str, str] = {}  # why calls of a node cannot be answered by earlier ones, by path
-        self.fresh: str | None = None  # the path of a node that is called anyway, with the nodes within it
+        self.fresh: str | None = None  # the name or path of a node that is called anyway, with the nodes within it
         self.occurrences: Counter[bytes] = Counter()  # the number of calls so far, by the digest of their key
         self._store, self._keys = store, keys
         self._in_progress: dict[Call, _Started] = {}
@@ -88,7 +88,7 @@ class Answers:
             self.notes[plan.path] = f"{exc}, so it is called again"
             return None
         nth = self._next_occurrence(key)
-        is_fresh = self.fresh is not None and f"{plan.path}/".startswith(f"{self.fresh}/")
+        is_fresh = self.fresh is not None and f"/{self.fresh}/" in f"/{plan.path}/"
         found = None if is_fresh else self._store.load(call, key, nth)
         if found is None:
             self._in_progress[call] = _Started(key, nth, dict(target.__dict__))

@@ -11,12 +11,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..core.edited import rebind
-from ..core.errors import RunStateError, SettingError, StoppedError, warn
+from ..core.errors import RunStateError, SettingError, StoppedError, did_you_mean, warn
 from ..core.kept_errors import copy_without_callers
 from ..core.node import ATTEMPT, BaseNode, label
 from ..core.settings import check_setting
 from ..core.text import class_name, quoted
-from ..core.traversal import Survey, path_part, survey, within
+from ..core.traversal import Survey, last_name, path_part, survey, within
 from ..engine.drivers.async_ import drive_async
 from ..engine.drivers.sync import drive
 from ..engine.events import Event, Subscriber
@@ -42,10 +42,11 @@ def run(
     subscribers: Iterable[Subscriber],
     watch: Watch | None,
     journal: Any = None,
+    fresh: str | None = None,
 ) -> Any:
     """Run a node in the caller's thread. See `BaseNode.run`."""
     __tracebackhide__ = True
-    with Recorded(node, shared, executor, subscribers, watch, journal=journal) as run:
+    with Recorded(node, shared, executor, subscribers, watch, journal=journal, fresh=fresh) as run:
         run.notify_started()
         drive(run.position, run.setup)
     return run.position.action
@@ -59,10 +60,11 @@ async def run_async(
     subscribers: Iterable[Subscriber],
     watch: Watch | None,
     journal: Any = None,
+    fresh: str | None = None,
 ) -> Any:
     """Run a node on the running event loop. See `BaseNode.run_async`."""
     __tracebackhide__ = True
-    with Recorded(node, shared, executor, subscribers, watch, journal=journal) as run:
+    with Recorded(node, shared, executor, subscribers, watch, journal=journal, fresh=fresh) as run:
         run.notify_started()
         await drive_async(run.position, run.setup)
     return run.position.action
@@ -138,6 +140,7 @@ class Recorded:
         stop: Stop | None = None,
         resumed: Run | None = None,
         journal: Any = None,
+        fresh: str | None = None,
     ) -> None:
         """Check the node, and make the record and the position.
 
@@ -150,6 +153,7 @@ class Recorded:
             stop: The flag that ends the run; None if nobody can set it.
             resumed: The record of a run to resume. It has the journal of that run.
             journal: See there.
+            fresh: See there.
         """
         __tracebackhide__ = True
         if resumed is not None:
@@ -166,9 +170,11 @@ class Recorded:
             self.record._recorder.add_problem(edge)
         if edited:
             _warn_of_new_classes(edited)
+        if fresh is not None:
+            _check_fresh(fresh, self.record.name, wiring, journal)
         if journal is not None:
             self.record._journal = journal
-        self.session = None if self.record._journal is None else _open_journal(self.record)
+        self.session = None if self.record._journal is None else _open_journal(self.record, fresh)
         self.setup = Setup(
             self.record._recorder,
             subscribers=subscribers,
@@ -277,13 +283,28 @@ class Recorded:
             ATTEMPT.set(0)
 
 
-def _open_journal(record: Run) -> "JournalSession":
+def _check_fresh(fresh: str, name: str, wiring: Survey, journal: Any) -> None:
+    """Check the node whose results in the journal are not used.
+
+    Raises:
+        SettingError: There is no journal, or no such node.
+    """
+    if journal is None:
+        raise SettingError(f"fresh={quoted(fresh)} is for a run with journal=: without one, every call is made.")
+    known = [name, *(step for names in wiring.names.values() for step in names.values())]
+    if last_name(fresh) not in known:
+        raise SettingError(f"fresh={quoted(fresh)}: the flow has no such node{did_you_mean(fresh, known)}")
+
+
+def _open_journal(record: Run, fresh: str | None) -> "JournalSession":
     """Open the journal of a run, and keep it with the record, which may be resumed and retried."""
     from ..journal.journal import as_journal
     from ..journal.session import JournalSession
 
     record._journal = as_journal(record._journal, record.name)
-    return JournalSession(record._journal, record.node, record.name)
+    session = JournalSession(record._journal, record.node, record.name)
+    session.answers.fresh = fresh
+    return session
 
 
 def _report(record: Run, subscriber: Subscriber, error: Exception) -> None:

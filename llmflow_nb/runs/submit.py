@@ -175,11 +175,12 @@ def submit(
     subscribers: Iterable[Subscriber],
     watch: Watch | None,
     journal: Any = None,
+    fresh: str | None = None,
 ) -> Submitted:
     """Run a node in the background. See `BaseNode.submit`."""
     stop = Stop()
     try:
-        return Submitted(Recorded(node, shared, executor, subscribers, watch, stop, journal=journal), stop)
+        return Submitted(Recorded(node, shared, executor, subscribers, watch, stop, journal=journal, fresh=fresh), stop)
     except BaseException:  # an interrupt: nobody gets the handle
         stop.request()
         raise

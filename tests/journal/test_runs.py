@@ -237,6 +237,36 @@ class Answer:
     text: str
 
 
+@pytest.mark.parametrize("fresh", ["Label", "outer/inner/Label", "inner", "outer"])
+def test_fresh_calls_a_node_again(fresh, file):
+    """By its name or path, or with the flow around it. Later runs get the new results."""
+
+    class Other(Node):
+        def exec(self, _):
+            made.append("other")
+
+    first = Label()
+    flow = Flow(start=first, name="inner")
+    flow >> Other()
+    flow = Flow(start=flow, name="outer")
+    labels = []
+    for options in ({}, {"fresh": fresh}, {}):
+        shared = {"texts": ["a", "a"]}
+        flow.run(shared, journal=file, progress=False, **options)
+        labels.append(shared["labels"])
+    assert labels[0] != labels[1] == labels[2]
+    assert made == ["a", "a", "other", "a", "a", *(["other"] if fresh == "outer" else [])]
+
+
+def test_fresh_is_a_node_of_the_flow(file):
+    """A slip is reported before anything is called."""
+    with pytest.raises(SettingError, match=r"no such node.*did you mean 'Label'"):
+        Flow(start=Label()).run({"texts": ["a"]}, journal=file, fresh="Labels", progress=False)
+    with pytest.raises(SettingError, match="is for a run with journal="):
+        Flow(start=Label()).run({"texts": ["a"]}, fresh="Label", progress=False)
+    assert made == []
+
+
 def test_objects_come_back(file):
     """Those of a class of the node's module, or of one that is given."""
 
