@@ -11,6 +11,7 @@ from .file import JournalFile
 from .journal import Journal
 from .keys import CallKey, CallKeys
 from .store import RunStore
+from .unseen import unseen
 
 __all__ = ["JournalSession"]
 
@@ -90,17 +91,19 @@ class JournalSession:
         replayed, called = counts["replayed"], counts["called"]
         return f"{replayed} of {replayed + called} calls answered by {self._file.path.name}"
 
-    def end(self, status: str) -> list[tuple[str, str]]:
-        """Write how the run has ended, close the file, and return what users should know: pairs of path and text."""
-        counts, notes = self.answers.counts, list(self.answers.notes.items())
+    def end(self, status: str) -> list[str]:
+        """Write how the run has ended, close the file, and return what users should know."""
+        counts = self.answers.counts
+        notes = [f"{path}: {note}" for path, note in self.answers.notes.items()]
+        notes += filter(None, map(unseen, within(self._node)))
         try:
             self.answers.end_calls()
-            text = "; ".join(f"{path}: {note}" for path, note in notes)
-            self._file.end_run(self._store.run, status, counts["called"], counts["replayed"], text[:10_000])
+            text = "; ".join(notes)[:10_000]
+            self._file.end_run(self._store.run, status, counts["called"], counts["replayed"], text)
         except JournalError as exc:  # the results are in the record
             self._store.failure = self._store.failure or exc
         finally:
             self._close()
         if self._store.failure is not None:
-            notes.append((self._file.path.name, f"results were not kept: {self._store.failure}"))
+            notes.append(f"results were not kept: {self._store.failure}")
         return notes

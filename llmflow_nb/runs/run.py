@@ -247,8 +247,8 @@ class Run(RunMethods):
 
     def _end_journal(self, session: "JournalSession", status: str) -> None:
         """Close the journal, and add to the record what could not be kept and how many calls the journal answered."""
-        for path, note in session.end(status):
-            self._recorder.add_problem(f"{path}: {note}")
+        for text in session.end(status):
+            self._recorder.add_problem(text)
         self._recorder.notes.append((self.name, session.summary))
 
     def _reopen(self) -> None:

@@ -232,6 +232,50 @@ def test_a_result_that_cannot_be_kept(file):
     assert "return its data" in problem
 
 
+READS = {
+    "open('a')": "a file",
+    "Path('a').read_text()": "a file",
+    "os.environ['HOME']": "the environment",
+    "os.getenv('HOME')": "the environment",
+    "time.time()": "the clock",
+    "datetime.now()": "the clock",
+    "random.random()": "random numbers",
+    "choice([x for x in '1'])": "random numbers",
+    "uuid4()": "random numbers",
+    "len(os.getcwd())": "",
+    "time.sleep(0)": "",
+    "datetime(2026, 1, 1).year": "",
+}
+
+
+@pytest.mark.parametrize("code", READS)
+def test_what_no_key_contains(code, file):
+    """A text names it, and the way out; with ``volatile`` there is none."""
+    text = """
+import os, random, time
+from datetime import datetime
+from pathlib import Path
+from random import choice
+from uuid import uuid4
+from llmflow_nb import *
+class Ask(Node):
+    def exec(self, _):
+        try:
+            CODE
+        except OSError:
+            pass
+"""
+    with Cells("a_cell_that_reads") as cells:
+        module = cells.run(text.replace("CODE", code))
+        problems = []
+        for volatile in (False, True):
+            flow = Flow(start=module.Ask(volatile=volatile))
+            flow.run({}, journal=file, progress=False)
+            problems.append(flow.last_run.problems)
+    way_out = "and a result is reused whatever it reads; volatile=True calls the node each time"
+    assert problems == [[f"Ask: exec reads {READS[code]}, {way_out}"] if READS[code] else [], []]
+
+
 @dataclass
 class Answer:
     text: str
