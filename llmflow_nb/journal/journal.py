@@ -2,14 +2,15 @@
 
 import os
 import sqlite3
-from collections.abc import Iterable
-from contextlib import closing
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.errors import JournalError, SettingError
+from ..core.errors import JournalError, RowError, SettingError
 from ..core.text import quoted, shown
+from .explained import explained
 from .file import is_locked
 from .schema import check, check_tables
 
@@ -22,6 +23,28 @@ FOLDER = ".llmflow"
 """Where ``journal=True`` keeps its files: a folder that git ignores, beside the notebook."""
 
 _COLUMNS = ("run", "flow", "started", "seconds", "status", "called", "replayed", "failed", "unanswered")
+
+_DAMAGE = (
+    sqlite3.Error,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What may be raised by values in the file that somebody has changed."""
+
+_RUNS = """
+SELECT id, flow, started, ended - started, iif(status = 'running', :if_running, status), coalesce(calls.called, 0),
+    coalesce(used, 0), coalesce(failed, 0),
+    iif(iif(status = 'running', :if_running, status) = 'killed', coalesce(open, 0), 0)
+FROM run LEFT JOIN (
+    SELECT run, count(*) AS called, sum(status NOT IN ('ok', 'started')) AS failed, sum(status = 'started') AS open
+    FROM call GROUP BY run
+) calls ON calls.run = id LEFT JOIN (SELECT run, count(*) AS used FROM use GROUP BY run) uses ON uses.run = id
+ORDER BY id DESC
+"""
 
 
 class Journal:
@@ -79,6 +102,32 @@ class Journal:
         counts = dict.fromkeys(("run", "called", "replayed", "failed", "unanswered"), "Int64")
         return frame.astype(kinds | counts)
 
+    def why(self, run: int | None = None) -> "pd.DataFrame":
+        """Return a plain `pandas.DataFrame` that says, for each node of a run, why its calls were made again or not.
+
+        The index counts the rows from 0. Columns, in this order:
+
+        * ``path`` (string): of the node, in the order of the calls;
+        * ``replayed`` (Int64): the calls that the file answered; ``called`` (Int64): those that were made;
+        * ``why`` (string): the reasons for these, each with its number of calls, such as "12: its code has changed".
+
+        Args:
+            run: The number of the run, as in `runs`. None: the latest.
+
+        Raises:
+            RowError: (a KeyError) There is no such run.
+            JournalError: There is no such file, or it is no journal.
+        """
+        import pandas as pd
+
+        with self._opened() as db:
+            known = db.execute("SELECT max(id) FROM run WHERE id = coalesce(?, id)", (run,)).fetchone()[0]
+            rows = [] if known is None else explained(db, known)
+        if known is None:
+            raise RowError(f"{self.path} has no run {quoted(run)}; its runs are in .runs.")
+        frame = pd.DataFrame(rows, columns=["path", "replayed", "called", "why"])
+        return frame.astype({"path": "string", "replayed": "Int64", "called": "Int64", "why": "string"})
+
     def __repr__(self) -> str:
         """List the latest runs, a line for each."""
         try:
@@ -95,25 +144,36 @@ class Journal:
 
     def _read(self) -> list[tuple[Any, ...]]:
         """Return the rows of `runs`."""
+        with self._opened() as db:
+            if_running = "running" if is_locked(self.path) else "killed"
+            found = db.execute(_RUNS, {"if_running": if_running}).fetchall()
+            return [(n, str(name), datetime.fromtimestamp(began), *rest) for n, name, began, *rest in found]
+
+    @contextmanager
+    def _opened(self) -> Iterator[sqlite3.Connection]:
+        """Open the file to read it, also while a run writes to it.
+
+        Raises:
+            JournalError: There is no such file, or it is no journal, or it is damaged.
+        """
         if not self.path.exists():
             raise JournalError(f"there is no journal {self.path} yet; a run with journal= creates it.")
         check(self.path)
-        if_running = "running" if is_locked(self.path) else "killed"
         uri = f"{Path(os.path.realpath(self.path)).as_uri()}?mode=ro"
         try:
             with closing(sqlite3.connect(uri, uri=True, timeout=5.0)) as db:
                 db.execute("PRAGMA trusted_schema=OFF")
                 check_tables(db, self.path)
-                found = db.execute(
-                    "SELECT id, flow, started, ended - started, iif(status = 'running', :if_running, status) AS how, "
-                    "(SELECT count(*) FROM call WHERE run = run.id), (SELECT count(*) FROM use WHERE run = run.id), "
-                    "(SELECT count(*) FROM call WHERE run = run.id AND status NOT IN ('ok', 'started')), "
-                    "(SELECT count(*) FROM call WHERE run = run.id AND status = 'started' "
-                    "AND iif(run.status = 'running', :if_running, run.status) = 'killed') FROM run ORDER BY id DESC",
-                    {"if_running": if_running},
-                ).fetchall()
-                return [(n, str(name), datetime.fromtimestamp(began), *rest) for n, name, began, *rest in found]
-        except (sqlite3.Error, TypeError, ValueError, OverflowError) as exc:
+                yield db
+        except (
+            sqlite3.Error,
+            ArithmeticError,
+            AttributeError,
+            LookupError,
+            RecursionError,
+            TypeError,
+            ValueError,
+        ) as exc:
             raise JournalError(f"the journal {self.path} is damaged: {exc}; restore it from a copy.") from None
 
 

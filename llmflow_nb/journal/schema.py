@@ -23,9 +23,7 @@ CREATE TABLE call(
     params TEXT, status TEXT, started REAL, ended REAL, seconds REAL, attempts INTEGER, result TEXT, attributes TEXT,
     error_type TEXT, error TEXT);
 CREATE INDEX call_by_key ON call(key, nth);
-CREATE INDEX call_by_run ON call(run);
 CREATE TABLE use(id INTEGER PRIMARY KEY, run INTEGER, position INTEGER, call INTEGER);
-CREATE INDEX use_by_run ON use(run);
 """
 """One row of ``call`` for each call that was made, and one of ``use`` for each that was answered by an earlier one.
 

@@ -89,7 +89,8 @@ class JournalSession:
         """How many calls the journal has answered, in a line."""
         counts = self.answers.counts
         replayed, called = counts["replayed"], counts["called"]
-        return f"{replayed} of {replayed + called} calls answered by {self._file.path.name}"
+        text = f"{replayed} of {replayed + called} calls answered by {self._file.path.name}"
+        return f"{text}; Journal(...).why() says why the others were made" if called and self._store.run > 1 else text
 
     def end(self, status: str) -> list[str]:
         """Write how the run has ended, close the file, and return what users should know."""

@@ -6,6 +6,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
@@ -131,6 +132,27 @@ def test_a_hostile_journal(script, message, tmp_path, monkeypatch):
     assert "labels/Label, item 1" in str(caught.value)
     assert made == ["a", "b"]
     assert not (tmp_path / "called").exists()
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "UPDATE code SET attributes = '[1]'",
+        "UPDATE code SET attributes = replace(hex(zeroblob(10000)), '00', '[')",
+        "UPDATE call SET code = 'none'",
+        "UPDATE run SET started = 'x'",
+        "UPDATE run SET started = 1e300",
+    ],
+)
+def test_to_look_at_a_hostile_journal(script, tmp_path):
+    """It is an error that names the file, or a table."""
+    path = tmp_path / "runs.db"
+    for _ in range(2):
+        label(path, ["a", str(len(made))])
+    database(path, script)
+    for look in (lambda: Journal(path).why(), lambda: Journal(path).runs, lambda: repr(Journal(path))):
+        with suppress(JournalError):
+            look()
 
 
 # ---- two processes ---------------------------------------------------------------------------------------------------

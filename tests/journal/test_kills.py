@@ -2,11 +2,13 @@
 
 import random
 import sqlite3
+import time
 
 import pytest
 
 from llmflow_nb import Journal
-from tests.journal.helpers import kill_when, lines, run, start
+from tests.engine.kernel import running_kernel
+from tests.journal.helpers import PROGRAM, kill_when, lines, run, start
 
 RUN = 'flow.run(shared, journal="runs.db", progress=False, subscribers=[Ends()])'
 CHECK = """
@@ -74,3 +76,23 @@ def test_another_hash_seed_finds_everything(tmp_path, seed):
     run(text, tmp_path, PYTHONHASHSEED="7")
     run(text, tmp_path, PYTHONHASHSEED=seed)
     assert len(lines(tmp_path / "ledger")) == 20
+
+
+def test_a_kernel_that_is_killed(tmp_path):
+    """The same cells in a new kernel call nothing again that was reported finished, and give the whole table."""
+    cell = 'flow.run(shared, journal="runs.db", progress=False, subscribers=[Ends()])'
+    with running_kernel(tmp_path, PROGRAM) as kernel:
+        kernel.client.execute(cell)
+        until = time.monotonic() + 60
+        while len(lines(tmp_path / "finished")) < 200 and time.monotonic() < until:
+            time.sleep(0.01)
+    # It was ended by SIGKILL.
+    finished, before = set(lines(tmp_path / "finished")), len(lines(tmp_path / "ledger"))
+    assert 200 <= len(finished) < 400
+    with running_kernel(tmp_path, PROGRAM) as kernel:
+        kernel.run(cell)
+        found = kernel.run("len(flow.last_run.batch('Label').ok), shared['labels'][399]['label']")
+        assert found == "(400, 'label 399')"
+    made = lines(tmp_path / "ledger")
+    assert set(made[before:]) & finished == set()
+    assert len(made) <= 408

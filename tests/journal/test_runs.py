@@ -63,7 +63,9 @@ def test_a_call_is_made_once(file):
     flow, second = label(file, ["a", "b", "c"])
     assert made == ["a", "b", "c"]
     assert second == [*first, "label 3 of c"]
-    assert flow.last_run.notes == [("labels", "2 of 3 calls answered by runs.db")]
+    assert flow.last_run.notes == [
+        ("labels", "2 of 3 calls answered by runs.db; Journal(...).why() says why the others were made")
+    ]
     assert flow.last_run.problems == []
 
 
@@ -526,6 +528,48 @@ def test_the_table_of_runs(file):
     text = repr(Journal(file))
     assert "2 runs" in text
     assert "labels: ok, 1 called, 1 replayed" in text
+
+
+def why(file, run=None):
+    """Return the rows of the table."""
+    return [tuple(row) for row in Journal(file).why(run).itertuples(index=False)]
+
+
+def test_why_calls_were_made(file):
+    """By node: what was answered, and which part of the key of the others was another one."""
+    bad.append("c")
+
+    class Models(Label):
+        def __init__(self, model, **settings):
+            super().__init__(**settings)
+            self.model = model
+
+    def run(model, texts, **options):
+        flow = Flow(start=Models(model, on_error="keep", name="models"), name="labels")
+        flow.run({"texts": texts}, journal=file, progress=False, **options)
+
+    run("small", ["a", "c"])
+    assert why(file) == [("labels/models", 0, 2, "2: its first run")]
+    run("small", ["a", "b", "c"])
+    assert why(file) == [("labels/models", 1, 2, "1: new input or params; 1: it had no result (failed)")]
+    run("large", ["a", "b"])
+    assert why(file) == [("labels/models", 0, 2, "2: changed: self.model")]
+    run("large", ["a", "a"])
+    assert why(file) == [("labels/models", 1, 1, "1: asked once more than before, or another shared, or fresh=")]
+    run("large", ["a"])
+    assert why(file) == [("labels/models", 1, 0, "")]
+    assert why(file, 1) == [("labels/models", 0, 2, "2: its first run")]
+    with pytest.raises(KeyError, match="has no run 99"):
+        Journal(file).why(99)
+
+
+def test_why_calls_of_edited_code_were_made(tmp_path):
+    """The code has changed."""
+    for text in "ab":
+        with Cells("a_cell_with_an_edit") as cells:
+            module = cells.run(CELL.replace("PROMPT", text))
+            Flow(start=module.Ask()).run({"x": 1}, journal=tmp_path / "runs.db", progress=False)
+    assert why(tmp_path / "runs.db") == [("Flow/Ask", 0, 1, "1: its code has changed")]
 
 
 def test_a_journal_in_a_folder_of_its_own(tmp_path, monkeypatch):
