@@ -104,7 +104,8 @@ docs: .venv build ## build the documentation into build/docs, running its code
 		2>build/docs.log || { cat build/docs.log; exit 1; }
 	@echo "The documentation: build/docs/index.html"
 
-browser: .venv build ## run the tests in a real JupyterLab; needs chromium
+browser: .venv build ## run the tests in a real JupyterLab; needs chromium, and npm for some of them
+	$(BIN)/python tests/browser/npm.py
 	$(PYTEST) $(NO_NOTEBOOKS) tests/browser
 
 pictures: .venv build ## take the pictures of the README anew; needs chromium

@@ -25,6 +25,8 @@ import nbformat
 import pytest
 from nbconvert import HTMLExporter
 
+from tests.browser import npm
+
 VIEWPORT = {"width": 1280, "height": 1600}
 PATIENCE = 30  # seconds after which a test that waits for something gives up
 ARGUMENTS = [
@@ -324,6 +326,17 @@ def browser():
         browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
         yield browser
         browser.close()
+
+
+def npm_script(name: str) -> str:
+    """Return a script that `make browser` has fetched from npm. Skips the test where there is no npm."""
+    path = npm.FOLDER / name
+    if not path.exists():
+        reason = f"{npm.SCRIPTS[name].package} was not fetched (make browser, with npm)"
+        if os.environ.get("LLMFLOW_NB_BROWSER") == "require" and shutil.which("npm"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return path.read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="package")
