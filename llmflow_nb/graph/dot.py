@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .model import GraphData
-from .sketch import BLANK, END, START, TOP, Box, Wire, sketch_of
+from .sketch import BLANK, START, TOP, Box, Wire, is_ring, sketch_of
 from .style import COLOURS, FONT, GREY, INK, WRONG
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def _add_edge(frame: Any, flow: Box, wire: Wire, boxes: Mapping[str, Box]) -> No
     ends: list[str] = []
     clipped: dict[str, str] = {}
     for step, dot, clip in ((wire.tail, "z", "ltail"), (wire.head, "s", "lhead")):
-        if step in (START, END):
+        if step == START or is_ring(step):
             ends.append(f"{'s' if step == START else 'z'}{flow.key}")
             continue
         box = boxes[step]

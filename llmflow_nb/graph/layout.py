@@ -6,23 +6,17 @@ can be laid out on its own.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from math import ceil
 
+from .fit import CELL, SHRINKING, guess_direction, height_in_cell, ranks_of, spanned_ranks
 from .metrics import text_width
 from .model import GraphData
 from .placing import Direction, Job, Placing, dot_text, read_placing
 from .render import coordinates
 from .rows import in_rows
-from .sketch import END, START, TOP, Box, Sketch, Wire
+from .sketch import START, TOP, Box, Sketch, is_ring
 
-__all__ = ["HEAD", "HEAD_SIZE", "LINE", "NAME_SIZE", "NOTE_SIZE", "PAD", "SCALE", "head_width", "layout_of"]
+__all__ = ["HEAD", "HEAD_SIZE", "LINE", "NAME_SIZE", "NOTE_SIZE", "PAD", "head_width", "layout_of"]
 
-SCALE = 1.1
-"""The size of a drawing in pixels, for each unit of length: the name of a node is 12.65 pixels high."""
-CELL = 900 / SCALE
-"""The width of a cell."""
-SHRINKING = 900.0
-"""The cost of text that is shrunk to half its size, in height."""
 NAME_SIZE, NOTE_SIZE, HEAD_SIZE = 11.5, 9.5, 10.5
 """Font sizes: the name in a box, the notes below it, the head of a frame."""
 LINE = 12.5
@@ -31,12 +25,17 @@ PAD, HEAD = 12.0, 22.0
 """The space inside a frame, and above that for its head."""
 _DOT, _RING = (8.0, 8.0), (10.0, 10.0)
 
-LARGE = 150
-"""The number of nodes from which on each flow is laid out in one direction only."""
-GAP = 22.0
-"""The approximate space between two steps."""
+MANY = 40
+"""A flow with more edges is laid out in one direction only, which is guessed."""
+TANGLED = 2_500
+"""If the edges of a flow span this number of ranks, Graphviz may take seconds, and is told to hurry."""
+ROWS_FROM = 14
+"""A flow with fewer steps is not cut into rows."""
+CROSSING = 15.0
+"""The cost of each edge that continues in another row, in height."""
 
-_Best = dict[Direction, Placing]
+_Best = dict[Direction, tuple[float, Placing]]
+"""The best placing in each direction, with its cost."""
 
 
 def layout_of(model: GraphData, sketch: Sketch, backend: str | None = None) -> Placing:
@@ -54,24 +53,15 @@ def layout_of(model: GraphData, sketch: Sketch, backend: str | None = None) -> P
     directions: tuple[Direction, ...] = ("LR", "TB")
     if model.style.direction:
         directions = ("LR",) if model.style.direction == "LR" else ("TB",)
-    is_large = len(model.nodes) > LARGE
     best: dict[str, _Best] = {}
 
     def place(flows: Mapping[str, Sequence[str]], cell: float) -> None:
-        jobs = []
-        for id, steps in flows.items():
-            for sizes, inner in _ways(sketch, id, steps, best, directions):
-                tried = (_guess(sizes, sketch.wires[id]),) if is_large and len(directions) > 1 else directions
-                jobs += [(id, Job(sizes, sketch.wires[id], inner, direction)) for direction in tried]
+        jobs = [(id, job) for id, steps in flows.items() for job in _jobs(sketch, id, steps, best, directions)]
         for (id, job), found in zip(jobs, coordinates([dot_text(job) for _, job in jobs], backend), strict=True):
-            options = [read_placing(found, job)]
-            # Rows are at least as high as the flow that is cut. In a high one, larger text costs more than it saves.
-            is_high = options[0].height * (cell / options[0].width) ** 2 >= SHRINKING
-            if job.direction == "LR" and not model.style.direction and not is_high:
-                options += in_rows(options[0], job.widths, cell)
             of_flow = best.setdefault(id, {})
+            options = list(_options(read_placing(found, job), job, cell, model.style.direction is None))
             options += [of_flow[job.direction]] if job.direction in of_flow else []
-            of_flow[job.direction] = min(options, key=lambda option: _cost(option, cell))
+            of_flow[job.direction] = min(options, key=lambda option: option[0])
 
     for depth in sorted(levels, reverse=True):
         place({id: members[id] for id in levels[depth]}, max(CELL / 2, CELL - 2 * PAD * (depth + 1)))
@@ -79,45 +69,44 @@ def layout_of(model: GraphData, sketch: Sketch, backend: str | None = None) -> P
     root = outermost[0]
     if root not in members:  # a node, with the nodes that it leads to, or a flow without steps
         place({TOP: outermost}, CELL)
-        return _lowest(best[TOP])
-    inner = {root: _lowest(best[root])}
+        return _lowest(best[TOP])[1]
+    inner = {root: _lowest(best[root])[1]}
     sizes = {root: _size(sketch.boxes[root], inner[root])}
     return Placing(*sizes[root], {root: (0.0, 0.0)}, sizes, {}, {}, inner)
 
 
-def _ways(
+def _jobs(
     sketch: Sketch, flow: str, steps: Sequence[str], best: Mapping[str, _Best], directions: Sequence[Direction]
-) -> Iterator[tuple[dict[str, tuple[float, float]], dict[str, Placing]]]:
-    """Yield the sizes of all steps and the placings of the inner flows, which all have the same direction."""
+) -> Iterator[Job]:
+    """Yield the ways in which a flow is laid out. All its inner flows have the same direction, as far as possible."""
+    wires = sketch.wires[flow]
+    is_small = len(wires) <= MANY
     inner_flows = [step for step in steps if step in best]
-    for direction in directions if inner_flows else directions[:1]:
-        inner = {step: best[step].get(direction) or _lowest(best[step]) for step in inner_flows}
-        sizes = {START: _DOT} if any(wire.tail == START for wire in sketch.wires[flow]) else {}
+    for inner_direction in directions if inner_flows else directions[:1]:
+        inner = {step: best[step].get(inner_direction, _lowest(best[step]))[1] for step in inner_flows}
+        sizes = {START: _DOT} if any(wire.tail == START for wire in wires) else {}
         sizes |= {step: _size(sketch.boxes[step], inner.get(step)) for step in steps}
-        sizes |= {END: _RING} if any(wire.head == END for wire in sketch.wires[flow]) else {}
-        yield sizes, inner
+        sizes |= {wire.head: _RING for wire in wires if is_ring(wire.head)}
+        if is_small:
+            yield from (Job(sizes, wires, inner, direction) for direction in directions)
+            continue
+        ranks = ranks_of(list(sizes), wires)
+        direction = guess_direction(sizes, wires, ranks) if len(directions) > 1 else directions[0]
+        yield Job(sizes, wires, inner, direction, is_hasty=spanned_ranks(ranks, wires) > TANGLED)
 
 
-def _lowest(placings: _Best) -> Placing:
-    return min(placings.values(), key=_cost)
+def _options(placing: Placing, job: Job, cell: float, may_be_cut: bool) -> Iterator[tuple[float, Placing]]:
+    """Yield a placing and, if it is long, the same in rows. Each comes with its cost."""
+    yield height_in_cell(placing.width, placing.height, cell), placing
+    # Rows are at least as high as the flow that is cut. In a high one, larger text costs more than it saves.
+    is_high = placing.height * (cell / placing.width) ** 2 >= SHRINKING
+    if may_be_cut and job.direction == "LR" and not is_high and placing.count() >= ROWS_FROM:
+        for crossings, rows in in_rows(placing, job.widths, cell):
+            yield height_in_cell(rows.width, rows.height, cell) + CROSSING * crossings, rows
 
 
-def _guess(sizes: Mapping[str, tuple[float, float]], wires: Sequence[Wire]) -> Direction:
-    """Guess the direction that fits a cell better, from the sizes of the steps at each distance from the start."""
-    following: dict[str, list[str]] = {}
-    for wire in wires:
-        following.setdefault(wire.tail, []).append(wire.head)
-    rank = [START] if START in sizes else list(sizes)[:1]
-    seen = set(rank)
-    across = down = most_across = most_down = 0.0
-    while rank:
-        widths, heights = zip(*map(sizes.__getitem__, rank), strict=True)
-        across, most_across = across + max(widths) + GAP, max(most_across, sum(widths) + GAP * len(rank))
-        down, most_down = down + max(heights) + GAP, max(most_down, sum(heights) + GAP * len(rank))
-        rank = list(dict.fromkeys(head for id in rank for head in following.get(id, ()) if head not in seen))
-        seen.update(rank)
-    in_rows = most_down * ceil(across / CELL)
-    return "LR" if in_rows < _height_in_cell(most_across, down) else "TB"
+def _lowest(placings: _Best) -> tuple[float, Placing]:
+    return min(placings.values(), key=lambda option: option[0])
 
 
 def _size(box: Box, placing: Placing | None) -> tuple[float, float]:
@@ -133,13 +122,3 @@ def _size(box: Box, placing: Placing | None) -> tuple[float, float]:
 def head_width(line: str) -> float:
     """Return the room for a line in the head of a frame. The lines of a box stand there beside each other."""
     return text_width(line, HEAD_SIZE) * 1.06 + 12
-
-
-def _cost(placing: Placing, cell: float = CELL) -> float:
-    return _height_in_cell(placing.width, placing.height, cell)
-
-
-def _height_in_cell(width: float, height: float, cell: float = CELL) -> float:
-    """Return the height of a drawing in a cell, and a fine if its text is shrunk."""
-    scale = min(1.0, cell / width)
-    return height * scale + SHRINKING * (1 / scale - 1)

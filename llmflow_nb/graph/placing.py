@@ -10,7 +10,7 @@ from math import ceil
 from typing import Any, Literal
 
 from .metrics import text_width
-from .sketch import END, START, Wire
+from .sketch import START, Wire, is_ring
 
 __all__ = [
     "LABEL_SIZE",
@@ -46,12 +46,14 @@ class Job:
         wires: Its edges.
         inner: The placings of the steps that are open flows, by their ids.
         direction: "LR" from left to right, "TB" from top to bottom.
+        is_hasty: Whether a worse drawing is better than one that takes seconds: edges are then straight.
     """
 
     sizes: Mapping[str, tuple[float, float]]
     wires: Sequence[Wire]
     inner: Mapping[str, "Placing"]
     direction: Direction
+    is_hasty: bool = False
 
     @property
     def widths(self) -> dict[str, float]:
@@ -81,6 +83,10 @@ class Placing:
     labels: dict[str, Point]
     inner: Mapping[str, "Placing"]
 
+    def count(self) -> int:
+        """Return the number of steps, those of inner flows included."""
+        return len(self.corners) + sum(placing.count() for placing in self.inner.values())
+
 
 def dot_text(job: Job) -> str:
     """Return the DOT text of one flow."""
@@ -88,6 +94,7 @@ def dot_text(job: Job) -> str:
     ids = {id: f"m{i}" for i, id in enumerate(job.sizes)}
     lines = [
         f"digraph {{ graph [rankdir={job.direction} nodesep=0.22 ranksep={ranksep} margin=0 pad=0]",
+        "nslimit=1 splines=line" * job.is_hasty,
         'node [shape=box fixedsize=true label=""] edge [fontname=Courier fontsize=9 arrowsize=0.6]',
     ]
     for id, (width, height) in job.sizes.items():
@@ -96,7 +103,7 @@ def dot_text(job: Job) -> str:
     ways = {(wire.tail, wire.head) for wire in job.wires}
     for i, wire in enumerate(job.wires):
         tail, head = ids[wire.tail], ids[wire.head]
-        weight = 4 if wire.tail == START else 1 if wire.head == END else 2 if wire.label else 3
+        weight = 4 if wire.tail == START else 1 if is_ring(wire.head) else 2 if wire.label else 3
         attributes = f"id={i} weight={weight}"
         if wire.key in widths:
             attributes += f' label="{"x" * ceil(widths[wire.key] / LETTER)}"'

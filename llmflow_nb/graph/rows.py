@@ -21,8 +21,10 @@ GAP, LANE, RADIUS = 12.0, 6.0, 5.0
 LABEL_HEIGHT = 14.0
 
 
-def in_rows(placing: Placing, widths: Mapping[str, float], limit: float) -> Iterator[Placing]:
+def in_rows(placing: Placing, widths: Mapping[str, float], limit: float) -> Iterator[tuple[int, Placing]]:
     """Yield the flow in rows that fit the limit, if it can be cut: in the fewest rows, and in one more.
+
+    With each comes the number of edges that continue in another row.
 
     Args:
         placing: A flow from left to right.
@@ -36,7 +38,8 @@ def in_rows(placing: Placing, widths: Mapping[str, float], limit: float) -> Iter
     for count in (fewest, fewest + 1):
         chosen = _best_cuts(cuts, placing.width, placing.width / count)
         if chosen:
-            yield _Rows(placing, chosen).stacked()
+            rows = _Rows(placing, chosen)
+            yield sum(map(len, rows.crossings)), rows.stacked()
 
 
 def _possible_cuts(placing: Placing, widths: Mapping[str, float]) -> Iterator[tuple[float, int]]:

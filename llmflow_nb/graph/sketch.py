@@ -13,10 +13,12 @@ from ..core.text import shown
 from .model import GraphCluster, GraphData, GraphNode
 from .status import STATE_WORDS, NodeState, NodeStatus, RunStatus
 
-__all__ = ["END", "SIGNS", "START", "TOP", "Box", "Sketch", "Wire", "sketch_of"]
+__all__ = ["END", "SIGNS", "START", "TOP", "Box", "Sketch", "Wire", "is_ring", "sketch_of"]
 
 START, END = "(start)", "(end)"
 """The ends of wires at the dot and at the ring of a flow. The id of a step is its path, which has no parentheses."""
+FEW_EXITS = 3
+"""A flow with more exits has a ring for each, with a number after `END`: long lines to one ring would hide the rest."""
 TOP = ""
 """Stands for the flow around the outermost nodes."""
 LINE_LENGTH = 30
@@ -83,7 +85,7 @@ class Wire:
     Attributes:
         key: Its id in the drawing.
         tail: The id of the step where it starts, or `START`.
-        head: The id of the step where its arrow is, or `END`.
+        head: The id of the step where its arrow is, or that of a ring, see `is_ring`.
         label: Its words; "" for the default action.
         is_back: Whether it leads back to an earlier step.
         is_wrong: Whether the flow ends here because an edge is missing.
@@ -114,6 +116,11 @@ class Sketch:
     boxes: Mapping[str, Box]
     wires: Mapping[str, Sequence[Wire]]
     legend: tuple[str, ...] = ()
+
+
+def is_ring(id: str) -> bool:
+    """Return whether an end of a wire is a ring."""
+    return id.startswith(END)
 
 
 def sketch_of(model: GraphData) -> Sketch:
@@ -182,11 +189,13 @@ def _wires(model: GraphData, boxes: Mapping[str, Box], status: RunStatus) -> Ite
         if flow.start is not None and flow.members:
             is_taken = (flow.id, flow.start, "") in status.edges
             yield flow.id, Wire(f"e{key}", START, flow.start, is_taken=is_taken)
-        for i, (source, is_meant, actions) in enumerate(_together(flow)):
+        exits = list(_together(flow))
+        for i, (source, is_meant, actions) in enumerate(exits):
             words = [shown(action) for action in actions if action and (action != "default" or not is_meant)]
             taken = [action for tail, head, action in status.edges if (tail, head) == (source, flow.id)]
             is_taken = any(None in actions or action in actions for action in taken)
-            wire = Wire(f"z{key}e{i}", source, END, ", ".join(words), is_wrong=not is_meant, is_taken=is_taken)
+            ring = END if len(exits) <= FEW_EXITS else f"{END}{i}"
+            wire = Wire(f"z{key}e{i}", source, ring, ", ".join(words), is_wrong=not is_meant, is_taken=is_taken)
             yield flow.id, wire
     for i, edge in enumerate(model.edges):
         words = [] if edge.action == "default" else [shown(edge.action)]

@@ -10,12 +10,13 @@ from html import escape
 from math import hypot
 
 from ..core.text import shown
-from .layout import HEAD, HEAD_SIZE, LINE, NAME_SIZE, NOTE_SIZE, PAD, SCALE, head_width, layout_of
+from .fit import SCALE
+from .layout import HEAD, HEAD_SIZE, LINE, NAME_SIZE, NOTE_SIZE, PAD, head_width, layout_of
 from .metrics import text_width
 from .model import FLOWS, PLAIN_CLASS, GraphData
 from .placing import LABEL_SIZE, Cubic, Placing, Point, shifted
 from .render import DrawingError
-from .sketch import END, START, TOP, Box, Sketch, Wire, sketch_of
+from .sketch import END, START, TOP, Box, Sketch, Wire, is_ring, sketch_of
 from .style import COLOURS, FONT, GREY, INK, SOFT, WRONG
 
 __all__ = ["svg_of"]
@@ -129,9 +130,10 @@ class _Painter:
             centre = x + left + width / 2, y + top + height / 2
             if id == START:
                 yield f'<g id="{_ID}s{key}" class="node">{_ellipse(centre, 4.0, "dot")}</g>\n'
-            elif id == END:
+            elif is_ring(id):
                 ring = _ellipse(centre, 2.2, "dot") + _ellipse(centre, 4.5, "ring")
-                yield f'<g id="{_ID}z{key}" class="node">{ring}</g>\n'
+                number = id.removeprefix(END)
+                yield f'<g id="{_ID}z{key}{"r" * bool(number)}{number}" class="node">{ring}</g>\n'
             else:
                 yield self.box(id, placing, x + left, y + top)
 

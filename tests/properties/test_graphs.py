@@ -120,7 +120,8 @@ def model_groups(model):
     for cluster in model.clusters:
         id = ids[cluster.id]
         found |= {f"s{id}", f"e{id}"} if cluster.members else set()
-        found |= {f"z{id}"} if cluster.exits else set()
+        exits = [way for way, (_, flow, *_) in ways_out(model).items() if flow == id]
+        found |= {f"z{id}r{i}" for i in range(len(exits))} if len(exits) > 3 else {f"z{id}"} if exits else set()
     root = model.nodes[0]
     is_bare = root.name == "Flow" and not root.notes and any(node.parent == root.id for node in model.nodes)
     return found - ({"n0"} if is_bare else set())
@@ -130,7 +131,9 @@ def dot_groups(model):
     """All ids in the DOT text, which has second frames and more rings, and the frame of a flow without a name."""
     ids = model_ids(model)
     frames = {node.id for node in model.nodes if node.kind == "batch_flow"} & {node.parent for node in model.nodes}
-    return model_groups(model) | {"n0", *(f"{ids[id]}i" for id in frames), *(f"z{ids[id]}" for id in with_ring(model))}
+    rings = {f"z{ids[id]}" for id in with_ring(model)}
+    found = {id for id in model_groups(model) if not re.fullmatch(r"zn\d+r\d+", id)}
+    return found | rings | {"n0", *(f"{ids[id]}i" for id in frames)}
 
 
 def with_ring(model):
@@ -517,7 +520,7 @@ def assert_drawn(model, svg):
             assert (stroke(found[id]) == WRONG) == (id in not_meant)
             assert (stroke(found[id], "stroke-dasharray") is not None) == (id in dashed)
             assert (stroke(found[id], "stroke-width") == "2.5") == (id in thick)
-        elif re.fullmatch(r"[sz]n\d+", id):
+        elif re.fullmatch(r"sn\d+|zn\d+(r\d+)?", id):
             assert len(found[id].findall(f"{SVG}ellipse")) == {"s": 1, "z": 2}[id[0]]
     return found
 
