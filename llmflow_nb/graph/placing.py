@@ -85,7 +85,8 @@ class Placing:
 
     def count(self) -> int:
         """Return the number of steps, those of inner flows included."""
-        return len(self.corners) + sum(placing.count() for placing in self.inner.values())
+        steps = [id for id in self.corners if id != START and not is_ring(id)]
+        return len(steps) + sum(placing.count() for placing in self.inner.values())
 
 
 def dot_text(job: Job) -> str:

@@ -14,7 +14,7 @@ __all__ = ["in_rows"]
 
 MAX_CROSSINGS = 4
 """A cut may cross this number of edges."""
-FINE = 0.02
+FINE = 0.06
 """The cost of each further edge that crosses a cut. A row that is a tenth too wide or too narrow costs 0.01."""
 GAP, LANE, RADIUS = 12.0, 6.0, 5.0
 """The space between a row and a line beside it, between two such lines, and the radius of their corners."""

@@ -10,15 +10,16 @@ from itertools import chain
 from typing import Literal
 
 from ..core.text import shown
-from .model import GraphCluster, GraphData, GraphNode
+from .model import GraphCluster, GraphData, GraphExit, GraphNode
 from .status import STATE_WORDS, NodeState, NodeStatus, RunStatus
 
 __all__ = ["END", "SIGNS", "START", "TOP", "Box", "Sketch", "Wire", "is_ring", "sketch_of"]
 
 START, END = "(start)", "(end)"
 """The ends of wires at the dot and at the ring of a flow. The id of a step is its path, which has no parentheses."""
-FEW_EXITS = 3
-"""A flow with more exits has a ring for each, with a number after `END`: long lines to one ring would hide the rest."""
+FEW_EXITS, FEW_STEPS = 3, 14
+"""A flow with more exits or steps has a ring for each exit, with a number after `END`. Long lines to one ring would
+hide the rest. An exit for the lack of an edge always has its own."""
 TOP = ""
 """Stands for the flow around the outermost nodes."""
 LINE_LENGTH = 30
@@ -54,7 +55,8 @@ class Box:
         is_closed: Whether it is a flow whose steps were left out, so that it can be opened.
         is_bare: Whether it is the outermost flow and has no name and no notes: a frame would add nothing.
         is_wrong: Whether the check of the wiring reports a problem that is shown on it.
-        has_ring: Whether the end of the flow is drawn: an exit is known, or an edge leads on from the flow.
+        has_ring: Whether its end is drawn in DOT: an exit is drawn, or an edge leads on from the flow, which DOT draws
+            from the ring.
         state: What happened to it in the run; None if the graph has no run.
         colours: DOT attributes chosen by the user.
         title: Its tooltip: its name and the first line of its docstring.
@@ -127,10 +129,9 @@ def sketch_of(model: GraphData) -> Sketch:
     """Return what a drawing of the graph shows."""
     clusters = {cluster.id: cluster for cluster in model.clusters}
     open_flows = {id for id, cluster in clusters.items() if cluster.members}
-    # A frame has a ring if an exit of its flow is known, or if an edge or an exit of an outer flow starts at it.
-    rings = {cluster.id for cluster in model.clusters if cluster.exits}
-    rings |= open_flows & {edge.source for edge in model.edges}
-    rings |= open_flows & {exit.source for cluster in model.clusters for exit in cluster.exits}
+    exits = dict(_exits(model))
+    left = {edge.source for edge in model.edges} | {exit.source for found in exits.values() for exit in found}
+    rings = {id for id in open_flows if exits[id] or id in left}
     remarks: dict[str, str] = {}
     for problem in model.problems:
         if problem.kind in _REMARKS:
@@ -152,7 +153,7 @@ def sketch_of(model: GraphData) -> Sketch:
             title=": ".join(shown(part) for part in (node.name, node.doc) if part),
         )
     wires: dict[str, list[Wire]] = {id: [] for id in (TOP, *boxes)}
-    for flow, wire in _wires(model, boxes, model.status or RunStatus()):
+    for flow, wire in _wires(model, boxes, exits):
         wires[flow].append(wire)
     legend = tuple(_legend(model, boxes, [*chain(*wires.values())])) if model.style.legend else ()
     return Sketch(boxes, wires, legend)
@@ -180,8 +181,30 @@ def _filled(words: list[str], length: int, separator: str) -> list[str]:
     return lines
 
 
-def _wires(model: GraphData, boxes: Mapping[str, Box], status: RunStatus) -> Iterator[tuple[str, Wire]]:
+def _exits(model: GraphData) -> Iterator[tuple[str, list[GraphExit]]]:
+    """Yield each flow with the exits to draw.
+
+    The nodes of one class lack the same edges. Each of these is drawn once, and where the run took it.
+    """
+    taken = model.status.edges if model.status else {}
+    classes = {node.id: node.class_name for node in model.nodes}
+    known: set[tuple[str, str | None]] = set()
+    for flow in model.clusters:
+        found = []
+        for exit in flow.exits:
+            missing = classes[exit.source], exit.action
+            if exit.is_meant or missing not in known or (exit.source, flow.id, exit.action) in taken:
+                found.append(exit)
+            if not exit.is_meant:
+                known.add(missing)
+        yield flow.id, found
+
+
+def _wires(
+    model: GraphData, boxes: Mapping[str, Box], exits: Mapping[str, Sequence[GraphExit]]
+) -> Iterator[tuple[str, Wire]]:
     """Yield each wire with the id of its flow."""
+    status = model.status or RunStatus()
     unused = {(problem.path, problem.action) for problem in model.problems if problem.kind == "unused_edge"}
     parents = {node.id: node.parent or TOP for node in model.nodes}
     for flow in model.clusters:
@@ -189,12 +212,13 @@ def _wires(model: GraphData, boxes: Mapping[str, Box], status: RunStatus) -> Ite
         if flow.start is not None and flow.members:
             is_taken = (flow.id, flow.start, "") in status.edges
             yield flow.id, Wire(f"e{key}", START, flow.start, is_taken=is_taken)
-        exits = list(_together(flow))
-        for i, (source, is_meant, actions) in enumerate(exits):
+        ends = list(_together(exits[flow.id]))
+        for i, (source, is_meant, actions) in enumerate(ends):
             words = [shown(action) for action in actions if action and (action != "default" or not is_meant)]
             taken = [action for tail, head, action in status.edges if (tail, head) == (source, flow.id)]
             is_taken = any(None in actions or action in actions for action in taken)
-            ring = END if len(exits) <= FEW_EXITS else f"{END}{i}"
+            is_shared = is_meant and len(ends) <= FEW_EXITS and len(flow.members) <= FEW_STEPS
+            ring = END if is_shared else f"{END}{i}"
             wire = Wire(f"z{key}e{i}", source, ring, ", ".join(words), is_wrong=not is_meant, is_taken=is_taken)
             yield flow.id, wire
     for i, edge in enumerate(model.edges):
@@ -213,10 +237,10 @@ def _wires(model: GraphData, boxes: Mapping[str, Box], status: RunStatus) -> Ite
         yield parents[edge.source], wire
 
 
-def _together(flow: GraphCluster) -> Iterator[tuple[str, bool, list[str | None]]]:
+def _together(exits: Sequence[GraphExit]) -> Iterator[tuple[str, bool, list[str | None]]]:
     """Yield each step at which a flow ends with its exits' actions: the meant ones, and apart the others."""
     actions: dict[tuple[str, bool], list[str | None]] = {}
-    for exit in flow.exits:
+    for exit in exits:
         actions.setdefault((exit.source, exit.is_meant), []).append(exit.action)
     for (source, is_meant), found in actions.items():
         yield source, is_meant, found
@@ -229,7 +253,7 @@ def _legend(model: GraphData, boxes: Mapping[str, Box], wires: Sequence[Wire]) -
     words = [_LEGEND[key] for key in _LEGEND if key in kinds]
     words += [f"{_ICONS[kind]}{_ICON_WORDS[kind]}" for kind in _ICON_WORDS if kind in icons]
     words += ["\u25cf start"] if any(box.is_open for box in boxes.values()) else []
-    words += ["\u25ce end"] if any(box.has_ring for box in boxes.values()) else []
+    words += ["\u25ce end"] if any(is_ring(wire.head) for wire in wires) else []
     if model.status is not None:
         states = {status.state for status in model.status.nodes.values()}
         words += [f"{sign} {STATE_WORDS[state]}" for state, sign in SIGNS.items() if state in states]

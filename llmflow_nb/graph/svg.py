@@ -148,7 +148,9 @@ class _Painter:
         if box.is_open:
             yield _rect(box, x, y, width, height, 8)
             if box.kind == "batch_flow":
-                yield _rect(box, x + _BEHIND, y + _BEHIND, width - 2 * _BEHIND, height - 2 * _BEHIND, 6)
+                yield _rect(
+                    box, x + _BEHIND, y + _BEHIND, width - 2 * _BEHIND, height - 2 * _BEHIND, 6, is_filled=False
+                )
             at = x + PAD
             for i, line in enumerate(box.lines):
                 kind, weight = ("soft", "") if i else ("name", "600")
@@ -169,7 +171,7 @@ class _Painter:
             yield self.steps(id, inner, x + (width - inner.width) / 2, y + HEAD)
 
 
-def _rect(box: Box, x: float, y: float, width: float, height: float, radius: float) -> str:
+def _rect(box: Box, x: float, y: float, width: float, height: float, radius: float, *, is_filled: bool = True) -> str:
     fill, line, _, _ = COLOURS[box.state or box.kind]
     opacity = ""
     if box.is_open:
@@ -177,6 +179,8 @@ def _rect(box: Box, x: float, y: float, width: float, height: float, radius: flo
     line = WRONG if box.is_wrong else line
     if "fillcolor" in box.colours:
         fill, opacity = box.colours["fillcolor"], ""
+    if not is_filled:
+        fill, opacity = "none", ""
     line = box.colours.get("color", line)
     is_dashed = box.is_wrong or (box.kind in FLOWS and not box.is_open)
     dashes = ' stroke-dasharray="5,2"' if is_dashed else ""

@@ -1,5 +1,6 @@
 """Names that try to be more than text: safe and readable in every place where a name is shown."""
 
+import itertools
 import re
 import shutil
 from xml.etree import ElementTree
@@ -112,3 +113,56 @@ def test_a_drawing_tells_open_flows_from_closed_ones():
         classes = {node.name: found[f"n{i}"] for i, node in enumerate(model.nodes)}
         assert [name for name in classes if "frame" in classes[name]] == ["F", "open"]
         assert [name for name in classes if "closed" in classes[name]] == ["inner"]
+
+
+class Judge(Node):
+    def post(self, shared, prep_res, exec_res):
+        return "good" if exec_res else "bad"
+
+
+def chain_of_judges(count):
+    judges = [Judge(name=f"Judge {i}") for i in range(count)]
+    for judge, after in itertools.pairwise(judges):
+        judge - "goood" >> after
+    return Flow(judges[0])
+
+
+def test_a_missing_edge_of_a_class_is_drawn_once():
+    """The nodes of one class lack the same edge: it is drawn at the first of them, not thirty times."""
+    flow = chain_of_judges(30)
+    wrong = [group for group in parsed(flow.graph().svg()).iter() if "wrong" in group.get("class", "").split()]
+    assert ["".join(group.itertext()) for group in wrong if "edge" in group.get("class")] == ["bad, good"]
+    assert len(flow.check()) < 5
+
+
+def test_a_missing_edge_is_drawn_where_the_run_ended():
+    """Whatever is drawn elsewhere, the end of the run is."""
+    flow = chain_of_judges(3)
+    flow.start_node - "bad" >> flow.start_node.successors["goood"]
+    with pytest.warns(UserWarning, match="Flow ends"):
+        flow.run({})
+    taken = [path for path in parsed(flow.last_run.graph().svg()).iter() if path.get("stroke-width") == "2.5"]
+    assert len(taken) == 3  # the start, an edge, the end
+
+
+def test_a_legend_names_an_end_only_if_one_is_drawn():
+    """A flow whose steps never end it has no ring, even if an edge leads on from it."""
+
+    class Again(Node):
+        def post(self, shared, prep_res, exec_res):
+            return "again"
+
+    step = Again()
+    step - "again" >> step
+    inner = Flow(step, name="Inner")
+    inner >> inner
+    assert "\u25ce end" not in Flow(inner).graph(legend=True).svg()
+
+
+def test_many_exits_have_a_ring_each():
+    """Up to three lines lead to one ring. With more of them, each has its own beside its step."""
+    for count, rings in ((3, 1), (4, 4)):
+        first = Node()
+        for i in range(count):
+            first - f"way {i}" >> Node()
+        assert Flow(first).graph().svg().count('class="ring"') == rings

@@ -101,11 +101,21 @@ def model_exits(model, ids):
 
 
 def ways_out(model):
-    """The edges to rings by their ids: step, flow, words, and whether that is meant. Those of one step are together."""
-    ids, found = model_ids(model), {}
+    """The edges to rings by their ids: step, flow, words, and whether that is meant. Those of one step are together.
+
+    An edge that a class lacks is at the first of its nodes only, and where a run ended for the lack of it.
+    """
+    ids, found, lacking = model_ids(model), {}, set()
+    classes = {node.id: node.class_name for node in model.nodes}
+    run = model.status or RunStatus()
     for cluster in model.clusters:
         actions = {}
         for exit in cluster.exits:
+            lacks = (classes[exit.source], exit.action)
+            is_known = lacks in lacking
+            lacking |= set() if exit.is_meant else {lacks}
+            if is_known and not exit.is_meant and (exit.source, cluster.id, exit.action) not in run.edges:
+                continue
             actions.setdefault((exit.source, exit.is_meant), []).append(exit.action)
         for i, ((source, is_meant), said) in enumerate(actions.items()):
             words = [shown(action) for action in said if action is not None and (action, is_meant) != ("default", True)]
@@ -120,8 +130,9 @@ def model_groups(model):
     for cluster in model.clusters:
         id = ids[cluster.id]
         found |= {f"s{id}", f"e{id}"} if cluster.members else set()
-        exits = [way for way, (_, flow, *_) in ways_out(model).items() if flow == id]
-        found |= {f"z{id}r{i}" for i in range(len(exits))} if len(exits) > 3 else {f"z{id}"} if exits else set()
+        exits = [is_meant for _, flow, _, is_meant in ways_out(model).values() if flow == id]
+        few = len(exits) <= 3 and len(cluster.members) <= 14
+        found |= {f"z{id}" if is_meant and few else f"z{id}r{i}" for i, is_meant in enumerate(exits)}
     root = model.nodes[0]
     is_bare = root.name == "Flow" and not root.notes and any(node.parent == root.id for node in model.nodes)
     return found - ({"n0"} if is_bare else set())
@@ -138,9 +149,9 @@ def dot_groups(model):
 
 def with_ring(model):
     """The flows that have a ring: they end, or something leads on from them."""
-    found = {cluster.id for cluster in model.clusters if cluster.exits}
-    found |= {edge.source for edge in model.edges}
-    found |= {exit.source for cluster in model.clusters for exit in cluster.exits}
+    ids = {id: path for path, id in model_ids(model).items()}
+    found = {edge.source for edge in model.edges}
+    found |= {ids[end] for step, flow, *_ in ways_out(model).values() for end in (step, flow)}
     return found & {cluster.id for cluster in model.clusters if cluster.members}
 
 
