@@ -79,7 +79,8 @@ class GraphModel(GraphData, Shown):
         """Write the graph to a file, in the format of its suffix, and return its path.
 
         ``.svg``, ``.dot``, ``.mmd`` (Mermaid) and ``.txt`` (the outline) need no other program; ``.png`` and ``.pdf``
-        need the ``dot`` program of Graphviz. An existing file is replaced.
+        need the ``dot`` program of Graphviz, which also lays them out: they show the same graph, in a plainer drawing.
+        An existing file is replaced.
 
         Raises:
             ValueError: Unknown suffix.

@@ -7,7 +7,7 @@ can be laid out on its own.
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from .fit import CELL, SHRINKING, guess_direction, height_in_cell, ranks_of, spanned_ranks
+from .fit import CELL, SCALE, SHRINKING, guess_direction, height_in_cell, ranks_of, spanned_ranks
 from .metrics import text_width
 from .model import GraphData
 from .placing import Direction, Job, Placing, dot_text, read_placing
@@ -33,6 +33,8 @@ ROWS_FROM = 14
 """A flow with fewer steps is not cut into rows."""
 CROSSING = 15.0
 """The cost of each edge that continues in another row, in height."""
+LEAST, UNREADABLE = 9.0, 150.0
+"""The least size of text in rows, in pixels, and the cost of smaller text. More rows would make it larger."""
 
 _Best = dict[Direction, tuple[float, Placing]]
 """The best placing in each direction, with its cost."""
@@ -102,7 +104,8 @@ def _options(placing: Placing, job: Job, cell: float, may_be_cut: bool) -> Itera
     is_high = placing.height * (cell / placing.width) ** 2 >= SHRINKING
     if may_be_cut and job.direction == "LR" and not is_high and placing.count() >= ROWS_FROM:
         for crossings, rows in in_rows(placing, job.widths, cell):
-            yield height_in_cell(rows.width, rows.height, cell) + CROSSING * crossings, rows
+            fine = CROSSING * crossings + UNREADABLE * (rows.width * LEAST > cell * NOTE_SIZE * SCALE)
+            yield height_in_cell(rows.width, rows.height, cell) + fine, rows
 
 
 def _lowest(placings: _Best) -> tuple[float, Placing]:

@@ -12,7 +12,7 @@ import warnings
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
-from itertools import cycle
+from itertools import combinations, cycle, pairwise
 from xml.etree import ElementTree
 
 import pytest
@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from llmflow_nb import BatchFlow, BatchNode, Flow, FlowError, Node
 from llmflow_nb.core.text import quoted, shown
+from llmflow_nb.graph.metrics import text_width
 from llmflow_nb.graph.render import coordinates
 from llmflow_nb.graph.slips import is_an_ending
 from llmflow_nb.graph.status import RunStatus
@@ -998,6 +999,129 @@ def test_a_run_goes_only_where_the_graph_leads(case):
             assert visit.path in {source for source, _ in exits}
         elif visit.node in seen or way in exits:
             assert exits[way] == (not is_told(visit.path, visit.node, visit.action))
+
+
+# ---- where things are ------------------------------------------------------------------------------------------------
+
+NEAR = 4.5
+"""How far from the border of a box an edge may end: some boxes have two outlines, and dots and rings are round."""
+names = st.text(st.characters(codec="utf-8", categories=("L", "N", "Zs")), min_size=1, max_size=40) | st.sampled_from(
+    (
+        "Ask",
+        "a name that is as long as a sentence and goes on",
+        "\u8aad\u307f\u8fbc\u307f\u3068\u524d\u51e6\u7406",
+        "W" * 30,
+    )
+)
+
+
+@dataclass
+class Area:
+    """A rectangle in a drawing."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def holds(self, other, room=0.2):
+        """Whether another area lies in it."""
+        is_across = self.left - room <= other.left and other.right <= self.right + room
+        return is_across and self.top - room <= other.top and other.bottom <= self.bottom + room
+
+    def overlaps(self, other):
+        """Whether another area lies partly in it."""
+        is_across = self.left < other.right - 0.2 and other.left < self.right - 0.2
+        return is_across and self.top < other.bottom - 0.2 and other.top < self.bottom - 0.2
+
+    def distance_to_border(self, x, y):
+        """How far a point is from the nearest side."""
+        outside = max(self.left - x, x - self.right, self.top - y, y - self.bottom)
+        return abs(outside)
+
+
+def area_of(group):
+    """The area of a box, a frame, a dot or a ring."""
+    *_, shape = (found for found in group if found.tag in (f"{SVG}rect", f"{SVG}ellipse"))
+    at = {name: float(shape.get(name, 0)) for name in ("x", "y", "width", "height", "cx", "cy", "rx", "ry")}
+    if shape.tag == f"{SVG}ellipse":
+        return Area(at["cx"] - at["rx"], at["cy"] - at["ry"], at["cx"] + at["rx"], at["cy"] + at["ry"])
+    return Area(at["x"], at["y"], at["x"] + at["width"], at["y"] + at["height"])
+
+
+def text_area(text):
+    """The area of a line of text, as estimated."""
+    x, y, size = (float(text.get(name)) for name in ("x", "y", "font-size"))
+    width = text_width(text.text or "", size)
+    left = x - width / 2 if text.get("text-anchor") == "middle" else x
+    return Area(left, y - 0.8 * size, left + width, y + 0.3 * size)
+
+
+def line_ends(group):
+    """The points where an edge starts and where its arrow ends."""
+    x, y = re.match(r"M(-?[\d.]+),(-?[\d.]+)", group.find(f"{SVG}path").get("d")).groups()
+    tip = group.find(f"{SVG}polygon").get("points").split()[0].split(",")
+    return (float(x), float(y)), tuple(map(float, tip))
+
+
+def assert_placed(model, svg):
+    """Boxes lie in their frames and apart from each other, texts lie in their boxes, edges end at their boxes."""
+    ids, found = model_ids(model), groups(svg)
+    _, _, width, height = map(float, ElementTree.fromstring(svg).get("viewBox").split())
+    page = Area(0, 0, width, height)
+    areas = {id: area_of(group) for id, group in found.items() if re.match("[nsz]", id) and "e" not in id}
+    steps = {}
+    for node in model.nodes:
+        id, frame = ids[node.id], ids.get(node.parent)
+        if id in areas:
+            assert areas.get(frame, page).holds(areas[id])
+            assert all(areas[id].holds(text_area(text)) for text in found[id].findall(f"{SVG}text"))
+            steps.setdefault(frame, []).append(areas[id])
+    for id, area in areas.items():
+        if id[0] in "sz":
+            frame = re.match(r"[sz](n\d+)", id)[1]
+            assert areas.get(frame, page).holds(area)
+            steps.setdefault(frame, []).append(area)
+    for apart in steps.values():
+        assert not any(a.overlaps(b) for a, b in combinations(apart, 2))
+    ends = {f"e{i}": (ids[edge.source], ids[edge.target]) for i, edge in enumerate(model.edges)}
+    ends |= {f"e{flow}": (f"s{flow}", start) for flow, start in model_starts(model, ids).items()}
+    for id, (step, flow, *_) in ways_out(model).items():
+        ring = f"z{flow}r{id.rpartition('e')[2]}"
+        ends[id] = step, ring if ring in areas else f"z{flow}"
+    for id, both in ends.items():
+        for box, point in zip(both, line_ends(found[id]), strict=True):
+            assert areas[box].distance_to_border(*point) < NEAR
+
+
+@laws
+@given(cases, st.sampled_from((None, None, "LR", "TB")), st.lists(names, min_size=1, max_size=9))
+def test_nothing_in_a_drawing_is_misplaced(case, direction, texts):
+    """Whatever is nested, looped and long, see `assert_placed`."""
+    flow = case.build()
+    for node, text in zip(within(flow), cycle(texts), strict=False):
+        node.name = text
+    model = flow.graph(direction=direction)
+    for backend in INSTALLED:
+        assert_placed(model, model.svg(backend=backend))
+
+
+@laws
+@given(st.integers(1, 60), st.lists(st.tuples(st.integers(0, 59), st.integers(0, 5)), max_size=4), names)
+def test_a_long_chain_can_be_read(count, loops, text):
+    """No text of a chain with a few loops is smaller than 9 pixels in a cell, and nothing in it is misplaced."""
+    steps = [Node(name=f"{text[:12]} {i}") for i in range(count)]
+    for step, after in pairwise(steps):
+        step >> after
+    for i, back in loops:
+        if i < count:
+            steps[i] - f"again {i}" >> steps[max(0, i - back)]
+    model = Flow(steps[0], name="Chain").graph()
+    svg = model.svg()
+    assert_placed(model, svg)
+    page = ElementTree.fromstring(svg)
+    scale = min(900, float(page.get("width"))) / float(page.get("viewBox").split()[2])
+    assert scale * min(float(text.get("font-size")) for text in page.iter(f"{SVG}text")) >= 9
 
 
 # ---- graphs of another kind ------------------------------------------------------------------------------------------
