@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import zlib
+from collections.abc import Callable
 from contextlib import closing, suppress
 from datetime import datetime
 from pathlib import Path
@@ -24,7 +25,7 @@ from .errors import UnreadableError
 from .schema import check, check_tables, create
 from .values import MAX_BYTES
 
-__all__ = ["JournalFile", "is_locked"]
+__all__ = ["VALUE_BY_DIGEST", "JournalFile", "is_locked", "text_of"]
 
 LOCK_SECONDS = 0.2
 """How long to wait for the lock."""
@@ -173,21 +174,37 @@ class JournalFile:
             UnreadableError: It is damaged, or longer than any value.
             JournalError: The file is damaged.
         """
-        if type(stored) is not str:
-            raise UnreadableError("it is damaged")
-        if not stored.startswith("#"):
-            return stored
-        row = self.read("SELECT body FROM value WHERE digest = ?", stored[1:])
-        if row is None or type(row[0]) is not bytes:
-            raise UnreadableError("it is damaged")
-        inflate = zlib.decompressobj()
-        try:
-            data = inflate.decompress(row[0], MAX_BYTES * 4)  # as UTF-8, a character takes up to four bytes
-            if not inflate.eof:
-                raise UnreadableError("it is longer than any value, or cut off")
-            return data.decode()
-        except (zlib.error, UnicodeDecodeError) as exc:
-            raise UnreadableError(f"it is damaged ({type(exc).__name__})") from None
+        return text_of(stored, lambda digest: self.read(VALUE_BY_DIGEST, digest))
+
+
+VALUE_BY_DIGEST = "SELECT body FROM value WHERE digest = ?"
+
+
+def text_of(stored: Any, row_of: Callable[[str], tuple[Any, ...] | None]) -> str:
+    """Return the text for which a column holds this.
+
+    Args:
+        stored: The content of the column.
+        row_of: Returns the row of the table of values that has this digest.
+
+    Raises:
+        UnreadableError: It is damaged, or longer than any value.
+    """
+    if type(stored) is not str:
+        raise UnreadableError("it is damaged")
+    if not stored.startswith("#"):
+        return stored
+    row = row_of(stored[1:])
+    if row is None or type(row[0]) is not bytes:
+        raise UnreadableError("it is damaged")
+    inflate = zlib.decompressobj()
+    try:
+        data = inflate.decompress(row[0], MAX_BYTES * 4)  # as UTF-8, a character takes up to four bytes
+        if not inflate.eof:
+            raise UnreadableError("it is longer than any value, or cut off")
+        return data.decode()
+    except (zlib.error, UnicodeDecodeError) as exc:
+        raise UnreadableError(f"it is damaged ({type(exc).__name__})") from None
 
 
 # ---- the lock --------------------------------------------------------------------------------------------------------

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.errors import JournalError, RowError, SettingError
 from ..core.text import quoted, shown
+from .classes import Classes
+from .errors import UnreadableError
 from .explained import explained
-from .file import is_locked
+from .file import VALUE_BY_DIGEST, is_locked, text_of
 from .schema import check, check_tables
+from .values import from_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,6 +48,28 @@ FROM run LEFT JOIN (
 ) calls ON calls.run = id LEFT JOIN (SELECT run, count(*) AS used FROM use GROUP BY run) uses ON uses.run = id
 ORDER BY id DESC
 """
+
+_CALLS = """
+SELECT path, position, params, input, result, status, 0 AS replayed, attempts, seconds, error_type, error
+FROM call WHERE run = :run
+UNION ALL
+SELECT call.path, use.position, params, input, result, status, 1, attempts, seconds, error_type, error
+FROM use JOIN call ON call.id = use.call WHERE use.run = :run
+ORDER BY path, position
+"""
+_CALL_COLUMNS = {
+    "path": "string",
+    "position": "Int64",
+    "params": "object",
+    "item": "object",
+    "result": "object",
+    "status": "string",
+    "replayed": "boolean",
+    "attempts": "Int64",
+    "seconds": "Float64",
+    "error_type": "string",
+    "error": "string",
+}
 
 
 class Journal:
@@ -102,6 +127,48 @@ class Journal:
         counts = dict.fromkeys(("run", "called", "replayed", "failed", "unanswered"), "Int64")
         return frame.astype(kinds | counts)
 
+    def calls(self, run: int | None = None) -> "pd.DataFrame":
+        """Return a plain `pandas.DataFrame` with a row for each call of a run, also of one that was killed.
+
+        The rows are in the order of paths and positions; the index counts them from 0. Columns, in this order:
+
+        * ``path`` (string): of the node; ``position`` (Int64): the index of the item, missing for a node without items;
+        * ``params`` (object): those of the visit, as a dict; None without params;
+        * ``item``, ``result`` (object): what ``exec`` was given and returned; None if there is none or it was not kept;
+          an object whose class is not in ``types`` is shown as its JSON;
+        * ``status`` (string): ok, fallback, failed, cancelled, not kept, or started: it was in progress at a kill;
+        * ``replayed`` (boolean): whether an earlier run made the call; ``attempts`` (Int64), ``seconds`` (Float64);
+        * ``error_type``, ``error`` (string): of a failed call.
+
+        Args:
+            run: The number of the run, as in `runs`. None: the latest.
+
+        Raises:
+            RowError: (a KeyError) There is no such run.
+            JournalError: There is no such file, or it is no journal.
+        """
+        import pandas as pd
+
+        with self._opened() as db:
+            known = _number(db, run)
+            found = db.execute(_CALLS, {"run": known}).fetchall()
+            rows = [(*row[:2], *(self._value(db, part) for part in row[2:5]), *row[5:]) for row in found]
+        if known is None:
+            raise RowError(f"{self.path} has no run {quoted(run)}; its runs are in .runs.")
+        frame = pd.DataFrame(rows, columns=list(_CALL_COLUMNS), dtype=object)
+        return frame.astype({name: kind for name, kind in _CALL_COLUMNS.items() if kind != "object"})
+
+    def _value(self, db: sqlite3.Connection, stored: Any) -> Any:
+        """Return the value for which a column holds this, or its text if it cannot be read."""
+        if stored is None:
+            return None
+        text = ""
+        try:
+            text = text_of(stored, lambda digest: db.execute(VALUE_BY_DIGEST, (digest,)).fetchone())
+            return from_text(text, Classes(self._types))
+        except UnreadableError:
+            return text
+
     def why(self, run: int | None = None) -> "pd.DataFrame":
         """Return a plain `pandas.DataFrame` that says, for each node of a run, why its calls were made again or not.
 
@@ -121,7 +188,7 @@ class Journal:
         import pandas as pd
 
         with self._opened() as db:
-            known = db.execute("SELECT max(id) FROM run WHERE id = coalesce(?, id)", (run,)).fetchone()[0]
+            known = _number(db, run)
             rows = [] if known is None else explained(db, known)
         if known is None:
             raise RowError(f"{self.path} has no run {quoted(run)}; its runs are in .runs.")
@@ -195,6 +262,12 @@ def as_journal(given: Any, name: str) -> Journal:
     if isinstance(given, str | os.PathLike) and str(given):
         return Journal(given)
     raise SettingError(f"journal={quoted(given)} is neither a file name nor a Journal, nor True.")
+
+
+def _number(db: sqlite3.Connection, run: int | None) -> int | None:
+    """Return the number of a run, or of the latest one; None if there is no such run."""
+    found: int | None = db.execute("SELECT max(id) FROM run WHERE id = coalesce(?, id)", (run,)).fetchone()[0]
+    return found
 
 
 def _own_folder() -> Path:

@@ -530,6 +530,41 @@ def test_the_table_of_runs(file):
     assert "labels: ok, 1 called, 1 replayed" in text
 
 
+def test_the_table_of_calls(file):
+    """What was asked and answered, in the order of the items, whichever run has made the call."""
+    bad.append("c")
+    label(file, ["b", "long" * 2000])
+    label(file, ["a", "b", "long" * 2000, "c"], on_error="keep")
+    calls = Journal(file).calls()
+    assert list(calls["item"]) == ["a", "b", "long" * 2000, "c"]
+    assert list(calls["result"].str[:7]) == ["label 3", "label 1", "label 2", None]
+    assert list(calls["status"]) == ["ok", "ok", "ok", "failed"]
+    assert list(calls["replayed"]) == [False, True, True, False]
+    assert list(calls["error"].dropna()) == ["ValueError: c"]
+    assert list(Journal(file).calls(1)["position"]) == [0, 1]
+    with pytest.raises(KeyError, match="has no run 99"):
+        Journal(file).calls(99)
+
+
+def test_the_table_of_calls_without_the_classes(file):
+    """An object of an unknown class is shown as its JSON."""
+
+    class Asks(BatchFlow):
+        def prep(self, shared):
+            return [{"n": 1}]
+
+    class Answers(Node):
+        def exec(self, _):
+            return Answer("a")
+
+    Asks(start=Answers()).run({}, journal=file, progress=False)
+    [row] = Journal(file).calls().itertuples()
+    assert (row.params, row.position is pd.NA) == ({"n": 1}, True)
+    assert '"text":"a"' in row.result
+    [row] = Journal(file, types=[Answer]).calls().itertuples()
+    assert row.result == Answer("a")
+
+
 def why(file, run=None):
     """Return the rows of the table."""
     return [tuple(row) for row in Journal(file).why(run).itertuples(index=False)]
