@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
-from ..core.errors import JournalError
+from ..core.errors import JournalError, warn
 from .errors import UnreadableError
+from .network import network_of
 from .schema import check, check_tables, create
 from .values import MAX_BYTES
 
@@ -51,6 +52,11 @@ class JournalFile:
         self._users: WeakSet[object] = WeakSet()  # an interrupt may come before a user has closed it
         self._pid = os.getpid()
         self._lock = threading.Lock()
+        network = network_of(path)
+        if network:
+            warn(
+                f"the journal {path} is on a network file system ({network}), which may not lock it; use a local disk."
+            )
         _take_lock(path)
         try:
             if not path.exists():

@@ -7,10 +7,12 @@ import stat
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from llmflow_nb import BatchNode, Flow, Journal, JournalError
+from llmflow_nb.journal.network import network_of
 from tests.journal.helpers import PROGRAM, lines, run, start
 
 
@@ -153,6 +155,34 @@ def test_to_look_at_a_hostile_journal(script, tmp_path):
     for look in (lambda: Journal(path).why(), lambda: Journal(path).runs, lambda: repr(Journal(path))):
         with suppress(JournalError):
             look()
+
+
+MOUNTS = """\
+/dev/sda1 / ext4 rw 0 0
+host:/home /home nfs4 rw 0 0
+//server/share /mnt/my\\040share cifs rw 0 0
+me@host: /home/me/far fuse.sshfs rw 0 0
+tmpfs /home/me/near tmpfs rw 0 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/data/runs.db", ""),
+        ("/home/me/runs.db", "nfs4"),
+        ("/homes/runs.db", ""),
+        ("/mnt/my share/runs.db", "cifs"),
+        ("/home/me/far/runs.db", "fuse.sshfs"),
+        ("/home/me/near/runs.db", ""),
+    ],
+)
+def test_a_network_file_system(path, kind, tmp_path):
+    """It is told by the longest folder that is mounted. Where there is no such table, it is unknown."""
+    mounts = tmp_path / "mounts"
+    mounts.write_text(MOUNTS)
+    assert network_of(Path(path), mounts) == kind
+    assert network_of(Path(path), tmp_path / "none") == ""
 
 
 # ---- two processes ---------------------------------------------------------------------------------------------------

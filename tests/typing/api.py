@@ -2,7 +2,7 @@
 
 from typing import Any, assert_type
 
-from llmflow_nb import BatchFlow, BatchNode, Flow, Limiter, Node, Run
+from llmflow_nb import BatchFlow, BatchNode, Flow, Journal, Limiter, Node, Run
 
 
 class Ask(Node):
@@ -38,6 +38,8 @@ def never_called() -> None:
     flow = Flow(start=ask, name="qa", strict=True, max_steps=None)
     assert_type(flow.start(batch), SeedStyle)
     assert_type(flow.run({}), Any)
+    assert_type(flow.run({}, journal="runs.db", fresh="Ask"), Any)
+    assert_type(flow.run({}, journal=Journal("runs.db", types=[Ask])), Any)
     assert_type(flow.last_run, Run | None)
     sets = Asynchronous(flow, max_concurrency=8, item_key="file")
     if sets.last_run is not None:
