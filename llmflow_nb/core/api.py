@@ -131,6 +131,26 @@ class BatchMethods(Shown):
 
     run: "Run"
 
+    def _ipython_display_(self) -> None:
+        """Show the widget. Without a kernel to serve it, IPython shows the forms of `_repr_mimebundle_`.
+
+        Raises:
+            NotImplementedError: There is none, which is how IPython is told.
+        """
+        from ..notebook.display import is_live, show_batch
+
+        if not is_live():
+            raise NotImplementedError
+        result: Any = self
+        show_batch(result)
+
+    def _display_(self) -> Any:
+        """Return the widget, for marimo, which asks for it by this name."""
+        from ..notebook.display import table_of
+
+        result: Any = self
+        return table_of(result)
+
     def debug(self, row: Any) -> "Stepper":
         """Return a stepper that is at one row of this batch. The record and ``shared`` are not changed.
 

@@ -12,6 +12,7 @@ from ..graph.builder import graph_of
 from ..graph.drawing import GraphModel
 from ..graph.outline import problem_lines
 from ..graph.render import DrawingError
+from ..runs.batch import BatchResult
 from ..runs.run import Run
 from ..stepper.stepper import Stepper
 from .frontend import has_kernel, is_static, is_svg_only, publish
@@ -24,8 +25,10 @@ from .values import many
 
 if TYPE_CHECKING:
     from .stepper_view import StepperView
+    from .table_view import TableView
+    from .view import Places
 
-__all__ = ["mimebundle", "show_stepper", "view_of"]
+__all__ = ["is_live", "mimebundle", "show_batch", "show_stepper", "table_of", "view_of"]
 
 MAX_TEXT = 20_000
 """The largest number of characters of an outline."""
@@ -108,18 +111,50 @@ def stepper_bundle(stepper: Stepper) -> dict[str, Any]:
     return {"text/html": f'<div class="llmflow-step-still">{html}</div>', "text/plain": words}
 
 
+def is_live() -> bool:
+    """Whether widgets are shown: there is a kernel to answer them, and displays may differ from time to time."""
+    return has_kernel() and not is_static()
+
+
 def show_stepper(stepper: Stepper) -> None:
     """Show a stepper in the cell: its widget where there is a kernel to answer it, and a picture beside it.
 
-    The picture is an output of its own, hidden while the widget is there. A saved notebook shows the picture, so it is
-    redrawn after each command.
+    The picture is redrawn after each command, since a saved notebook shows it.
     """
-    if is_static() or not has_kernel():
+    if not is_live():
         publish(stepper_bundle(stepper))
         return
-    view = view_of(stepper)
-    publish(view.bundle())
-    publish(stepper_bundle(stepper), transient={"display_id": view.still_id}, update=False)
+    publish_stepper(stepper)
+
+
+def publish_stepper(stepper: Stepper, places: "Places | None" = None) -> None:
+    """Show the widget of a stepper, and the picture beside it: in new outputs, or in two reserved ones."""
+    from .view import publish_view
+
+    publish_view(view_of(stepper), stepper_bundle(stepper), places)
+
+
+def show_batch(result: BatchResult) -> None:
+    """Show the widget of a batch, and beside it what a saved notebook shows. Below is room for a stepper."""
+    from .view import publish_view, reserve
+
+    view = table_of(result)
+    still = summary_bundle(of_batch(result))
+    still["text/html"] = f'<div class="llmflow-step-still">{still["text/html"]}</div>'
+    publish_view(view, still)
+    view.places = reserve()
+
+
+def table_of(result: BatchResult) -> "TableView":
+    """Return the widget of a batch: the same one each time, as of now."""
+    from .table_view import TableView
+
+    view: TableView | None = result._view
+    if view is None:
+        view = result._view = TableView(result, publish_stepper)
+    else:
+        view.refresh()
+    return view
 
 
 def view_of(stepper: Stepper) -> "StepperView":

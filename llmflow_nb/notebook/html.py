@@ -12,7 +12,18 @@ from itertools import count
 from ..graph.style import COLOURS
 from .columns import Kind
 
-__all__ = ["MAX_HTML", "NO_MATHS", "Summary", "Table", "chip", "notes_html", "style_sheet", "to_html", "to_text"]
+__all__ = [
+    "MAX_HTML",
+    "NO_MATHS",
+    "Summary",
+    "Table",
+    "chip",
+    "colour_of",
+    "notes_html",
+    "style_sheet",
+    "to_html",
+    "to_text",
+]
 
 MAX_HTML = 200_000
 """The largest number of characters of a display."""
@@ -95,10 +106,15 @@ def to_html(summary: Summary) -> str:
 
 def chip(word: str) -> str:
     """Return a state or a status in its colour, as readable on a dark page, and in a notebook that is not trusted."""
-    line = COLOURS[_COLOURS.get(word, "failed")][1]
+    line = colour_of(word)
     red, green, blue = bytes.fromhex(line[1:])
     style = f"border:1px solid {line};border-radius:9px;padding:0 7px;background-color:rgba({red},{green},{blue},0.16)"
     return f'<span class="llmflow-nb-chip" style="{style}">{escape(word)}</span>'
+
+
+def colour_of(word: str) -> str:
+    """Return the colour of a state or a status, as "#rrggbb"."""
+    return COLOURS[_COLOURS.get(word, "failed")][1]
 
 
 def _table_html(table: Table) -> str:

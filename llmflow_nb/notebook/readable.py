@@ -5,6 +5,7 @@ A value becomes a dict with one of these keys: ``text``, a string; ``messages``,
 fields or rows that are left out, and ``cut`` says that text is. All texts are bounded, and secrets are masked.
 """
 
+import json
 import sys
 from collections.abc import Iterable
 from itertools import islice
@@ -13,11 +14,13 @@ from typing import Any
 from ..core.text import MASK, is_secret, shown
 from .values import ValueTexts
 
-__all__ = ["LONG", "Readable", "readable"]
+__all__ = ["LONG", "Readable", "readable", "whole"]
 
 LONG = 2_000
 """The usual number of characters of a text that is read."""
 
+MAX_WHOLE = 1_000_000
+"""The largest number of characters of a value that is asked for as a whole."""
 FIELDS, ROWS, COLUMNS, CELL = 30, 20, 8, 200
 """The largest numbers of fields, of rows and of columns, and of characters in a cell of a row."""
 SHORT = 60
@@ -45,6 +48,26 @@ def readable(value: Any, texts: ValueTexts, length: int) -> Readable:
     if (pandas := sys.modules.get("pandas")) is not None and type(value) is pandas.DataFrame:
         return _frame(value, texts)
     return _text(as_python, is_cut=as_python.endswith("…") or ", ... " in as_python)
+
+
+def whole(value: Any, texts: ValueTexts) -> str:
+    """Return the whole text of a value that is shown cut, or is to be copied: a string as it is, others as JSON."""
+    return shown(_whole(value, texts), MAX_WHOLE, keep_lines=True)
+
+
+def _whole(value: Any, texts: ValueTexts) -> str:
+    if type(value) is str:
+        return value
+    try:
+        return json.dumps(_without_secrets(value), ensure_ascii=False, indent=2)
+    except (TypeError, ValueError, RecursionError):
+        return texts.of(value, MAX_WHOLE)
+
+
+def _without_secrets(value: Any) -> Any:
+    if type(value) is dict:
+        return {key: MASK if is_secret(key) else _without_secrets(found) for key, found in value.items()}
+    return [_without_secrets(found) for found in value] if type(value) in (list, tuple) else value
 
 
 def _text(text: str, *, is_cut: bool) -> Readable:

@@ -16,7 +16,7 @@ from ..stepper.replay import ANSWERS
 from ..stepper.snapshots import Version, changes
 from ..stepper.stepper import Stepper
 from .node_facts import last_visit
-from .readable import LONG, Readable, readable
+from .readable import LONG, Readable, readable, whole
 from .run_graph import with_status
 from .values import ValueTexts, duration
 
@@ -24,8 +24,6 @@ __all__ = ["comparison", "keys", "marks", "name_of", "place", "places", "whole_t
 
 SHORT = 120
 """The largest number of characters of a name, or of params."""
-MAX_WHOLE = 1_000_000
-"""The largest number of characters of a value that is asked for as a whole."""
 MAX_PLACES, MAX_KEYS, MAX_OUTPUT = 300, 300, 10_000
 
 Values = Iterator[tuple[str, str, Any]]
@@ -239,25 +237,8 @@ def whole_text(stepper: Stepper, id: str, texts: ValueTexts) -> str:
     if id.startswith("key:"):
         snapshot = stepper._session.history.now.snapshot
         key = next(key for key in snapshot if f"key:{name_of(key)[:1000]}" == id)
-        text = MASK if is_secret(key) else _whole(snapshot[key].kept, texts)
-    else:
-        text = _whole({other: value for _, other, value in _values(stepper)}[id], texts)
-    return shown(text, MAX_WHOLE, keep_lines=True)
-
-
-def _whole(value: Any, texts: ValueTexts) -> str:
-    if type(value) is str:
-        return value
-    try:
-        return json.dumps(_without_secrets(value), ensure_ascii=False, indent=2)
-    except (TypeError, ValueError, RecursionError):
-        return texts.of(value, MAX_WHOLE)
-
-
-def _without_secrets(value: Any) -> Any:
-    if type(value) is dict:
-        return {key: MASK if is_secret(key) else _without_secrets(found) for key, found in value.items()}
-    return [_without_secrets(found) for found in value] if type(value) in (list, tuple) else value
+        return MASK if is_secret(key) else whole(snapshot[key].kept, texts)
+    return whole({other: value for _, other, value in _values(stepper)}[id], texts)
 
 
 # ---- history ---------------------------------------------------------------------------------------------------------

@@ -9,12 +9,9 @@ import re
 import threading
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 from time import monotonic
 from typing import Any, ClassVar
-from uuid import uuid4
 
-import anywidget
 import traitlets
 
 from ..core.text import error_text, quoted, shown
@@ -31,12 +28,11 @@ from .lines import LineReader
 from .node_facts import look
 from .run_graph import MAX_NODES
 from .values import ValueTexts
+from .view import View, script, style
 
 __all__ = ["StepperView", "parsed"]
 
-STATIC = Path(__file__).parent / "static" / "stepper"
-# One module, in these files: each uses the functions of those before it.
-PARTS = ("elements.js", "values.js", "graph.js", "node.js", "shared.js", "history.js", "stepper.js")
+PARTS = ("graph.js", "node.js", "shared.js", "history.js", "stepper.js")
 MAX_QUEUE = 100
 """Commands that wait for the one in progress. Further ones are discarded."""
 EVERY = 0.25
@@ -47,17 +43,11 @@ FIXED = {"commands": [command._asdict() for command in COMMANDS if command.key],
 BUTTONS = {command.name for command in COMMANDS if command.key}
 
 
-def _lines(part: str) -> str:
-    """Return a file that is sent to the front end, without its indentation and comments."""
-    lines = map(str.strip, (STATIC / part).read_text(encoding="utf-8").splitlines())
-    return "\n".join(line for line in lines if line and not line.startswith("//"))
-
-
-class StepperView(anywidget.AnyWidget):
+class StepperView(View):
     """Shows one stepper, wherever it is displayed."""
 
-    _esm = "\n".join(map(_lines, PARTS))
-    _css = _lines("stepper.css")
+    _esm = script("stepper", *PARTS)
+    _css = style("stepper")
 
     svg = traitlets.Unicode().tag(sync=True)
     outline = traitlets.Unicode().tag(sync=True)
@@ -91,7 +81,6 @@ class StepperView(anywidget.AnyWidget):
         super().__init__()
         self._stepper, self._session = stepper, stepper._session
         self._on_idle = on_idle
-        self.still_id = ""
         self._lock, self._refreshing = threading.RLock(), threading.RLock()
         self._queue: deque[dict[str, Any]] = deque()
         self._is_working = False
@@ -104,13 +93,6 @@ class StepperView(anywidget.AnyWidget):
         self._draw()
         self.refresh()
         self.on_msg(self._on_request)
-
-    def bundle(self) -> dict[str, Any]:
-        """Return the output that a front end shows as the widget, and start a new picture beside it."""
-        self.still_id = f"llmflow_nb-{uuid4().hex}"
-        made: Any = super()._repr_mimebundle_()
-        data = made[0] if isinstance(made, tuple) else made
-        return {name: value for name, value in data.items() if name != "text/plain"}
 
     # ---- what is shown -----------------------------------------------------------------------------------------------
 

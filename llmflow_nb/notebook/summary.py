@@ -160,8 +160,13 @@ def _from_the_right(path: str) -> str:
     return text if len(text) <= NAME else f"…{text[1 - NAME :]}"
 
 
-def of_batch(result: BatchResult) -> Summary:
-    """Summarize a batch: counts, the slowest row, errors by class, and the first rows, failures first."""
+def of_batch(result: BatchResult, *, is_short: bool = False) -> Summary:
+    """Summarize a batch: counts, the slowest row, errors by class, and the first rows, failures first.
+
+    Args:
+        result: The batch.
+        is_short: Whether to leave out the tables.
+    """
     counts = result.counts
     total = sum(counts.values())
     what = "param set" if result.is_of_params else "item"
@@ -172,6 +177,8 @@ def of_batch(result: BatchResult) -> Summary:
         facts.append(f"{duration(in_all)} in all, {duration(slowest)} at most (row {which})")
     notes = [note for path, note in result.run.notes if path == result.path]
     state = "running" if result.run.status == "running" else _state(counts)
+    if is_short:
+        return Summary(_from_the_right(result.path), state, facts, _first_notes(notes))
     texts = ValueTexts()
     tables = _errors_table((("", error) for _, error in result._failed_rows()), texts, with_paths=False)
     if total:

@@ -45,6 +45,7 @@ class BatchResult(BatchMethods):
         self.path = path
         self._batches = batches
         self.called_again: list[int] = []
+        self._view: Any = None  # the widget that shows it
 
     def __len__(self) -> int:
         """Return the number of items that are known so far."""

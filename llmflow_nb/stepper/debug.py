@@ -11,7 +11,7 @@ from ..runs.batch import BatchResult
 from .copying import Copier
 from .stepper import Stepper
 
-__all__ = ["debug"]
+__all__ = ["debug", "stepper_at"]
 
 
 def debug(result: BatchResult, row: Any) -> Stepper:
@@ -19,6 +19,15 @@ def debug(result: BatchResult, row: Any) -> Stepper:
     from ..runs.selection import rows_of
 
     (number,) = rows_of(result.df, result.path, [row])
+    return stepper_at(result, number)
+
+
+def stepper_at(result: BatchResult, number: int) -> Stepper:
+    """Open a stepper at the row with this number, from 0.
+
+    Raises:
+        RowError: Its item was not kept.
+    """
     batch, index = result._at([number])[0]
     label = number if batch.items.index is None else batch.items.label(index)
     node, run = batch.plan.node, result.run
@@ -27,7 +36,7 @@ def debug(result: BatchResult, row: Any) -> Stepper:
         item = batch.items.at(index)
     except LookupError:
         raise RowError(
-            f"{result.path}: the item of row {quoted(row)} was not kept; keep_items=True keeps them."
+            f"{result.path}: the item of row {quoted(label)} was not kept; keep_items=True keeps them."
         ) from None
     values = None if checkpoint is None else checkpoint.shared_values
     shared = Copier().copy(run.shared if values is None else values)

@@ -53,7 +53,7 @@ class Widget:
 
     def __init__(self, notebook, i):
         self.page = notebook.page
-        self.root = notebook.output(i).locator(".llmflow-step-root")
+        self.root = notebook.output(i).locator(".llmflow-step-stepper")
         self.root.wait_for()
         self.answers = int(self.root.get_attribute("data-answers"))
 

@@ -1,10 +1,7 @@
 // The widget. Its only state is what is being typed and what is seen of the graph: everything else is in the kernel.
 
-const SILENT =
-  "The kernel does not answer: it is busy with another cell, or was restarted. After a restart, run the cell of this stepper again.";
-
 function render({ model, el }) {
-  const root = make("div", "root", undefined, { tabindex: "0", role: "group", "aria-label": "Stepper of a flow" });
+  const root = make("div", "root stepper", undefined, { tabindex: "0", role: "group", "aria-label": "Stepper of a flow" });
   root.setAttribute("data-lm-suppress-shortcuts", "true"); // or JupyterLab takes the keys
   root.setAttribute("data-jp-suppress-context-menu", "true");
   const place = make("div", "place", undefined, { role: "status", "aria-live": "polite" });
@@ -13,32 +10,11 @@ function render({ model, el }) {
 
   // ---- requests to the kernel ----------------------------------------------------------------------------------------
 
-  let requested = 0, timer = null;
-  const waiting = new Map(); // of whole texts that were asked for
   const isBusy = () => Boolean(model.get("status").busy);
-  function request(content) {
-    requested = (model.get("status").answers || 0) + 1;
-    clearTimeout(timer);
-    timer = setTimeout(() => {
-      if ((model.get("status").answers || 0) < requested) say(SILENT);
-    }, 1500);
-    try {
-      model.send(content);
-    } catch (error) {
-      say(SILENT); // the connection to the kernel is closed
-    }
-  }
+  const { request, whole, receive, forget } = kernelOf(model, say);
   function say(text) {
     message.textContent = text;
     message.hidden = !text;
-  }
-  function whole(id) {
-    request({ do: "whole", id });
-    return new Promise((done) => waiting.set(id, done));
-  }
-  function receive(content) {
-    waiting.get(content.whole)?.(content.text);
-    waiting.delete(content.whole);
   }
 
   let seen = null; // which of shared, history and output is seen
@@ -163,8 +139,7 @@ function render({ model, el }) {
   const sizes = new ResizeObserver(graph.fit);
   sizes.observe(graph.pane);
   const shows = { svg: graph.draw, marks: graph.paint, place: showPlace, shared: shared.show, compared: shared.show, places: history.show, looked: node.show, status: showStatus, work: showWork, "msg:custom": receive };
-  const event = (name) => (name.includes(":") ? name : "change:" + name);
-  for (const [name, show] of Object.entries(shows)) model.on(event(name), show);
+  const leave = follow(model, shows);
   for (const show of [showPlace, shared.show, history.show, showStatus, showWork]) show();
   requestAnimationFrame(() => {
     graph.draw(); // once it is in the page, and has a size
@@ -172,9 +147,9 @@ function render({ model, el }) {
     if (root.closest(".jp-Cell.jp-mod-active") && !typing) root.focus({ preventScroll: true });
   });
   return () => {
-    clearTimeout(timer);
+    forget();
     sizes.disconnect();
-    for (const [name, show] of Object.entries(shows)) model.off(event(name), show);
+    leave();
   };
 }
 
