@@ -84,7 +84,7 @@ function render({ model, el }) {
       return cell;
     }
     const cell = make("td", RIGHT.includes(kind) ? "right" : kind);
-    cell.append(make("div", "clamp", text, text.length > 60 ? { title: text } : {}));
+    cell.append(make("div", text.length > 24 ? "clamp long" : "clamp", text));
     return cell;
   }
   function rowOf([row, cells]) {
