@@ -42,7 +42,8 @@ def picture(locator, name):
 
 def test_the_pictures_of_the_readme(notebook):
     """Graph, stepper and table of the README's code can be seen, and are small files."""
-    graph, widget, table = notebook.output(0), notebook.output(1).locator(".llmflow-step-root"), notebook.output(2).first
+    graph, widget = notebook.output(0), notebook.output(1).locator(".llmflow-step-root")
+    table = notebook.output(2).first
     widget.wait_for()
     for locator, name in ((graph.locator("img"), "graph"), (widget, "stepper"), (table, "table")):
         assert 1_000 < len(picture(locator, name)) < LARGEST
