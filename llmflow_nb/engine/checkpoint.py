@@ -134,7 +134,8 @@ class Checkpoint:
             frame.flow = below.flow if frame.implicit else below.visit
         position = Position(shared, frames, inline=self.inline)
         position.paused_at, position.action, position.result = self.paused_at, self.action, self.result
-        position.context = self.context.copy() if copies and self.context is not None else self.context
+        # Not the same context: the task of the closed lane takes its last step in it, in the thread of its loop.
+        position.context = None if self.context is None else self.context.copy()
         if self.outermost is not None:
             visit, before = self.outermost
             position.outermost = visit if frames[0].visit is None else frames[0].visit, before

@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+import threading
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 
@@ -262,6 +263,41 @@ def test_an_attempt_that_ignores_its_timeout():
     finally:
         hold.set()
     assert shared == {"seen": ("opened", "opened")}
+
+
+class FailsOnce(Node):
+    """Its async ``prep`` makes a lane. Its ``exec`` first holds the loop back and fails, then lets the loop go on."""
+
+    def __init__(self):
+        super().__init__()
+        self.gate, self.has_closed = threading.Event(), threading.Event()
+        self.seen = []
+
+    async def prep(self, shared):
+        SPAN.set("set by prep")
+        self.seen.append(asyncio.current_task())
+        self.loop = asyncio.get_running_loop()
+
+    def exec(self, prep_res):
+        if len(self.seen) == 1:
+            self.loop.call_soon_threadsafe(self.gate.wait, PATIENCE)
+            self.seen.append(None)
+            raise ValueError("once")
+        self.gate.set()
+        self.loop.call_soon_threadsafe(self.loop.call_soon, self.has_closed.set)  # after the last step of the task
+        assert self.has_closed.wait(PATIENCE)
+        return SPAN.get()
+
+
+def test_a_run_is_resumed_while_the_task_of_its_hooks_ends(caplog):
+    """The task of the failed run takes its last step while a resumed hook runs with the same context variables."""
+    node = FailsOnce()
+    with pytest.raises(ValueError, match="once"):
+        node.run({})
+    node.last_run.resume()
+    assert node.last_run.visits[-1].status == "ok"
+    assert node.seen[0].done()
+    assert not caplog.records
 
 
 def test_a_wait_that_cannot_end_is_named():
