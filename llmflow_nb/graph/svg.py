@@ -24,12 +24,12 @@ __all__ = ["svg_of"]
 _FRAME, _FRAME_LINE = "#64748b", "#b6bcc6"
 # Rules of the style sheet: elements, their property, its value. A stepper marks a box by the class of its state.
 _STATES = [name for name in COLOURS if name not in PLAIN_CLASS]
+# Where a page does not say what its colours are, an image follows the system. So both forms have a ground of their own.
 _LIGHT = [
     *((f".box.{name}>rect", "fill", COLOURS[name][0]) for name in _STATES),
     *((f".{kind}.{name}>rect", "stroke", COLOURS[name][1]) for name in _STATES for kind in ("box", "frame")),
 ]
 _DARK = [
-    # A page that says nothing of its colours is white, and its image is dark all the same if the system is.
     (".page", "fill", "#16181c"),
     (".soft", "fill", "#a9b1bd"),
     (".name", "fill", "#e5e7eb"),
@@ -87,7 +87,7 @@ def svg_of(model: GraphData, backend: str | None = None) -> str:
         height += LINE
         width = max(width, text_width(line, LABEL_SIZE) + 2 * _MARGIN)
         parts.append(_text(line, _MARGIN, height - _MARGIN, LABEL_SIZE, "soft", anchor="start"))
-    page = f'<rect class="page" width="{width:.0f}" height="{height:.0f}" rx="8" fill="none"/>'
+    page = f'<rect class="page" width="{width:.0f}" height="{height:.0f}" rx="8" fill="#ffffff"/>'
     body = f'<g id="{_ID}all" class="graph">{page}\n{"".join(parts)}</g>{_STYLE}'
     # The ids begin with a hash of the drawing, so that two drawings in one page do not share an id.
     prefix = f"g{hashlib.sha256(body.encode(errors='replace')).hexdigest()[:10]}-"

@@ -2,6 +2,7 @@
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
 
 from tests.browser.test_stepper import Widget
 
@@ -57,6 +58,8 @@ def violations(notebook, place):
 def use(notebook, theme):
     notebook.command("apputils:change-theme", theme=theme)
     notebook.page.locator(f"body[data-jp-theme-name='{theme}']").wait_for(state="attached")
+    drawn_dark = notebook.page.locator(".llmflow-step-dark")
+    expect(drawn_dark).to_have_count(2 if "Dark" in theme else 0)
 
 
 THEMES = pytest.mark.parametrize("theme", ["JupyterLab Dark", "JupyterLab Light"])

@@ -1,6 +1,7 @@
 """The displays in VS Code's widget manager, which is on npm: in a document like its webview, with its themes."""
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -113,7 +114,10 @@ def test_the_stepper_steps_edits_and_follows(cells):
     expect(place).to_contain_text("Story/Load visit 1 before prep")
     expect(cell.locator(".llmflow-step-still")).to_be_hidden()
     root.focus()
-    cells.page.keyboard.press("ArrowDown")
+    cells.frame.evaluate("() => { window.addEventListener('keydown', event => { window.heard = event.key }) }")
+    for key in ("d", "d", "ArrowDown"):  # VS Code would delete the cell
+        cells.page.keyboard.press(key)
+    assert cells.frame.evaluate("window.heard") is None
     expect(place).to_contain_text("Story/Shout visit 1 before prep")
     expect(root.locator("g.llmflow-step-current")).to_have_attribute("data-path", "Story/Shout")
     row = root.locator("[data-key=texts]")
@@ -132,3 +136,4 @@ def test_the_stepper_steps_edits_and_follows(cells):
         cells.use_theme(theme)
         picture(cells, theme)
         assert root.evaluate(colours) == cells.frame.locator("body").evaluate(colours)
+        expect(root).to_have_class(re.compile("llmflow-step-dark" if "dark" in theme else "^(?!.*llmflow-step-dark)"))

@@ -14,6 +14,18 @@ function button(text, title, act, name = "", attributes = {}) {
   return made;
 }
 
+// In a dark theme the text is light. Each front end has a name of its own for that.
+function markTheme(root) {
+  const { color } = getComputedStyle(root);
+  if (color === root.dataset.color) return;
+  root.dataset.color = color;
+  const pixel = new OffscreenCanvas(1, 1).getContext("2d");
+  pixel.fillStyle = color;
+  pixel.fillRect(0, 0, 1, 1);
+  const [red, green, blue] = pixel.getImageData(0, 0, 1, 1).data;
+  root.classList.toggle("llmflow-step-dark", red + green + blue > 384);
+}
+
 // A part of the side: a title, and a body that scrolls.
 function section(name, title) {
   const part = make("section", "section " + name, undefined, { "aria-label": title }), body = make("div", "body");

@@ -1,7 +1,7 @@
 // The graph: what happened at each node, what is seen of it, and what a click asks for.
 
 const SVG = "http://www.w3.org/2000/svg";
-const DARK = ':is([data-jp-theme-light="false"], .vscode-dark, .dark) .llmflow-step-graph';
+const DARK = ".llmflow-step-dark .llmflow-step-graph";
 const STATES = ["ok", "partly", "failed", "cancelled", "running", "unvisited"];
 const NATURAL = 1.1, LEAST = 0.8, CLOSE = 0.95; // pixels for a unit: as in a cell; so small that all is shown; else
 

@@ -62,7 +62,7 @@ function render({ model, el }) {
     else if (event.key === "/") find();
     else {
       const found = commands.find(({ key }) => key === event.key);
-      if (!found) return;
+      if (!found) return event.stopPropagation(); // a slip of the finger is no command of the front end
       // Taps wait for the step in progress; repeats of a held key do not.
       if (!event.repeat || !isBusy()) request({ do: found.name });
     }
@@ -138,10 +138,13 @@ function render({ model, el }) {
   });
   const sizes = new ResizeObserver(graph.fit);
   sizes.observe(graph.pane);
+  const themes = new MutationObserver(() => markTheme(root));
+  for (const element of [document.documentElement, document.body]) themes.observe(element, { attributes: true });
   const shows = { svg: graph.draw, marks: graph.paint, place: showPlace, shared: shared.show, compared: shared.show, places: history.show, looked: node.show, status: showStatus, work: showWork, "msg:custom": receive };
   const leave = follow(model, shows);
   for (const show of [showPlace, shared.show, history.show, showStatus, showWork]) show();
   requestAnimationFrame(() => {
+    markTheme(root);
     graph.draw(); // once it is in the page, and has a size
     const typing = document.activeElement?.closest(".cm-editor, input, textarea, select");
     if (root.closest(".jp-Cell.jp-mod-active") && !typing) root.focus({ preventScroll: true });
@@ -149,6 +152,7 @@ function render({ model, el }) {
   return () => {
     forget();
     sizes.disconnect();
+    themes.disconnect();
     leave();
   };
 }
