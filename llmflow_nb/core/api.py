@@ -151,6 +151,31 @@ class BatchMethods(Shown):
         result: Any = self
         return table_of(result)
 
+    def resume(self, *, executor: "Executor | None" = None, progress: "Progress" = "auto") -> Any:
+        """Run ``post`` of this node again with the results of now, and all that follows. Return the last action.
+
+        For a run in which rows had failed and were kept (``on_error="keep"``): retry them first, then resume here. No
+        row that has a result is called. Rows that have none are called once more; if they fail again, ``post`` gets
+        None for them, as in the run. The nodes that follow run from their start, with ``shared`` as it is now, and are
+        added to the record. If the node was visited several times, its latest visit is resumed.
+
+        If the run failed or was stopped at this node, this is `Run.resume`.
+
+        Args:
+            executor: As for `Flow.run`.
+            progress: As for `Flow.run`.
+
+        Raises:
+            RunStateError: The run is still running, no row failed since ``post`` ran, or the node is inside a batch
+                flow, whose param sets are retried instead.
+            Exception: The exception that a hook raises now.
+        """
+        __tracebackhide__ = True
+        from ..runs.start import resume
+
+        result: Any = self
+        return resume(self.run, executor=executor, watch=watcher_for(progress), batch=result)
+
     def debug(self, row: Any) -> "Stepper":
         """Return a stepper that is at one row of this batch. The record and ``shared`` are not changed.
 

@@ -24,6 +24,7 @@ from typing import Any
 from .actions import check_action, check_steps, lost_action, route
 from .awaitables import PLAIN, is_awaitable
 from .batch import PENDING, Batch, Outcome, open_batch
+from .checkpoint import keep_place
 from .events import Event
 from .plan import NOWHERE, Setup
 from .position import (
@@ -373,6 +374,8 @@ def _continue_calls(position: Position, frame: Frame, mask: int) -> str:
     if frame.plan.kind == "batch_flow":
         if work.retry_queue or not work.items.exhausted:  # the visit was resumed
             return SETS
+        if work.outcomes.exceptional and not mask:
+            keep_place(position, work)
         take_results(frame, work)
         return ""
     if work.retry_queue:
@@ -383,6 +386,8 @@ def _continue_calls(position: Position, frame: Frame, mask: int) -> str:
         _make_calls(frame, work, position.shared)
         if work.started is not None:
             return CALLS
+    if work.outcomes.exceptional and not mask:
+        keep_place(position, work)
     take_results(frame, work)
     return ""
 

@@ -40,6 +40,7 @@ class Batch:
     attempts_before = 0  # attempts before the visit was resumed, which another row of the record has
     retry_queue: deque[int]  # the items to call again before any is read
     previous: dict[int, tuple[Outcome, float]]  # the outcomes that these had, and their seconds
+    kept_at: "Checkpoint | None" = None  # where it ended with failures that were kept, to run ``post`` again
     checkpoints: "dict[int, Checkpoint]"  # where param sets failed or were stopped, to resume them
 
     def __init__(self, plan: "Plan", params: Any, items: Items) -> None:
@@ -235,7 +236,7 @@ class Batch:
         twin.outcomes = self.outcomes.restored(saved.outcomes)
         twin.stopped, twin.started = saved.stopped, saved.started
         twin.checkpoints = {index: kept for index, kept in self.checkpoints.items() if index < twin.items.read}
-        twin.retry_queue, twin.previous = deque(), {}
+        twin.retry_queue, twin.previous, twin.kept_at = deque(), {}, None
         return twin
 
 

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from time import perf_counter as clock
 from typing import Any
 
+from ..core.statuses import FAILURES
 from .batch import Batch, SavedBatch
 from .items import split
 from .iteration import is_iterator
@@ -36,7 +37,7 @@ from .position import (
     set_by_hooks,
 )
 
-__all__ = ["Checkpoint", "batches_of", "clone_again", "rebuild_plans"]
+__all__ = ["Checkpoint", "batches_of", "clone_again", "keep_place", "rebuild_plans"]
 
 
 class Checkpoint:
@@ -203,6 +204,19 @@ class Checkpoint:
                 twin.parent_set = twins.get(id(twin.parent_set[0]), twin.parent_set[0]), twin.parent_set[1]
             if twin.visit is not None:
                 twin.visit = next((frame.visit for frame in frames if twin in (frame.work, frame.sets)), twin.visit)
+
+
+def keep_place(position: Position, work: Batch) -> None:
+    """Keep where a visit stands whose calls have ended, some of them with failures that it keeps.
+
+    From there, ``post`` and what follows can be run again with the results of retried rows. Not inside a param set,
+    which a retry of its own row runs again.
+    """
+    failed = any(outcome.status in FAILURES for outcome in work.outcomes.exceptional.values())
+    if failed and position.param_set() is None:
+        work.kept_at = Checkpoint(position, is_failure=True)
+        work.kept_at.frames[-1].work = work
+        work.kept_at.shared_values = None
 
 
 def batches_of(frames: list[Frame]) -> Iterator[Batch]:

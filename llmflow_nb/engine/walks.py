@@ -12,6 +12,7 @@ from ..core.text import class_name, quoted
 from .awaitables import PLAIN, is_awaitable
 from .batch import Batch, Outcome, open_batch
 from .branch import Workload
+from .checkpoint import keep_place
 from .events import Event
 from .iteration import is_iterator
 from .plan import Plan, Setup
@@ -241,6 +242,8 @@ def _walks_ended(position: Position, setup: Setup) -> bool:
     frames.pop()
     if frame.implicit:
         return elements_ended(position, setup, frame.sets)
+    if frame.sets.outcomes.exceptional:
+        keep_place(position, frame.sets)
     take_sets(frames[-1], frame.sets)
     frames[-1].phase = EXECED
     return False

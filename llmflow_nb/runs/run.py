@@ -32,7 +32,12 @@ __all__ = ["Run", "Watch"]
 Watch = Callable[["Run"], Callable[[], None]]
 """Called with the record when a run starts. The function that it returns is called when the run ends."""
 
-_HOW_RESUMED = {"failed": "failure", "interrupted": "interrupt", "stopped": "stop"}
+_HOW_RESUMED = {
+    "ok": "with the results that retried rows have now",
+    "failed": "after the failure",
+    "interrupted": "after the interrupt",
+    "stopped": "after the stop",
+}
 
 
 class Run(RunMethods):
@@ -258,8 +263,10 @@ class Run(RunMethods):
         checkpoint = self._resume_from
         errors = self.error, *errors_to_retry([] if checkpoint is None else checkpoint.frames)
         self._recorder.resolved.update({id(error): error for error in errors if error is not None})
+        for batch in [] if checkpoint is None else checkpoint.batches():
+            batch.kept_at = None
         path = (checkpoint and checkpoint.failed_at) or self.name
-        self._recorder.notes.append((path, f"resumed after the {_HOW_RESUMED[self.status]}"))
+        self._recorder.notes.append((path, f"resumed {_HOW_RESUMED[self.status]}"))
         self._clock_at_start = perf_counter() - (self.seconds or 0.0)
         self._restart()
 

@@ -26,9 +26,11 @@ from ..engine.remote import check_can_be_sent
 from ..engine.resume import resume_run
 from ..engine.stop import Stop, Stopped
 from ..engine.unwind import FINISHED
+from .batch import BatchResult
 from .run import Run, Watch
 
 if TYPE_CHECKING:
+    from ..engine.checkpoint import Checkpoint
     from ..journal.session import JournalSession
 
 __all__ = ["Recorded", "check_executor", "resume", "run", "run_async"]
@@ -70,10 +72,27 @@ async def run_async(
     return run.position.action
 
 
-def resume(record: Run, *, executor: Executor | None, watch: Watch | None) -> Any:
-    """Resume a run where it failed or was stopped, in the caller's thread. See `Run.resume`."""
+def resume(record: Run, *, executor: Executor | None, watch: Watch | None, batch: BatchResult | None = None) -> Any:
+    """Resume a run where it failed or was stopped, or at a batch, in the caller's thread.
+
+    See `Run.resume` and `BatchResult.resume`.
+    """
     __tracebackhide__ = True
-    with Recorded(record.node, record.shared, executor, (), watch, resumed=record) as run:
+    before = record._resume_from
+    if batch is not None:
+        record._require_ended()
+        record._resume_from = _place_in(record, batch)
+    elif record.status == "ok":
+        raise RunStateError(
+            f"the run of {record.name} finished; there is nothing to resume. After a retry of rows, .resume() of their "
+            "batch runs post again, and what follows."
+        )
+    try:
+        recorded = Recorded(record.node, record.shared, executor, (), watch, resumed=record)
+    except BaseException:
+        record._resume_from = before
+        raise
+    with recorded as run:
         drive(run.position, run.setup)
     return run.position.action
 
@@ -322,6 +341,27 @@ def _add_hint_to_resume(error: BaseException) -> None:
             error.__notes__[-1] += "; .last_run.resume() continues from there"
 
 
+def _place_in(record: Run, result: BatchResult) -> "Checkpoint":
+    """Return where the latest visit of a batch is resumed.
+
+    Raises:
+        RunStateError: It cannot be. Says why, and what to do.
+    """
+    batch, failure = result._batches[-1][1], record._resume_from
+    if batch.kept_at is not None:
+        batch.kept_at.failed_at = batch.path
+        return batch.kept_at
+    if failure is not None and batch in failure.batches():
+        return failure
+    if batch.parent_set is not None:
+        outer = batch.parent_set[0].path
+        raise RunStateError(
+            f"{result.path} is inside the batch flow {outer}, so it cannot be resumed by itself; retry param sets of "
+            f"{outer}."
+        )
+    raise RunStateError(f"{result.path}: no row has failed since its post ran, so there is nothing to resume.")
+
+
 def _resumed_position(record: Run, setup: Setup) -> Position:
     """Return the position at which a run resumes.
 
@@ -331,8 +371,6 @@ def _resumed_position(record: Run, setup: Setup) -> Position:
     __tracebackhide__ = True
     if record._retrying.locked():
         raise RunStateError(f"rows of {record.name} are being retried; wait until that has ended.")
-    if record.status == "ok":
-        raise RunStateError(f"the run of {record.name} finished; there is nothing to resume.")
     position = resume_run(record._resume_from, setup) if record._resume_from is not None else None
     if position is None:
         raise RunStateError(
