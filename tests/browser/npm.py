@@ -1,7 +1,7 @@
 """Fetch the scripts that the browser tests need from npm into build/npm: `python tests/browser/npm.py`.
 
-Each package is one file here, so its archive is enough: installing the first one would bring 160 packages that are in
-its file already. Where npm is not installed, nothing is fetched, and the tests that need a script are skipped.
+Such a script holds all that it needs, so the archive of its package is enough: installing the package would bring 160
+more. Where npm is not installed, nothing is fetched, and the tests that need a script are skipped.
 """
 
 import base64
@@ -30,11 +30,6 @@ SCRIPTS = {
         "@vscode/jupyter-ipywidgets8@1.0.9",
         "package/dist/ipywidgets.js",
         "bocCThfa4JDIDd7qCFAfW3HpzHfTLYxOTpTbiDfw4DXOUjKHnr6ObkMBiIkuzYPRybh5bY4FhYLemuDuTvIbpQ==",
-    ),
-    "axe.js": Script(
-        "axe-core@4.14.1",
-        "package/axe.min.js",
-        "FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ==",
     ),
 }
 

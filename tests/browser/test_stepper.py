@@ -198,14 +198,14 @@ def test_a_breakpoint_at_a_node(opened):
     dot.click()
     widget.idle()
     node = widget.root.locator("[data-path='Story/inner/Upper']")
-    expect(node).to_have_attribute("aria-label", "Story/inner/Upper, not visited, breakpoint")
+    expect(node).to_have_attribute("aria-label", "Story/inner/Upper ≡ for each item, not visited, breakpoint")
     widget.click("run")
     assert widget.place().startswith("Story/inner/Upper visit 1 before prep")
     node.press("Enter")
     widget.idle()
     widget.root.get_by_role("button", name="do not break here").press("Enter")
     widget.idle()
-    expect(node).to_have_attribute("aria-label", "Story/inner/Upper, here, running")
+    expect(node).to_have_attribute("aria-label", "Story/inner/Upper ≡ for each item, here, running")
 
 
 def test_another_action_and_another_result(opened):

@@ -44,7 +44,8 @@ function graphPane({ model, root, request }) {
     group.dataset.path = path;
     group.setAttribute("tabindex", "0");
     group.setAttribute("role", "button");
-    boxes[path] = { group, left, top, width, height: isFrame ? 30 : height };
+    const facts = [...group.querySelectorAll(":scope > .soft")].map((line) => line.textContent);
+    boxes[path] = { group, left, top, width, height: isFrame ? 30 : height, name: [path, ...facts].join(" ") };
     const dot = document.createElementNS(SVG, "circle"), sign = document.createElementNS(SVG, "text");
     const has = { cx: left, cy: isFrame ? top + 10 : top + height / 2, r: 5, class: "llmflow-step-dot" };
     for (const [name, value] of Object.entries(has)) dot.setAttribute(name, value);
@@ -120,7 +121,7 @@ function graphPane({ model, root, request }) {
     look(0, 0);
   };
   for (const [sign, title, act] of [["−", "zoom out", () => zoom(1 / 1.25)], ["+", "zoom in", () => zoom(1.25)], ["fit", "show the whole graph", all]])
-    tools.append(button(sign, title, act, "", { "aria-label": title }));
+    tools.append(button(sign, title, act, "", { "aria-label": `${sign} ${title}` }));
   pane.addEventListener("wheel", (event) => {
     if (!event.ctrlKey && !event.metaKey) return; // else the page scrolls
     event.preventDefault();
@@ -146,7 +147,7 @@ function graphPane({ model, root, request }) {
 
   function paint() {
     const marks = model.get("marks"), stops = new Set(model.get("place").stops || []), signs = model.get("fixed").signs;
-    for (const [path, { group }] of Object.entries(boxes)) {
+    for (const [path, { group, name }] of Object.entries(boxes)) {
       const mark = marks[path] || {}, now = JSON.stringify([mark, stops.has(path)]);
       if (painted[path] === now) continue;
       painted[path] = now;
@@ -157,7 +158,7 @@ function graphPane({ model, root, request }) {
       const sign = mark.state === "running" ? "" : signs[mark.state] || "";
       group.querySelector(".llmflow-step-sign").textContent = (mark.here ? "▶" : "") + sign + (mark.replayed ? "↺" : "");
       group.querySelector(".llmflow-step-dot").classList.toggle("llmflow-step-set", stops.has(path));
-      const words = [path, mark.here && "here", mark.state || "not visited", mark.replayed && "replayed", mark.text, stops.has(path) && "breakpoint"];
+      const words = [name, mark.here && "here", mark.state || "not visited", mark.replayed && "replayed", mark.text, stops.has(path) && "breakpoint"];
       group.setAttribute("aria-label", words.filter(Boolean).join(", "));
     }
     follow();
