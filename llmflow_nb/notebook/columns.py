@@ -136,7 +136,8 @@ def _spread(
 
     def column(key: str) -> Column:
         kind = _kind([found[key] for found in fields if found and key in found])
-        return Column(head_of(texts.of(key, LABEL)), kind, lambda row, item: _field(value(row, item), key))
+        of_row = _secret_field if is_secret(key) else _field
+        return Column(head_of(texts.of(key, LABEL)), kind, lambda row, item: of_row(value(row, item), key))
 
     return [column(key) for key in common[:FEW]], len(counts) - len(common[:FEW])
 
@@ -151,9 +152,12 @@ def _fields(value: Any) -> dict[str, Any] | None:
 
 def _field(value: Any, key: str) -> Any:
     if type(value) is not dict:
-        return ABSENT if value is None or value is ABSENT else value
-    found = value.get(key, ABSENT)
-    return MASK if found is not ABSENT and is_secret(key) else found
+        return ABSENT if value is None else value
+    return value.get(key, ABSENT)
+
+
+def _secret_field(value: Any, key: str) -> Any:
+    return ABSENT if _field(value, key) is ABSENT else MASK
 
 
 def _kind(values: Sequence[Any]) -> Kind:

@@ -1,6 +1,6 @@
 """What the widget of a batch shows: a page of rows in an order, and one row that is opened. Dicts of texts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from operator import itemgetter
 from typing import Any
@@ -10,7 +10,7 @@ from ..core.text import quoted, shown
 from ..runs.batch import BatchResult
 from ..runs.rows import Item, rows_with_outcome
 from ..stepper.output import short_traceback
-from .columns import ABSENT, Column, columns_of, is_labelled, text_of_cell
+from .columns import ABSENT, Column, Kind, columns_of, is_labelled, text_of_cell
 from .html import colour_of
 from .readable import LONG, readable, whole
 from .summary import of_batch
@@ -22,6 +22,9 @@ PAGE = 20
 SAMPLE = 100
 """The number of rows whose fields become columns."""
 SEEN = 2 * CELL
+
+SEARCHED = ("name", "text", "number", "error")
+"""The kinds of columns whose cells are searched."""
 
 Query = dict[str, Any]
 """What the front end asks for: ``sort``, the head of a column; ``down``; ``statuses``; ``search``; ``number``."""
@@ -105,12 +108,11 @@ def _columns(result: BatchResult, texts: ValueTexts) -> list[Column]:
 
 def _rows(result: BatchResult, columns: list[Column], query: Query, texts: ValueTexts) -> Sequence[int]:
     """Return the numbers of the rows that match, in order: without another one, those that failed come first."""
-    rows: Sequence[int] = range(len(result))
-    if query["statuses"] or query["search"]:
-        rows = [row for row, item in enumerate(result) if _matches(row, item, columns, query, texts)]
-    by_head = {column.head: column for column in columns}
+    by_head = {column.head: column.value for column in columns}
     if query["sort"] in by_head:
-        return _sorted(result, rows, by_head[query["sort"]].value, texts, is_down=query["down"])
+        return _sorted(_matching(result, columns, query, texts), by_head[query["sort"]], texts, is_down=query["down"])
+    is_filtered = query["statuses"] or query["search"]
+    rows = [row for row, _ in _matching(result, columns, query, texts)] if is_filtered else range(len(result))
     failed = {row: None for row, _ in result._failed_rows()}
     if not failed:
         return rows
@@ -118,22 +120,31 @@ def _rows(result: BatchResult, columns: list[Column], query: Query, texts: Value
     return [row for row in failed if row in matching] + [row for row in rows if row not in failed]
 
 
-def _matches(row: int, item: Item, columns: list[Column], query: Query, texts: ValueTexts) -> bool:
-    if query["statuses"] and item.status not in query["statuses"]:
-        return False
-    wanted = query["search"].casefold()
-    return not wanted or any(
-        wanted in (value if type(value) is str else text_of_cell(kind, value, texts, LONG)).casefold()
-        for _, kind, of in columns
-        if (value := of(row, item)) is not ABSENT
-    )
+def _matching(
+    result: BatchResult, columns: list[Column], query: Query, texts: ValueTexts
+) -> Iterator[tuple[int, Item]]:
+    """Yield the rows that have one of the statuses, and the text in one of their cells."""
+    statuses, wanted = query["statuses"] or [status.name for status in STATUSES], query["search"].casefold()
+    searched = [(column.kind, column.value) for column in columns if column.kind in SEARCHED]
+    for row, item in enumerate(result):
+        if item.status in statuses and (
+            not wanted or any(wanted in _text(kind, value(row, item), texts).casefold() for kind, value in searched)
+        ):
+            yield row, item
+
+
+def _text(kind: Kind, value: Any, texts: ValueTexts) -> str:
+    """Return what is searched of a value: the whole of a text, the beginning of any other."""
+    if type(value) is str:
+        return value
+    return str(value) if type(value) in (int, float) else text_of_cell(kind, value, texts, LONG)
 
 
 def _sorted(
-    result: BatchResult, rows: Sequence[int], value: Callable[[int, Item], Any], texts: ValueTexts, *, is_down: bool
+    rows: Iterator[tuple[int, Item]], value: Callable[[int, Item], Any], texts: ValueTexts, *, is_down: bool
 ) -> list[int]:
     """Return rows sorted by a value: numbers before texts. Rows without a value come last, both ways."""
-    keys = [(_key(value(row, result[row]), texts), row) for row in rows]
+    keys = [(_key(value(row, item), texts), row) for row, item in rows]
     there = [(key, row) for key, row in keys if key is not None]
     there.sort(key=itemgetter(0), reverse=is_down)
     return [row for _, row in there] + [row for key, row in keys if key is None]
