@@ -41,7 +41,8 @@ def fetch(script: Script, target: Path) -> None:
         ValueError: The package is not the one that is named here.
     """
     with tempfile.TemporaryDirectory() as folder:
-        command = ["npm", "pack", "--silent", "--ignore-scripts", "--pack-destination", folder, script.package]
+        command = ["npm", "pack", "--silent", "--ignore-scripts", "--fetch-retries=0", "--fetch-timeout=30000"]
+        command += ["--pack-destination", folder, script.package]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=folder)
         (archive,) = Path(folder).glob("*.tgz")
         data = archive.read_bytes()
