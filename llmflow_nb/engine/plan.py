@@ -287,7 +287,6 @@ class Setup:
     noted: dict[int, BaseException] = made_on_use(dict)
     open_sources: "list[Batch]" = made_on_use(list)
     names: dict[int, dict[int, str]] = made_on_use(dict)
-    checked: Checked = made_on_use(dict)
     silent_path = ""
     restarted = 0
     plan: Plan | None = None
@@ -316,6 +315,7 @@ class Setup:
         self.result_cache = result_cache
         self.report = report
         self.stamp = object()
+        self.checked: Checked = {}
 
     def facts_of(self, node: BaseNode) -> Facts:
         """Return the fields that the plan of a node has in this run. See `facts_of`."""

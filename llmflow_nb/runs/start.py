@@ -233,9 +233,9 @@ class Recorded:
             self._is_published = True
             if self._is_resumed:
                 self.record._reopen()
-            served = () if self.position.outermost is None else self.position.outermost[:1]
-            for node in (self.record.node, *served):  # hooks may read it too
-                node.__dict__["last_run"] = self.record  # not by setattr, which the class may have closed
+            self.record.node.__dict__["last_run"] = self.record  # not by setattr, which the class may have closed
+            if self.position.outermost is not None:  # hooks may read it too
+                self.position.outermost[0].__dict__["last_run"] = self.record
 
     def show_progress(self) -> None:
         """Show the progress of the run from now on, once."""
@@ -243,7 +243,8 @@ class Recorded:
             self.unwatch = self.watch(self.record)
 
     def __enter__(self) -> "Recorded":
-        self.show_progress()
+        if self.watch is not None:
+            self.show_progress()
         # A run inside a call that is retried counts its own attempts. To set and reset takes 0.7 us, to ask 0.05.
         self.token = ATTEMPT.set(0) if ATTEMPT.get() else None
         self.publish()  # last: an interrupt before it leaves no record with status "running"
@@ -265,12 +266,25 @@ class Recorded:
 
     def _end(self, error: BaseException | None) -> None:
         """Close the record and notify the subscribers."""
-        if self.position.has_ended and not isinstance(error, Exception):
+        if error is not None and self.position.has_ended and not isinstance(error, Exception):
             error = None  # an interrupt after the last visit: there is nothing to resume
-        raised = error
         if error is None:
-            status = "ok"
-        elif isinstance(error, Stopped):
+            self.record._plan = self.position.frames[0].plan
+            self._close("ok", self.position.action)
+        else:
+            self._end_with(error)
+        if self.unwatch is not None:
+            self.unwatch()
+        if self.token is not None:
+            with suppress(ValueError):  # a coroutine that is discarded ends in another context
+                ATTEMPT.reset(self.token)
+        elif ATTEMPT.get():  # an attempt that was cancelled has left its number
+            ATTEMPT.set(0)
+
+    def _end_with(self, raised: BaseException) -> None:
+        """Close the record of a run that an exception ended."""
+        error = raised
+        if isinstance(raised, Stopped):
             status = "stopped"
             error = StoppedError(
                 f"the run of {self.name} was stopped; completed results are in .run; .run.resume() continues from there"
@@ -282,10 +296,12 @@ class Recorded:
         is_resumable = top is not None and (top.visit is not None or top.sets is not None)
         if is_resumable and isinstance(error, Exception | KeyboardInterrupt):
             _add_hint_to_resume(error)
-        action = self.position.action if error is None else None
-        if error is None:
-            self.record._plan = self.position.frames[0].plan
-        self.record._resume_from = failure if error is not None else None
+        self.record._resume_from = failure
+        self._close(status, None, error, raised)
+
+    def _close(
+        self, status: str, action: Any, error: BaseException | None = None, raised: BaseException | None = None
+    ) -> None:
         if self.session is not None:
             session, self.session = self.session, None
             self.record._end_journal(session, status)
@@ -294,13 +310,6 @@ class Recorded:
             self.record._replace_error(raised, copy_without_callers(raised))
         if self.setup.subscribers:
             self.setup.notify(Event("run_finished", self.name, status=status, value=action, error=error))
-        if self.unwatch is not None:
-            self.unwatch()
-        if self.token is not None:
-            with suppress(ValueError):  # a coroutine that is discarded ends in another context
-                ATTEMPT.reset(self.token)
-        elif ATTEMPT.get():  # an attempt that was cancelled has left its number
-            ATTEMPT.set(0)
 
 
 def _check_fresh(fresh: str, name: str, wiring: Survey, journal: Any) -> None:
