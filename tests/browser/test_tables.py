@@ -6,7 +6,7 @@ import os
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.test_accessibility import THEMES, use, violations
+from tests.browser.test_accessibility import THEMES, violations
 from tests.browser.test_stepper import Widget, run_cell
 
 TICKETS = """
@@ -142,7 +142,8 @@ def test_a_stepper_opens_below(shown):
 @THEMES
 def test_the_rules_of_axe_hold(shown, theme):
     """With a row that is open and a filter that is on, in a narrow and in a wide window."""
-    use(shown, theme)
+    shown.command("apputils:change-theme", theme=theme)
+    shown.page.locator(f"body[data-jp-theme-name='{theme}']").wait_for(state="attached")
     table = Table(shown)
     table.row("T-0001").get_by_role("button").click()
     expect(table.detail).to_contain_text("row T-0001")
