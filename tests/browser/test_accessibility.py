@@ -63,7 +63,8 @@ def use(notebook, theme):
     notebook.command("apputils:change-theme", theme=theme)
     notebook.page.locator(f"body[data-jp-theme-name='{theme}']").wait_for(state="attached")
     drawn_dark = notebook.page.locator(".llmflow-step-dark")
-    expect(drawn_dark).to_have_count(2 if "Dark" in theme else 0)
+    steppers = notebook.page.locator(".llmflow-step-stepper").count()
+    expect(drawn_dark).to_have_count(steppers if "Dark" in theme else 0)
 
 
 THEMES = pytest.mark.parametrize("theme", ["JupyterLab Dark", "JupyterLab Light"])
