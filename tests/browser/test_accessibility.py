@@ -46,16 +46,16 @@ def shown(visit):
     with visit() as visitor:
         notebook = visitor.open("axe.ipynb", LABELS, *CELLS)
         notebook.page.set_viewport_size({"width": 1280, "height": 6000})
-        # What axe takes for hidden has no contrast: all that is out of view, and all in a body without a height.
-        notebook.page.evaluate("document.body.style.minHeight = '100vh'")
         notebook.run_all()
         yield notebook
-        notebook.page.evaluate("document.body.style.minHeight = ''")
 
 
 def violations(notebook, place):
     """Return what axe finds in a place: the rule, and the element that breaks it."""
+    # What axe takes for hidden has no contrast: all that is out of view, and all in a body without a height.
+    notebook.page.evaluate("document.body.style.minHeight = '100vh'")
     found = Axe().run(notebook.page, [place]).response["violations"]
+    notebook.page.evaluate("document.body.style.minHeight = ''")
     return [(rule["id"], node["html"][:200], node["failureSummary"]) for rule in found for node in rule["nodes"]]
 
 
