@@ -6,12 +6,13 @@ can be laid out on its own.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from .fit import CELL, SCALE, SHRINKING, guess_direction, height_in_cell, ranks_of, spanned_ranks
 from .metrics import text_width
 from .model import GraphData
 from .placing import Direction, Job, Placing, dot_text, read_placing
-from .render import coordinates
+from .render import TooSlowError, coordinates
 from .rows import in_rows
 from .sketch import START, TOP, Box, Sketch, is_ring
 
@@ -27,8 +28,8 @@ _DOT, _RING = (8.0, 8.0), (10.0, 10.0)
 
 MANY = 40
 """A flow with more edges is laid out in one direction only, which is guessed."""
-TANGLED = 2_500
-"""If the edges of a flow span this number of ranks, Graphviz may take seconds, and is told to hurry."""
+TANGLED = 1_500
+"""If the edges of a flow span more ranks than this, Graphviz would take seconds, and is told to hurry."""
 ROWS_FROM = 14
 """A flow with fewer steps is not cut into rows."""
 CROSSING = 15.0
@@ -59,7 +60,11 @@ def layout_of(model: GraphData, sketch: Sketch, backend: str | None = None) -> P
 
     def place(flows: Mapping[str, Sequence[str]], cell: float) -> None:
         jobs = [(id, job) for id, steps in flows.items() for job in _jobs(sketch, id, steps, best, directions)]
-        for (id, job), found in zip(jobs, coordinates([dot_text(job) for _, job in jobs], backend), strict=True):
+        try:
+            places = coordinates([dot_text(job) for _, job in jobs], backend)
+        except TooSlowError:
+            places = coordinates([dot_text(replace(job, is_hasty=True)) for _, job in jobs], backend)
+        for (id, job), found in zip(jobs, places, strict=True):
             of_flow = best.setdefault(id, {})
             options = list(_options(read_placing(found, job), job, cell, model.style.direction is None))
             options += [of_flow[job.direction]] if job.direction in of_flow else []

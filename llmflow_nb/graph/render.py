@@ -20,7 +20,7 @@ from typing import Any
 from ..core.errors import FlowError, SettingError
 from ..core.text import quoted
 
-__all__ = ["SECONDS", "DrawingError", "coordinates", "draw_file"]
+__all__ = ["SECONDS", "DrawingError", "TooSlowError", "coordinates", "draw_file"]
 
 SECONDS = 10.0
 """The time limit of one call of Graphviz."""
@@ -47,6 +47,7 @@ def coordinates(dots: Sequence[str], backend: str | None = None, seconds: float 
 
     Raises:
         SettingError: Unknown backend.
+        TooSlowError: The time limit was exceeded.
         DrawingError: No backend is available, or it failed.
     """
     setting = "LLMFLOW_NB_GRAPHVIZ" if backend is None else "backend"
@@ -64,7 +65,7 @@ def coordinates(dots: Sequence[str], backend: str | None = None, seconds: float 
             reasons.append(str(exc))
             continue
         if isinstance(found, TooSlowError):  # the other backend would be too slow as well
-            raise DrawingError(str(found))
+            raise TooSlowError(str(found))
         return found
     raise DrawingError("; ".join(reasons) or f"drawing is switched off by {setting}=none")
 

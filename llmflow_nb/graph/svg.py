@@ -29,6 +29,7 @@ _LIGHT = [
     *((f".box.{name}>rect", "fill", COLOURS[name][0]) for name in _STATES),
     *((f".{kind}.{name}>rect", "stroke", COLOURS[name][1]) for name in _STATES for kind in ("box", "frame")),
 ]
+_LIGHT += [(f".{kind}.wrong>rect", "stroke", WRONG) for kind in ("box", "frame")]
 _DARK = [
     (".page", "fill", "#16181c"),
     (".soft", "fill", "#a9b1bd"),

@@ -166,3 +166,12 @@ def test_many_exits_have_a_ring_each():
         for i in range(count):
             first - f"way {i}" >> Node()
         assert Flow(first).graph().svg().count('class="ring"') == rings
+
+
+def test_a_tangled_flow_is_drawn():
+    """Graphviz needs many seconds for 140 steps with edges all over them, so it is told to hurry."""
+    steps = [Node() for _ in range(140)]
+    for i, step in enumerate(steps):
+        for after in (i + 1, 37 * i % 140):
+            step - f"to {after}" >> steps[after % 140]
+    assert Flow(steps[0]).graph().svg().count('class="edge"') == 281
