@@ -23,7 +23,7 @@ def notebook(visitor):
     notebook = visitor.open(
         "pictures.ipynb", flow, f"{text}\n{stepper}\nstepper.over(); stepper.into(); stepper.into()\nstepper", batch
     )
-    notebook.page.set_viewport_size({"width": 1100, "height": 1600})
+    notebook.page.set_viewport_size({"width": 1340, "height": 1600})
     notebook.run_all()
     return notebook
 
