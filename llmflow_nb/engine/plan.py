@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ..core.hooks import Hooks
 from ..core.layers import EXEC, ITEM, RUN, Layer
-from ..core.lazy import made_on_use
 from ..core.node import BaseNode, label
 from ..core.seconds import LONGEST
 from ..core.traversal import names_of, no_start, path_part, reachable
@@ -183,9 +182,7 @@ class Plan:
             twin.__dict__["params"] = params  # not by setattr, which the class may have closed
             return twin
         twin = object.__new__(self.cls)
-        attributes = self.node.__dict__.copy()
-        attributes["params"] = params
-        twin.__dict__ = attributes
+        twin.__dict__ = {**self.node.__dict__, "params": params}
         return twin
 
     def require_start(self, flow: Any) -> BaseNode:
@@ -284,13 +281,6 @@ class Setup:
         plan: The plan of the node from the previous run, or None.
     """
 
-    noted: dict[int, BaseException] = made_on_use(dict)
-    open_sources: "list[Batch]" = made_on_use(list)
-    names: dict[int, dict[int, str]] = made_on_use(dict)
-    silent_path = ""
-    restarted = 0
-    plan: Plan | None = None
-
     def __init__(
         self,
         recorder: Recorder,
@@ -311,10 +301,16 @@ class Setup:
         self.concurrent = concurrent
         self.grace = min(grace, LONGEST)
         self.from_start = from_start
+        self.restarted = 0
         self.stop = stop
         self.result_cache = result_cache
         self.report = report
+        self.noted: dict[int, BaseException] = {}
+        self.open_sources: list[Batch] = []
+        self.silent_path = ""
+        self.names: dict[int, dict[int, str]] = {}
         self.stamp = object()
+        self.plan: Plan | None = None
         self.checked: Checked = {}
 
     def facts_of(self, node: BaseNode) -> Facts:

@@ -5,12 +5,12 @@ The record is bounded. Old visits and batches are dropped, and only counted.
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from itertools import islice
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import did_you_mean
-from ..core.lazy import made_on_use
 from ..core.node import kind_of
 from ..core.statuses import HAS_RESULT
 from ..core.text import message, quoted, shown
@@ -44,22 +44,25 @@ class RunRecorder:
     a visit costs no lock.
     """
 
-    failures: dict[int, BaseException] = made_on_use(dict)  # of visits, by step
-    abandoned = 0
-    limited: dict[Any, tuple[float, float | None]] = made_on_use(dict)
-    problems: dict[str, int] = made_on_use(dict)  # how often each was reported
-    notes: list[tuple[str, str]] = made_on_use(list)  # of retries and resumes: path, text
-    resolved: dict[int, BaseException] = made_on_use(dict)  # errors of work that was repeated, by id
-    dropped_visits = dropped_calls = dropped_batches = 0
-    passes: Passes = made_on_use(dict)  # of dropped visits
-    batch_passes: Passes = made_on_use(dict)  # of dropped batches
-    budget: ByteBudget = made_on_use(ByteBudget)  # bounds the bytes of the batches
-    lock: Lock = made_on_use(Lock)
-
     def __init__(self) -> None:
         self.columns: list[Any] = []  # the VISIT_FIELDS of all visits, one after the other
         self.add_visit: Callable[[Iterable[Any]], None] = self.columns.extend
+        self.failures: dict[int, BaseException] = {}  # of visits, by step
         self.batches: list[Batch] = []  # one for each visit of a batch node or batch flow, in the order they started
+        self.abandoned = 0
+        self.limited: dict[Any, tuple[float, float | None]] = {}
+        self.problems: dict[str, int] = {}  # how often each was reported
+        self.notes: list[tuple[str, str]] = []  # of retries and resumes: path, text
+        self.resolved: dict[int, BaseException] = {}  # errors of work that was repeated, by id
+        self.dropped_visits = self.dropped_calls = self.dropped_batches = 0
+        self.passes: Passes = {}  # of dropped visits
+        self.batch_passes: Passes = {}  # of dropped batches
+        self.lock = Lock()
+
+    @cached_property
+    def budget(self) -> ByteBudget:
+        """Bounds the bytes of the batches. Only made for a run that has one: it takes 0.5 us."""
+        return ByteBudget()
 
     # ---- the engine writes -------------------------------------------------------------------------------------------
 

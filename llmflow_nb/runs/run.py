@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.api import RunMethods
 from ..core.errors import RowError, RunStateError, did_you_mean
-from ..core.lazy import made_on_use
 from ..core.node import BaseNode, label
 from ..core.statuses import FAILURES, count_with
 from ..core.text import quoted
@@ -73,7 +72,6 @@ class Run(RunMethods):
     _where: Callable[[], str] = str  # returns the path of the node that is visited now; "" if unknown
     _journal: Any = None  # the `Journal` of the run, or None
     _resume_from: "Checkpoint | None" = None  # where the run failed or was stopped
-    _retrying: Lock = made_on_use(Lock)  # held while rows are retried
 
     def __init__(self, node: BaseNode, shared: Any = None) -> None:
         """Start a record, with nothing in it."""
@@ -82,6 +80,7 @@ class Run(RunMethods):
         self.started = time.time()
         self._clock_at_start = perf_counter()
         self._recorder = RunRecorder()
+        self._retrying = Lock()  # held while rows are retried
 
     @cached_property
     def name(self) -> str:

@@ -201,10 +201,9 @@ class Recorded:
             result_cache=None if self.session is None else self.session.answers,
             grace=node.grace if node.grace is BaseNode.grace else check_setting(node, "grace", node.grace),
             stop=stop,
+            report=partial(_report, self.record),
             from_start=None if resumed is None else False,
         )
-        if self.setup.subscribers:
-            self.setup.report = partial(_report, self.record)
         self.setup.names = wiring.names
         self.setup.plan = _take_plan(node, wiring)
         try:
