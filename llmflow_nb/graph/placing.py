@@ -95,7 +95,7 @@ def dot_text(job: Job) -> str:
     ids = {id: f"m{i}" for i, id in enumerate(job.sizes)}
     lines = [
         f"digraph {{ graph [rankdir={job.direction} nodesep=0.22 ranksep={ranksep} margin=0 pad=0]",
-        "nslimit=1 splines=line" * job.is_hasty,
+        "nslimit=0 mclimit=0.1 splines=line" * job.is_hasty,
         'node [shape=box fixedsize=true label=""] edge [fontname=Courier fontsize=9 arrowsize=0.6]',
     ]
     for id, (width, height) in job.sizes.items():
