@@ -13,22 +13,9 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 from tests.browser.conftest import ARGUMENTS, Lab, Server, Visitor
-from tests.browser.test_stepper import SUPPORT, Widget
+from tests.browser.test_stepper import LONG, SUPPORT, Widget
 
-CHAIN = """
-    from itertools import pairwise
-    from llmflow_nb import Flow, Node
-
-    class Step(Node):
-        def post(self, shared, prep_res, exec_res):
-            shared[self.name] = "x" * 50
-
-    steps = [Step(name=f"Step {i}") for i in range(60)]
-    for a, b in pairwise(steps):
-        a >> b
-    stepper = Flow(steps[0], name="Long").stepper({f"key {i}": "some text of " * 20 for i in range(100)})
-    stepper
-"""
+KEYS = 'stepper({f"key {i}": "some text of " * 20 for i in range(100)})'
 # Presses a key, and waits until the place has changed, the widget is idle and a frame was painted.
 PRESS = """async (root, key) => {
     const place = () => root.querySelector('.llmflow-step-place').textContent;
@@ -60,7 +47,7 @@ def main() -> None:
         visitor = Visitor(browser, server, Lab(browser, server))
         for name, code, key, bound in (
             ("30 nodes", SUPPORT, "ArrowRight", 100),
-            ("60 nodes, 100 keys of shared", CHAIN, "ArrowDown", 150),
+            ("60 nodes, 100 keys of shared", LONG.replace("stepper({})", KEYS), "ArrowDown", 150),
         ):
             notebook = visitor.open(f"{len(name)}.ipynb", code)
             notebook.run()

@@ -122,8 +122,9 @@ def _just_done(stepper: Stepper, texts: ValueTexts) -> dict[str, Any]:
     before = stepper._session.history.now.parent
     if before is None or stepper.error is not None or stepper.place.phase not in ("before prep", "at the end"):
         return {}
-    visit = last_visit(stepper, before.location.path, texts)
-    return {"name": shown(last_name(before.location.path)), "values": visit["values"]} if visit.get("values") else {}
+    path = before.location.path
+    visit = last_visit(stepper, path, texts)
+    return {"name": shown(last_name(path)), "path": path, "values": visit["values"]} if visit.get("values") else {}
 
 
 def _stops(model: GraphModel, stepper: Stepper) -> list[str]:
@@ -142,8 +143,9 @@ def marks(model: GraphModel, stepper: Stepper) -> dict[str, Any]:
         id: {"state": of_node.state, "text": ", ".join(of_node.notes)} for id, of_node in status.nodes.items()
     }
     for entry in history.line():
-        if entry.counts["replayed"] and entry.location.path in found:
-            found[entry.location.path]["replayed"] = True
+        path = _done_by(entry).path
+        if entry.counts["replayed"] and path in found:
+            found[path]["replayed"] = True
     current = here.path
     while current not in ids and "/" in current:
         current = current.rpartition("/")[0]
@@ -282,12 +284,25 @@ def _row(entry: HistoryEntry) -> dict[str, Any]:
         "which": ", ".join(which),
         "phase": there.phase,
         "action": quoted(there.action, 30) if "action" in there.boundary.shows else "",
-        "how": ", ".join(how for how in ANSWERS if entry.counts[how]),
+        "how": _how_called(entry),
         "seconds": duration(entry.seconds) if entry.seconds >= 0.0005 else "",
         "edited": shown(entry.edited, SHORT) if entry.edited else "",
         "failed": "" if there.error is None else f"{there.failed}: {shown(class_name(there.error))}",
         "changed": _changed_keys(entry),
     }
+
+
+def _done_by(entry: HistoryEntry) -> Location:
+    """Return where the step to an entry was made: an entry before a visit comes after the step of another node."""
+    is_after = entry.starts_visit or entry.location.is_end
+    return entry.parent.location if is_after and entry.parent is not None else entry.location
+
+
+def _how_called(entry: HistoryEntry) -> str:
+    """Return how the calls of the step to an entry were answered, and of which node, if that is not the entry's."""
+    how = ", ".join(how for how in ANSWERS if entry.counts[how])
+    path = _done_by(entry).path
+    return f"{shown(last_name(path))} {how}" if how and path != entry.location.path else how
 
 
 def _changed_keys(entry: HistoryEntry) -> str:

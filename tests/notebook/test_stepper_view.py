@@ -66,9 +66,20 @@ def test_it_shows_where_the_stepper_is(stepper):
     assert keys(view) == {"items": ("['one', 'two']", "new"), "n": ("1", "")}
     assert [(row["path"], row["phase"], row["how"], row["changed"]) for row in view.places] == [
         ("F/Load", "before prep", "", ""),
-        ("F/Upper", "before prep", "called", "items"),
+        ("F/Upper", "before prep", "Load called", "items"),
     ]
     assert (view.place["called"], view.place["replayed"]) == (1, 0)
+
+
+def test_a_replayed_node_is_the_one_that_is_marked(stepper):
+    """After a step over a node that was answered by an earlier call, that node is marked, and not the next one."""
+    view = view_of(stepper)
+    ask(view, do="over")
+    ask(view, do="back")
+    ask(view, do="set", key="n", json="2")
+    ask(view, do="over")
+    assert [path for path, mark in view.marks.items() if mark.get("replayed")] == ["F/Load"]
+    assert view.places[-1]["how"] == "Load replayed"
 
 
 def test_marimo_is_given_the_widget(stepper):

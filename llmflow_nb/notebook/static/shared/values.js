@@ -58,6 +58,7 @@ function valueOf(title, value, whole, tools = []) {
         }
       });
       bar.append(all);
+      content.onclick = () => content.classList.contains("llmflow-step-folded") && all.click();
     }
     const head = make("div", "head");
     head.append(name, bar);

@@ -97,7 +97,7 @@ function graphPane({ model, root, request }) {
   }
   function follow() {
     const current = Object.entries(model.get("marks")).find(([, mark]) => mark.here);
-    if (current) reveal(current[0]);
+    reveal(current ? current[0] : model.get("place").done.path);
   }
   function reveal(path) {
     const box = boxes[path];

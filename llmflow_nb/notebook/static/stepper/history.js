@@ -15,8 +15,13 @@ function historySection({ model, root, request, tell }) {
     go.append(make("span", "number", (row.here ? "▶ " : "") + row.number), node, make("span", "phase", [row.which, row.phase, row.action].filter(Boolean).join(", ")), make("span", row.failed ? "bad" : "soft", how));
     item.style.marginLeft = Math.min(row.depth, 8) + "em";
     item.append(go);
-    if (!row.here && !row.evicted) item.append(button("compare", "compare shared there with shared here", () => request({ do: "compare", number: row.number }), "compare"));
+    if (!row.here && !row.evicted) item.append(button("compare", "compare shared there with shared here", () => compare(row), "compare"));
     return item;
+  }
+
+  function compare({ number }) {
+    request({ do: "compare", number });
+    root.focus({ preventScroll: true }); // the button is hidden now
   }
 
   function show() {

@@ -8,7 +8,7 @@ function nodeSection({ model, root, request, whole, find, close }) {
   function showFailure({ item, traceback }, input) {
     const does = make("div", "does"), box = make("div", "failure");
     does.append(button("rerun", "after correcting the cause", () => request({ do: "rerun" })));
-    if (item > 1) does.append(button(`go to item ${item}`, "stop before this item, with the results before it", () => request({ do: "item", number: item - 1 })));
+    if (item > 1) does.append(button(`stop before item ${item}`, "the results of the items before it stay", () => request({ do: "item", number: item - 1 })));
     does.append(button("edit shared", "", find), button("mock its result", "", () => openForms("[aria-label=result]")));
     box.append(make("pre", "", traceback));
     body.append(does, ...input, heading("error"), box);
@@ -49,7 +49,10 @@ function nodeSection({ model, root, request, whole, find, close }) {
     head.textContent = "Node " + looked.name;
     const does = make("div", "does"), { path } = looked, isSet = (now.stops || []).includes(path);
     does.append(button("close", "show the current node again (Esc)", () => close("look")));
-    if (looked.visits) does.append(button("go to its last visit", "", () => request({ do: "goto", number: looked.number })));
+    if (looked.visits) does.append(button("go to its last visit", "", () => {
+      request({ do: "goto", number: looked.number });
+      close("look");
+    }));
     does.append(button(isSet ? "do not break here" : "break here", "stop before this node", () => request({ do: "break", path })));
     if (looked.is_frame) does.append(button(looked.is_closed ? "unfold" : "fold", "double-click on the frame does it too", () => request({ do: "fold", path })));
     body.append(does, make("div", "soft", looked.kind));

@@ -58,6 +58,7 @@ function sharedSection({ model, root, request, say, whole, tell, choose, close }
     const close = () => {
       item.llmflowBusy = false;
       item.llmflowState = "";
+      find.value = "";
       show();
       root.focus({ preventScroll: true });
     };
