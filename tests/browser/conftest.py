@@ -124,10 +124,10 @@ class Server:
                 self._wait(process)
                 yield self
             finally:
-                process.terminate()  # its kernels end with it
+                process.terminate()  # its kernels end with it; without it, each ends by itself
                 try:
-                    process.wait(20)
-                except subprocess.TimeoutExpired:
+                    process.wait(3)
+                except subprocess.TimeoutExpired:  # it waits for a kernel that was just starting
                     process.kill()
                     process.wait()
 

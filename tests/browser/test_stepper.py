@@ -272,10 +272,11 @@ def test_the_interrupt_button_stops_a_step(opened):
 
 
 def test_stop_in_the_middle_of_a_batch(opened):
-    """Stop is seen between two items; the kernel answers other cells meanwhile; what was paid for is not paid again."""
+    """Progress is shown; stop is seen between two items; other cells run meanwhile; nothing is paid for twice."""
     notebook, widget = opened("step_stop.ipynb", SLOW, "print('still there'); go_on.release()", "print(stepper.called)")
     widget.button("run").click()
-    widget.page.wait_for_function("e => e.getAttribute('aria-busy') === 'true'", arg=widget.root.element_handle())
+    expect(widget.root.locator(".llmflow-step-work")).to_contain_text("Wait  3/1,000 items, 1 running")
+    picture(widget, "work")
     widget.root.focus()
     widget.page.keyboard.press("s")
     run_cell(notebook, 1)
@@ -354,7 +355,7 @@ def test_after_a_restart_of_the_kernel_it_says_so(opened):
 
 def test_while_another_cell_is_busy_it_says_so(opened):
     """A step that was asked for meanwhile is done when the kernel is free again, and the words go away."""
-    notebook, widget = opened("step_busy.ipynb", FLOW, "import threading; threading.Event().wait(5)")
+    notebook, widget = opened("step_busy.ipynb", FLOW, "import threading; threading.Event().wait(3)")
     notebook.page.evaluate("() => { window.jupyterapp.shell.currentWidget.content.activeCellIndex = 1 }")
     notebook.run()
     widget.button("into").click(no_wait_after=True)
