@@ -159,10 +159,10 @@ def test_to_look_at_a_hostile_journal(script, tmp_path):
 
 MOUNTS = """\
 /dev/sda1 / ext4 rw 0 0
-host:/home /home nfs4 rw 0 0
+host:/srv /srv nfs4 rw 0 0
 //server/share /mnt/my\\040share cifs rw 0 0
-me@host: /home/me/far fuse.sshfs rw 0 0
-tmpfs /home/me/near tmpfs rw 0 0
+me@host: /srv/me/far fuse.sshfs rw 0 0
+tmpfs /srv/me/near tmpfs rw 0 0
 """
 
 
@@ -170,11 +170,11 @@ tmpfs /home/me/near tmpfs rw 0 0
     ("path", "kind"),
     [
         ("/data/runs.db", ""),
-        ("/home/me/runs.db", "nfs4"),
-        ("/homes/runs.db", ""),
+        ("/srv/me/runs.db", "nfs4"),
+        ("/srvs/runs.db", ""),
         ("/mnt/my share/runs.db", "cifs"),
-        ("/home/me/far/runs.db", "fuse.sshfs"),
-        ("/home/me/near/runs.db", ""),
+        ("/srv/me/far/runs.db", "fuse.sshfs"),
+        ("/srv/me/near/runs.db", ""),
     ],
 )
 def test_a_network_file_system(path, kind, tmp_path):
