@@ -12,7 +12,7 @@ from time import monotonic
 import pytest
 from jupyter_client import KernelManager
 
-WITHIN = 1  # seconds in which a cell has to end after an interrupt
+WITHIN = 5  # seconds to end after an interrupt: far less than what blocks would take by itself, also on a busy machine
 PATIENCE = 20  # seconds for everything that is no promise
 
 
