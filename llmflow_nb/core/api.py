@@ -4,7 +4,7 @@ Only this file imports from the layers above its own. It does so inside its func
 alone, and importing the package stays cheap.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -229,6 +229,33 @@ class ShownLive(Shown):
 
         submitted: Any = self
         show_live(submitted.run)
+
+
+class JournalMethods:
+    """The methods of a journal that show its runs."""
+
+    def __getitem__(self, run: int) -> "Run":
+        """Return a run as the same `Run` that ``last_run`` was: ``steps``, ``batch(...)``, ``graph()``.
+
+        It needs neither the flow nor its classes, and it cannot be resumed or retried. Its ``shared`` is None, since a
+        journal does not keep it. A run that was killed has the status "killed", and what had ended until then.
+
+        Args:
+            run: The number of the run, as in ``runs``. A negative one counts from the latest run, which is -1.
+
+        Raises:
+            RowError: (a KeyError) There is no such run.
+            JournalError: There is no such file, or it is no journal.
+        """
+        from ..runs.stored import stored_run
+
+        journal: Any = self
+        return stored_run(journal, run)
+
+    def __iter__(self) -> "Iterator[Run]":
+        """Iterate over the runs, the earliest first."""
+        journal: Any = self
+        return (journal[number] for number in reversed(journal.runs["run"].tolist()))
 
 
 class NodeMethods(HasGraph):

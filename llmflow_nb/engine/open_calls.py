@@ -57,6 +57,8 @@ class OpenCalls:
             drop_callers(error, variables=False)  # the fallback has read it by now
         if status == "ok" and call.in_fallback:
             status = "fallback"
+        if self._setup.result_cache is not None:  # first: a call that is settled cannot be settled again
+            self._setup.result_cache.settled(call, status, value, error)
         seconds = clock() - call.started if call.started is not None else 0.0
         call.batch.settle(call.index, status, value, call.attempts, seconds, error, item=call.item)
         call.move(event)

@@ -258,6 +258,9 @@ class ResultCache(Protocol):
     def keep(self, call: "Call", value: Any) -> None:
         """Keep the result of a call that was made."""
 
+    def settled(self, call: "Call", status: str, value: Any, error: BaseException | None) -> None:
+        """Note how a call ends, after `keep` if ``exec`` has returned. The value may be that of the fallback."""
+
 
 class Setup:
     """The options of a run, and what all its positions share.

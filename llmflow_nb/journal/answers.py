@@ -40,26 +40,29 @@ class Store(Protocol):
     def load(self, call: Call, key: CallKey, nth: int) -> Kept | None:
         """Return a result, which the caller may change; None if there is none."""
 
-    def start(self, call: Call, key: CallKey, nth: int) -> None:
-        """Note that a call is about to be made."""
+    def start(self, call: Call, key: CallKey | None, nth: int) -> None:
+        """Note that a call is about to be made. Without a key, its result answers no other call."""
 
-    def save(self, call: Call, key: CallKey, nth: int, result: Kept) -> None:
+    def save(self, call: Call, key: CallKey | None, nth: int, result: Kept) -> None:
         """Keep a result, in place of an earlier one. The caller may change it afterwards.
 
         Raises:
             RefusedError: It cannot be kept. The text says why, and what to do.
         """
 
-    def end(self, call: Call, key: CallKey, nth: int) -> None:
-        """Note that a call has ended without a result to keep: it failed, or was cancelled."""
+    def end(self, call: Call, status: str, value: Any, error: BaseException | None) -> None:
+        """Note that a call has ended without a result of ``exec`` to keep. The value may be that of the fallback."""
 
 
 class _Started(NamedTuple):
     """A call in progress: its key, its occurrence, and the attributes of the node when it started."""
 
-    key: CallKey
+    key: CallKey | None
     nth: int
     attributes: dict[str, Any]
+
+
+_WITHOUT_KEY = _Started(None, 0, {})
 
 
 class Answers:
@@ -80,12 +83,16 @@ class Answers:
     def find(self, call: Call) -> CachedResult | None:
         """Return the result of a call if there is one."""
         plan, target = call.plan, call.target
-        if "exec" not in plan.hooks.own or getattr(target, "volatile", False) is True:  # the default exec costs nothing
+        if "exec" not in plan.hooks.own:  # the default exec costs nothing
+            return None
+        if getattr(target, "volatile", False) is True:
+            self._in_progress[call] = _WITHOUT_KEY
             return None
         try:
             key = self._keys.of(call)
         except NoKeyError as exc:
             self.notes[plan.path] = f"{exc}, so it is called again"
+            self._in_progress[call] = _WITHOUT_KEY
             return None
         nth = self._next_occurrence(key)
         is_fresh = self.fresh is not None and f"/{self.fresh}/" in f"/{plan.path}/"
@@ -114,24 +121,31 @@ class Answers:
         started = self._in_progress.get(call)
         if started is None:
             return
-        change = self._change_in_place(call, started)
+        key, before = started.key, started.attributes
+        change = "" if key is None else self._change_in_place(call, key)
         if change:
             self.notes[call.plan.path] = f"exec {change}, so it is called again"
-            return
-        before = started.attributes
+            key = None
         attributes = {
-            name: item for name, item in call.target.__dict__.items() if name not in before or before[name] is not item
+            name: item
+            for name, item in (call.target.__dict__.items() if key is not None else ())
+            if name not in before or before[name] is not item
         }
         try:
-            self._store.save(call, started.key, started.nth, Kept(value, attributes, call.attempts, call.error))
+            self._store.save(call, key, started.nth, Kept(value, attributes, call.attempts, call.error))
         except RefusedError as exc:
             self.notes[call.plan.path] = f"the result{_of_item(call)} was not kept: {exc}"
             return
         self._in_progress.pop(call, None)
 
-    def _change_in_place(self, call: Call, started: _Started) -> str:
+    def settled(self, call: Call, status: str, value: Any, error: BaseException | None) -> None:
+        """Note how a call ends that has no result to keep."""
+        if status != "cancelled" and self._in_progress.pop(call, None) is not None:  # else its result may come late
+            self._store.end(call, status, value, error)
+
+    def _change_in_place(self, call: Call, key: CallKey) -> str:
         """Return what the call has changed besides its result, which a replay would not change; "" if nothing."""
-        key, keys = started.key, self._keys
+        keys = self._keys
         if key.shared and key.shared != keys.of_shared(call.branch.position.shared):
             return "writes to shared"
         if type(call.item) not in FIXED_TYPES:
@@ -148,9 +162,9 @@ class Answers:
         return ""
 
     def end_calls(self) -> None:
-        """Forget the calls that have ended without a result to keep."""
-        for call, started in self._in_progress.items():
-            self._store.end(call, started.key, started.nth)
+        """Forget the calls that were cancelled."""
+        for call in self._in_progress:
+            self._store.end(call, "cancelled", None, call.error)
         self._in_progress.clear()
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 __all__ = ["explained"]
 
+_Codes = dict[str, tuple[str, dict[str, Any]]]
 _Call = tuple[str, str | None, str | None]
 """The path, the input and the params of a call."""
 
@@ -18,7 +19,7 @@ def explained(db: sqlite3.Connection, run: int) -> list[tuple[str, int, int, str
     made = db.execute(
         "SELECT path, input, params, code FROM call WHERE run = ? AND started IS NOT NULL ORDER BY id", (run,)
     ).fetchall()
-    earlier: dict[_Call, tuple[str, str]] = {}
+    earlier: dict[_Call, tuple[str | None, str]] = {}
     paths: set[str] = set()
     for path, given, params, code, status in db.execute(
         "SELECT path, input, params, code, status FROM call WHERE run < ? ORDER BY id", (run,)
@@ -43,9 +44,11 @@ def explained(db: sqlite3.Connection, run: int) -> list[tuple[str, int, int, str
     ]
 
 
-def _reason(earlier: tuple[str, str] | None, code: str, of_code: dict[str, tuple[str, dict[str, Any]]]) -> str:
+def _reason(earlier: tuple[str | None, str] | None, code: str | None, of_code: _Codes) -> str:
     """Return why a call was made, from the latest call with the same path, input and params; None: there is none."""
-    if earlier is None:
+    if code is None:
+        return "it is volatile, or its input cannot be compared"
+    if earlier is None or earlier[0] is None:
         return "new input or params"
     code_before, attributes_before = of_code[earlier[0]]
     code_now, attributes_now = of_code[code]

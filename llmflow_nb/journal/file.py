@@ -7,11 +7,8 @@ loses power, the latest commits may be lost, and the file stays intact.
 
 import hashlib
 import os
-import socket
 import sqlite3
-import sys
 import threading
-import time
 import zlib
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -21,10 +18,10 @@ from typing import Any
 from weakref import WeakSet
 
 from ..core.errors import JournalError, warn
-from .errors import UnreadableError
+from .errors import RefusedError, UnreadableError
 from .network import network_of
 from .schema import check, check_tables, create
-from .values import MAX_BYTES
+from .values import MAX_BYTES, to_text
 
 __all__ = ["VALUE_BY_DIGEST", "JournalFile", "is_locked", "text_of"]
 
@@ -142,25 +139,10 @@ class JournalFile:
             return JournalError(f"the journal {self.path} cannot be read or written: {exc}.")
         return JournalError(f"the journal {self.path} is damaged: {exc}; give another file, or restore it from a copy.")
 
-    # ---- runs --------------------------------------------------------------------------------------------------------
-
-    def add_run(self, flow: str) -> int:
-        """Add a run that starts now, and return its id. Runs of this file that were killed are marked so."""
-        if len(self._users) == 1:  # nobody else writes: what is still running was killed
+    def mark_killed(self) -> None:
+        """Mark the runs that were killed: those that are still running, if nobody else writes to the file."""
+        if len(self._users) == 1:
             self.write("UPDATE run SET status = 'killed' WHERE status = 'running'")
-        python = ".".join(map(str, sys.version_info[:3]))
-        return self.write(
-            "INSERT INTO run(flow, started, status, host, pid, python) VALUES (?, ?, 'running', ?, ?, ?)",
-            flow, time.time(), socket.gethostname(), os.getpid(), python,
-        )  # fmt: skip
-
-    def end_run(self, run: int, status: str, called: int, replayed: int, note: str) -> None:
-        """Write how a run has ended. An interrupt may have left calls in progress."""
-        self.write("UPDATE call SET status = 'cancelled' WHERE run = ? AND status = 'started'", run)
-        self.write(
-            "UPDATE run SET ended = ?, status = ?, called = ?, replayed = ?, note = ? WHERE id = ?",
-            time.time(), status, called, replayed, note, run,
-        )  # fmt: skip
 
     # ---- values ------------------------------------------------------------------------------------------------------
 
@@ -172,6 +154,13 @@ class JournalFile:
         digest = hashlib.blake2b(data, digest_size=16).hexdigest()
         self.write("INSERT OR IGNORE INTO value VALUES (?, ?, ?)", digest, zlib.compress(data, 1), len(data))
         return f"#{digest}"
+
+    def add_value(self, value: Any) -> str | None:
+        """Return what a column holds for a value that is there to be looked at; None if it cannot be written."""
+        try:
+            return self.add_text(to_text(value))
+        except RefusedError:
+            return None
 
     def text(self, stored: Any) -> str:
         """Return the text for which a column holds this.

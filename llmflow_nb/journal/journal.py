@@ -8,7 +8,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.api import JournalMethods
 from ..core.errors import JournalError, RowError, SettingError
+from ..core.settings import is_whole
 from ..core.text import quoted, shown
 from .classes import Classes
 from .errors import UnreadableError
@@ -72,7 +74,7 @@ _CALL_COLUMNS = {
 }
 
 
-class Journal:
+class Journal(JournalMethods):
     """A file that keeps the results of calls of ``exec``, so that a later run does not make the same calls again.
 
     Give it to a run: ``flow.run(shared, journal="runs.db")``. A call is answered by the file if its node, code, input,
@@ -127,7 +129,7 @@ class Journal:
         counts = dict.fromkeys(("run", "called", "replayed", "failed", "unanswered"), "Int64")
         return frame.astype(kinds | counts)
 
-    def calls(self, run: int | None = None) -> "pd.DataFrame":
+    def calls(self, run: int = -1) -> "pd.DataFrame":
         """Return a plain `pandas.DataFrame` with a row for each call of a run, also of one that was killed.
 
         The rows are in the order of paths and positions; the index counts them from 0. Columns, in this order:
@@ -141,7 +143,7 @@ class Journal:
         * ``error_type``, ``error`` (string): of a failed call.
 
         Args:
-            run: The number of the run, as in `runs`. None: the latest.
+            run: The number of the run, as in `runs`. A negative one counts from the latest run, which is -1.
 
         Raises:
             RowError: (a KeyError) There is no such run.
@@ -150,11 +152,8 @@ class Journal:
         import pandas as pd
 
         with self._opened() as db:
-            known = _number(db, run)
-            found = db.execute(_CALLS, {"run": known}).fetchall()
+            found = db.execute(_CALLS, {"run": self._number(db, run)}).fetchall()
             rows = [(*row[:2], *(self._value(db, part) for part in row[2:5]), *row[5:]) for row in found]
-        if known is None:
-            raise RowError(f"{self.path} has no run {quoted(run)}; its runs are in .runs.")
         frame = pd.DataFrame(rows, columns=list(_CALL_COLUMNS), dtype=object)
         return frame.astype({name: kind for name, kind in _CALL_COLUMNS.items() if kind != "object"})
 
@@ -164,12 +163,19 @@ class Journal:
             return None
         text = ""
         try:
-            text = text_of(stored, lambda digest: db.execute(VALUE_BY_DIGEST, (digest,)).fetchone())
+            text = self._text(db, stored)
             return from_text(text, Classes(self._types))
         except UnreadableError:
             return text
 
-    def why(self, run: int | None = None) -> "pd.DataFrame":
+    def _text(self, db: sqlite3.Connection, stored: Any) -> str:
+        return text_of(stored, lambda digest: db.execute(VALUE_BY_DIGEST, (digest,)).fetchone())
+
+    def _status(self, stored: str) -> str:
+        """Return the status of a run: one that runs although nobody writes to the file was killed."""
+        return "killed" if stored == "running" and not is_locked(self.path) else str(stored)
+
+    def why(self, run: int = -1) -> "pd.DataFrame":
         """Return a plain `pandas.DataFrame` that says, for each node of a run, why its calls were made again or not.
 
         The index counts the rows from 0. Columns, in this order:
@@ -179,7 +185,7 @@ class Journal:
         * ``why`` (string): the reasons for these, each with its number of calls, such as "12: its code has changed".
 
         Args:
-            run: The number of the run, as in `runs`. None: the latest.
+            run: The number of the run, as in `runs`. A negative one counts from the latest run, which is -1.
 
         Raises:
             RowError: (a KeyError) There is no such run.
@@ -188,10 +194,7 @@ class Journal:
         import pandas as pd
 
         with self._opened() as db:
-            known = _number(db, run)
-            rows = [] if known is None else explained(db, known)
-        if known is None:
-            raise RowError(f"{self.path} has no run {quoted(run)}; its runs are in .runs.")
+            rows = explained(db, self._number(db, run))
         frame = pd.DataFrame(rows, columns=["path", "replayed", "called", "why"])
         return frame.astype({"path": "string", "replayed": "Int64", "called": "Int64", "why": "string"})
 
@@ -208,6 +211,22 @@ class Journal:
             took = "" if seconds is None else f", {seconds:.1f} s"
             lines.append(f"  {number}  {started:%Y-%m-%d %H:%M}  {shown(flow, 80)}: {status}, {', '.join(parts)}{took}")
         return "\n".join([*lines, f"  ... {len(rows) - 20} more"] if len(rows) > 20 else lines)
+
+    def _number(self, db: sqlite3.Connection, run: int) -> int:
+        """Return the number of a run. A negative number counts from the latest run.
+
+        Raises:
+            RowError: There is no such run.
+        """
+        found = None
+        if is_whole(run) and run >= 0:
+            found = db.execute("SELECT id FROM run WHERE id = ?", (int(run),)).fetchone()
+        elif is_whole(run):
+            found = db.execute("SELECT id FROM run ORDER BY id DESC LIMIT 1 OFFSET ?", (-1 - int(run),)).fetchone()
+        if found is None:
+            raise RowError(f"{self.path} has no run {quoted(run)}; its runs are in .runs, and -1 is the latest.")
+        number: int = found[0]
+        return number
 
     def _read(self) -> list[tuple[Any, ...]]:
         """Return the rows of `runs`."""
@@ -232,15 +251,9 @@ class Journal:
                 db.execute("PRAGMA trusted_schema=OFF")
                 check_tables(db, self.path)
                 yield db
-        except (
-            sqlite3.Error,
-            ArithmeticError,
-            AttributeError,
-            LookupError,
-            RecursionError,
-            TypeError,
-            ValueError,
-        ) as exc:
+        except RowError:
+            raise
+        except _DAMAGE as exc:
             raise JournalError(f"the journal {self.path} is damaged: {exc}; restore it from a copy.") from None
 
 
@@ -262,12 +275,6 @@ def as_journal(given: Any, name: str) -> Journal:
     if isinstance(given, str | os.PathLike) and str(given):
         return Journal(given)
     raise SettingError(f"journal={quoted(given)} is neither a file name nor a Journal, nor True.")
-
-
-def _number(db: sqlite3.Connection, run: int | None) -> int | None:
-    """Return the number of a run, or of the latest one; None if there is no such run."""
-    found: int | None = db.execute("SELECT max(id) FROM run WHERE id = coalesce(?, id)", (run,)).fetchone()[0]
-    return found
 
 
 def _own_folder() -> Path:

@@ -14,22 +14,39 @@ VERSION = 1
 
 TABLES = """
 CREATE TABLE run(
-    id INTEGER PRIMARY KEY, flow TEXT, started REAL, ended REAL, status TEXT, host TEXT, pid INTEGER, python TEXT,
-    called INTEGER, replayed INTEGER, note TEXT);
+    id INTEGER PRIMARY KEY, flow TEXT, started REAL, ended REAL, status TEXT, action TEXT, host TEXT, pid INTEGER,
+    python TEXT, wiring TEXT, called INTEGER, replayed INTEGER, abandoned INTEGER, problems TEXT, notes TEXT,
+    error_type TEXT, error TEXT);
 CREATE TABLE code(digest TEXT PRIMARY KEY, path TEXT, code TEXT, attributes TEXT) WITHOUT ROWID;
 CREATE TABLE value(digest TEXT PRIMARY KEY, body BLOB, size INTEGER);
 CREATE TABLE call(
-    id INTEGER PRIMARY KEY, key TEXT, nth INTEGER, run INTEGER, path TEXT, position INTEGER, code TEXT, input TEXT,
-    params TEXT, status TEXT, started REAL, ended REAL, seconds REAL, attempts INTEGER, result TEXT, attributes TEXT,
-    error_type TEXT, error TEXT);
+    id INTEGER PRIMARY KEY, key TEXT, nth INTEGER, run INTEGER, batch INTEGER, path TEXT, position INTEGER, code TEXT,
+    input TEXT, params TEXT, status TEXT, started REAL, ended REAL, seconds REAL, attempts INTEGER, result TEXT,
+    attributes TEXT, error_type TEXT, error TEXT);
 CREATE INDEX call_by_key ON call(key, nth);
-CREATE TABLE use(id INTEGER PRIMARY KEY, run INTEGER, position INTEGER, call INTEGER);
+CREATE INDEX call_by_run ON call(run);
+CREATE TABLE use(id INTEGER PRIMARY KEY, run INTEGER, batch INTEGER, position INTEGER, call INTEGER);
+CREATE INDEX use_by_run ON use(run);
+CREATE TABLE batch(
+    id INTEGER PRIMARY KEY, run INTEGER, path TEXT, node TEXT, kind TEXT, walk INTEGER, params TEXT, size INTEGER,
+    labels TEXT);
+CREATE TABLE param_set(
+    batch INTEGER, position INTEGER, item TEXT, result TEXT, action TEXT, status TEXT, failed_at TEXT, attempts INTEGER,
+    seconds REAL, error_type TEXT, error TEXT, PRIMARY KEY(batch, position)) WITHOUT ROWID;
+CREATE TABLE visit(
+    run INTEGER, step INTEGER, path TEXT, kind TEXT, walk INTEGER, params TEXT, action TEXT, status TEXT,
+    attempts INTEGER, prep_s REAL, exec_s REAL, post_s REAL, error_type TEXT, error TEXT, is_resolved INTEGER,
+    PRIMARY KEY(run, step)) WITHOUT ROWID;
 """
-"""One row of ``call`` for each call that was made, and one of ``use`` for each that was answered by an earlier one.
+"""What the file holds.
 
-``input``, ``params``, ``result`` and ``attributes`` are JSON (see `values`). For a long text, the column has "#" and
-the digest of a row of ``value``, which has long texts compressed, each once. ``code`` has hashes of the code and of
-each attribute of a node, so that it can be explained why a call was made again.
+* ``call`` has a row for each call that was made, and ``use`` one for each that was answered by an earlier one. A call
+  without a key answers no other. ``input``, ``params``, ``result`` and ``attributes`` are JSON (see `values`). For a
+  long text, the column has "#" and the digest of a row of ``value``, which has long texts compressed, each once.
+* ``code`` has hashes of the code and of each attribute of a node, so that it can be explained why a call was made.
+* The others are what a run is shown from: ``visit`` has a row for each visit that has ended, ``batch`` one for each
+  visit with items or param sets, ``param_set`` one for each param set. ``wiring`` is the flow (see `wiring`).
+  ``walk`` numbers the walks through a flow.
 """
 
 _HEADER = b"SQLite format 3\0"

@@ -1,6 +1,7 @@
 """One run with a journal: it opens the file, answers calls, and writes how the run has ended."""
 
 import weakref
+from typing import Any
 
 from ..core.errors import JournalError
 from ..core.fingerprint import Fingerprints
@@ -8,6 +9,7 @@ from ..core.node import BaseNode
 from ..core.traversal import within
 from .answers import Answers
 from .file import JournalFile
+from .history import RunHistory
 from .journal import Journal
 from .keys import CallKey, CallKeys
 from .store import RunStore
@@ -45,26 +47,27 @@ class JournalSession:
         answers: Answers the calls of the run, and keeps their results.
     """
 
-    def __init__(self, journal: Journal, node: BaseNode, flow: str, *, retries_rows: bool = False) -> None:
+    def __init__(self, journal: Journal, node: BaseNode, history: RunHistory, *, retries_rows: bool = False) -> None:
         """Open the file for a run.
 
         Args:
             journal: The journal.
             node: The node or flow that is run.
-            flow: The name of the run.
+            history: What the file has of this run.
             retries_rows: Whether failed rows of batch nodes are called again, and nothing else.
 
         Raises:
             JournalError: See `JournalFile.opened`. Nothing was called.
         """
         global _owner
-        self._node = node
+        self._node, self._history = node, history
         self._file = JournalFile.opened(journal.path, self)
         try:
             if _owner is None or _owner() is None:
                 _owner = weakref.ref(self)
                 _fingerprints.forget()
-            store = self._store = RunStore(self._file, self._file.add_run(flow), journal._types)
+            history.begin(self._file)
+            store = self._store = RunStore(self._file, history, journal._types)
         except BaseException:
             self._close()
             raise
@@ -90,17 +93,15 @@ class JournalSession:
         counts = self.answers.counts
         replayed, called = counts["replayed"], counts["called"]
         text = f"{replayed} of {replayed + called} calls answered by {self._file.path.name}"
-        return f"{text}; Journal(...).why() says why the others were made" if called and self._store.run > 1 else text
+        return f"{text}; Journal(...).why() says why the others were made" if called and self._history.run > 1 else text
 
-    def end(self, status: str) -> list[str]:
+    def end(self, status: str, action: Any = None, error: BaseException | None = None) -> list[str]:
         """Write how the run has ended, close the file, and return what users should know."""
-        counts = self.answers.counts
         notes = [f"{path}: {note}" for path, note in self.answers.notes.items()]
         notes += filter(None, map(unseen, within(self._node)))
         try:
             self.answers.end_calls()
-            text = "; ".join(notes)[:10_000]
-            self._file.end_run(self._store.run, status, counts["called"], counts["replayed"], text)
+            self._history.end(status, action, error, self.answers.counts, notes)
         except JournalError as exc:  # the results are in the record
             self._store.failure = self._store.failure or exc
         finally:

@@ -6,12 +6,12 @@ import time
 from typing import Any
 
 from ..core.errors import JournalError
-from ..core.text import error_text
 from ..engine.calls import Call
 from .answers import Kept
 from .classes import Classes
-from .errors import RefusedError, UnreadableError
+from .errors import UnreadableError
 from .file import JournalFile
+from .history import RunHistory, column, error_columns
 from .keys import CallKey
 from .values import from_text, to_text
 
@@ -22,15 +22,13 @@ class RunStore:
     """Loads results from a journal file, and writes the calls of one run to it (a `Store`).
 
     Attributes:
-        run: The id of the run.
         failure: Why nothing more can be written, such as a full disk; None while all is well.
     """
 
-    def __init__(self, file: JournalFile, run: int, types: tuple[type, ...] = ()) -> None:
+    def __init__(self, file: JournalFile, history: RunHistory, types: tuple[type, ...] = ()) -> None:
         self.failure: JournalError | None = None
-        self.run = run
-        self._file, self._types = file, types
-        self._rows: dict[tuple[bytes, int], int] = {}  # the calls in progress
+        self._file, self._history, self._types = file, history, types
+        self._rows: dict[Call, int] = {}  # of the calls in progress
         self._codes: dict[tuple[Any, ...], str] = {}
         self._classes: dict[type, Classes] = {}
 
@@ -60,7 +58,12 @@ class RunStore:
             raise self._unreadable(call, str(exc)) from None
         except (TypeError, ValueError):  # of a row that somebody has changed
             raise self._unreadable(call, "it is damaged") from None
-        self._file.write("INSERT INTO use(run, position, call) VALUES (?, ?, ?)", self.run, _position(call), row)
+        history = self._history
+        history.write()
+        self._file.write(
+            "INSERT INTO use(run, batch, position, call) VALUES (?, ?, ?, ?)",
+            history.run, history.number_of(call.batch), _position(call), row,
+        )  # fmt: skip
         return result
 
     def _unreadable(self, call: Call, why: str) -> JournalError:
@@ -72,29 +75,27 @@ class RunStore:
         query = "SELECT 1 FROM call WHERE key = ? AND nth = ? AND status = 'ok'"
         return self._file.read(query, key.digest.hex(), nth) is not None
 
-    def start(self, call: Call, key: CallKey, nth: int) -> None:
+    def start(self, call: Call, key: CallKey | None, nth: int) -> None:
         """Write that a call is about to be made, so that one which a kill interrupts is known.
 
         Raises:
             JournalError: It cannot be written. The call is not made.
         """
+        history = self._history
         try:
-            text = to_text(call.item)
-        except RefusedError:  # the key of an input is enough for its result to be found
-            text = None
-        try:
-            given = None if text is None else self._file.add_text(text)
-            self._rows[key.digest, nth] = self._file.write(
-                "INSERT INTO call(key, nth, run, path, position, code, input, params, status, started) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'started', ?)",
-                key.digest.hex(), nth, self.run, key.path, _position(call), self._code(key), given,
-                _params_text(call), time.time(),
+            history.write()
+            self._rows[call] = self._file.write(
+                "INSERT INTO call(key, nth, run, batch, path, position, code, input, params, status, started) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'started', ?)",
+                key and key.digest.hex(), nth, history.run, history.number_of(call.batch), column(call.plan.path),
+                _position(call), key and self._code(key), self._file.add_value(call.item),
+                history.params(call.batch.params), time.time(),
             )  # fmt: skip
         except JournalError as exc:
             self.failure = exc
             raise
 
-    def save(self, call: Call, key: CallKey, nth: int, result: Kept) -> None:
+    def save(self, call: Call, key: CallKey | None, nth: int, result: Kept) -> None:
         """Write the result of a call. If the file cannot be written, `failure` says so, and nothing more is called.
 
         Raises:
@@ -102,7 +103,7 @@ class RunStore:
         """
         text = to_text(result.value)
         of_attributes = to_text(result.attributes) if result.attributes else None
-        row = self._rows.get((key.digest, nth))
+        row = self._rows.get(call)
         if row is None or self.failure is not None:
             return
         now = time.time()
@@ -110,25 +111,30 @@ class RunStore:
             value = self._file.add_text(text)
             attributes = None if of_attributes is None else self._file.add_text(of_attributes)
             self._file.write(
-                "UPDATE call SET status = 'ok', ended = ?, seconds = ? - started, attempts = ?, result = ?, "
-                "attributes = ? WHERE id = ?",
-                now, now, result.attempts, value, attributes, row,
+                "UPDATE call SET key = ?, status = 'ok', ended = ?, seconds = ? - started, attempts = ?, result = ?, "
+                "attributes = ?, error_type = ?, error = ? WHERE id = ?",
+                key and key.digest.hex(), now, now, result.attempts, value, attributes, *error_columns(result.error),
+                row,
             )  # fmt: skip
-            self._rows.pop((key.digest, nth), None)
+            self._rows.pop(call, None)
         except JournalError as exc:
             self.failure = exc
 
-    def end(self, call: Call, key: CallKey, nth: int) -> None:
-        """Write how a call has ended that has no result to keep. Without a row, it was not started."""
-        row = self._rows.pop((key.digest, nth), None)
+    def end(self, call: Call, status: str, value: Any, error: BaseException | None) -> None:
+        """Write how a call has ended whose ``exec`` has no result to keep. Without a row, it was not started."""
+        row = self._rows.pop(call, None)
         if row is None or self.failure is not None:
             return
-        outcome = call.batch.outcomes.exceptional.get(call.index)
-        status, error = ("not kept", None) if outcome is None else (outcome.status, outcome.error)
-        self._file.write(
-            "UPDATE call SET status = ?, ended = ?, attempts = ?, error_type = ?, error = ? WHERE id = ?",
-            status, time.time(), call.attempts, error and type(error).__name__, error and error_text(error), row,
-        )  # fmt: skip
+        now = time.time()
+        try:
+            self._file.write(
+                "UPDATE call SET status = ?, ended = ?, seconds = ? - started, attempts = ?, result = ?, "
+                "error_type = ?, error = ? WHERE id = ?",
+                "not kept" if status == "ok" else status, now, now, call.attempts,
+                self._file.add_value(value) if status == "fallback" else None, *error_columns(error), row,
+            )  # fmt: skip
+        except JournalError as exc:
+            self.failure = exc
 
     def _code(self, key: CallKey) -> str:
         """Write what the code and the attributes of a node are, once, and return the digest of both."""
@@ -138,7 +144,7 @@ class RunStore:
             attributes = json.dumps({name: found.hex() for name, found in key.attributes.items()})
             digest = hashlib.blake2b(key.code + attributes.encode(), digest_size=16).hexdigest()
             self._file.write(
-                "INSERT OR IGNORE INTO code VALUES (?, ?, ?, ?)", digest, key.path, key.code.hex(), attributes
+                "INSERT OR IGNORE INTO code VALUES (?, ?, ?, ?)", digest, column(key.path), key.code.hex(), attributes
             )
             self._codes[parts] = digest
         return digest
@@ -146,10 +152,3 @@ class RunStore:
 
 def _position(call: Call) -> int | None:
     return None if call.batch.is_single else call.index
-
-
-def _params_text(call: Call) -> str | None:
-    try:
-        return to_text(dict(call.batch.params)) if call.batch.params else None
-    except RefusedError:
-        return None

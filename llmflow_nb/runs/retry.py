@@ -65,12 +65,10 @@ def retry(
 
 def _answers(run: Run, chosen: list[tuple[Batch, list[int]]], at_end: ExitStack) -> ResultCache:
     """Open the journal of the run, and keep the new results there. A row that has a result is called again."""
-    from ..journal.session import JournalSession
-
     has_results = any(batch.outcomes.has_result(row) for batch, rows in chosen for row in rows)
     of_node = chosen[0][0].plan.kind == "batch_node"
-    session = JournalSession(run._journal, run.node, f"{run.name} (retry)", retries_rows=of_node and not has_results)
-    at_end.callback(run._end_journal, session, "ok")
+    session = run._open_journal(retries_rows=of_node and not has_results)
+    at_end.callback(lambda: run._end_journal(session, run.status, run.action, run.error))
     if has_results:
         session.answers.fresh = path_part(run.name)
     return session.answers

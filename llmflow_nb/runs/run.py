@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..engine.batch import Batch
     from ..engine.checkpoint import Checkpoint
     from ..engine.plan import Plan
+    from ..journal.history import RunHistory
     from ..journal.session import JournalSession
 
 __all__ = ["Run", "Watch"]
@@ -71,6 +72,8 @@ class Run(RunMethods):
     _plan: "Plan | None" = None  # the plan of the node, which the next run uses again
     _where: Callable[[], str] = str  # returns the path of the node that is visited now; "" if unknown
     _journal: Any = None  # the `Journal` of the run, or None
+    _history: "RunHistory | None" = None  # what the journal has of the run
+    _read_from: str = ""  # the journal that the record was read from
     _resume_from: "Checkpoint | None" = None  # where the run failed or was stopped
 
     def __init__(self, node: BaseNode, shared: Any = None) -> None:
@@ -240,8 +243,17 @@ class Run(RunMethods):
 
     # ---- for the code that drives the run ----------------------------------------------------------------------------
 
+    def _require_code(self) -> None:
+        """Raise a `RunStateError` if the run was read from a journal."""
+        if self._read_from:
+            raise RunStateError(
+                f"this run of {self.name} was read from {self._read_from}, which has no code and no shared; run the "
+                "flow again with journal=: calls that have a result are not made again."
+            )
+
     def _require_ended(self) -> None:
-        """Raise a `RunStateError` if the run has not ended."""
+        """Raise a `RunStateError` if the run has not ended, or was read from a journal."""
+        self._require_code()
         if self.status == "running":
             raise RunStateError(f"the run of {self.name} is still running; wait for it or stop it, then retry.")
 
@@ -250,11 +262,27 @@ class Run(RunMethods):
         self.seconds, self.action, self.error, self.status = seconds, action, error, status
         self._where = str
 
-    def _end_journal(self, session: "JournalSession", status: str) -> None:
+    def _open_journal(self, **options: Any) -> "JournalSession":
+        """Open the journal of this run. It stays with the record, which may be resumed and retried.
+
+        Args:
+            **options: See `JournalSession`.
+        """
+        from ..journal.history import RunHistory
+        from ..journal.journal import as_journal
+        from ..journal.session import JournalSession
+
+        self._journal = as_journal(self._journal, self.name)
+        self._history = self._history or RunHistory(self.node, self.name, self._recorder)
+        return JournalSession(self._journal, self.node, self._history, **options)
+
+    def _end_journal(
+        self, session: "JournalSession", status: str, action: Any = None, error: BaseException | None = None
+    ) -> None:
         """Close the journal, and add to the record what could not be kept and how many calls the journal answered."""
-        for text in session.end(status):
-            self._recorder.add_problem(text)
         self._recorder.notes.append((self.name, session.summary))
+        for text in session.end(status, action, error):
+            self._recorder.add_problem(text)
 
     def _reopen(self) -> None:
         """Open the record again: the run is resumed."""

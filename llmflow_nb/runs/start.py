@@ -31,7 +31,6 @@ from .run import Run, Watch
 
 if TYPE_CHECKING:
     from ..engine.checkpoint import Checkpoint
-    from ..journal.session import JournalSession
 
 __all__ = ["Recorded", "check_executor", "resume", "run", "run_async"]
 
@@ -79,6 +78,7 @@ def resume(record: Run, *, executor: Executor | None, watch: Watch | None, batch
     """
     __tracebackhide__ = True
     before = record._resume_from
+    record._require_code()
     if batch is not None:
         record._require_ended()
         record._resume_from = _place_in(record, batch)
@@ -193,7 +193,9 @@ class Recorded:
             _check_fresh(fresh, self.record.name, wiring, journal)
         if journal is not None:
             self.record._journal = journal
-        self.session = None if self.record._journal is None else _open_journal(self.record, fresh)
+        self.session = None if self.record._journal is None else self.record._open_journal()
+        if self.session is not None:
+            self.session.answers.fresh = fresh
         self.setup = Setup(
             self.record._recorder,
             subscribers=subscribers,
@@ -303,7 +305,7 @@ class Recorded:
     ) -> None:
         if self.session is not None:
             session, self.session = self.session, None
-            self.record._end_journal(session, status)
+            self.record._end_journal(session, status, action, error)
         self.record._end(status, self.record.seconds_so_far, action, error)
         if raised is not None:
             self.record._replace_error(raised, copy_without_callers(raised))
@@ -322,17 +324,6 @@ def _check_fresh(fresh: str, name: str, wiring: Survey, journal: Any) -> None:
     known = [name, *(step for names in wiring.names.values() for step in names.values())]
     if last_name(fresh) not in known:
         raise SettingError(f"fresh={quoted(fresh)}: the flow has no such node{did_you_mean(fresh, known)}")
-
-
-def _open_journal(record: Run, fresh: str | None) -> "JournalSession":
-    """Open the journal of a run, and keep it with the record, which may be resumed and retried."""
-    from ..journal.journal import as_journal
-    from ..journal.session import JournalSession
-
-    record._journal = as_journal(record._journal, record.name)
-    session = JournalSession(record._journal, record.node, record.name)
-    session.answers.fresh = fresh
-    return session
 
 
 def _report(record: Run, subscriber: Subscriber, error: Exception) -> None:

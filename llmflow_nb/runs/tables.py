@@ -11,7 +11,16 @@ from ..engine.batch import PENDING, Batch
 from .fields import fields_of
 from .rows import Visit, rows_with_outcome
 
-__all__ = ["batch_table", "errors_table", "exceptions", "expanded", "history_table", "mapped", "steps_table"]
+__all__ = [
+    "batch_table",
+    "errors_table",
+    "exceptions",
+    "expanded",
+    "history_table",
+    "index_from",
+    "mapped",
+    "steps_table",
+]
 
 Batches = list[tuple[int, Batch]]
 
@@ -248,6 +257,12 @@ def _index(batches: Batches) -> pd.Index:
         return pd.RangeIndex(sum(batch.rows for _, batch in batches))
     index: pd.Index = own[0].append(own[1:]) if len(own) > 1 else own[0].copy()  # the user may set its name
     return index
+
+
+def index_from(labels: list[Any], names: list[Any]) -> pd.Index:
+    """Return an index with these labels, which are tuples if it has several levels."""
+    index: pd.Index = pd.Index(labels, name=names[0])
+    return pd.MultiIndex.from_tuples(labels, names=names) if len(names) > 1 else index
 
 
 def _filled(values: Iterable[Any], n: int, rest: Any = None) -> list[Any]:

@@ -28,6 +28,7 @@ def stepper_at(result: BatchResult, number: int) -> Stepper:
     Raises:
         RowError: Its item was not kept.
     """
+    result.run._require_code()
     batch, index = result._at([number])[0]
     label = number if batch.items.index is None else batch.items.label(index)
     node, run = batch.plan.node, result.run

@@ -28,14 +28,15 @@ class _Memory:
         found = self.results.get((key.digest, nth))
         return None if found is None else _copied(found)
 
-    def start(self, call: Call, key: CallKey, nth: int) -> None:
+    def start(self, call: Call, key: CallKey | None, nth: int) -> None:
         """Only a file notes this."""
 
-    def save(self, call: Call, key: CallKey, nth: int, result: Kept) -> None:
+    def save(self, call: Call, key: CallKey | None, nth: int, result: Kept) -> None:
         """Keep a copy of a result."""
-        self.results[key.digest, nth] = _copied(result)
+        if key is not None:
+            self.results[key.digest, nth] = _copied(result)
 
-    def end(self, call: Call, key: CallKey, nth: int) -> None:
+    def end(self, call: Call, status: str, value: Any, error: BaseException | None) -> None:
         """Only a file notes this."""
 
 
@@ -61,7 +62,7 @@ class Replay(Answers):
         self._mocks.extend((path, value) for value in values)
 
     def end_command(self) -> None:
-        """Discard mocks that were not used, and calls that failed."""
+        """Discard mocks that were not used, and calls that were cancelled."""
         self._mocks.clear()
         self.end_calls()
         self.fresh = None

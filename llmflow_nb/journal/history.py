@@ -1,0 +1,232 @@
+"""Write what a run was made of, so that it can be shown in another process: its visits, batches and param sets.
+
+It is read off the record of the run each time that the journal has a call to write, so the engine does nothing for it.
+"""
+
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from ..core.node import BaseNode, kind_of
+from ..core.text import class_name, text_of
+from ..engine.batch import PENDING, Batch, Outcome
+from ..engine.events import VISIT_FIELDS
+from .file import JournalFile
+from .wiring import wiring_text
+
+__all__ = ["RunHistory", "column", "error_columns"]
+
+_WIDTH = len(VISIT_FIELDS)
+_VISITS_AT_ONCE = 1_000
+_ONE_VISIT = f"({', '.join('?' * 15)})"
+
+
+class RunHistory:
+    """What the file has of one run. It belongs to the record, which may be resumed, and whose rows may be retried.
+
+    Attributes:
+        run: The number of the run in the file; 0 before `begin`.
+    """
+
+    def __init__(self, node: BaseNode, flow: str, recorder: Any) -> None:
+        """Write nothing yet.
+
+        Args:
+            node: What is run.
+            flow: Its name.
+            recorder: The columns of the record.
+        """
+        self.run = 0
+        self._node, self._flow, self._recorder = node, flow, recorder
+        self._started = 0.0
+        self._file: JournalFile
+        self._forget()
+
+    def _forget(self) -> None:
+        self._visits = 0  # how many are written
+        self._batches: dict[int, tuple[Batch, int]] = {}  # the object, and its number in the file
+        self._seen = 0  # how many batches of the record were looked at
+        self._sets: list[_ParamSets] = []
+        self._walks: dict[int, tuple[Any, int, str | None]] = {}  # params, number and text, by the id of the params
+
+    def begin(self, file: JournalFile) -> None:
+        """Add the run to a file, or continue it there.
+
+        Raises:
+            JournalError: It cannot be written.
+        """
+        self._file = file
+        file.mark_killed()
+        known = file.read("SELECT 1 FROM run WHERE id = ? AND started = ?", self.run, self._started)
+        if known is not None:
+            file.write("UPDATE run SET status = 'running', ended = NULL WHERE id = ?", self.run)
+            for sets in self._sets:
+                sets.write_again()
+            return
+        self._forget()
+        self._started = time.time()
+        self.run = file.write(
+            "INSERT INTO run(flow, started, status, host, pid, python, wiring, called, replayed) "
+            "VALUES (?, ?, 'running', ?, ?, ?, ?, 0, 0)",
+            column(self._flow), self._started, socket.gethostname(), os.getpid(),
+            ".".join(map(str, sys.version_info[:3])), file.add_text(wiring_text(self._node)),
+        )  # fmt: skip
+
+    def write(self) -> None:
+        """Write the visits and param sets that have ended since the last time.
+
+        Raises:
+            JournalError: They cannot be written.
+        """
+        recorder = self._recorder
+        if self._visits < recorder.visit_count:
+            self._write_visits()
+        for batch in recorder.batches[max(0, self._seen - recorder.dropped_batches) :]:
+            self._seen += 1
+            number = self.number_of(batch)
+            if number is not None and batch.outcomes.actions is not None:
+                self._sets.append(_ParamSets(self._file, batch, number))
+        for sets in self._sets:
+            sets.write()
+
+    def _write_visits(self) -> None:
+        recorder = self._recorder
+        first = recorder.dropped_visits
+        start = max(0, self._visits - first)
+        columns = recorder.columns[start * _WIDTH :]
+        rows = [self._visit(first + start + n, columns[n * _WIDTH :]) for n in range(len(columns) // _WIDTH)]
+        for n in range(0, len(rows), _VISITS_AT_ONCE):  # one statement is one commit
+            some = rows[n : n + _VISITS_AT_ONCE]
+            marks = ", ".join([_ONE_VISIT] * len(some))
+            self._file.write(f"INSERT OR REPLACE INTO visit VALUES {marks}", *(value for row in some for value in row))
+        self._visits = first + start + len(rows)
+
+    def _visit(self, step: int, fields: list[Any]) -> tuple[Any, ...]:
+        plan, params, action, attempts, status, started, prepared, executed, ended = fields[:_WIDTH]
+        return (
+            self.run, step, column(plan.path), kind_of(plan.node), self.walk(params), self.params(params),
+            _action(action), status, attempts, prepared - started, executed - prepared, ended - executed,
+            *error_columns(self._recorder.failures.get(step)), 0,
+        )  # fmt: skip
+
+    def end(
+        self, status: str, action: Any, error: BaseException | None, counts: dict[str, int], notes: list[str]
+    ) -> None:
+        """Write how the run has ended.
+
+        Args:
+            status: As that of the record.
+            action: What the run returned.
+            error: What ended it.
+            counts: The number of calls, "called" and "replayed".
+            notes: What could not be kept.
+
+        Raises:
+            JournalError: It cannot be written.
+        """
+        self.write()
+        recorder = self._recorder
+        problems = json.dumps({**recorder.problems, **dict.fromkeys(notes, 1)})
+        for step, failure in recorder.failures.items():
+            if {id(failure), id(failure.__cause__)} & recorder.resolved.keys():
+                self._file.write("UPDATE visit SET is_resolved = 1 WHERE run = ? AND step = ?", self.run, step)
+        self._file.write("UPDATE call SET status = 'cancelled' WHERE run = ? AND status = 'started'", self.run)
+        self._file.write(
+            "UPDATE run SET ended = ?, status = ?, action = ?, called = called + ?, replayed = replayed + ?, "
+            "abandoned = ?, problems = ?, notes = ?, error_type = ?, error = ? WHERE id = ?",
+            time.time(), status, _action(action), counts["called"], counts["replayed"], recorder.abandoned,
+            self._file.add_text(problems), self._file.add_text(json.dumps(recorder.notes)), *error_columns(error),
+            self.run,
+        )  # fmt: skip
+
+    # ---- parts of rows -----------------------------------------------------------------------------------------------
+
+    def number_of(self, batch: Batch) -> int | None:
+        """Return the number of a batch in the file, which is added if it is new; None for the call of a plain node."""
+        if batch.is_single:
+            return None
+        found = self._batches.get(id(batch))
+        if found is None:
+            plan, index = batch.plan, batch.items.index
+            labels = None if index is None else self._file.add_value((index.tolist(), list(index.names)))
+            number = self._file.write(
+                "INSERT INTO batch(run, path, node, kind, walk, params, size, labels) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                self.run, column(batch.path), column(plan.path), kind_of(plan.node), self.walk(batch.params),
+                self.params(batch.params), batch.items.total, labels,
+            )  # fmt: skip
+            found = self._batches[id(batch)] = batch, number
+        return found[1]
+
+    def walk(self, params: Any) -> int:
+        """Return the number of a walk, which is known by the object that holds its params."""
+        return self._of_walk(params)[1]
+
+    def params(self, params: Any) -> str | None:
+        """Return what a column holds for params; None without any, or if they cannot be written."""
+        return self._of_walk(params)[2]
+
+    def _of_walk(self, params: Any) -> tuple[Any, int, str | None]:
+        found = self._walks.get(id(params))
+        if found is None:
+            text = self._file.add_value(dict(params)) if params else None
+            found = self._walks[id(params)] = params, len(self._walks), text
+        return found
+
+
+class _ParamSets:
+    """The param sets of one visit of a batch flow, as far as they are written."""
+
+    def __init__(self, file: JournalFile, batch: Batch, number: int) -> None:
+        self._file, self._batch, self._number = file, batch, number
+        self.write_again()
+
+    def write_again(self) -> None:
+        """Write all of them the next time: they may be walked again."""
+        self._first = 0  # all before this one are written
+        self._written: set[int] = set()  # those behind it that are
+
+    def write(self) -> None:
+        """Write those that have ended."""
+        for position, outcome in self._ended():
+            batch, outcomes = self._batch, self._batch.outcomes
+            result = outcomes.results[position]
+            assert outcomes.actions is not None
+            self._file.write(
+                "INSERT OR REPLACE INTO param_set VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                self._number, position, self._file.add_value(batch.items.at(position)),
+                None if result is PENDING else self._file.add_value(result), _action(outcomes.actions[position]),
+                outcome.status, outcome.failed_at and column(outcome.failed_at), outcome.attempts,
+                outcomes.seconds[position], *error_columns(outcome.error),
+            )  # fmt: skip
+            self._written.add(position)
+        while self._first in self._written:
+            self._written.discard(self._first)
+            self._first += 1
+
+    def _ended(self) -> Iterator[tuple[int, Outcome]]:
+        outcomes = self._batch.outcomes
+        for position in range(self._first, len(outcomes.results)):
+            outcome = outcomes.exceptional.get(position)
+            is_pending = outcomes.results[position] is PENDING and (
+                outcome is None or outcome.status in ("ok", "pending")
+            )
+            if position not in self._written and not is_pending:
+                yield position, outcome or Outcome("ok", 1)
+
+
+def column(text: Any) -> str:
+    """Return a text as a column can hold it: a lone surrogate is written as its number."""
+    return text_of(text).encode("utf-8", "backslashreplace").decode()
+
+
+def error_columns(error: BaseException | None) -> tuple[str | None, str | None]:
+    """Return the class and the text of an exception."""
+    return (None, None) if error is None else (column(class_name(error)), column(text_of(error)))
+
+
+def _action(action: Any) -> str | None:
+    return None if action is None else column(action)

@@ -1,0 +1,208 @@
+"""A run read from a journal, as the same `Run` that was there when it ran."""
+
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from time import perf_counter
+from typing import Any
+
+from ..core.node import BaseNode
+from ..core.statuses import HAS_RESULT
+from ..core.text import text_of
+from ..core.traversal import last_name
+from ..engine.batch import PENDING, Batch, Outcome
+from ..engine.items import Items
+from ..engine.plan import Plan, Setup
+from ..journal.journal import Journal
+from ..journal.wiring import flow_from, node_like, nodes_by_path
+from .recorder import RunRecorder
+from .run import Run
+
+__all__ = ["stored_run"]
+
+_RUN = """
+SELECT flow, started, ended, status, action, wiring, abandoned, problems, notes, error_type, error FROM run
+WHERE id = ?
+"""
+_VISITS = """
+SELECT path, kind, walk, params, action, status, attempts, prep_s, exec_s, post_s, is_resolved, error_type, error
+FROM visit WHERE run = ? ORDER BY step
+"""
+_BATCHES = "SELECT id, path, node, kind, walk, params, size, labels FROM batch WHERE run = ? ORDER BY id"
+_PARAM_SETS = """
+SELECT position, item, result, action, status, failed_at, attempts, seconds, error_type, error FROM param_set
+WHERE batch = ? ORDER BY position
+"""
+_CALLS = """
+SELECT batch, position, id AS made, input, result, status, attempts, seconds, error_type, error, 0 FROM call
+WHERE run = :run AND batch IS NOT NULL
+UNION ALL
+SELECT use.batch, use.position, -1, input, result, status, attempts, seconds, error_type, error, 1
+FROM use JOIN call ON call.id = use.call WHERE use.run = :run AND use.batch IS NOT NULL
+ORDER BY made
+"""
+_STATUSES = {"started": "pending", "not kept": "ok"}
+"""The statuses of calls that no row of a table has, and what a row has instead."""
+
+
+def stored_run(journal: Journal, which: int) -> Run:
+    """Return a run of a journal. It can be read like any other, and not resumed or retried.
+
+    Args:
+        journal: The journal.
+        which: The number of the run, from 1; or a negative number, which counts from the latest run.
+
+    Raises:
+        RowError: (a KeyError) There is no such run.
+        JournalError: There is no such file, it is no journal, or it is damaged.
+    """
+    with journal._opened() as db:
+        return _Reader(db, journal, journal._number(db, which)).run()
+
+
+class _Error(Exception):
+    """Stands for an exception of the run. Its class has the same name."""
+
+
+class _Reader:
+    """Reads one run from an open file."""
+
+    def __init__(self, db: sqlite3.Connection, journal: Journal, number: int) -> None:
+        self.db, self.journal, self.number = db, journal, number
+        self.value: Callable[[Any], Any] = lambda stored: journal._value(db, stored)
+        self.walks: dict[int, Any] = {}  # params, by the number of the walk
+        self.nodes: dict[str, BaseNode] = {}
+        self.plans: dict[str, Plan] = {}
+        self.setup = Setup(RunRecorder())
+        self.errors: dict[tuple[str, str, bool], BaseException] = {}
+
+    def run(self) -> Run:
+        flow, started, ended, status, action, wiring, abandoned, problems, notes, *error = self.db.execute(
+            _RUN, (self.number,)
+        ).fetchone()
+        root = flow_from(self.journal._text(self.db, wiring))
+        self.nodes = nodes_by_path(root)
+        run = Run(root)
+        run._read_from = str(self.journal.path)
+        run.name = str(flow)
+        run.started = float(started)
+        run.action = action
+        run.status = self.journal._status(status)
+        if ended is None:
+            run._clock_at_start = perf_counter() - (time.time() - run.started)
+        run.seconds = float(ended) - run.started if ended is not None else None
+        recorder = run._recorder
+        recorder.abandoned = abandoned or 0
+        recorder.problems = dict(json.loads(self.journal._text(self.db, problems))) if problems else {}
+        recorder.notes = list(map(tuple, json.loads(self.journal._text(self.db, notes)))) if notes else []
+        self._read_visits(recorder)
+        recorder.batches = list(self._batches())
+        run.error = self._error(*error)
+        return run
+
+    def _read_visits(self, recorder: RunRecorder) -> None:
+        for step, row in enumerate(self.db.execute(_VISITS, (self.number,))):
+            path, kind, walk, params, action, status, attempts, prep, exec_, post, is_resolved, *error = row
+            found = self._error(*error, is_resolved=bool(is_resolved))
+            if found is not None:
+                recorder.failures[step] = found
+            if found is not None and is_resolved:
+                recorder.resolved[id(found)] = found
+            recorder.columns += (
+                self._plan(path, kind), self._params(walk, params), action, attempts, status,
+                0.0, prep, prep + exec_, prep + exec_ + post,
+            )  # fmt: skip
+
+    def _batches(self) -> Iterator[Batch]:
+        calls: dict[int, list[Any]] = {}
+        for number, *row in self.db.execute(_CALLS, {"run": self.number}):
+            calls.setdefault(number, []).append(row)
+        for row in self.db.execute(_BATCHES, (self.number,)).fetchall():
+            number, path, of_node, kind, walk, params, size, labels = row
+            plan = self._plan(of_node, kind)
+            if kind == "batch_flow" or path != of_node:
+                rows = self.db.execute(_PARAM_SETS, (number,)).fetchall()
+                found = {row[0]: self._param_set(row) for row in rows}
+            else:
+                found = {}
+                for row in calls.get(number, ()):
+                    found[row[0]] = self._after(found.get(row[0]), row)
+            batch = _batch(plan, path, self._params(walk, params), found, size)
+            if labels is not None:
+                from .tables import index_from
+
+                batch.items.index = index_from(*self.value(labels))
+            yield batch
+
+    def _param_set(self, row: Any) -> "_Row":
+        _, item, result, action, status, failed_at, attempts, seconds, *error = row
+        outcome = Outcome(status, attempts, self._error(*error), failed_at)
+        return _Row(self.value(item), self.value(result), outcome, seconds, action)
+
+    def _after(self, before: "_Row | None", row: Any) -> "_Row":
+        """Return the row of a table after one more call: an item was called in the run, or its row was retried."""
+        _, _, item, result, status, attempts, seconds, kind, text, _ = row
+        status = _STATUSES.get(status, status)
+        attempts, seconds = attempts or 0, seconds or 0.0
+        value, error = self.value(result), self._error(kind, text)
+        if before is not None:
+            attempts += before.outcome.attempts
+            seconds += before.seconds
+            if status not in HAS_RESULT and before.outcome.status in HAS_RESULT:
+                value, status, error = before.result, before.outcome.status, before.outcome.error
+        return _Row(self.value(item), value, Outcome(status, attempts, error), seconds)
+
+    def _plan(self, path: str, kind: str) -> Plan:
+        found = self.plans.get(path)
+        if found is None:
+            node = self.nodes.get(path) or node_like(kind, last_name(path))  # an edge was added during the run
+            found = self.plans[path] = Plan(node, last_name(path), path, self.setup)
+        return found
+
+    def _params(self, walk: int, stored: Any) -> Any:
+        if walk not in self.walks:
+            found = None if stored is None else self.value(stored)
+            self.walks[walk] = found if type(found) is dict else {}
+        return self.walks[walk]
+
+    def _error(self, kind: str | None, text: str | None, *, is_resolved: bool = False) -> BaseException | None:
+        """Return the exception with this class and text, the same object for equal ones: it may end several visits."""
+        if kind is None:
+            return None
+        key = kind, text or "", is_resolved
+        found = self.errors.get(key)
+        if found is None:
+            cls = type(text_of(kind), (_Error,), {"__module__": "builtins"})
+            found = self.errors[key] = cls(*([text] if text else []))
+        return found
+
+
+class _Row:
+    """One row of a table."""
+
+    def __init__(self, item: Any, result: Any, outcome: Outcome, seconds: float, action: Any = None) -> None:
+        self.item, self.result, self.outcome, self.seconds, self.action = item, result, outcome, seconds, action
+
+
+def _batch(plan: Plan, path: str, params: Any, rows: dict[int, _Row], size: int | None) -> Batch:
+    """Return the batch with these rows."""
+    count = max(rows, default=-1) + 1
+    items = Items([rows[n].item if n in rows else None for n in range(count)], path)
+    items.read, items.total = count, size
+    items.exhausted = size is None or count >= size
+    batch = Batch(plan, params, items)
+    batch.path = path
+    outcomes = batch.outcomes
+    if plan.kind == "batch_flow":
+        outcomes.actions = []
+    for position in range(count):
+        row = rows.get(position) or _Row(None, None, Outcome("pending", 0), 0.0)
+        outcome = row.outcome
+        outcomes.results.append(row.result if outcome.status in HAS_RESULT else PENDING)
+        outcomes.seconds.append(row.seconds)
+        if outcomes.actions is not None:
+            outcomes.actions.append(row.action)
+        if outcome.status != "ok" or outcome.attempts != 1 or outcome.error is not None:
+            outcomes.exceptional[position] = outcome
+    return batch
