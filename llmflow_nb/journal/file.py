@@ -10,8 +10,8 @@ import os
 import sqlite3
 import threading
 import zlib
-from collections.abc import Callable
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -118,6 +118,25 @@ class JournalFile:
         try:
             with self._lock:
                 return self._db.execute(statement, values).lastrowid or 0
+        except sqlite3.Error as exc:
+            raise self._explained(exc) from None
+
+    @contextmanager
+    def transaction(self) -> Iterator[Callable[..., sqlite3.Cursor]]:
+        """Execute statements that are committed together at the end, or not at all if an exception comes.
+
+        Raises:
+            JournalError: As for `write`.
+        """
+        try:
+            with self._lock:
+                self._db.execute("BEGIN IMMEDIATE")
+                try:
+                    yield self._db.execute
+                    self._db.execute("COMMIT")
+                except BaseException:
+                    self._db.execute("ROLLBACK")
+                    raise
         except sqlite3.Error as exc:
             raise self._explained(exc) from None
 

@@ -4,7 +4,7 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from .classes import Classes
 from .errors import UnreadableError
 from .explained import explained
 from .file import VALUE_BY_DIGEST, is_locked, text_of
+from .pruning import prune
 from .schema import check, check_tables
 from .values import from_text
 
@@ -197,6 +198,25 @@ class Journal(JournalMethods):
             rows = explained(db, self._number(db, run))
         frame = pd.DataFrame(rows, columns=["path", "replayed", "called", "why"])
         return frame.astype({"path": "string", "replayed": "Int64", "called": "Int64", "why": "string"})
+
+    def prune(
+        self, *, older_than: timedelta | None = None, keep: int | None = None, max_bytes: int | None = None
+    ) -> int:
+        """Remove old runs with the results of their calls, and return how many runs were removed.
+
+        A run is removed if one of the arguments says so, the oldest first. A call whose result a later run has used
+        stays, with the result. A run that is running stays. Results that are removed are asked for again.
+
+        Args:
+            older_than: Remove runs that ended longer ago, such as ``timedelta(days=30)``.
+            keep: Keep at most so many runs.
+            max_bytes: Remove runs until the file has at most so many bytes.
+
+        Raises:
+            SettingError: No argument is given, or a number is below 0.
+            JournalError: There is no such file, it is no journal, or another process writes to it.
+        """
+        return prune(self.path, older_than, keep, max_bytes)
 
     def __repr__(self) -> str:
         """List the latest runs, a line for each."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..core.statuses import ENDED, FAILURES, HAS_RESULT, count_with
 from ..core.text import class_name, quoted, shown
+from ..journal.journal import Journal
 from ..runs.batch import BatchResult
 from ..runs.rows import Visit, unresolved
 from ..runs.run import Run
@@ -16,7 +17,7 @@ from .frontend import is_static
 from .html import MAX_HTML, Summary, Table
 from .values import CELL, ValueTexts, duration, many
 
-__all__ = ["of_batch", "of_run"]
+__all__ = ["of_batch", "of_journal", "of_run"]
 
 ROWS = 10
 KINDS = 5
@@ -184,6 +185,28 @@ def of_batch(result: BatchResult, *, is_short: bool = False) -> Summary:
     if total:
         tables.append(_rows_table(result, total, texts))
     return Summary(_from_the_right(result.path), state, facts, _first_notes(notes), tables)
+
+
+def of_journal(journal: Journal) -> Summary:
+    """Summarize a journal: its latest runs, the newest first."""
+    rows = journal._read()
+    heads: list[tuple[str, Kind]] = [("run", "number"), ("flow", "name"), ("started", "name"), ("status", "status")]
+    heads += [(name, "number") for name in ("called", "replayed", "failed", "unanswered")] + [("seconds", "seconds")]
+    cells = [
+        [
+            str(number),
+            shown(flow, NAME),
+            f"{started:%Y-%m-%d %H:%M}",
+            status,
+            *(str(n) if n else "" for n in counts),
+            "" if seconds is None else duration(seconds),
+        ]
+        for number, flow, started, seconds, status, *counts in rows[: ROWS * 2]
+    ]
+    more = f"{len(rows) - len(cells)} more runs: .runs has them all" if len(rows) > len(cells) else ""
+    heads, cells = _without(heads, cells, {"seconds", "started"} if is_static() else set(), {"failed", "unanswered"})
+    latest = rows[0][4] if rows else "ok"
+    return Summary(shown(journal.path, NAME), latest, [many(len(rows), "run")], (), [Table("", heads, cells, more)])
 
 
 def _rows_table(result: BatchResult, total: int, texts: ValueTexts) -> Table:

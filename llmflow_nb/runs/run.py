@@ -223,6 +223,23 @@ class Run(RunMethods):
 
         return errors_table(self.failures)
 
+    def diff(self, before: "Run") -> "pd.DataFrame":
+        """Return a plain `pandas.DataFrame` with the rows of batches that differ from those of an earlier run.
+
+        Rows belong together if they have the same path, params and item; equal items in their order. A row that only
+        one of the runs has is in the table too. Columns, in this order:
+
+        * ``path`` (string): of the node; ``position`` (Int64): of the row in its batch; ``item`` (object);
+        * ``before``, ``after`` (object): the results, compared by their content; None without a result;
+        * ``status_before``, ``status_after`` (string): missing if that run has no such row.
+
+        Args:
+            before: A run of the same flow: an earlier ``last_run``, or one of a journal, such as ``journal[-2]``.
+        """
+        from .compare import diff
+
+        return diff(self, before)
+
     def retry_failed(
         self, *, from_start: bool | None = None, executor: "Executor | None" = None, progress: Any = "auto"
     ) -> "Run":

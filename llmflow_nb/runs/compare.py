@@ -1,0 +1,74 @@
+"""Compare the rows of two runs. This file imports pandas, so it is imported only when runs are compared."""
+
+from collections import Counter
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from ..core.encoding import digest, encode, name_of, pack
+from ..core.kinds import BY_NAME
+from .run import Run
+from .tables import TEXT
+
+__all__ = ["diff"]
+
+_KINDS = {"path": TEXT, "position": "Int64", "status_before": TEXT, "status_after": TEXT}
+
+
+class _Row(NamedTuple):
+    path: str
+    position: int
+    item: Any
+    result: Any
+    status: str
+    content: bytes  # of the result
+
+
+def diff(after: Run, before: Run) -> pd.DataFrame:
+    """See `Run.diff`."""
+    old_rows, new_rows = _rows(before), _rows(after)
+    found: list[tuple[Any, ...]] = []
+    for key in dict.fromkeys([*new_rows, *old_rows]):
+        old, new = old_rows.get(key), new_rows.get(key)
+        if old is None or new is None or (old.status, old.content) != (new.status, new.content):
+            row = new or old
+            assert row is not None
+            results = (old and old.result), (new and new.result)
+            found.append((row.path, row.position, row.item, *results, old and old.status, new and new.status))
+    names = ("path", "position", "item", "before", "after", "status_before", "status_after")
+    columns = {name: [row[n] for row in found] for n, name in enumerate(names)}
+    return pd.DataFrame({name: _column(values, _KINDS.get(name, object)) for name, values in columns.items()})
+
+
+def _column(values: list[Any], dtype: Any) -> "pd.Series[Any]":
+    column: pd.Series[Any] = pd.Series([None] * len(values), dtype=dtype)
+    for n, value in enumerate(values):  # one by one: pandas would look inside lists
+        column.iat[n] = value
+    return column
+
+
+def _rows(run: Run) -> dict[tuple[Any, ...], _Row]:
+    """Return the rows of the batch nodes and batch flows of a run, by what tells which rows belong together."""
+    found: dict[tuple[Any, ...], _Row] = {}
+    seen: Counter[tuple[Any, ...]] = Counter()
+    for result in run.batches:
+        for item in result:
+            is_known = item.item is not None or item.status != "pending"
+            content = _content((dict(item.params), item.item)) if is_known else item.position
+            key = result.path, content
+            nth, seen[key] = seen[key], seen[key] + 1
+            row = _Row(result.path, item.position, item.item, item.result, item.status, _content(item.result))
+            found[(*key, nth)] = row
+    return found
+
+
+def _content(value: Any) -> bytes:
+    """Return a hash of a value. An object that is not data counts by its identity."""
+    try:
+        return digest(encode(value, _other))
+    except RecursionError:
+        return b"%d" % id(value)
+
+
+def _other(value: Any) -> bytes:
+    return name_of(value) if isinstance(value, BY_NAME) else pack("object", b"%d" % id(value))
