@@ -7,7 +7,7 @@ import pandas as pd
 
 from ..core.encoding import digest, encode, name_of, pack
 from ..core.kinds import BY_NAME
-from .run import Run
+from .batch import BatchResult
 from .tables import TEXT
 
 __all__ = ["diff"]
@@ -24,7 +24,7 @@ class _Row(NamedTuple):
     content: bytes  # of the result
 
 
-def diff(after: Run, before: Run) -> pd.DataFrame:
+def diff(after: list[BatchResult], before: list[BatchResult]) -> pd.DataFrame:
     """See `Run.diff`."""
     old_rows, new_rows = _rows(before), _rows(after)
     found: list[tuple[Any, ...]] = []
@@ -47,11 +47,11 @@ def _column(values: list[Any], dtype: Any) -> "pd.Series[Any]":
     return column
 
 
-def _rows(run: Run) -> dict[tuple[Any, ...], _Row]:
-    """Return the rows of the batch nodes and batch flows of a run, by what tells which rows belong together."""
+def _rows(batches: list[BatchResult]) -> dict[tuple[Any, ...], _Row]:
+    """Return the rows of batches, by what tells which rows belong together."""
     found: dict[tuple[Any, ...], _Row] = {}
     seen: Counter[tuple[Any, ...]] = Counter()
-    for result in run.batches:
+    for result in batches:
         for item in result:
             is_known = item.item is not None or item.status != "pending"
             content = _content((dict(item.params), item.item)) if is_known else item.position

@@ -238,7 +238,7 @@ class Run(RunMethods):
         """
         from .compare import diff
 
-        return diff(self, before)
+        return diff(self.batches, before.batches)
 
     def retry_failed(
         self, *, from_start: bool | None = None, executor: "Executor | None" = None, progress: Any = "auto"
