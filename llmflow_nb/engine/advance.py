@@ -25,7 +25,7 @@ from .actions import check_action, check_steps, lost_action, route
 from .awaitables import PLAIN, is_awaitable
 from .batch import PENDING, Batch, Outcome, open_batch
 from .checkpoint import keep_place
-from .events import Event
+from .events import Event, ReplayedAttempts
 from .plan import NOWHERE, Setup
 from .position import (
     AFTER_EXEC,
@@ -426,6 +426,8 @@ def _note_attempts(frame: Frame, work: Batch) -> None:
         last = 1 if outcome is None else outcome.attempts
     if last > 1:
         frame.visit.__dict__["cur_retry"] = last - 1
+    if work.is_replayed:
+        frame.attempts = ReplayedAttempts(frame.attempts)
 
 
 def _make_calls(frame: Frame, work: Batch, shared: Any) -> None:

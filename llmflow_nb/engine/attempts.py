@@ -59,6 +59,7 @@ class Attempts:
                 call.attempts = cached.attempts
                 call.started = clock() - cached.seconds
                 self._calls.settle(call, "ok", cached.value, cached.error)
+                call.batch.mark_replayed(call.index)
                 return
         if call.plan.limiter is None or self._has_slot(call):
             self._launch(call)

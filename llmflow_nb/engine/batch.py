@@ -40,6 +40,7 @@ class Batch:
     attempts_before = 0  # attempts before the visit was resumed, which another row of the record has
     retry_queue: deque[int]  # the items to call again before any is read
     previous: dict[int, tuple[Outcome, float]]  # the outcomes that these had, and their seconds
+    replayed: set[int] | None = None  # the items whose result is that of an earlier call; None: there are none
     kept_at: "Checkpoint | None" = None  # where it ended with failures that were kept, to run ``post`` again
     checkpoints: "dict[int, Checkpoint]"  # where param sets failed or were stopped, to resume them
 
@@ -108,10 +109,17 @@ class Batch:
             if status not in HAS_RESULT and before.status in HAS_RESULT:
                 status, error, failed_at = before.status, before.error, before.failed_at
                 value = self.outcomes.results[index]
+            elif self.replayed is not None:
+                self.replayed.discard(index)
         if self.items.values is None and status not in HAS_RESULT:
             self.items.dropped[index] = item
         outcome = None if status == "ok" and attempts == 1 else Outcome(status, attempts, error, failed_at)
         self.outcomes.enter(index, value, seconds, outcome)
+
+    def mark_replayed(self, index: int) -> None:
+        """Note that the result of an item is that of an earlier call."""
+        self.replayed = self.replayed or set()
+        self.replayed.add(index)
 
     def retry(self, indices: list[int]) -> None:
         """Queue items to be called again. One that was not read yet is read, with those before it.
@@ -206,6 +214,11 @@ class Batch:
         """Attempts since the visit began, or was last resumed."""
         return self.attempts - self.attempts_before
 
+    @property
+    def is_replayed(self) -> bool:
+        """Whether every item has the result of an earlier call."""
+        return self.replayed is not None and len(self.replayed) == self.items.read > 0
+
     def counts(self) -> dict[str, int]:
         """Return how many items have each status now; only statuses that occur."""
         return self.outcomes.counts(self.rows)
@@ -237,6 +250,7 @@ class Batch:
         twin.stopped, twin.started = saved.stopped, saved.started
         twin.checkpoints = {index: kept for index, kept in self.checkpoints.items() if index < twin.items.read}
         twin.retry_queue, twin.previous, twin.kept_at = deque(), {}, None
+        twin.replayed = self.replayed and {index for index in self.replayed if index < twin.items.read}
         return twin
 
 

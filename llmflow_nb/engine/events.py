@@ -100,4 +100,13 @@ class Recorder(Protocol):
 
 
 VISIT_FIELDS = ("plan", "params", "action", "attempts", "status", "start", "prepared", "executed", "finished")
-"""One visit: four clock readings in seconds, monotonic, so that the three hooks' times are their differences."""
+"""One visit: four clock readings in seconds, monotonic, so that the three hooks' times are their differences.
+
+The attempts are `ReplayedAttempts` if all calls of the visit were answered by the results of earlier ones.
+"""
+
+
+class ReplayedAttempts(int):
+    """The number of attempts of earlier calls. A number of its own, so that a visit needs no further column."""
+
+    __slots__ = ()

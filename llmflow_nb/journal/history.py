@@ -14,7 +14,7 @@ from typing import Any
 from ..core.node import BaseNode, kind_of
 from ..core.text import class_name, text_of
 from ..engine.batch import PENDING, Batch, Outcome
-from ..engine.events import VISIT_FIELDS
+from ..engine.events import VISIT_FIELDS, ReplayedAttempts
 from .file import JournalFile
 from .wiring import wiring_text
 
@@ -22,7 +22,7 @@ __all__ = ["RunHistory", "column", "error_columns"]
 
 _WIDTH = len(VISIT_FIELDS)
 _VISITS_AT_ONCE = 1_000
-_ONE_VISIT = f"({', '.join('?' * 15)})"
+_ONE_VISIT = f"({', '.join('?' * 16)})"
 
 
 class RunHistory:
@@ -109,7 +109,8 @@ class RunHistory:
         plan, params, action, attempts, status, started, prepared, executed, ended = fields[:_WIDTH]
         return (
             self.run, step, column(plan.path), kind_of(plan.node), self.walk(params), self.params(params),
-            _action(action), status, attempts, prepared - started, executed - prepared, ended - executed,
+            _action(action), status, isinstance(attempts, ReplayedAttempts), attempts,
+            prepared - started, executed - prepared, ended - executed,
             *error_columns(self._recorder.failures.get(step)), 0,
         )  # fmt: skip
 

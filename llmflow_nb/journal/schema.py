@@ -35,7 +35,8 @@ CREATE TABLE param_set(
     seconds REAL, error_type TEXT, error TEXT, PRIMARY KEY(batch, position)) WITHOUT ROWID;
 CREATE TABLE visit(
     run INTEGER, step INTEGER, path TEXT, kind TEXT, walk INTEGER, params TEXT, action TEXT, status TEXT,
-    attempts INTEGER, prep_s REAL, exec_s REAL, post_s REAL, error_type TEXT, error TEXT, is_resolved INTEGER,
+    replayed INTEGER, attempts INTEGER, prep_s REAL, exec_s REAL, post_s REAL, error_type TEXT, error TEXT,
+    is_resolved INTEGER,
     PRIMARY KEY(run, step)) WITHOUT ROWID;
 """
 """What the file holds.

@@ -48,13 +48,16 @@ def columns_of(result: BatchResult, sample: Sequence[Item], texts: ValueTexts) -
         sample: Some of its rows: the fields of these are spread.
         texts: Turns the names of fields into texts.
     """
-    own = {"row", "item", "result", "status", "attempts", "seconds", "error"}
+    own = {"row", "item", "result", "status", "replayed", "attempts", "seconds", "error"}
 
     def params_of(_: int, item: Item) -> Any:
         return dict(item.params)
 
     def param_head(key: str) -> str:
         return f"params.{key}" if key in own else key
+
+    def is_replayed(row: int, _: Item) -> Any:
+        return "replayed" if result._is_replayed(row) else ABSENT
 
     params, more = _spread("params", params_of, sample, texts, param_head)
     if result.is_of_params:
@@ -67,6 +70,7 @@ def columns_of(result: BatchResult, sample: Sequence[Item], texts: ValueTexts) -
     columns = [
         Column("row", "name", label),
         Column("status", "status", lambda _, item: item.status),
+        *([Column("replayed", "status", is_replayed)] if result._replayed else []),
         *(params if any(item.params for item in sample) else []),
         *items,
         *results,

@@ -44,7 +44,7 @@ _COLOURS = {
     **dict.fromkeys(("running", "calling rows again"), "running"),
     **dict.fromkeys(("fallback", "some failed"), "partly"),
     **dict.fromkeys(("cancelled", "incomplete", "interrupted", "stopped"), "cancelled"),
-    "pending": "unvisited",
+    **dict.fromkeys(("pending", "replayed"), "unvisited"),
 }
 
 
@@ -139,7 +139,7 @@ def _head(column: tuple[str, Kind], cells: Iterable[str]) -> str:
 
 
 def _cell(kind: Kind, text: str, column: int) -> str:
-    content = chip(text) if kind == "status" else _folded(text) if kind in FOLDED else escape(text)
+    content = chip(text) if kind == "status" and text else _folded(text) if kind in FOLDED else escape(text)
     style = _STYLES.get(kind, "text-align:left")
     return f'<td style="{style}">{content}</td>' if column else f'<th scope="row" style="{style}">{content}</th>'
 

@@ -172,6 +172,8 @@ def of_batch(result: BatchResult, *, is_short: bool = False) -> Summary:
     total = sum(counts.values())
     what = "param set" if result.is_of_params else "item"
     facts = [many(total, what), _counts(counts)] if counts else ["no items"]
+    if result._replayed:
+        facts[1] += f" ({result._replayed} replayed)"
     in_all, slowest, row = _seconds(result)
     if in_all and not is_static():
         which = quoted(result[row].label) if is_labelled(result) else row

@@ -84,6 +84,16 @@ class BatchResult(BatchMethods):
         return self._batches[0][1].plan.kind == "batch_flow"
 
     @property
+    def _replayed(self) -> int:
+        """The number of rows that a journal answered."""
+        return sum(len(batch.replayed or ()) for _, batch in self._batches) if self.run._has_journal else 0
+
+    def _is_replayed(self, row: int) -> bool:
+        """Return whether a journal answered a row."""
+        batch, position = self._at([row])[0]
+        return batch.replayed is not None and position in batch.replayed
+
+    @property
     def counts(self) -> dict[str, int]:
         """The number of rows by status, in the order ok, fallback, failed, cancelled, pending."""
         counts = {status.name: 0 for status in STATUSES}
@@ -113,6 +123,8 @@ class BatchResult(BatchMethods):
         * ``item``, ``result``: the objects themselves, not copies, in a nullable dtype if all are strings, all numbers
           or all booleans. ``result`` is missing if there is none;
         * ``status`` (string): ok, fallback, failed, cancelled or pending;
+        * ``replayed`` (boolean), only of a run with a journal: whether the journal answered the call; ``attempts`` and
+          ``seconds`` are then those of the original call;
         * ``attempts`` (Int64): the number of attempts of ``exec``; 0 for an item that was not called;
         * ``seconds`` (Float64): from the start of the first attempt to the end of the call;
         * ``error_type``, ``error`` (string): the class and the text of the last exception, with its location.
@@ -126,7 +138,7 @@ class BatchResult(BatchMethods):
         """
         from .tables import batch_table
 
-        return batch_table(self._batches, of_params=self.is_of_params)
+        return batch_table(self._batches, of_params=self.is_of_params, has_journal=self.run._has_journal)
 
     @property
     def ok(self) -> "pd.DataFrame":

@@ -106,7 +106,8 @@ def visits_of(recorder: RunRecorder) -> list[Visit]:
             passes[walk] = number
         seconds = finished - start, prepared - start, executed - prepared, finished - executed
         error = recorder.failures.get(first + step)
-        attempts *= kind_of(plan.node) in ("node", "batch_node")
+        if kind_of(plan.node) not in ("node", "batch_node"):
+            attempts = 0
         action = plain_text(action)
         row = first + step, plan.path, plan.name, number, params, action, status, attempts, *seconds, error
         rows.append(Visit(*row))

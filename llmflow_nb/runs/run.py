@@ -162,13 +162,15 @@ class Run(RunMethods):
           has a row for each part, with the same number, and the attempts and seconds of that part;
         * one column for each param, named like it, or ``params.<name>`` if another column has that name;
         * ``action`` (string): the value that ``post`` returned; ``status`` (string): ok, fallback, failed or cancelled;
+        * ``replayed`` (boolean), only of a run with a journal: whether the journal answered all calls of the visit;
+          missing if it made no call;
         * ``attempts`` (Int64): attempts of ``exec``, over all items; 0 for a flow, whose nodes have them;
         * ``seconds``, ``prep_s``, ``exec_s``, ``post_s`` (Float64): of the visit, and of each of its hooks;
         * ``error_type``, ``error`` (string): of the exception that ended it.
         """
         from .tables import steps_table
 
-        return steps_table(self.visits)
+        return steps_table(self.visits, has_journal=self._has_journal)
 
     @property
     def batches(self) -> list[BatchResult]:
@@ -259,6 +261,11 @@ class Run(RunMethods):
         return self
 
     # ---- for the code that drives the run ----------------------------------------------------------------------------
+
+    @property
+    def _has_journal(self) -> bool:
+        """Whether a journal answers calls of this run, or the run was read from one."""
+        return self._journal is not None or bool(self._read_from)
 
     def _require_code(self) -> None:
         """Raise a `RunStateError` if the run was read from a journal."""

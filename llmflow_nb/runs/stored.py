@@ -12,6 +12,7 @@ from ..core.statuses import HAS_RESULT
 from ..core.text import text_of
 from ..core.traversal import last_name
 from ..engine.batch import PENDING, Batch, Outcome
+from ..engine.events import ReplayedAttempts
 from ..engine.items import Items
 from ..engine.plan import Plan, Setup
 from ..journal.journal import Journal
@@ -26,7 +27,8 @@ SELECT flow, started, ended, status, action, wiring, abandoned, problems, notes,
 WHERE id = ?
 """
 _VISITS = """
-SELECT path, kind, walk, params, action, status, attempts, prep_s, exec_s, post_s, is_resolved, error_type, error
+SELECT path, kind, walk, params, action, status, replayed, attempts, prep_s, exec_s, post_s, is_resolved, error_type,
+    error
 FROM visit WHERE run = ? ORDER BY step
 """
 _BATCHES = "SELECT id, path, node, kind, walk, params, size, labels FROM batch WHERE run = ? ORDER BY id"
@@ -103,14 +105,16 @@ class _Reader:
 
     def _read_visits(self, recorder: RunRecorder) -> None:
         for step, row in enumerate(self.db.execute(_VISITS, (self.number,))):
-            path, kind, walk, params, action, status, attempts, prep, exec_, post, is_resolved, *error = row
+            path, kind, walk, params, action, status, replayed, attempts, *row = row
+            prep, exec_, post, is_resolved, *error = row
             found = self._error(*error, is_resolved=bool(is_resolved))
             if found is not None:
                 recorder.failures[step] = found
             if found is not None and is_resolved:
                 recorder.resolved[id(found)] = found
             recorder.columns += (
-                self._plan(path, kind), self._params(walk, params), action, attempts, status,
+                self._plan(path, kind), self._params(walk, params), action,
+                ReplayedAttempts(attempts) if replayed else attempts, status,
                 0.0, prep, prep + exec_, prep + exec_ + post,
             )  # fmt: skip
 
@@ -142,7 +146,7 @@ class _Reader:
 
     def _after(self, before: "_Row | None", row: Any) -> "_Row":
         """Return the row of a table after one more call: an item was called in the run, or its row was retried."""
-        _, _, item, result, status, attempts, seconds, kind, text, _ = row
+        _, _, item, result, status, attempts, seconds, kind, text, is_replayed = row
         status = _STATUSES.get(status, status)
         attempts, seconds = attempts or 0, seconds or 0.0
         value, error = self.value(result), self._error(kind, text)
@@ -151,7 +155,8 @@ class _Reader:
             seconds += before.seconds
             if status not in HAS_RESULT and before.outcome.status in HAS_RESULT:
                 value, status, error = before.result, before.outcome.status, before.outcome.error
-        return _Row(self.value(item), value, Outcome(status, attempts, error), seconds)
+                is_replayed = before.is_replayed
+        return _Row(self.value(item), value, Outcome(status, attempts, error), seconds, is_replayed=bool(is_replayed))
 
     def _plan(self, path: str, kind: str) -> Plan:
         found = self.plans.get(path)
@@ -181,8 +186,11 @@ class _Reader:
 class _Row:
     """One row of a table."""
 
-    def __init__(self, item: Any, result: Any, outcome: Outcome, seconds: float, action: Any = None) -> None:
+    def __init__(
+        self, item: Any, result: Any, outcome: Outcome, seconds: float, action: Any = None, *, is_replayed: bool = False
+    ) -> None:
         self.item, self.result, self.outcome, self.seconds, self.action = item, result, outcome, seconds, action
+        self.is_replayed = is_replayed
 
 
 def _batch(plan: Plan, path: str, params: Any, rows: dict[int, _Row], size: int | None) -> Batch:
@@ -201,6 +209,8 @@ def _batch(plan: Plan, path: str, params: Any, rows: dict[int, _Row], size: int 
         outcome = row.outcome
         outcomes.results.append(row.result if outcome.status in HAS_RESULT else PENDING)
         outcomes.seconds.append(row.seconds)
+        if row.is_replayed:
+            batch.mark_replayed(position)
         if outcomes.actions is not None:
             outcomes.actions.append(row.action)
         if outcome.status != "ok" or outcome.attempts != 1 or outcome.error is not None:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from ..core.text import text_of
 from ..engine.batch import PENDING, Batch
+from ..engine.events import ReplayedAttempts
 from .fields import fields_of
 from .rows import Visit, rows_with_outcome
 
@@ -39,6 +40,7 @@ _FIXED: dict[str, Any] = {
     **dict.fromkeys(("seconds", "prep_s", "exec_s", "post_s"), "Float64"),
     **dict.fromkeys(("path", "node", "action", "status", "failed_at", "error_type", "error"), TEXT),
     **dict.fromkeys(("calls", "changed", "output"), TEXT),
+    "replayed": "boolean",
 }
 
 # The dtype of any other column whose values are all of one kind, as `pandas.api.types.infer_dtype` names it.
@@ -51,9 +53,14 @@ _DTYPES: dict[str, Any] = {
 }
 
 
-def steps_table(visits: list[Visit]) -> pd.DataFrame:
+def steps_table(visits: list[Visit], *, has_journal: bool) -> pd.DataFrame:
     """See `Run.steps`."""
-    values: dict[str, list[Any]] = {name: [getattr(visit, name) for visit in visits] for name in _OF_VISITS}
+    order = _with_replayed(_OF_VISITS) if has_journal else _OF_VISITS
+    values: dict[str, list[Any]] = {name: [getattr(visit, name, None) for visit in visits] for name in order}
+    if has_journal:
+        values["replayed"] = [
+            isinstance(visit.attempts, ReplayedAttempts) if visit.attempts else None for visit in visits
+        ]
     values["action"] = [_text_or_none(action) for action in values["action"]]
     values["error_type"], values["error"] = _errors((visit.error, f"in {visit.path}") for visit in visits)
     columns = _Columns()
@@ -83,9 +90,15 @@ def history_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     return columns.frame()
 
 
-def batch_table(batches: Batches, *, of_params: bool) -> pd.DataFrame:
+def _with_replayed(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the columns of a run with a journal."""
+    after = names.index("status") + 1
+    return *names[:after], "replayed", *names[after:]
+
+
+def batch_table(batches: Batches, *, of_params: bool, has_journal: bool) -> pd.DataFrame:
     """See `BatchResult.df`."""
-    order = _OF_PARAM_SETS if of_params else _OF_ITEMS
+    order = _OF_PARAM_SETS if of_params else _with_replayed(_OF_ITEMS) if has_journal else _OF_ITEMS
     values: dict[str, list[Any]] = {name: [] for name in ("params", *order)}
     for number, batch in batches:
         for name, column in _columns_of(number, batch, of_params=of_params).items():
@@ -130,6 +143,7 @@ def _columns_of(number: int, batch: Batch, *, of_params: bool) -> dict[str, list
         "result": [None if result is PENDING else result for result in results],
         "action": [_text_or_none(action) for action in _filled(batch.outcomes.actions or [], n)],
         "status": status,
+        "replayed": [position in (batch.replayed or ()) for position in range(n)],
         "failed_at": failed_at,
         "attempts": attempts,
         "seconds": _filled(batch.outcomes.seconds, n, 0.0),

@@ -80,7 +80,7 @@ function render({ model, el }) {
   function cellOf(kind, text) {
     if (kind === "status") {
       const cell = make("td"), found = page().counts.find(([word]) => word === text);
-      cell.append(chip(found || [text, ""]));
+      if (text) cell.append(chip(found || [text, ""]));
       return cell;
     }
     const cell = make("td", RIGHT.includes(kind) ? "right" : kind);
