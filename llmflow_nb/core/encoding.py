@@ -45,7 +45,7 @@ class NoKeyError(Exception):
 
 def pack(kind: str, *parts: bytes) -> bytes:
     """Join parts so that different parts never give the same bytes."""
-    return b"".join([kind.encode(), b"(", *(b"%d:%b" % (len(part), part) for part in parts), b")"])
+    return b"".join([kind.encode(), b"(", *[b"%d:%b" % (len(part), part) for part in parts], b")"])
 
 
 def digest(data: bytes) -> bytes:

@@ -50,7 +50,7 @@ class Fingerprints:
     def of(self, node: BaseNode | type) -> bytes:
         """Return the fingerprint of a node's code: of its class, and of code that was set on the object."""
         cls, attributes = (node, {}) if isinstance(node, type) else (type(node), node.__dict__)
-        own = sorted((name, value) for name, value in attributes.items() if is_code(value))
+        own = sorted([item for item in attributes.items() if is_code(item[1])])
         key = (cls, *((name, id(value)) for name, value in own))
         found = self._found.get(key)
         if found is None:

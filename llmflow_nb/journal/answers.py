@@ -155,9 +155,13 @@ class Answers:
                 is_same = False
             if not is_same:
                 return "changes its input in place"
-        now = keys.of_attributes(call.target)
         for name, was in key.attributes.items():
-            if call.target.__dict__.get(name) is key.values[name] and now.get(name) != was:
+            value = key.values[name]
+            if (
+                type(value) not in FIXED_TYPES
+                and call.target.__dict__.get(name) is value
+                and keys.of_value(value) != was
+            ):
                 return f"changes self.{name} in place"
         return ""
 

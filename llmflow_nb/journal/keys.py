@@ -11,6 +11,7 @@ key. An input must be data, or an object that can be pickled.
 
 import pickle
 from collections.abc import Mapping
+from operator import is_
 from types import FunctionType
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -18,7 +19,7 @@ from weakref import WeakKeyDictionary
 from ..core.code_parts import attributes_of, is_code, is_library
 from ..core.encoding import NoKeyError, digest, encode, encode_code, encode_sized, name_of, pack
 from ..core.fingerprint import Fingerprints
-from ..core.kinds import BY_NAME, is_array, is_object_array, is_pandas
+from ..core.kinds import BY_NAME, FIXED_TYPES, is_array, is_object_array, is_pandas
 from ..core.node import BaseNode
 from ..engine.batch import Batch
 from ..engine.calls import Call
@@ -70,6 +71,33 @@ class CallKey(NamedTuple):
     shared: bytes
 
 
+class _Attributes:
+    """The attributes of a node at one moment, with their hashes. Many calls of a batch have the same.
+
+    Attributes:
+        values: The attributes, by name.
+        hashes: Those that results depend on.
+        parts: The names and hashes of these, for a key.
+    """
+
+    __slots__ = ("_can_change", "hashes", "parts", "values")
+
+    def __init__(self, node: Any, hashes: dict[str, bytes]) -> None:
+        self.values = dict(node.__dict__)
+        self.hashes = hashes
+        self.parts = [part for name, found in hashes.items() for part in (name.encode("utf-8", "surrogatepass"), found)]
+        self._can_change = not all(type(self.values[name]) in FIXED_TYPES for name in hashes)
+
+    def are_current(self, node: Any) -> bool:
+        """Return whether a node has the same attributes, and none of those that count can have changed in place."""
+        now = node.__dict__
+        return (
+            not self._can_change
+            and list(now) == list(self.values)
+            and all(map(is_, now.values(), self.values.values()))
+        )
+
+
 class CallKeys:
     """Computes the keys of the calls of one run, or of one stepper."""
 
@@ -78,7 +106,7 @@ class CallKeys:
         self._objects: dict[int, tuple[Any, bytes]] = {}  # what is not data, as it was at first sight
         self._large: dict[int, tuple[Any, bytes]] = {}
         self._distinguished = 0
-        self._visits: WeakKeyDictionary[Batch, tuple[dict[str, Any], dict[str, bytes]]] = WeakKeyDictionary()
+        self._visits: WeakKeyDictionary[Batch, _Attributes] = WeakKeyDictionary()
 
     def of(self, call: Call) -> CallKey:
         """Return the key of a call.
@@ -92,24 +120,24 @@ class CallKeys:
         except NoKeyError as exc:
             raise NoKeyError(f"its input cannot be compared ({exc})") from None
         code = self.fingerprints.of(target)
-        values, attributes = self._attributes_for(call)
+        attributes = self._attributes_for(call)
         of_params = self.of_value(dict(params)) if params else b""
         shared = self.of_shared(call.branch.position.shared) if plan.hooks.exec_takes_shared else b""
-        parts = [part for pair in attributes.items() for part in (pair[0].encode("utf-8", "surrogatepass"), pair[1])]
         path = plan.path.encode("utf-8", "surrogatepass")
-        whole = digest(pack("call", FORMAT, path, code, item, of_params, shared, *parts))
-        return CallKey(whole, plan.path, code, item, of_params, attributes, values, shared)
+        whole = digest(pack("call", FORMAT, path, code, item, of_params, shared, *attributes.parts))
+        return CallKey(whole, plan.path, code, item, of_params, attributes.hashes, attributes.values, shared)
 
-    def _attributes_for(self, call: Call) -> tuple[dict[str, Any], dict[str, bytes]]:
-        """Return the attributes of the node that count for a call, and their hashes.
+    def _attributes_for(self, call: Call) -> _Attributes:
+        """Return the attributes of the node that count for a call.
 
         Calls that are made side by side set attributes in any order. So those count that the visit began with.
         """
-        found = None if call.is_in_turn else self._visits.get(call.batch)
-        if found is None:
-            found = dict(call.target.__dict__), self.of_attributes(call.target)
-            if not call.is_in_turn:
-                self._visits[call.batch] = found
+        known = self._visits.get(call.batch)
+        if known is not None and (not call.is_in_turn or known.are_current(call.target)):
+            return known
+        found = _Attributes(call.target, self.of_attributes(call.target))
+        if not call.batch.is_single:
+            self._visits[call.batch] = found
         return found
 
     def of_input(self, item: Any) -> bytes:
@@ -125,11 +153,8 @@ class CallKeys:
 
     def of_attributes(self, node: Any) -> dict[str, bytes]:
         """Return the hash of each attribute of a node that results depend on. Code is in the fingerprint."""
-        return {
-            name: self.of_value(value)
-            for name, value in sorted(node.__dict__.items())
-            if name not in _NOT_INPUT and not is_code(value)
-        }
+        names = [name for name, value in node.__dict__.items() if name not in _NOT_INPUT and not is_code(value)]
+        return {name: self.of_value(node.__dict__[name]) for name in sorted(names)}
 
     def of_value(self, value: Any) -> bytes:
         """Return the hash of a value that may contain objects that are not data."""

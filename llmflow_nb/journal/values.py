@@ -31,8 +31,10 @@ MAX_BYTES = 64_000_000
 """The largest text of one value."""
 
 TAG = "$"
+_LARGE = 1_000_000
+"""Of a value with more characters and parts, each part is counted as it is written."""
 
-_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False, check_circular=False)
 
 
 def to_text(value: Any) -> str:
@@ -41,6 +43,10 @@ def to_text(value: Any) -> str:
     Raises:
         RefusedError: It contains something that cannot be written, it contains itself, or it is too large.
     """
+    if _needs_no_tags(value):
+        text = _ENCODER.encode(value)
+        if _is_unicode(text):
+            return text
     try:
         text = _ENCODER.encode(_Writer().write(value))
     except RecursionError:
@@ -66,6 +72,40 @@ def from_text(text: str, classes: Classes) -> Any:
         raise UnreadableError("it is nested too deeply") from None
     except (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError, re.error) as exc:
         raise UnreadableError(f"it is damaged ({type(exc).__name__})") from None
+
+
+def _needs_no_tags(value: Any) -> bool:
+    """Return whether JSON has all parts of a value. False too if it is large, deep, or contains itself.
+
+    Most results are such values, and are written without a copy of each part: a list of numbers in a third of the time.
+    """
+    level, size = [value], 0
+    for _ in range(50):
+        inner: list[Any] = []
+        for part in level:
+            cls = type(part)
+            if cls is str:
+                size += len(part)
+            elif cls is float:
+                if part - part != 0:  # infinite, or not a number
+                    return False
+            elif cls is int:
+                if not -_BIG < part < _BIG:
+                    return False
+            elif cls is list:
+                inner += part
+            elif cls is dict:
+                if TAG in part or not all(type(key) is str for key in part):
+                    return False
+                inner += part
+                inner += part.values()
+            elif part is not None and cls is not bool:
+                return False
+        size += len(level)
+        if not inner or size + len(inner) > _LARGE:
+            return size + len(inner) <= _LARGE
+        level = inner
+    return False
 
 
 def _too_large() -> RefusedError:
