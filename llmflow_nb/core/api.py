@@ -318,7 +318,7 @@ class NodeMethods(HasGraph):
             executor=executor,
             subscribers=subscribers,
             watch=watch,
-            journal=journal or None,
+            journal=None if journal is False else journal,
             fresh=fresh,
         )
 
@@ -344,7 +344,7 @@ class NodeMethods(HasGraph):
             executor=executor,
             subscribers=subscribers,
             watch=watch,
-            journal=journal or None,
+            journal=None if journal is False else journal,
             fresh=fresh,
         )
 
@@ -375,7 +375,7 @@ class NodeMethods(HasGraph):
             executor=executor,
             subscribers=subscribers,
             watch=watch,
-            journal=journal or None,
+            journal=None if journal is False else journal,
             fresh=fresh,
         )
 
@@ -384,7 +384,13 @@ class NodeMethods(HasGraph):
 
         return graph_of(_node(self), **options)
 
-    def stepper(self, shared: Any, *, budget: int = 256_000_000) -> "Stepper":
+    def stepper(
+        self,
+        shared: Any,
+        *,
+        budget: int = 256_000_000,
+        journal: "str | PathLike[str] | Journal | bool | None" = None,
+    ) -> "Stepper":
         """Return a stepper before the first hook. It runs one hook at a time, and can also go back.
 
         Its commands are ``into``, ``over``, ``out``, ``run``, ``to_item``, ``back``, ``goto``, ``rerun``, ``set``,
@@ -394,14 +400,16 @@ class NodeMethods(HasGraph):
         Args:
             shared: As for `run`.
             budget: The approximate number of bytes for the history. Above it, the oldest places are evicted.
+            journal: As for `run`. It is open while a command runs.
 
         Raises:
             WiringError: The flow has no start, or contains itself.
+            SettingError: ``budget`` or ``journal`` makes no sense.
         """
         __tracebackhide__ = True
         from ..stepper.stepper import Stepper
 
-        return Stepper(_node(self), shared, budget=budget)
+        return Stepper(_node(self), shared, budget=budget, journal=None if journal is False else journal)
 
     def check(self) -> "list[Problem]":
         """Return the probable mistakes in the wiring, each with its path and what to do. No hook is called.

@@ -48,7 +48,6 @@ class RunHistory:
 
     def _forget(self) -> None:
         self._visits = 0  # how many are written
-        self._batches: dict[int, tuple[Batch, int]] = {}  # the object, and its number in the file
         self._seen = 0  # how many batches of the record were looked at
         self._sets: list[_ParamSets] = []
         self._walks: dict[int, tuple[Any, int, str | None]] = {}  # params, number and text, by the id of the params
@@ -92,6 +91,20 @@ class RunHistory:
                 self._sets.append(_ParamSets(self._file, batch, number))
         for sets in self._sets:
             sets.write()
+
+    def rewrite(self) -> None:
+        """Write everything anew, after a stepper may have gone back: visits and batches of other branches go.
+
+        Raises:
+            JournalError: It cannot be written.
+        """
+        self._file.write("DELETE FROM visit WHERE run = ?", self.run)
+        self._file.write("DELETE FROM batch WHERE run = ?", self.run)
+        for batch in self._recorder.batches:
+            if batch.stored is not None and batch.stored[0] == self.run:  # calls refer to it by its number
+                self._add_batch(batch, batch.stored[1])
+        self._visits, self._seen, self._sets = 0, 0, []
+        self.write()
 
     def _write_visits(self) -> None:
         recorder = self._recorder
@@ -150,17 +163,19 @@ class RunHistory:
         """Return the number of a batch in the file, which is added if it is new; None for the call of a plain node."""
         if batch.is_single:
             return None
-        found = self._batches.get(id(batch))
-        if found is None:
-            plan, index = batch.plan, batch.items.index
-            labels = None if index is None else self._file.add_value((index.tolist(), list(index.names)))
-            number = self._file.write(
-                "INSERT INTO batch(run, path, node, kind, walk, params, size, labels) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                self.run, column(batch.path), column(plan.path), kind_of(plan.node), self.walk(batch.params),
-                self.params(batch.params), batch.items.total, labels,
-            )  # fmt: skip
-            found = self._batches[id(batch)] = batch, number
-        return found[1]
+        if batch.stored is None or batch.stored[0] != self.run:
+            batch.stored = self.run, self._add_batch(batch, None)
+        return batch.stored[1]
+
+    def _add_batch(self, batch: Batch, number: int | None) -> int:
+        plan, index = batch.plan, batch.items.index
+        labels = None if index is None else self._file.add_value((index.tolist(), list(index.names)))
+        return self._file.write(
+            "INSERT INTO batch(id, run, path, node, kind, walk, params, size, labels) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            number, self.run, column(batch.path), column(plan.path), kind_of(plan.node), self.walk(batch.params),
+            self.params(batch.params), batch.items.total, labels,
+        )  # fmt: skip
 
     def walk(self, params: Any) -> int:
         """Return the number of a walk, which is known by the object that holds its params."""

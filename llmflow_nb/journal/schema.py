@@ -14,9 +14,9 @@ VERSION = 1
 
 TABLES = """
 CREATE TABLE run(
-    id INTEGER PRIMARY KEY, flow TEXT, started REAL, ended REAL, status TEXT, action TEXT, host TEXT, pid INTEGER,
-    python TEXT, wiring TEXT, called INTEGER, replayed INTEGER, abandoned INTEGER, problems TEXT, notes TEXT,
-    error_type TEXT, error TEXT);
+    id INTEGER PRIMARY KEY AUTOINCREMENT, flow TEXT, started REAL, ended REAL, status TEXT, action TEXT, host TEXT,
+    pid INTEGER, python TEXT, wiring TEXT, called INTEGER, replayed INTEGER, abandoned INTEGER, problems TEXT,
+    notes TEXT, error_type TEXT, error TEXT);
 CREATE TABLE code(digest TEXT PRIMARY KEY, path TEXT, code TEXT, attributes TEXT) WITHOUT ROWID;
 CREATE TABLE value(digest TEXT PRIMARY KEY, body BLOB, size INTEGER);
 CREATE TABLE call(
@@ -28,8 +28,8 @@ CREATE INDEX call_by_run ON call(run);
 CREATE TABLE use(id INTEGER PRIMARY KEY, run INTEGER, batch INTEGER, position INTEGER, call INTEGER);
 CREATE INDEX use_by_run ON use(run);
 CREATE TABLE batch(
-    id INTEGER PRIMARY KEY, run INTEGER, path TEXT, node TEXT, kind TEXT, walk INTEGER, params TEXT, size INTEGER,
-    labels TEXT);
+    id INTEGER PRIMARY KEY AUTOINCREMENT, run INTEGER, path TEXT, node TEXT, kind TEXT, walk INTEGER, params TEXT,
+    size INTEGER, labels TEXT);
 CREATE TABLE param_set(
     batch INTEGER, position INTEGER, item TEXT, result TEXT, action TEXT, status TEXT, failed_at TEXT, attempts INTEGER,
     seconds REAL, error_type TEXT, error TEXT, PRIMARY KEY(batch, position)) WITHOUT ROWID;

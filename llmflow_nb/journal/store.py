@@ -17,6 +17,8 @@ from .values import from_text, to_text
 
 __all__ = ["RunStore"]
 
+_BY_KEY = "FROM call WHERE key = ? AND nth = ? AND status = 'ok' ORDER BY id DESC LIMIT 1"
+
 
 class RunStore:
     """Loads results from a journal file, and writes the calls of one run to it (a `Store`).
@@ -40,11 +42,7 @@ class RunStore:
         """
         if self.failure is not None:
             raise self.failure
-        found = self._file.read(
-            "SELECT id, attempts, seconds, result, attributes FROM call "
-            "WHERE key = ? AND nth = ? AND status = 'ok' ORDER BY id DESC LIMIT 1",
-            key.digest.hex(), nth,
-        )  # fmt: skip
+        found = self._file.read(f"SELECT id, attempts, seconds, result, attributes {_BY_KEY}", key.digest.hex(), nth)
         if found is None:
             return None
         row, attempts, seconds, value, attributes = found
@@ -58,13 +56,26 @@ class RunStore:
             raise self._unreadable(call, str(exc)) from None
         except (TypeError, ValueError):  # of a row that somebody has changed
             raise self._unreadable(call, "it is damaged") from None
+        self._add_use(call, row)
+        return result
+
+    def add_use(self, call: Call, key: CallKey, nth: int) -> None:
+        """Write that the result of an earlier call is used, without reading it.
+
+        Raises:
+            JournalError: It cannot be written.
+        """
+        found = self._file.read(f"SELECT id {_BY_KEY}", key.digest.hex(), nth)
+        if found is not None:
+            self._add_use(call, found[0])
+
+    def _add_use(self, call: Call, row: int) -> None:
         history = self._history
         history.write()
         self._file.write(
             "INSERT INTO use(run, batch, position, call) VALUES (?, ?, ?, ?)",
             history.run, history.number_of(call.batch), _position(call), row,
         )  # fmt: skip
-        return result
 
     def _unreadable(self, call: Call, why: str) -> JournalError:
         item = "" if call.batch.is_single else f", item {call.index + 1}"

@@ -48,4 +48,5 @@ def stepper_at(result: BatchResult, number: int) -> Stepper:
         setup.from_start = False
         return debug_param_set(batch, index, checkpoint, shared, setup)
 
-    return Stepper(node, shared, start=start, root=run.node, title=f"row {quoted(label)} of {result.path}")
+    title = f"row {quoted(label)} of {result.path}"
+    return Stepper(node, shared, journal=run._journal, start=start, root=run.node, title=title)

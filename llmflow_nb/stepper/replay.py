@@ -9,6 +9,7 @@ from ..engine.calls import Call
 from ..engine.plan import CachedResult
 from ..journal.answers import Answers, Kept
 from ..journal.keys import CallKey, CallKeys
+from ..journal.store import RunStore
 from .copying import Copier
 
 __all__ = ["ANSWERS", "Replay", "check_mock"]
@@ -18,26 +19,43 @@ ANSWERS = ("called", "replayed", "mocked")
 
 
 class _Memory:
-    """Keeps copies of results, as long as the stepper exists."""
+    """Keeps copies of results as long as the stepper exists, and asks a file for those that are not there.
+
+    Attributes:
+        file: The results in the journal; None if there is none, or between two commands.
+    """
 
     def __init__(self) -> None:
         self.results: dict[tuple[bytes, int], Kept] = {}
+        self.file: RunStore | None = None
 
     def load(self, call: Call, key: CallKey, nth: int) -> Kept | None:
         """Return a copy of a result; None if there is none."""
         found = self.results.get((key.digest, nth))
+        if found is None and self.file is not None:
+            found = self.file.load(call, key, nth)
+            if found is not None:
+                self.results[key.digest, nth] = found
+        elif self.file is not None:
+            self.file.add_use(call, key, nth)
         return None if found is None else _copied(found)
 
     def start(self, call: Call, key: CallKey | None, nth: int) -> None:
-        """Only a file notes this."""
+        """Note in the file that a call is about to be made."""
+        if self.file is not None:
+            self.file.start(call, key, nth)
 
     def save(self, call: Call, key: CallKey | None, nth: int, result: Kept) -> None:
         """Keep a copy of a result."""
         if key is not None:
             self.results[key.digest, nth] = _copied(result)
+        if self.file is not None:
+            self.file.save(call, key, nth, result)
 
     def end(self, call: Call, status: str, value: Any, error: BaseException | None) -> None:
-        """Only a file notes this."""
+        """Note in the file how a call has ended."""
+        if self.file is not None:
+            self.file.end(call, status, value, error)
 
 
 def _copied(result: Kept) -> Kept:
@@ -56,6 +74,15 @@ class Replay(Answers):
         self._mocks: deque[tuple[str, Any]] = deque()
         self._asked: list[bytes] = []
         self._counts_taken: Counter[str] = Counter()
+
+    @property
+    def file(self) -> RunStore | None:
+        """The results in the journal; None if there is none, or between two commands."""
+        return self._memory.file
+
+    @file.setter
+    def file(self, file: RunStore | None) -> None:
+        self._memory.file = file
 
     def mock(self, path: str, values: list[Any]) -> None:
         """Answer the next calls of a node with these values."""

@@ -6,7 +6,7 @@ boundary. Going back replaces the position, ``shared`` and the record by those o
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from time import perf_counter as clock
 from typing import Any
@@ -25,6 +25,7 @@ from ..engine.plan import Setup
 from ..engine.position import Position
 from ..engine.stop import Stop, Stopped
 from ..engine.unwind import FINISHED
+from ..journal.journal import Journal
 from ..journal.keys import CallKeys
 from ..runs.recorder import RecordPoint
 from ..runs.run import Run
@@ -33,6 +34,7 @@ from .breakpoints import Breakpoints
 from .commands import Rule
 from .edits import Edits
 from .history import History, HistoryEntry
+from .journaled import StepperJournal
 from .location import Location, failed_call_of, location_of
 from .output import Captured, short_traceback
 from .replay import Replay
@@ -45,7 +47,12 @@ class Session:
     """The state behind one stepper. The widget reads it, too."""
 
     def __init__(
-        self, node: BaseNode, shared: Any, budget: float, start: Callable[[Setup], Position] | None = None
+        self,
+        node: BaseNode,
+        shared: Any,
+        budget: float,
+        start: Callable[[Setup], Position] | None = None,
+        journal: Journal | None = None,
     ) -> None:
         """Stop before the first hook. The arguments are those of `Stepper`."""
         __tracebackhide__ = True
@@ -56,6 +63,7 @@ class Session:
         self.snapshots = Snapshots(shared)
         keys = CallKeys(Fingerprints())
         self.cache = Replay(keys)
+        self._journal = None if journal is None else StepperJournal(journal, self.record, self.cache)
         self.stop = Stop()  # another thread asks it to end a command
         grace = check_setting(node, "grace", node.grace)
         self.setup = Setup(recorder, concurrent=False, result_cache=self.cache, stop=self.stop, grace=grace)
@@ -106,6 +114,11 @@ class Session:
 
     @contextmanager
     def _run_command(self) -> Iterator[None]:
+        with nullcontext() if self._journal is None else self._journal.opened(), self._busy():
+            yield
+
+    @contextmanager
+    def _busy(self) -> Iterator[None]:
         self.state = "busy"
         self.stop.requested = False
         self.news = ""

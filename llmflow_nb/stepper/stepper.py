@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..core.api import ShownWithWidget
 from ..core.errors import HookReturnError, RunStateError, SettingError, a_type, did_you_mean
-from ..core.node import BaseNode
+from ..core.node import BaseNode, label
 from ..core.settings import is_whole
 from ..core.text import quoted
 from ..engine.plan import Setup
 from ..engine.position import AFTER_POST, BEFORE_PREP, Position
+from ..journal.journal import as_journal
 from .as_test import write_test
 from .commands import RULES
 from .history import HistoryEntry
@@ -63,6 +64,7 @@ class Stepper(ShownWithWidget):
         shared: Any,
         *,
         budget: int = 256 * MEGABYTE,
+        journal: Any = None,
         start: Callable[[Setup], Position] | None = None,
         root: BaseNode | None = None,
         title: str = "",
@@ -73,6 +75,7 @@ class Stepper(ShownWithWidget):
             node: A flow or a node.
             shared: What the hooks read and write, usually a dict.
             budget: The approximate number of bytes for the history. Above it, the oldest places are evicted.
+            journal: See `Flow.stepper`.
             start: Creates the position to start at, to open a stepper in the middle of a flow.
             root: The flow whose graph is shown. None: ``node``.
             title: A heading for the widget.
@@ -83,7 +86,8 @@ class Stepper(ShownWithWidget):
         __tracebackhide__ = True
         if isinstance(budget, bool) or not isinstance(budget, int | float) or not budget >= 0:
             raise SettingError(f"stepper(budget={quoted(budget)}): budget must be a number of bytes, 0 or more.")
-        self._session = Session(node, shared, budget, start)
+        known = None if journal is None else as_journal(journal, label(node))
+        self._session = Session(node, shared, budget, start, known)
         self.shared = shared
         self.root = node if root is None else root
         self.title = title
