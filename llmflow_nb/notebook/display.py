@@ -181,7 +181,7 @@ _BUNDLES: dict[str, Callable[[Any], dict[str, Any]]] = {
     "model": model_bundle,
     "run": run_bundle,
     "batch": lambda result: summary_bundle(of_batch(result)),
-    "journal": lambda journal: {**summary_bundle(of_journal(journal)), "text/plain": repr(journal)},
+    "journal": lambda journal: summary_bundle(of_journal(journal)),
     "stepper": stepper_bundle,
     "submitted": lambda submitted: bundle_of(submitted.run),
 }

@@ -87,7 +87,8 @@ def _node_statuses(
     for visit in visits:
         by_path.setdefault(visit.path, []).append(visit)
     failed = {visit.step for visit, _ in unresolved(run._recorder, visits)}
-    is_running = run.status == "running"
+    is_running = run.status in ("running", "killed")
+    now: NodeState = "running" if run.status == "running" else "cancelled"
     current = f"{run._where()}/" if is_running else "/"
     has_all_visits = run.visit_count == len(visits)
     statuses: dict[str, NodeStatus] = {}
@@ -100,7 +101,7 @@ def _node_statuses(
         if not of_node and not is_current and not (is_running and node.id in entered):
             continue
         entered.add(node.parent)
-        state = "running" if is_current or not of_node else _state(of_node, failed, run.status)
+        state = now if is_current or not of_node else _state(of_node, failed, run.status)
         words = _visit_words(of_node, failed, has_all_visits)
         if node.id in batches:
             counts = batches[node.id].counts

@@ -49,7 +49,7 @@ def of_run(run: Run) -> Summary:
     facts = [many(run.visit_count - resumed, "visit"), many(run.calls, "call")]
     if run.seconds is not None and not is_static():
         facts.append(duration(run.seconds))
-    if run.status == "running" and run._where():
+    if run.status in ("running", "killed") and run._where():
         facts.append(f"at {_from_the_right(run._where())}")
     if run.status == "ok" and run.action is not None:
         facts.append(f"last action {texts.of(run.action, NAME)}")

@@ -44,8 +44,7 @@ SELECT use.batch, use.position, -1, input, result, status, attempts, seconds, er
 FROM use JOIN call ON call.id = use.call WHERE use.run = :run AND use.batch IS NOT NULL
 ORDER BY made
 """
-_STATUSES = {"started": "pending", "not kept": "ok"}
-"""The statuses of calls that no row of a table has, and what a row has instead."""
+_LATEST = "SELECT path FROM call WHERE run = ? ORDER BY id DESC LIMIT 1"
 
 
 def stored_run(journal: Journal, which: int) -> Run:
@@ -73,6 +72,7 @@ class _Reader:
     def __init__(self, db: sqlite3.Connection, journal: Journal, number: int) -> None:
         self.db, self.journal, self.number = db, journal, number
         self.value: Callable[[Any], Any] = lambda stored: journal._value(db, stored)
+        self.statuses = {"not kept": "ok"}  # those of calls that no row of a table has, and what a row has instead
         self.walks: dict[int, Any] = {}  # params, by the number of the walk
         self.nodes: dict[str, BaseNode] = {}
         self.plans: dict[str, Plan] = {}
@@ -94,6 +94,7 @@ class _Reader:
         if ended is None:
             run._clock_at_start = perf_counter() - (time.time() - run.started)
         run.seconds = float(ended) - run.started if ended is not None else None
+        self.statuses["started"] = "pending" if run.status == "running" else "cancelled"
         recorder = run._recorder
         recorder.abandoned = abandoned or 0
         recorder.problems = dict(json.loads(self.journal._text(self.db, problems))) if problems else {}
@@ -101,6 +102,9 @@ class _Reader:
         self._read_visits(recorder)
         recorder.batches = list(self._batches())
         run.error = self._error(*error)
+        if run.status in ("running", "killed"):
+            where = self.db.execute(_LATEST, (self.number,)).fetchone()
+            run._where = lambda: text_of(where[0]) if where is not None else ""
         return run
 
     def _read_visits(self, recorder: RunRecorder) -> None:
@@ -147,7 +151,7 @@ class _Reader:
     def _after(self, before: "_Row | None", row: Any) -> "_Row":
         """Return the row of a table after one more call: an item was called in the run, or its row was retried."""
         _, _, item, result, status, attempts, seconds, kind, text, is_replayed = row
-        status = _STATUSES.get(status, status)
+        status = self.statuses.get(status, status)
         attempts, seconds = attempts or 0, seconds or 0.0
         value, error = self.value(result), self._error(kind, text)
         if before is not None:
@@ -207,7 +211,7 @@ def _batch(plan: Plan, path: str, params: Any, rows: dict[int, _Row], size: int 
     for position in range(count):
         row = rows.get(position) or _Row(None, None, Outcome("pending", 0), 0.0)
         outcome = row.outcome
-        outcomes.results.append(row.result if outcome.status in HAS_RESULT else PENDING)
+        outcomes.results.append(PENDING if outcome.status == "pending" else row.result)
         outcomes.seconds.append(row.seconds)
         if row.is_replayed:
             batch.mark_replayed(position)
@@ -215,4 +219,5 @@ def _batch(plan: Plan, path: str, params: Any, rows: dict[int, _Row], size: int 
             outcomes.actions.append(row.action)
         if outcome.status != "ok" or outcome.attempts != 1 or outcome.error is not None:
             outcomes.exceptional[position] = outcome
+    outcomes.in_flight = outcomes.results.count(PENDING)
     return batch

@@ -269,7 +269,8 @@ def test_the_run_of_a_killed_process(tmp_path):
     result = stored.batch("Label")
     assert len(result) == 400
     assert 80 <= result.counts["ok"] < 400
-    assert result.counts["pending"] == 400 - result.counts["ok"]
+    assert result.counts["pending"] == 400 - result.counts["ok"] - result.counts.get("cancelled", 0)
+    assert result.counts.get("cancelled", 0) <= 8
     assert next(iter(result.ok["result"])) == {"label": "label 0", "n": (0,)}
     assert "Label" in stored.graph().outline()
 
