@@ -1,5 +1,6 @@
 """What is checked of the tests themselves, and what tests of several folders share."""
 
+import gc
 import re
 
 import pytest
@@ -10,6 +11,12 @@ def pytest_collection_modifyitems(items):
     unstable = [item.nodeid for item in items if re.search(r"0x[0-9a-f]{6}|id='\d{9}", item.nodeid)]
     if unstable:
         raise pytest.UsageError("give these tests ids without addresses:", *unstable)
+
+
+def pytest_collection_finish():
+    """Exempt what was imported and collected from garbage collection, which many tests ask for: it takes a tenth."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="module")
