@@ -53,13 +53,14 @@ class Attempts:
 
     def start(self, call: Call) -> None:
         """Take a cached result, or start the next attempt as soon as the limiter has a slot."""
-        if self._cache is not None and call.plan.layer is None and not call.attempts and call.ticket is None:
+        if self._cache is not None and not call.attempts and call.ticket is None:
             cached = self._cache.find(call)
             if cached is not None:
                 call.attempts = cached.attempts
                 call.started = clock() - cached.seconds
-                self._calls.settle(call, "ok", cached.value, cached.error)
-                call.batch.mark_replayed(call.index)
+                self._calls.settle(call, cached.status, cached.value, cached.error)
+                if cached.is_replayed:
+                    call.batch.mark_replayed(call.index)
                 return
         if call.plan.limiter is None or self._has_slot(call):
             self._launch(call)

@@ -14,7 +14,7 @@ from ..core.errors import AllFailedError, HookReturnError
 from ..core.statuses import FAILURES, HAS_RESULT
 from ..core.text import error_text, shown
 from .items import Items, SavedItems
-from .outcomes import PENDING, Outcome, Outcomes
+from .outcomes import PENDING, Outcome, Outcomes, UnansweredError
 
 if TYPE_CHECKING:
     from .checkpoint import Checkpoint
@@ -170,12 +170,16 @@ class Batch:
         self.items.close(self.plan.path)
 
     def require_results(self, what: str) -> None:
-        """Raise if there were ``what`` and all of them failed.
+        """Raise if there were ``what`` and all of them failed, or the result of one is not known.
 
         Raises:
             AllFailedError: From the first of their errors.
+            UnansweredError: The first of these.
         """
         __tracebackhide__ = True
+        for outcome in self.outcomes.exceptional.values():
+            if isinstance(outcome.error, UnansweredError):
+                raise outcome.error
         if self.outcomes.exceptional and self.all_failed:
             first = next(outcome.error for outcome in self.outcomes.exceptional.values())
             assert first is not None

@@ -8,10 +8,18 @@ from typing import Any, NamedTuple
 
 from ..core.statuses import HAS_RESULT
 
-__all__ = ["PENDING", "Outcome", "Outcomes"]
+__all__ = ["PENDING", "Outcome", "Outcomes", "UnansweredError"]
 
 PENDING: Any = object()
 """In the column of results: no outcome yet. A value of its own, since None may be a real result."""
+
+
+class UnansweredError(Exception):
+    """The error of a call that a result cache neither answers nor lets be made: its result is not known.
+
+    Unlike a failure, it does not stop the calls and param sets beside it, and no setting keeps it: no ``post`` runs
+    without the result.
+    """
 
 
 class Outcome(NamedTuple):

@@ -238,12 +238,16 @@ class CachedResult(NamedTuple):
         attempts: The number of attempts.
         error: The error of the attempt before the last one, if it is known.
         seconds: How long the call took.
+        is_replayed: Whether an earlier call has returned it; not if it is the user's.
+        status: "ok"; or "failed", with an `UnansweredError`: the call is not made either.
     """
 
     value: Any
     attempts: int = 1
     error: Exception | None = None
     seconds: float = 0.0
+    is_replayed: bool = True
+    status: str = "ok"
 
 
 class ResultCache(Protocol):

@@ -24,6 +24,7 @@ from .executor import UserExecutor
 from .flight import LANE, TASK, Flight, Loop
 from .flights import Flights, run_within
 from .open_calls import OpenCalls
+from .outcomes import UnansweredError
 from .param_sets import ParamSets
 from .plan import Setup
 from .position import Position
@@ -195,7 +196,8 @@ class Scheduler:
         """Count one of the branch's calls or param sets as done."""
         branch.running -= 1
         if error is not None:
-            if branch.error is None and not branch.keeps_failures:
+            stops = not isinstance(error, UnansweredError) or branch.work.batch.is_single
+            if branch.error is None and not branch.keeps_failures and stops:
                 branch.error = error
                 branch.position.failed_at = failed_at
                 self.stopping.drain(branch, self._setup.grace)

@@ -11,6 +11,7 @@ from ..core.text import message, params_text, shown
 from .batch import Batch
 from .checkpoint import Checkpoint
 from .events import Event
+from .outcomes import UnansweredError
 from .plan import Setup
 from .position import END, EXPAND, EXPANDED, POST, PREPPED, Frame, Position
 from .walks import next_set, settle_set
@@ -59,7 +60,7 @@ def _hook(position: Position) -> str:
 def _unwind(position: Position, setup: Setup, error: BaseException) -> bool:
     """Close frames from the top. True: the top one is now a batch flow that keeps the failure of its param set."""
     frames = position.frames
-    is_failure = isinstance(error, Exception)
+    is_failure, is_unanswered = isinstance(error, Exception), isinstance(error, UnansweredError)
     status = "failed" if is_failure else "cancelled"
     if position.failed_at is None:  # otherwise the error comes from a param set side by side, and was located there
         top = frames[-1]
@@ -71,7 +72,7 @@ def _unwind(position: Position, setup: Setup, error: BaseException) -> bool:
     checkpoint = position.failure = Checkpoint(position, is_failure=True)
     while True:
         frame = frames[-1]
-        keeps = frame.sets is not None and is_failure and frame.owner.on_error == "keep"
+        keeps = frame.sets is not None and is_failure and (frame.owner.on_error == "keep" or is_unanswered)
         for batch in (frame.work, frame.sets):
             if batch is not None and not (batch is frame.sets and keeps):
                 batch.close()

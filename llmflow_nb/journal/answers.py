@@ -83,7 +83,7 @@ class Answers:
     def find(self, call: Call) -> CachedResult | None:
         """Return the result of a call if there is one."""
         plan, target = call.plan, call.target
-        if "exec" not in plan.hooks.own:  # the default exec costs nothing
+        if plan.layer is not None or "exec" not in plan.hooks.own:  # the default exec costs nothing
             return None
         if getattr(target, "volatile", False) is True:
             self._in_progress[call] = _WITHOUT_KEY
@@ -95,14 +95,17 @@ class Answers:
             self._in_progress[call] = _WITHOUT_KEY
             return None
         nth = self._next_occurrence(key)
-        is_fresh = self.fresh is not None and f"/{self.fresh}/" in f"/{plan.path}/"
-        found = None if is_fresh else self._store.load(call, key, nth)
+        found = None if self.is_fresh(plan.path) else self._store.load(call, key, nth)
         if found is None:
             self._in_progress[call] = _Started(key, nth, dict(target.__dict__))
             return None
         self.counts["replayed"] += 1
         target.__dict__.update(found.attributes)
         return CachedResult(found.value, found.attempts, found.error, found.seconds)
+
+    def is_fresh(self, path: str) -> bool:
+        """Return whether the user wants the calls of a node to be made again."""
+        return self.fresh is not None and f"/{self.fresh}/" in f"/{path}/"
 
     def _next_occurrence(self, key: CallKey) -> int:
         nth = self.occurrences[key.digest]

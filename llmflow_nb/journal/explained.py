@@ -1,36 +1,26 @@
-"""Explain why the calls of a run were made, though a journal has earlier results."""
+"""Explain why calls are made, though a journal has earlier results."""
 
 import json
 import sqlite3
 from collections import Counter
 from typing import Any
 
-__all__ = ["explained"]
+from .keys import CallKey
 
-_Codes = dict[str, tuple[str, dict[str, Any]]]
-_Call = tuple[str, str | None, str | None]
-"""The path, the input and the params of a call."""
+__all__ = ["EarlierCalls", "code_of", "explained", "listed"]
+
+_Code = tuple[str, dict[str, Any]]
+"""The code of a node and its attributes by name, as hashes."""
 
 
 def explained(db: sqlite3.Connection, run: int) -> list[tuple[str, int, int, str]]:
     """Return for each node of a run: its path, how many calls the file answered, how many were made, and why."""
-    of_code = {digest: (code, json.loads(attributes)) for digest, code, attributes in
-               db.execute("SELECT digest, code, attributes FROM code")}  # fmt: skip
-    made = db.execute(
-        "SELECT path, input, params, code FROM call WHERE run = ? AND started IS NOT NULL ORDER BY id", (run,)
-    ).fetchall()
-    earlier: dict[_Call, tuple[str | None, str]] = {}
-    paths: set[str] = set()
-    for path, given, params, code, status in db.execute(
-        "SELECT path, input, params, code, status FROM call WHERE run < ? ORDER BY id", (run,)
-    ):
-        earlier[path, given, params] = code, status
-        paths.add(path)
+    earlier = EarlierCalls(db, before=run)
     reasons: dict[str, Counter[str]] = {}
-    for path, given, params, code in made:
-        reason = _reason(earlier.get((path, given, params)), code, of_code) if path in paths else "its first run"
-        if given is None and path in paths:
-            reason = "its input is not in the file, so it is unknown"
+    for path, given, params, code in db.execute(
+        "SELECT path, input, params, code FROM call WHERE run = ? AND started IS NOT NULL ORDER BY id", (run,)
+    ):
+        reason = earlier.why(path, given, params, None if code is None else earlier.code(code))
         reasons.setdefault(path, Counter())[reason] += 1
     replayed = dict(
         db.execute(
@@ -38,26 +28,78 @@ def explained(db: sqlite3.Connection, run: int) -> list[tuple[str, int, int, str
         ).fetchall()
     )
     return [
-        (path, replayed.get(path, 0), found.total(), "; ".join(f"{n}: {why}" for why, n in found.most_common()))
+        (path, replayed.get(path, 0), found.total(), listed(found))
         for path in dict.fromkeys([*replayed, *reasons])
         for found in [reasons.get(path, Counter())]
     ]
 
 
-def _reason(earlier: tuple[str | None, str] | None, code: str | None, of_code: _Codes) -> str:
-    """Return why a call was made, from the latest call with the same path, input and params; None: there is none."""
-    if code is None:
-        return "it is volatile, or its input cannot be compared"
-    if earlier is None or earlier[0] is None:
-        return "new input or params"
-    code_before, attributes_before = of_code[earlier[0]]
-    code_now, attributes_now = of_code[code]
-    if code_before != code_now:
-        return "its code has changed"
-    names = attributes_before.keys() | attributes_now.keys()
-    changed = sorted(name for name in names if attributes_before.get(name) != attributes_now.get(name))
-    if changed:
-        return f"changed: {', '.join(f'self.{name}' for name in changed[:10])}"
-    if earlier[1] != "ok":
-        return f"it had no result ({earlier[1]})"
-    return "asked once more than before, or another shared, or fresh="
+def listed(reasons: "Counter[str]") -> str:
+    """Return reasons as text, each with its number of calls, the most frequent first."""
+    return "; ".join(f"{n}: {why}" for why, n in reasons.most_common())
+
+
+class EarlierCalls:
+    """The calls that a journal has, to compare another call with."""
+
+    def __init__(self, db: sqlite3.Connection, *, before: int | None = None) -> None:
+        """Read nothing yet. ``before``: the number of a run; None: the calls of all runs count."""
+        self._db, self._before = db, before
+        self._codes: dict[str, _Code] = {}
+        self._by_path: dict[str, dict[tuple[str | None, str | None], tuple[str | None, str]]] = {}
+
+    def code(self, digest: str) -> _Code:
+        """Return what the file has of the code and the attributes of a node."""
+        found = self._codes.get(digest)
+        if found is None:
+            code, attributes = self._db.execute(
+                "SELECT code, attributes FROM code WHERE digest = ?", (digest,)
+            ).fetchone()
+            found = self._codes[digest] = code, json.loads(attributes)
+        return found
+
+    def why(self, path: str, given: str | None, params: str | None, code: _Code | None) -> str:
+        """Return why a call is made, from the latest call of the same node with the same input and params.
+
+        Args:
+            path: The node.
+            given: The input, as the file has it; None if it cannot be written.
+            params: The params, as the file has them; None without any.
+            code: Of the node now; None if the result of this call answers no other.
+        """
+        calls = self._of(path)
+        if not calls:
+            return "its first run"
+        if given is None:
+            return "its input is not in the file, so it is unknown"
+        if code is None:
+            return "it is volatile, or its input cannot be compared"
+        digest, status = calls.get((given, params), (None, ""))
+        if digest is None:
+            return "new input or params"
+        (code_now, attributes_now), (code_before, attributes_before) = code, self.code(digest)
+        if code_before != code_now:
+            return "its code has changed"
+        names = attributes_before.keys() | attributes_now.keys()
+        changed = sorted(name for name in names if attributes_before.get(name) != attributes_now.get(name))
+        if changed:
+            return f"changed: {', '.join(f'self.{name}' for name in changed[:10])}"
+        if status != "ok":
+            return f"it had no result ({status})"
+        return "asked once more than before, or another shared, or fresh="
+
+    def _of(self, path: str) -> dict[tuple[str | None, str | None], tuple[str | None, str]]:
+        """Return the latest calls of a node, by input and params: the digest of the code, and the status."""
+        found = self._by_path.get(path)
+        if found is None:
+            rows = self._db.execute(
+                "SELECT input, params, code, status FROM call WHERE path = ? AND run < ? ORDER BY id",
+                (path, 2**62 if self._before is None else self._before),
+            )
+            found = self._by_path[path] = {(given, params): (code, status) for given, params, code, status in rows}
+        return found
+
+
+def code_of(key: CallKey) -> _Code:
+    """Return what a file has of the code and the attributes of a node."""
+    return key.code.hex(), {name: found.hex() for name, found in key.attributes.items()}

@@ -23,7 +23,7 @@ from .network import network_of
 from .schema import check, check_tables, create
 from .values import MAX_BYTES, to_text
 
-__all__ = ["VALUE_BY_DIGEST", "JournalFile", "is_locked", "text_of"]
+__all__ = ["VALUE_BY_DIGEST", "JournalFile", "is_locked", "stored_form", "text_of"]
 
 LOCK_SECONDS = 0.2
 """How long to wait for the lock."""
@@ -170,9 +170,9 @@ class JournalFile:
         if len(text) <= SMALL:
             return text
         data = text.encode()
-        digest = hashlib.blake2b(data, digest_size=16).hexdigest()
-        self.write("INSERT OR IGNORE INTO value VALUES (?, ?, ?)", digest, zlib.compress(data, 1), len(data))
-        return f"#{digest}"
+        reference = _reference(data)
+        self.write("INSERT OR IGNORE INTO value VALUES (?, ?, ?)", reference[1:], zlib.compress(data, 1), len(data))
+        return reference
 
     def add_value(self, value: Any) -> str | None:
         """Return what a column holds for a value that is there to be looked at; None if it cannot be written."""
@@ -192,6 +192,19 @@ class JournalFile:
 
 
 VALUE_BY_DIGEST = "SELECT body FROM value WHERE digest = ?"
+
+
+def _reference(data: bytes) -> str:
+    return f"#{hashlib.blake2b(data, digest_size=16).hexdigest()}"
+
+
+def stored_form(value: Any) -> str | None:
+    """Return what a column holds for a value, as `JournalFile.add_value` does, and write nothing."""
+    try:
+        text = to_text(value)
+    except RefusedError:
+        return None
+    return text if len(text) <= SMALL else _reference(text.encode())
 
 
 def text_of(stored: Any, row_of: Callable[[str], tuple[Any, ...] | None]) -> str:

@@ -1,10 +1,8 @@
 """One run with a journal: it opens the file, answers calls, and writes how the run has ended."""
 
-import weakref
 from typing import Any
 
 from ..core.errors import JournalError
-from ..core.fingerprint import Fingerprints
 from ..core.node import BaseNode
 from ..core.traversal import within
 from .answers import Answers
@@ -12,16 +10,11 @@ from .file import JournalFile
 from .history import RunHistory
 from .journal import Journal
 from .keys import CallKey, CallKeys
+from .run_code import RunCode
 from .store import RunStore
 from .unseen import unseen
 
 __all__ = ["JournalSession"]
-
-
-_fingerprints = Fingerprints()
-"""Of the runs with a journal. What code changes in its own data during a run, such as a log, is no edit of the user."""
-_owner: "weakref.ref[JournalSession] | None" = None
-"""The run that uses them now; it may have been interrupted at any line."""
 
 
 class _Retries(Answers):
@@ -47,6 +40,8 @@ class JournalSession:
         answers: Answers the calls of the run, and keeps their results.
     """
 
+    _code: RunCode | None = None  # before it is read
+
     def __init__(self, journal: Journal, node: BaseNode, history: RunHistory, *, retries_rows: bool = False) -> None:
         """Open the file for a run.
 
@@ -59,32 +54,23 @@ class JournalSession:
         Raises:
             JournalError: See `JournalFile.opened`. Nothing was called.
         """
-        global _owner
         self._node, self._history = node, history
         self._file = JournalFile.opened(journal.path, self)
         try:
-            if _owner is None or _owner() is None:
-                _owner = weakref.ref(self)
-                _fingerprints.forget()
+            self._code = RunCode(node)
             history.begin(self._file)
             store = self._store = RunStore(self._file, history, journal._types)
         except BaseException:
             self._close()
             raise
-        keys = CallKeys(_fingerprints if self._is_owner() else Fingerprints())
+        keys = CallKeys(self._code.fingerprints)
         self.answers = _Retries(store, keys) if retries_rows else Answers(store, keys)
 
-    def _is_owner(self) -> bool:
-        return _owner is not None and _owner() is self
-
     def _close(self) -> None:
-        global _owner
         try:
-            if self._is_owner():
-                _fingerprints.settle(within(self._node))
+            if self._code is not None:
+                self._code.close()
         finally:
-            if self._is_owner():
-                _owner = None
             self._file.close(self)
 
     @property

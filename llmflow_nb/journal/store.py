@@ -8,16 +8,13 @@ from typing import Any
 from ..core.errors import JournalError
 from ..engine.calls import Call
 from .answers import Kept
-from .classes import Classes
-from .errors import UnreadableError
 from .file import JournalFile
 from .history import RunHistory, column, error_columns
 from .keys import CallKey
-from .values import from_text, to_text
+from .results import Results
+from .values import to_text
 
 __all__ = ["RunStore"]
-
-_BY_KEY = "FROM call WHERE key = ? AND nth = ? AND status = 'ok' ORDER BY id DESC LIMIT 1"
 
 
 class RunStore:
@@ -29,10 +26,10 @@ class RunStore:
 
     def __init__(self, file: JournalFile, history: RunHistory, types: tuple[type, ...] = ()) -> None:
         self.failure: JournalError | None = None
-        self._file, self._history, self._types = file, history, types
+        self._file, self._history = file, history
+        self._results = Results(file.read, file.path, types)
         self._rows: dict[Call, int] = {}  # of the calls in progress
         self._codes: dict[tuple[Any, ...], str] = {}
-        self._classes: dict[type, Classes] = {}
 
     def load(self, call: Call, key: CallKey, nth: int) -> Kept | None:
         """Return the latest result; None if there is none.
@@ -42,20 +39,10 @@ class RunStore:
         """
         if self.failure is not None:
             raise self.failure
-        found = self._file.read(f"SELECT id, attempts, seconds, result, attributes {_BY_KEY}", key.digest.hex(), nth)
+        found = self._results.load(call, key, nth)
         if found is None:
             return None
-        row, attempts, seconds, value, attributes = found
-        cls = type(call.target)
-        classes = self._classes.get(cls) or self._classes.setdefault(cls, Classes(self._types, cls))
-        try:
-            result = Kept(from_text(self._file.text(value), classes), {}, int(attempts), seconds=float(seconds))
-            if attributes is not None:
-                result = result._replace(attributes=dict(from_text(self._file.text(attributes), classes)))
-        except UnreadableError as exc:
-            raise self._unreadable(call, str(exc)) from None
-        except (TypeError, ValueError):  # of a row that somebody has changed
-            raise self._unreadable(call, "it is damaged") from None
+        row, result = found
         self._add_use(call, row)
         return result
 
@@ -65,9 +52,9 @@ class RunStore:
         Raises:
             JournalError: It cannot be written.
         """
-        found = self._file.read(f"SELECT id {_BY_KEY}", key.digest.hex(), nth)
-        if found is not None:
-            self._add_use(call, found[0])
+        row = self._results.row_of(key, nth)
+        if row is not None:
+            self._add_use(call, row)
 
     def _add_use(self, call: Call, row: int) -> None:
         history = self._history
@@ -77,14 +64,9 @@ class RunStore:
             history.run, history.number_of(call.batch), _position(call), row,
         )  # fmt: skip
 
-    def _unreadable(self, call: Call, why: str) -> JournalError:
-        item = "" if call.batch.is_single else f", item {call.index + 1}"
-        return JournalError(f"{call.plan.path}{item}: its result in {self._file.path} cannot be read: {why}.")
-
     def has(self, key: CallKey, nth: int) -> bool:
         """Return whether there is a result."""
-        query = "SELECT 1 FROM call WHERE key = ? AND nth = ? AND status = 'ok'"
-        return self._file.read(query, key.digest.hex(), nth) is not None
+        return self._results.row_of(key, nth) is not None
 
     def start(self, call: Call, key: CallKey | None, nth: int) -> None:
         """Write that a call is about to be made, so that one which a kill interrupts is known.

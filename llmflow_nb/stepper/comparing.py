@@ -5,6 +5,7 @@ import types
 from collections import Counter
 from typing import Any
 
+from ..core.copying import has_deepcopy
 from ..core.kinds import (
     BUFFERS,
     DICTS,
@@ -17,7 +18,6 @@ from ..core.kinds import (
     is_tuple,
     slot_fields,
 )
-from .copying import has_deepcopy
 
 __all__ = ["same"]
 

@@ -2,13 +2,13 @@
 
 from typing import Any
 
+from ..core.copying import Copier
 from ..core.errors import RowError
 from ..core.text import quoted
 from ..engine.plan import Setup
 from ..engine.position import Position
 from ..engine.resume import debug_item, debug_param_set
 from ..runs.batch import BatchResult
-from .copying import Copier
 from .stepper import Stepper
 
 __all__ = ["debug", "stepper_at"]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+from ..core.copying import Copier
 from ..core.errors import RunStateError
 from ..core.node import BaseNode
 from ..core.text import class_name, message, plain_text, shown, text_of
@@ -14,7 +15,6 @@ from ..engine.checkpoint import Checkpoint
 from ..engine.position import BEFORE_PREP, Position
 from ..runs.recorder import RecordPoint
 from .comparing import same
-from .copying import Copier
 from .location import Location
 from .replay import ANSWERS
 from .snapshots import Snapshot, Snapshots, changes, names

@@ -4,13 +4,13 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from typing import Any
 
+from ..core.copying import Copier
 from ..core.errors import RunStateError
 from ..engine.calls import Call
 from ..engine.plan import CachedResult
 from ..journal.answers import Answers, Kept
 from ..journal.keys import CallKey, CallKeys
 from ..journal.store import RunStore
-from .copying import Copier
 
 __all__ = ["ANSWERS", "Replay", "check_mock"]
 
@@ -121,9 +121,9 @@ class Replay(Answers):
 
     def find(self, call: Call) -> CachedResult | None:
         """Return the mocked or earlier result of a call; None: the call is made."""
-        if self._mocks and self._mocks[0][0] == call.plan.path:
+        if self._mocks and self._mocks[0][0] == call.plan.path and call.plan.layer is None:
             self.counts["mocked"] += 1
-            return CachedResult(self._mocks.popleft()[1])
+            return CachedResult(self._mocks.popleft()[1], is_replayed=False)
         return super().find(call)
 
     def _next_occurrence(self, key: CallKey) -> int:

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping, MutableMapping, Set
 from typing import Any, NamedTuple
 
+from ..core.copying import Copier
 from ..core.kinds import FIXED_TYPES
 from ..core.text import quoted, shown
 from .comparing import same
-from .copying import Copier
 
 __all__ = ["Change", "Snapshot", "Snapshots", "Version", "changes", "names"]
 

@@ -11,7 +11,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterator
 from typing import Any
 
-from ..core.kinds import (
+from .kinds import (
     BUFFERS,
     BY_NAME,
     DICTS,

@@ -1,0 +1,42 @@
+"""The fingerprints of the code of runs with a journal."""
+
+import weakref
+
+from ..core.fingerprint import Fingerprints
+from ..core.node import BaseNode
+from ..core.traversal import within
+
+__all__ = ["RunCode"]
+
+_shared = Fingerprints()
+"""Of one run after the other. What code changes in its own data during a run, such as a log, is no edit of the user."""
+_owner: "weakref.ref[RunCode] | None" = None
+"""The run that uses them now; it may have been interrupted at any line."""
+
+
+class RunCode:
+    """The fingerprints that one run uses. A run beside it has its own.
+
+    Attributes:
+        fingerprints: Of the code as it is now.
+    """
+
+    def __init__(self, node: BaseNode) -> None:
+        """Begin a run of a node."""
+        global _owner
+        self._node = node
+        is_free = _owner is None or _owner() is None
+        if is_free:
+            _owner = weakref.ref(self)
+            _shared.forget()
+        self.fingerprints = _shared if is_free else Fingerprints()
+
+    def close(self) -> None:
+        """End the run."""
+        global _owner
+        if _owner is None or _owner() is not self:
+            return
+        try:
+            _shared.settle(within(self._node))
+        finally:
+            _owner = None
