@@ -1,7 +1,7 @@
 """A journal file that is open for writing: an SQLite database, and a lock that makes its process the only writer.
 
-Each statement is committed by itself. An interrupt or a kill between two of them loses nothing that was written: a
-result is written before the row of its call refers to it. A process that is killed loses no commit. When the machine
+Each call of `JournalFile.write` is a commit. An interrupt or a kill between two of them loses nothing that was written:
+a result is written before the row of its call refers to it. A process that is killed loses no commit. When the machine
 loses power, the latest commits may be lost, and the file stays intact.
 """
 
@@ -31,6 +31,9 @@ LOCK_SECONDS = 0.2
 SMALL = 4_000
 """Longer texts are compressed, and kept once. Others are there to be read in any browser of SQLite."""
 
+MAX_WAITING = 1_000
+"""How many statements may wait for the next commit."""
+
 _open: dict[Path, "JournalFile"] = {}
 """The open files of this process: runs that use one file at the same time share it."""
 _locks: dict[tuple[int, Path], sqlite3.Connection] = {}
@@ -49,6 +52,7 @@ class JournalFile:
         self._users: WeakSet[object] = WeakSet()  # an interrupt may come before a user has closed it
         self._pid = os.getpid()
         self._lock = threading.Lock()
+        self._waiting: list[tuple[str, tuple[Any, ...]]] = []  # statements of `write_later`
         network = network_of(path)
         if network:
             warn(
@@ -117,9 +121,46 @@ class JournalFile:
             raise JournalError(f"the journal {self.path} was opened before this process was forked; open it here.")
         try:
             with self._lock:
+                if self._waiting or self._db.in_transaction:
+                    return self._write_all(statement, values)
                 return self._db.execute(statement, values).lastrowid or 0
         except sqlite3.Error as exc:
             raise self._explained(exc) from None
+
+    def write_later(self, statement: str, *values: Any) -> None:
+        """Execute a statement together with the next one, which costs a tenth of a commit of its own.
+
+        It may be executed twice, with the same effect as once.
+
+        Raises:
+            JournalError: As for `write`.
+        """
+        self._waiting.append((statement, values))
+        if len(self._waiting) >= MAX_WAITING:
+            self.write("SELECT 1")
+
+    def _write_all(self, statement: str, values: tuple[Any, ...]) -> int:
+        """Execute what waits and a statement, and commit them together.
+
+        An interrupt may come after any line. Then the next call executes again what waits.
+        """
+        self._begin()
+        waiting = self._waiting[:]
+        for earlier, its_values in waiting:
+            self._db.execute(earlier, its_values)
+        row = self._db.execute(statement, values).lastrowid or 0
+        self._db.execute("COMMIT")
+        del self._waiting[: len(waiting)]
+        return row
+
+    def _begin(self) -> None:
+        self._end_transaction()
+        self._db.execute("BEGIN IMMEDIATE")
+
+    def _end_transaction(self) -> None:
+        """Undo what is not committed: an interrupt or an error came before."""
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
 
     @contextmanager
     def transaction(self) -> Iterator[Callable[..., sqlite3.Cursor]]:
@@ -130,13 +171,25 @@ class JournalFile:
         """
         try:
             with self._lock:
-                self._db.execute("BEGIN IMMEDIATE")
                 try:
+                    self._begin()
                     yield self._db.execute
                     self._db.execute("COMMIT")
-                except BaseException:
-                    self._db.execute("ROLLBACK")
-                    raise
+                finally:
+                    self._end_transaction()
+        except sqlite3.Error as exc:
+            raise self._explained(exc) from None
+
+    def vacuum(self) -> None:
+        """Give the free pages of the file back.
+
+        Raises:
+            JournalError: As for `write`.
+        """
+        try:
+            with self._lock:
+                self._write_all("SELECT 1", ())
+                self._db.execute("VACUUM")
         except sqlite3.Error as exc:
             raise self._explained(exc) from None
 

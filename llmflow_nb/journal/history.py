@@ -21,8 +21,7 @@ from .wiring import wiring_text
 __all__ = ["RunHistory", "column", "error_columns"]
 
 _WIDTH = len(VISIT_FIELDS)
-_VISITS_AT_ONCE = 1_000
-_ONE_VISIT = f"({', '.join('?' * 16)})"
+_VISIT = f"INSERT OR REPLACE INTO visit VALUES ({', '.join('?' * 16)})"
 
 
 class RunHistory:
@@ -48,6 +47,7 @@ class RunHistory:
 
     def _forget(self) -> None:
         self._visits = 0  # how many are written
+        self._uses = 0
         self._seen = 0  # how many batches of the record were looked at
         self._sets: list[_ParamSets] = []
         self._walks: dict[int, tuple[Any, int, str | None]] = {}  # params, number and text, by the id of the params
@@ -111,21 +111,36 @@ class RunHistory:
         first = recorder.dropped_visits
         start = max(0, self._visits - first)
         columns = recorder.columns[start * _WIDTH :]
-        rows = [self._visit(first + start + n, columns[n * _WIDTH :]) for n in range(len(columns) // _WIDTH)]
-        for n in range(0, len(rows), _VISITS_AT_ONCE):  # one statement is one commit
-            some = rows[n : n + _VISITS_AT_ONCE]
-            marks = ", ".join([_ONE_VISIT] * len(some))
-            self._file.write(f"INSERT OR REPLACE INTO visit VALUES {marks}", *(value for row in some for value in row))
-        self._visits = first + start + len(rows)
+        count = len(columns) // _WIDTH
+        for n in range(count):
+            self._file.write_later(_VISIT, *self._visit(first + start + n, columns[n * _WIDTH : (n + 1) * _WIDTH]))
+        self._visits = first + start + count
 
     def _visit(self, step: int, fields: list[Any]) -> tuple[Any, ...]:
-        plan, params, action, attempts, status, started, prepared, executed, ended = fields[:_WIDTH]
+        plan, params, action, attempts, status, started, prepared, executed, ended = fields
         return (
             self.run, step, column(plan.path), kind_of(plan.node), self.walk(params), self.params(params),
             _action(action), status, isinstance(attempts, ReplayedAttempts), attempts,
             prepared - started, executed - prepared, ended - executed,
             *error_columns(self._recorder.failures.get(step)), 0,
         )  # fmt: skip
+
+    def add_use(self, batch: Batch, position: int | None, call: int) -> None:
+        """Write that the run has the result of an earlier call. A kill may lose the latest of these rows.
+
+        Args:
+            batch: The visit that has it.
+            position: The index of the item; None for a plain node.
+            call: The number of the call.
+
+        Raises:
+            JournalError: It cannot be written.
+        """
+        self._file.write_later(
+            "INSERT OR REPLACE INTO use VALUES (?, ?, ?, ?, ?)",
+            self.run, self._uses, self.number_of(batch), position, call,
+        )  # fmt: skip
+        self._uses += 1
 
     def end(
         self, status: str, action: Any, error: BaseException | None, counts: dict[str, int], notes: list[str]
@@ -202,8 +217,8 @@ class _ParamSets:
 
     def write_again(self) -> None:
         """Write all of them the next time: they may be walked again."""
-        self._first = 0  # all before this one are written
-        self._written: set[int] = set()  # those behind it that are
+        self._open: list[int] = []  # those that have not ended
+        self._seen = 0  # how many were looked at
 
     def write(self) -> None:
         """Write those that have ended."""
@@ -211,27 +226,26 @@ class _ParamSets:
             batch, outcomes = self._batch, self._batch.outcomes
             result = outcomes.results[position]
             assert outcomes.actions is not None
-            self._file.write(
+            self._file.write_later(
                 "INSERT OR REPLACE INTO param_set VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 self._number, position, self._file.add_value(batch.items.at(position)),
                 None if result is PENDING else self._file.add_value(result), _action(outcomes.actions[position]),
                 outcome.status, outcome.failed_at and column(outcome.failed_at), outcome.attempts,
                 outcomes.seconds[position], *error_columns(outcome.error),
             )  # fmt: skip
-            self._written.add(position)
-        while self._first in self._written:
-            self._written.discard(self._first)
-            self._first += 1
 
     def _ended(self) -> Iterator[tuple[int, Outcome]]:
+        """Iterate over those that have ended since the last time."""
         outcomes = self._batch.outcomes
-        for position in range(self._first, len(outcomes.results)):
+        count = len(outcomes.results)
+        still_open = []
+        for position in [*self._open, *range(self._seen, count)]:
             outcome = outcomes.exceptional.get(position)
-            is_pending = outcomes.results[position] is PENDING and (
-                outcome is None or outcome.status in ("ok", "pending")
-            )
-            if position not in self._written and not is_pending:
+            if outcomes.results[position] is PENDING and (outcome is None or outcome.status in ("ok", "pending")):
+                still_open.append(position)
+            else:
                 yield position, outcome or Outcome("ok", 1)
+        self._open, self._seen = still_open, count
 
 
 def column(text: Any) -> str:

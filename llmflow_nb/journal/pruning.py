@@ -48,7 +48,7 @@ def prune(path: Path, older_than: timedelta | None, keep: int | None, max_bytes:
         with file.transaction() as execute:
             removed = _remove(execute, older_than, keep, max_bytes)
         if removed:
-            file.write("VACUUM")
+            file.vacuum()
         return removed
     finally:
         file.close(user)

@@ -25,8 +25,9 @@ CREATE TABLE call(
     attributes TEXT, error_type TEXT, error TEXT);
 CREATE INDEX call_by_key ON call(key, nth);
 CREATE INDEX call_by_run ON call(run);
-CREATE TABLE use(id INTEGER PRIMARY KEY, run INTEGER, batch INTEGER, position INTEGER, call INTEGER);
-CREATE INDEX use_by_run ON use(run);
+CREATE TABLE use(
+    run INTEGER, number INTEGER, batch INTEGER, position INTEGER, call INTEGER, PRIMARY KEY(run, number)
+    ) WITHOUT ROWID;
 CREATE TABLE batch(
     id INTEGER PRIMARY KEY AUTOINCREMENT, run INTEGER, path TEXT, node TEXT, kind TEXT, walk INTEGER, params TEXT,
     size INTEGER, labels TEXT);

@@ -57,12 +57,8 @@ class RunStore:
             self._add_use(call, row)
 
     def _add_use(self, call: Call, row: int) -> None:
-        history = self._history
-        history.write()
-        self._file.write(
-            "INSERT INTO use(run, batch, position, call) VALUES (?, ?, ?, ?)",
-            history.run, history.number_of(call.batch), _position(call), row,
-        )  # fmt: skip
+        self._history.write()
+        self._history.add_use(call.batch, _position(call), row)
 
     def has(self, key: CallKey, nth: int) -> bool:
         """Return whether there is a result."""
@@ -103,11 +99,12 @@ class RunStore:
         try:
             value = self._file.add_text(text)
             attributes = None if of_attributes is None else self._file.add_text(of_attributes)
+            if key is None:
+                self._file.write_later("UPDATE call SET key = NULL WHERE id = ?", row)
             self._file.write(
-                "UPDATE call SET key = ?, status = 'ok', ended = ?, seconds = ? - started, attempts = ?, result = ?, "
+                "UPDATE call SET status = 'ok', ended = ?, seconds = ? - started, attempts = ?, result = ?, "
                 "attributes = ?, error_type = ?, error = ? WHERE id = ?",
-                key and key.digest.hex(), now, now, result.attempts, value, attributes, *error_columns(result.error),
-                row,
+                now, now, result.attempts, value, attributes, *error_columns(result.error), row,
             )  # fmt: skip
             self._rows.pop(call, None)
         except JournalError as exc:
