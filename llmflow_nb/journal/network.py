@@ -19,8 +19,10 @@ def network_of(path: Path, mounts: Path = _MOUNTS) -> str:
     """
     kind, longest = "", 0
     with suppress(OSError, UnicodeDecodeError):  # other systems have no such table
-        for line in mounts.read_text().splitlines():
-            _, where, type_, *_ = line.split(" ")
+        table = [line.split(" ") for line in mounts.read_text().splitlines()]
+        if not any(_NETWORK.match(type_) for _, _, type_, *_ in table):
+            return ""
+        for _, where, type_, *_ in table:
             folder = re.sub(r"\\(\d{3})", lambda found: chr(int(found[1], 8)), where)
             if path.is_relative_to(folder) and len(folder) >= longest:
                 kind, longest = type_, len(folder)

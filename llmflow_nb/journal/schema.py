@@ -2,7 +2,8 @@
 
 import os
 import sqlite3
-from contextlib import suppress
+from contextlib import closing, suppress
+from functools import cache
 from pathlib import Path
 
 from ..core.errors import JournalError
@@ -62,18 +63,27 @@ def create(path: Path) -> None:
         db = sqlite3.connect(new, isolation_level=None)
         try:
             db.executescript(
-                f"PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={VERSION}; PRAGMA journal_mode=WAL; "
-                f"BEGIN;{TABLES}COMMIT;"
+                f"PRAGMA synchronous=OFF; PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={VERSION}; "
+                f"PRAGMA journal_mode=WAL; BEGIN;{TABLES}COMMIT;"
             )
         finally:
             db.close()
+        with new.open("rb") as file:
+            os.fsync(file)  # once, in place of after each step
+        for orphan in _beside(path):  # of a file that was killed and deleted: SQLite would read it into the new one
+            orphan.unlink(missing_ok=True)
         os.replace(new, path)
     except (OSError, sqlite3.Error) as exc:
         raise JournalError(f"the journal {path} cannot be created: {exc}") from None
     finally:
-        for left in (new, Path(f"{new}-wal"), Path(f"{new}-shm")):
+        for left in (new, *_beside(new)):
             with suppress(OSError):
                 left.unlink()
+
+
+def _beside(path: Path) -> tuple[Path, Path]:
+    """Return the files in which SQLite keeps the latest commits of a database."""
+    return Path(f"{path}-wal"), Path(f"{path}-shm")
 
 
 def check(path: Path) -> None:
@@ -103,7 +113,7 @@ def check(path: Path) -> None:
             f"{path} has the newer format {version}, and this version of llmflow_nb reads format {VERSION}; update "
             "llmflow_nb, or give another file. The file was not changed."
         )
-    wal = Path(f"{path}-wal")
+    wal, _ = _beside(path)
     is_complete = not wal.exists() or not wal.stat().st_size  # else the latest pages are there
     if is_complete and size < pages * (65536 if page_size == 1 else page_size):
         raise _is_other(path, "is a journal that was cut off")
@@ -111,14 +121,20 @@ def check(path: Path) -> None:
 
 def check_tables(db: sqlite3.Connection, path: Path) -> None:
     """Check that a database has the tables of a journal, and nothing that would run by itself, such as a trigger."""
-    expected = sqlite3.connect(":memory:")
-    try:
-        expected.executescript(TABLES)
-        objects = "SELECT type, name, sql FROM sqlite_master ORDER BY type, name"
-        if db.execute(objects).fetchall() != expected.execute(objects).fetchall():
-            raise _is_other(path, "has other tables than a journal")
-    finally:
-        expected.close()
+    if _objects(db) != _expected_objects():
+        raise _is_other(path, "has other tables than a journal")
+
+
+@cache
+def _expected_objects() -> list[tuple[str, ...]]:
+    with closing(sqlite3.connect(":memory:")) as db:
+        db.executescript(TABLES)
+        return _objects(db)
+
+
+def _objects(db: sqlite3.Connection) -> list[tuple[str, ...]]:
+    """Return what a database consists of: its tables, indexes, triggers, views."""
+    return db.execute("SELECT type, name, sql FROM sqlite_master ORDER BY type, name").fetchall()
 
 
 def _is_other(path: Path, what: str) -> JournalError:

@@ -5,6 +5,7 @@ import dis
 import inspect
 import random
 import time
+from functools import lru_cache
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -46,6 +47,7 @@ def unseen(node: BaseNode) -> str:
     )
 
 
+@lru_cache(maxsize=1024)
 def _attributes_in(code: CodeType) -> set[str]:
     """Return the names of the attributes that code reads, that of its inner functions too."""
     found = {str(step.argval) for step in dis.get_instructions(code) if step.opname in ("LOAD_ATTR", "LOAD_METHOD")}

@@ -104,6 +104,30 @@ def test_a_file_that_is_no_journal(name, tmp_path):
     label(tmp_path / "other.db")  # nothing is left locked
 
 
+def test_a_file_that_is_deleted_after_a_kill(tmp_path):
+    """The next run begins a new one. What SQLite kept beside the old one is not read into it."""
+    process = start(
+        """
+        class Dies(Label):
+            def exec(self, x):
+                if x == 30:
+                    os._exit(9)
+                return "x" * 3000
+        Flow(start=Dies(), name="labels").run(shared, journal="runs.db", progress=False)
+        """,
+        tmp_path,
+    )
+    process.communicate()
+    assert process.returncode == 9
+    path = tmp_path / "runs.db"
+    assert Path(f"{path}-wal").stat().st_size
+    path.unlink()
+    for _ in range(2):
+        label(path)
+    assert made == ["a", "b"]
+    assert list(Journal(path).runs["replayed"]) == [2, 0]
+
+
 def test_a_folder_that_does_not_exist(tmp_path):
     """It is not created."""
     with pytest.raises(JournalError, match="cannot be opened for writing"):
