@@ -71,7 +71,7 @@ class Summary:
 
     Attributes:
         title: The name of the run or batch.
-        state: Its state, in a word or two.
+        state: Its state, in a word or two; "" for none.
         facts: Short texts for one line.
         notes: Lines that need attention.
         tables: The tables below, in order.
@@ -87,10 +87,11 @@ class Summary:
 def to_html(summary: Summary) -> str:
     """Return a summary as HTML that is readable without its styles. It has no scripts, ids or addresses."""
     facts = " · ".join(escape(fact) for fact in summary.facts)
+    state = chip(summary.state) if summary.state else ""
     parts = [
         f"<style>{style_sheet()}</style>",
         f'<div class="llmflow-nb {NO_MATHS}">',
-        f"<div><strong>{escape(summary.title)}</strong> {chip(summary.state)} {facts}</div>",
+        f"<div><strong>{escape(summary.title)}</strong> {state} {facts}</div>",
         *(f'<div class="llmflow-nb-note">{escape(note)}</div>' for note in summary.notes),
     ]
     size = sum(map(len, parts))
@@ -161,7 +162,8 @@ def notes_html(notes: Iterable[str]) -> str:
 
 def to_text(summary: Summary) -> str:
     """Return a summary as plain text, for terminals and screen readers."""
-    lines = [f"{summary.title}: {summary.state}", *[f"  {', '.join(summary.facts)}"][: len(summary.facts)]]
+    state = f": {summary.state}" if summary.state else ""
+    lines = [f"{summary.title}{state}", *[f"  {', '.join(summary.facts)}"][: len(summary.facts)]]
     lines += [f"  ! {note}" for note in summary.notes]
     for table in summary.tables:
         lines += ["", *([table.title] if table.title else []), *_table_lines(table)]

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..core.statuses import ENDED, FAILURES, HAS_RESULT, count_with
 from ..core.text import class_name, quoted, shown
+from ..core.traversal import last_name
 from ..journal.journal import Journal
 from ..runs.batch import BatchResult
 from ..runs.rows import Visit, unresolved
@@ -46,6 +47,9 @@ def of_run(run: Run) -> Summary:
     results = run.batches
     by_path = _seconds_by_path(visits)
     resumed = len(visits) - sum(map(len, by_path.values()))
+    for result in results:  # its first visit may be in progress
+        if result._batches[0][1].plan.path == result.path:
+            by_path.setdefault(result.path, [])
     facts = [many(run.visit_count - resumed, "visit"), many(run.calls, "call")]
     if run.seconds is not None and not is_static():
         facts.append(duration(run.seconds))
@@ -106,7 +110,8 @@ def _attempts_of_items(result: BatchResult | None) -> int:
 
 def _nodes_table(run: Run, visits: list[Visit], results: list[BatchResult], by_path: dict[str, list[float]]) -> Table:
     """Return a row for each node: flows before their steps, steps in the order of their first visit."""
-    names, attempts = {visit.path: visit.node for visit in visits}, Counter[str]()
+    names = {result.path: last_name(result.path) for result in results} | {visit.path: visit.node for visit in visits}
+    attempts = Counter[str]()
     for visit in visits:
         attempts[visit.path] += visit.attempts
     failed = Counter(visit.path for visit, _ in unresolved(run._recorder, visits))
@@ -122,8 +127,8 @@ def _nodes_table(run: Run, visits: list[Visit], results: list[BatchResult], by_p
                 str(tries) if tries else "",
                 "" if result is None else _counts(result.counts),
                 str(failed[path]) if failed[path] else "",
-                duration(sum(seconds)),
-                duration(max(seconds)),
+                duration(sum(seconds)) if seconds else "",
+                duration(max(seconds)) if seconds else "",
             ]
         )
     more = f"{len(by_path) - len(rows)} more nodes: .steps has them all" if len(by_path) > len(rows) else ""
@@ -207,8 +212,7 @@ def of_journal(journal: Journal) -> Summary:
     ]
     more = f"{len(rows) - len(cells)} more runs: .runs has them all" if len(rows) > len(cells) else ""
     heads, cells = _without(heads, cells, {"seconds", "started"} if is_static() else set(), {"failed", "unanswered"})
-    latest = rows[0][4] if rows else "ok"
-    return Summary(shown(journal.path, NAME), latest, [many(len(rows), "run")], (), [Table("", heads, cells, more)])
+    return Summary(shown(journal.path, NAME), "", [many(len(rows), "run")], (), [Table("", heads, cells, more)])
 
 
 def _rows_table(result: BatchResult, total: int, texts: ValueTexts) -> Table:

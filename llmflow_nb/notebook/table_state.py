@@ -63,6 +63,7 @@ def opened(result: BatchResult, row: int, texts: ValueTexts) -> dict[str, Any]:
         "label": label_of(result, row, texts),
         "status": _chip(item.status),
         "facts": " · ".join(facts),
+        "hasCode": not result.run._read_from,
         "values": [[name, name, readable(value, texts, LONG)] for name, value in _values(result, item).items()],
         "traceback": "" if item.error is None else shown(short_traceback(item.error), LONG, keep_lines=True),
     }

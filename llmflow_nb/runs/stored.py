@@ -77,6 +77,7 @@ class _Reader:
         self.nodes: dict[str, BaseNode] = {}
         self.plans: dict[str, Plan] = {}
         self.setup = Setup(RunRecorder())
+        self.classes: dict[str, Any] = {}  # of exceptions, by name
         self.errors: dict[tuple[str, str, bool], BaseException] = {}
 
     def run(self) -> Run:
@@ -182,8 +183,9 @@ class _Reader:
         key = kind, text or "", is_resolved
         found = self.errors.get(key)
         if found is None:
-            cls = type(text_of(kind), (_Error,), {"__module__": "builtins"})
-            found = self.errors[key] = cls(*([text] if text else []))
+            if kind not in self.classes:
+                self.classes[kind] = type(text_of(kind), (_Error,), {"__module__": "builtins"})
+            found = self.errors[key] = self.classes[kind](*([text] if text else []))
         return found
 
 

@@ -9,6 +9,8 @@ from pandas.testing import assert_frame_equal
 
 from llmflow_nb import BatchFlow, BatchNode, Flow, Journal, JournalError, Node, RowError, Run, RunStateError
 from llmflow_nb.notebook.display import mimebundle
+from llmflow_nb.notebook.table_state import opened
+from llmflow_nb.notebook.values import ValueTexts
 from tests.journal.helpers import run as run_program
 from tests.journal.helpers import start
 
@@ -266,6 +268,7 @@ def test_the_run_of_a_killed_process(tmp_path):
     assert (stored.status, stored.seconds) == ("killed", None)
     assert "killed" in repr(stored)
     assert "killed" in mimebundle(stored)["text/plain"]
+    assert "Label" in mimebundle(stored)["text/plain"]
     result = stored.batch("Label")
     assert len(result) == 400
     assert 80 <= result.counts["ok"] < 400
@@ -344,3 +347,24 @@ def test_names_that_no_column_can_hold(file):
         flow.run({}, journal=file, progress=False)
     assert Journal(file)[-1].status == "failed"
     assert Journal(file)[-1].graph().svg()
+
+
+def test_errors_of_one_class_are_counted_together(file):
+    """Also if their texts differ, as in the record."""
+
+    class Both(Label):
+        def exec(self, text):
+            raise ValueError(text)
+
+    flow = chain(Load(), Both(on_error="keep"))
+    with pytest.raises(Exception, match="all 4 items failed"):
+        flow.run({}, journal=file, progress=False)
+    assert "4 x ValueError" in mimebundle(Journal(file)[-1])["text/plain"]
+
+
+def test_a_row_that_is_opened_offers_no_stepper(file):
+    """There is no code to step through."""
+    flow = chain(Load(), Label(on_error="keep"))
+    flow.run({}, journal=file, progress=False)
+    for run, has_code in ((flow.last_run, True), (Journal(file)[-1], False)):
+        assert opened(run.batch("Label"), 2, ValueTexts())["hasCode"] is has_code

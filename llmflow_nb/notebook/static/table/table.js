@@ -117,7 +117,7 @@ function render({ model, el }) {
 
   const detail = make("section", "detail", undefined, { "aria-label": "One row", tabindex: "-1" });
   function showOpened() {
-    const { row, label, status, facts, values = [], traceback } = opened();
+    const { row, label, status, facts, values = [], traceback, hasCode } = opened();
     for (const made of tbody.children) {
       const isOpen = row !== undefined && Number(made.dataset.row) === row;
       made.classList.toggle("llmflow-step-open", isOpen);
@@ -128,7 +128,7 @@ function render({ model, el }) {
     if (detail.hidden) return;
     const does = make("div", "does");
     does.append(make("strong", "", "row " + label), chip(status), make("span", "soft", facts));
-    does.append(button("step through this row", "opens a stepper below the table: .debug(row)", () => request({ do: "debug", row }), "debug"));
+    if (hasCode) does.append(button("step through this row", "opens a stepper below the table: .debug(row)", () => request({ do: "debug", row }), "debug"));
     does.append(button("close", "Esc does it too", close));
     detail.append(does);
     if (traceback) {
