@@ -1,7 +1,7 @@
 """A real JupyterLab in a real browser: one server and one headless Chromium for all tests of a process.
 
-Loading JupyterLab takes seconds, so the tests share one loaded page. Each test opens notebooks of its own in it, with
-a kernel of their own, and closes them. Tests of reloading, and of Notebook 7, load pages of their own.
+Loading JupyterLab and starting a kernel take seconds, so the tests share one loaded page with one notebook. Each test
+gives that notebook cells of its own. Tests of reloading, and of Notebook 7, load pages of their own.
 
 Nothing may leave the machine: the browser finds no host but its own, and a test whose page asks for one fails.
 """
@@ -16,7 +16,7 @@ import textwrap
 import urllib.request
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Timer
 from urllib.parse import urlsplit
@@ -27,6 +27,9 @@ from nbconvert import HTMLExporter
 
 from tests.browser import npm
 
+SHARED = "shared.ipynb"  # the notebook whose cells the tests replace
+PANEL = ".jp-NotebookPanel:not(.lm-mod-hidden)"  # of the current tab
+CELL = PANEL + " [data-windowed-list-index='{}']"
 VIEWPORT = {"width": 1280, "height": 1600}
 PATIENCE = 30  # seconds after which a test that waits for something gives up
 ARGUMENTS = [
@@ -40,32 +43,42 @@ ARGUMENTS = [
     "--disable-sync",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 ]
+RESTORED = "async () => { await window.jupyterapp.restored }"
+LOADED = "() => window.jupyterapp.shell.currentWidget?.context?.isReady"
 # The toolbar says "idle" before a kernel is connected, and cells that are run then are not run.
-READY = """async () => {
-    const app = window.jupyterapp, nap = () => new Promise(done => setTimeout(done, 50));
-    await app.restored;
-    while (!app.shell.currentWidget?.sessionContext) await nap();
-    const { context, sessionContext } = app.shell.currentWidget;
-    await context.ready;
-    await sessionContext.ready;
-    for (;;) {
-        const kernel = sessionContext.session?.kernel;
-        if (kernel?.status === 'idle' && kernel.connectionStatus === 'connected') return;
-        await nap();
-    }
+READY = """() => {
+    const { sessionContext } = window.jupyterapp.shell.currentWidget, kernel = sessionContext.session?.kernel;
+    return sessionContext.isReady && kernel?.status === 'idle' && kernel.connectionStatus === 'connected';
 }"""
-LOADED = """async () => {
-    const app = window.jupyterapp, nap = () => new Promise(done => setTimeout(done, 50));
-    await app.restored;
-    while (!app.shell.currentWidget?.context) await nap();
-    await app.shell.currentWidget.context.ready;
+FILL = """sources => {
+    const { content } = window.jupyterapp.shell.currentWidget, { sharedModel } = content.model;
+    const empty = { cell_type: 'code', metadata: {}, outputs: [], execution_count: null };
+    const cells = sources.map(source => ({ ...empty, source }));
+    sharedModel.transact(() => {
+        sharedModel.deleteCellRange(0, sharedModel.cells.length);
+        sharedModel.insertCells(0, cells);
+    });
+    content.activeCellIndex = 0;
+    content.mode = 'command';
 }"""
-OPEN = "path => window.jupyterapp.commands.execute('docmanager:open', { path, factory: 'Notebook' }).then(() => {})"
-# Disposing does not ask whether to save.
-CLOSE = """async () => {
-    const app = window.jupyterapp;
-    for (const widget of [...app.shell.widgets('main')]) widget.dispose();
-    await app.serviceManager.sessions.shutdownAll();
+# Opens a notebook in a tab of its own. Without a kernel of its own it takes the one of the current notebook.
+OPEN = """async ([path, ownKernel]) => {
+    const { commands, shell } = window.jupyterapp;
+    const kernel = ownKernel ? undefined : { id: shell.currentWidget.sessionContext.session.kernel.id };
+    await commands.execute('docmanager:open', { path, factory: 'Notebook', kernel });
+}"""
+# Closes the current tab, which does not ask whether to save, and shows another one.
+CLOSE = """async path => {
+    const { shell } = window.jupyterapp, widgets = [...shell.widgets('main')];
+    shell.currentWidget.dispose();
+    shell.activateById(widgets.find(widget => widget.context?.path === path).id);
+}"""
+RESET = """async () => {
+    const { commands, shell } = window.jupyterapp;
+    if (document.body.dataset.jpThemeName !== 'JupyterLab Light')
+        await commands.execute('apputils:change-theme', { theme: 'JupyterLab Light' });
+    const { kernel } = shell.currentWidget.sessionContext.session;
+    if (kernel.status === 'busy') await kernel.restart();
 }"""
 ENDED = """i => {
     const { model } = window.jupyterapp.shell.currentWidget.content.widgets[i];
@@ -162,113 +175,133 @@ class Server:
 
 
 class Lab:
-    """The page with JupyterLab that the tests share, loaded when the first of them needs it."""
+    """JupyterLab in a page, with one notebook whose kernel runs the cells of all tests.
+
+    Attributes:
+        outside: What pages asked for that is not on this machine.
+        dialogs: What they popped up.
+    """
 
     def __init__(self, browser, server: Server) -> None:
         self.server = server
-        self.visitor: Visitor | None = None  # who uses the page now
-        self.context = browser.new_context(viewport=VIEWPORT)  # one cache for all pages
-        self.context.set_default_timeout(PATIENCE * 1_000)
+        self.outside: list[str] = []
+        self.dialogs: list[str] = []
+        self._browser = browser
+        self._context = self._new_context()  # one cache for all pages
         self._page = None
+        self._visits: list[ExitStack] = []  # what each closes at its end
 
-    def enter(self, visitor: "Visitor"):
-        """Return the page, empty, for this visitor's use; None if another one is using it."""
-        if self.visitor is not None:
-            return None
-        if self._page is None:
-            self._page = self.context.new_page()
-            self._page.on("dialog", lambda dialog: self.visitor.dialog(dialog))
-            self._page.on("request", lambda request: self.visitor and self.visitor.note(request.url))
-            self._page.on("websocket", lambda socket: self.visitor and self.visitor.note(socket.url))
-            self.visitor = visitor
-            self._page.goto(f"{self.server.address}/lab/workspaces/shared?token={self.server.token}&reset")
-            self._page.wait_for_function("window.jupyterapp")
-            self._page.evaluate("window.jupyterapp.restored.then(() => {})")
-        self.visitor = visitor
-        return self._page
+    @contextmanager
+    def visit(self) -> Iterator["Lab"]:
+        """Close at the end what is opened meanwhile, and check that nothing left the machine."""
+        self.outside.clear()
+        self.dialogs.clear()
+        with ExitStack() as opened:
+            self._visits.append(opened)
+            try:
+                yield self
+            finally:
+                self._visits.pop()
+                opened.close()
+                if self._page is not None and not self._visits:
+                    self._reset()
+        assert self.outside == [], "requests that left the machine"
 
-    def leave(self) -> None:
-        """Close what was opened. If that fails, the next test loads the page again."""
+    def _reset(self) -> None:
+        """Set the page back for the next test. If that fails, the next one loads the page again."""
         page, self._page = self._page, None
         try:
-            page.evaluate(CLOSE)
+            page.evaluate(RESET)
             page.set_viewport_size(VIEWPORT)
             self._page = page
         finally:
-            self.visitor = None
             if self._page is None:
                 page.close()
 
+    def _new_context(self, **options):
+        context = self._browser.new_context(viewport=VIEWPORT, **options)
+        context.set_default_timeout(PATIENCE * 1_000)
+        return context
 
-class Visitor:
-    """Opens notebooks, and notes what their pages ask for and what they pop up."""
-
-    def __init__(self, browser, server: Server, lab: Lab) -> None:
-        self.browser = browser
-        self.server = server
-        self.lab = lab
-        self.outside: list[str] = []
-        self.dialogs: list[str] = []
-        self._opened = []  # pages and contexts
-
-    def close(self) -> None:
-        for opened in self._opened:
-            opened.close()
-        if self.lab.visitor is self:
-            self.lab.leave()
-
-    def _new_page(self, **options):
-        if options:
-            context = self.browser.new_context(viewport=VIEWPORT, **options)
-            context.set_default_timeout(PATIENCE * 1_000)
-            self._opened.append(context)
-            page = context.new_page()
-        else:
-            page = self.lab.context.new_page()
-            self._opened.append(page)
-        page.on("dialog", self.dialog)
+    def _new_page(self, context):
+        page = context.new_page()
+        page.on("dialog", self._accept)
         return page
 
-    def dialog(self, dialog) -> None:
+    def _accept(self, dialog) -> None:
         self.dialogs.append(dialog.message)
         dialog.accept()
 
-    def note(self, url: str) -> None:
-        parts = urlsplit(url)
+    def _note(self, asked) -> None:
+        parts = urlsplit(asked.url)
         if parts.scheme not in ("data", "blob") and parts.hostname != "127.0.0.1":
-            self.outside.append(url)
+            self.outside.append(asked.url)
 
-    def look(self, name: str) -> "Notebook":
-        """Open a notebook as it is, without running anything."""
-        page = self.lab.enter(self)
-        if page is None:
-            return self.load(name)
-        page.evaluate(OPEN, name)
-        page.evaluate(LOADED)
-        return Notebook(page)
-
-    def load(self, name: str, app: str = "lab", **options) -> "Notebook":
-        """Do the same in a page that is loaded for it."""
-        page = self._new_page(**options)
-        page.on("request", lambda request: self.note(request.url))
-        page.on("websocket", lambda socket: self.note(socket.url))
-        # A workspace of its own, or Lab brings back the tabs of the test before.
+    def _load(self, name: str, app: str = "lab"):
+        """Load a notebook in a new page."""
+        page = self._new_page(self._context)
+        page.on("request", self._note)
+        page.on("websocket", self._note)
+        # A workspace of its own, or Lab brings back the tabs of the page before.
         where = f"lab/workspaces/{Path(name).stem}/tree" if app == "lab" else "notebooks"
         page.goto(f"{self.server.address}/{where}/{name}?token={self.server.token}&reset")
         page.wait_for_function("window.jupyterapp")
-        page.evaluate(LOADED)
+        page.evaluate(RESTORED)
+        page.wait_for_function(LOADED)
+        return page
+
+    @property
+    def page(self):
+        """The page that the tests share, loaded when the first of them needs it."""
+        if self._page is None:
+            self.server.write(SHARED, [""])
+            self._page = self._load(SHARED)
+            self._page.wait_for_function(READY)
+        return self._page
+
+    def open(self, *cells: str) -> "Notebook":
+        """Give the shared notebook these cells. The kernel is ready, and keeps what the tests before have defined."""
+        notebook = Notebook(self.page)
+        notebook.fill(*cells)
+        return notebook
+
+    def save(self, name: str = SHARED) -> None:
+        """Save the shared notebook, and copy the file to one of this name."""
+        Notebook(self.page).command("docmanager:save")
+        if name != SHARED:
+            shutil.copyfile(self.server.root / SHARED, self.server.root / name)
+
+    @contextmanager
+    def pixels(self, number: int) -> Iterator[None]:
+        """Draw each pixel of the page as ``number`` by ``number`` pixels."""
+        session = self._context.new_cdp_session(self.page)
+
+        def draw(factor):
+            metrics = VIEWPORT | {"deviceScaleFactor": factor, "mobile": False}
+            session.send("Emulation.setDeviceMetricsOverride", metrics)
+
+        draw(number)
+        yield
+        draw(1)
+
+    def load(self, name: str, app: str = "lab") -> "Notebook":
+        """Open a notebook in a page that is loaded for it."""
+        page = self._load(name, app)
+        self._visits[-1].callback(page.close)
         return Notebook(page)
 
-    def open(self, name: str, *cells: str, app: str = "lab") -> "Notebook":
-        """Write a notebook of these cells and open it, with a kernel that is ready."""
-        self.server.write(name, list(cells))
-        notebook = self.look(name) if app == "lab" else self.load(name, app)
-        notebook.page.evaluate(READY)
-        return notebook
+    def look(self, name: str, own_kernel: bool = False) -> "Notebook":
+        """Open a notebook in a tab beside the shared one, without running anything."""
+        self.page.evaluate(OPEN, [name, own_kernel])
+        self._visits[-1].callback(self.page.evaluate, CLOSE, SHARED)
+        self.page.wait_for_function(LOADED)
+        return Notebook(self.page)
 
     def offline(self, path: Path):
         """Open a file with no network at all. What is asked for is not noted: exported pages ask for MathJax."""
-        page = self._new_page(offline=True)
+        context = self._new_context(offline=True)
+        self._visits[-1].callback(context.close)
+        page = self._new_page(context)
         local = ("file:", "data:")
         page.route("**/*", lambda route: route.continue_() if route.request.url.startswith(local) else route.abort())
         page.goto(path.as_uri(), wait_until="domcontentloaded")
@@ -280,14 +313,31 @@ class Notebook:
 
     def __init__(self, page) -> None:
         self.page = page
+        self.panel = page.locator(PANEL)
+
+    def fill(self, *cells: str) -> None:
+        """Replace the cells, and wait for the kernel."""
+        self.page.evaluate(FILL, [textwrap.dedent(cell).strip() for cell in cells])
+        self.page.wait_for_function(READY)
 
     def command(self, name: str, **arguments) -> None:
         """Run one of the front end's commands, and wait for its end."""
         self.page.evaluate("([name, args]) => window.jupyterapp.commands.execute(name, args)", [name, arguments])
 
+    def use(self, theme: str) -> None:
+        """Choose a theme, and wait until it is there."""
+        self.command("apputils:change-theme", theme=theme)
+        self.page.locator(f"body[data-jp-theme-name='{theme}']").wait_for(state="attached")
+
     def run(self) -> None:
         """Run the selected cell and select the next, without waiting for the end."""
         self.page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-cell-and-select-next') }")
+
+    def run_cell(self, i: int) -> None:
+        """Run cell ``i`` to its end."""
+        self.page.evaluate("i => { window.jupyterapp.shell.currentWidget.content.activeCellIndex = i }", i)
+        self.run()
+        self.wait(i)
 
     def run_all(self) -> None:
         """Run all cells to their end."""
@@ -300,10 +350,24 @@ class Notebook:
 
     def output(self, i: int):
         """What cell ``i`` shows: one element for each output."""
-        return self.page.locator(f".jp-Notebook [data-windowed-list-index='{i}'] .jp-OutputArea-output")
+        return self.page.locator(f"{CELL.format(i)} .jp-OutputArea-output")
 
-    def save(self) -> None:
-        self.command("docmanager:save")
+
+class Gate:
+    """What cells wait for that read ``gate``: a byte lets one go on, and closing it all of them."""
+
+    def __init__(self, path):
+        os.mkfifo(path)
+        self.path, self.file = path, os.open(path, os.O_RDWR)
+
+    def let(self, items):
+        os.write(self.file, b"." * items)
+
+    def close(self):
+        if self.file is not None:
+            os.close(self.file)
+            self.path.unlink()
+            self.file = None
 
 
 def widths(locator) -> list[int]:
@@ -343,27 +407,19 @@ def server(browser, tmp_path_factory):
 
 
 @pytest.fixture(scope="package")
-def lab(browser, server):
+def jupyter(browser, server):
+    """For fixtures that several tests share: ``with jupyter.visit() as lab``."""
     return Lab(browser, server)
 
 
-@pytest.fixture(scope="package")
-def visit(browser, server, lab):
-    """For fixtures that several tests share: ``with visit() as visitor``."""
-
-    @contextmanager
-    def visit():
-        visitor = Visitor(browser, server, lab)
-        try:
-            yield visitor
-        finally:
-            visitor.close()
-        assert visitor.outside == [], "requests that left the machine"
-
-    return visit
+@pytest.fixture
+def lab(jupyter):
+    with jupyter.visit() as lab:
+        yield lab
 
 
 @pytest.fixture
-def visitor(visit):
-    with visit() as visitor:
-        yield visitor
+def gate(server):
+    gate = Gate(server.root / "gate")
+    yield gate
+    gate.close()

@@ -4,6 +4,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
+from tests.browser.conftest import CELL
 from tests.browser.test_stepper import Widget
 
 LABELS = """
@@ -40,11 +41,14 @@ CELLS = [
 ]
 
 
+THEMES = pytest.mark.parametrize("theme", ["JupyterLab Dark", "JupyterLab Light"])
+
+
 @pytest.fixture(scope="module")
-def shown(visit):
+def shown(jupyter):
     """A notebook that shows a flow, the progress of its run, the run, a batch and a stepper."""
-    with visit() as visitor:
-        notebook = visitor.open("axe.ipynb", LABELS, *CELLS)
+    with jupyter.visit() as lab:
+        notebook = lab.open(LABELS, *CELLS)
         notebook.page.set_viewport_size({"width": 1280, "height": 6000})
         notebook.run_all()
         yield notebook
@@ -52,22 +56,21 @@ def shown(visit):
 
 def violations(notebook, place):
     """Return what axe finds in a place: the rule, and the element that breaks it."""
+    page = notebook.page
+    if page.evaluate("typeof axe") == "undefined":
+        page.evaluate(Axe().axe_script)
     # What axe takes for hidden has no contrast: all that is out of view, and all in a body without a height.
-    notebook.page.evaluate("document.body.style.minHeight = '100vh'")
-    found = Axe().run(notebook.page, [place]).response["violations"]
-    notebook.page.evaluate("document.body.style.minHeight = ''")
+    page.evaluate("document.body.style.minHeight = '100vh'")
+    found = page.evaluate("place => axe.run(place, { resultTypes: ['violations'] })", place)["violations"]
+    page.evaluate("document.body.style.minHeight = ''")
     return [(rule["id"], node["html"][:200], node["failureSummary"]) for rule in found for node in rule["nodes"]]
 
 
 def use(notebook, theme):
-    notebook.command("apputils:change-theme", theme=theme)
-    notebook.page.locator(f"body[data-jp-theme-name='{theme}']").wait_for(state="attached")
+    notebook.use(theme)
     drawn_dark = notebook.page.locator(".llmflow-step-dark")
     steppers = notebook.page.locator(".llmflow-step-stepper").count()
     expect(drawn_dark).to_have_count(steppers if "Dark" in theme else 0)
-
-
-THEMES = pytest.mark.parametrize("theme", ["JupyterLab Dark", "JupyterLab Light"])
 
 
 @THEMES
@@ -75,7 +78,7 @@ def test_flow_progress_run_and_batch(shown, theme):
     """The graph of a flow, progress, and the tables of a run and a batch break no rule."""
     use(shown, theme)
     for i in range(4):
-        assert violations(shown, f"[data-windowed-list-index='{i}'] .jp-OutputArea-output") == [], i
+        assert violations(shown, f"{CELL.format(i)} .jp-OutputArea-output") == [], i
 
 
 @THEMES
@@ -110,5 +113,5 @@ def test_stepper(shown, theme):
     found = {}
     for state, enter in states.items():
         enter()
-        found[state] = violations(shown, f"[data-windowed-list-index='{i}'] .llmflow-step-root")
+        found[state] = violations(shown, f"{CELL.format(i)} .llmflow-step-root")
     assert {state: what for state, what in found.items() if what} == {}

@@ -58,19 +58,19 @@ def untrusted(server, name):
 
 
 @pytest.fixture(scope="module")
-def saved(visit, server):
+def saved(jupyter):
     """A notebook that was run and saved in Lab, with the widths that its pictures had there."""
-    with visit() as visitor:
-        notebook = visitor.open("saved.ipynb", AGENT, RUN)
+    with jupyter.visit() as lab:
+        notebook = lab.open(AGENT, RUN)
         notebook.run_all()
         seen = [widths(notebook.output(i).locator("img")) for i in range(2)]
-        notebook.save()
+        lab.save("saved.ipynb")
     return "saved.ipynb", seen
 
 
-def has_summary(page):
+def has_summary(shown):
     """Whether the summary of the run can be seen, with the table of its nodes and that of its errors."""
-    tables = page.locator("table").filter(has_text="Words")
+    tables = shown.locator("table").filter(has_text="Words")
     assert [table.is_visible() for table in tables.all()] == [True, True]
     return "it flies by night" in tables.last.inner_text()
 
@@ -82,19 +82,19 @@ def test_a_flow_and_its_run_are_pictures(saved):
     assert all(width > 0 for cell in seen for width in cell), seen
 
 
-def test_a_notebook_that_is_not_trusted_shows_the_same(saved, server, visitor):
+def test_a_notebook_that_is_not_trusted_shows_the_same(saved, lab):
     """A notebook that comes from elsewhere shows its pictures and table without being run."""
     name, seen = saved
-    notebook = visitor.look(untrusted(server, name))
+    notebook = lab.look(untrusted(lab.server, name))
     assert [widths(notebook.output(i).locator("img")) for i in range(2)] == seen
-    assert notebook.page.locator(".jp-mod-trusted").count() == 0
-    assert has_summary(notebook.page)
+    assert notebook.panel.locator(".jp-mod-trusted").count() == 0
+    assert has_summary(notebook.panel)
 
 
-def test_an_exported_page_needs_no_network(saved, server, visitor):
+def test_an_exported_page_needs_no_network(saved, lab):
     """Converted by nbconvert and opened as a file without any network, it shows pictures and table."""
     name, seen = saved
-    page = visitor.offline(server.export(name))
+    page = lab.offline(lab.server.export(name))
     assert widths(page.locator("img")) == [width for cell in seen for width in cell]
     assert has_summary(page)
 
@@ -137,25 +137,25 @@ def written(source):
 
 
 @pytest.fixture(scope="module")
-def hostile(visit):
+def hostile(jupyter):
     """A notebook with hostile names in every place, run and saved in Lab; what its pictures and outputs say."""
-    with visit() as visitor:
-        notebook = visitor.open("hostile.ipynb", HOSTILE, *SHOW)
+    with jupyter.visit() as lab:
+        notebook = lab.open(HOSTILE, *SHOW)
         notebook.run_all()
-        innocent(notebook.page, visitor)
+        innocent(notebook.page, lab)
         pictures = notebook.page.locator(".jp-OutputArea-output img")
         assert all(widths(pictures))
         sources = pictures.evaluate_all("images => images.map(image => image.src)")
         texts = [" ".join(notebook.output(i).all_inner_texts()) for i in range(5)]
-        notebook.save()
-        innocent(notebook.page, visitor)
+        lab.save("hostile.ipynb")
+        innocent(notebook.page, lab)
     return sources, texts
 
 
-def innocent(page, visitor):
+def innocent(page, lab):
     """Nothing that a name holds has become an element, been run, or popped up."""
     assert page.evaluate("typeof window.pwned") == "undefined"
-    assert visitor.dialogs == []
+    assert lab.dialogs == []
     assert page.locator("img[src=x], img[onerror], script:text('pwned=1')").count() == 0
 
 
@@ -181,15 +181,15 @@ def test_hostile_names_are_text_in_pictures(hostile):
 
 
 @pytest.mark.parametrize("where", ["copy", "export"])
-def test_hostile_names_stay_text_in_a_saved_notebook(hostile, server, visitor, where):
+def test_hostile_names_stay_text_in_a_saved_notebook(hostile, lab, where):
     """Neither an untrusted copy nor an exported page runs what a name holds; both say it."""
     if where == "copy":
-        page = visitor.look(untrusted(server, "hostile.ipynb")).page
+        shown = lab.look(untrusted(lab.server, "hostile.ipynb")).panel
     else:
-        page = visitor.offline(server.export("hostile.ipynb"))
-    assert all(widths(page.locator("img[alt^='Graph of']")))
-    innocent(page, visitor)
-    assert f"error{EVIL}" in page.locator("body").inner_text()
+        shown = lab.offline(lab.server.export("hostile.ipynb")).locator("body")
+    assert all(widths(shown.locator("img[alt^='Graph of']")))
+    innocent(shown.page, lab)
+    assert f"error{EVIL}" in shown.inner_text()
 
 
 # ---- themes ----------------------------------------------------------------------------------------------------------
@@ -251,19 +251,18 @@ def behind(colours):
 
 
 @pytest.fixture(scope="module")
-def sharp(visit, saved):
-    """The saved notebook in a page with two pixels for each of the page's own."""
-    with visit() as visitor:
-        yield visitor.load(saved[0], device_scale_factor=2)
+def sharp(jupyter, saved):
+    """The saved notebook, in a page with two pixels for each of the page's own."""
+    name, _ = saved
+    with jupyter.visit() as lab, lab.pixels(2):
+        yield lab.look(name)
 
 
 @pytest.mark.parametrize("theme", ["JupyterLab Dark", "JupyterLab Light"])
 def test_every_text_can_be_read(sharp, theme):
     """In a dark and in a light theme every text of picture and summary stands out from what is behind it."""
     notebook, page = sharp, sharp.page
-    notebook.command("apputils:change-theme", theme=theme)
-    page.locator(f"body[data-jp-theme-name='{theme}']").wait_for(state="attached")
-
+    notebook.use(theme)
     notebook.output(1).locator("table").first.wait_for()
     texts = page.locator(".llmflow-nb *").evaluate_all(COLOURS)
     assert any("it flies by night" in text for text, *_ in texts)
@@ -297,9 +296,9 @@ MERMAID = """
 """
 
 
-def test_mermaid_shows_names_as_they_are(visitor):
+def test_mermaid_shows_names_as_they_are(lab):
     """JupyterLab's Mermaid takes no name of a node, a flow or an action for Markdown."""
-    notebook = visitor.open("mermaid.ipynb", MERMAID)
+    notebook = lab.open(MERMAID)
     notebook.run()
     image = notebook.output(0).locator("img")
     image.wait_for()

@@ -13,16 +13,14 @@ LARGEST = 60_000  # bytes
 
 
 @pytest.fixture
-def notebook(visitor):
+def notebook(lab):
     """The README's cells that are shown, each with its object on the last line, and the stepper some steps on."""
     cells = re.findall(r"^```python\n(.*?)^```$", README.read_text(encoding="utf-8"), flags=re.M | re.S)
     flow = next(cell for cell in cells if "\nflow  #" in cell)
     batch = next(cell for cell in cells if cell.endswith("\nlabels\n"))
     lines = [line for cell in cells for line in cell.splitlines()]
     text, stepper = (next(line for line in lines if line.startswith(f"{name} = ")) for name in ("text", "stepper"))
-    notebook = visitor.open(
-        "pictures.ipynb", flow, f"{text}\n{stepper}\nstepper.over(); stepper.into(); stepper.into()\nstepper", batch
-    )
+    notebook = lab.open(flow, f"{text}\n{stepper}\nstepper.over(); stepper.into(); stepper.into()\nstepper", batch)
     notebook.page.set_viewport_size({"width": 1340, "height": 1600})
     notebook.run_all()
     return notebook

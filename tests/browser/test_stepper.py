@@ -96,27 +96,20 @@ def picture(widget, name):
 
 
 @pytest.fixture
-def opened(visitor):
+def opened(lab):
     """Open a notebook of these cells, run the first, and return the notebook with the widget of that cell."""
 
-    def open_(name, *cells, app="lab"):
-        notebook = visitor.open(name, *cells, app=app)
+    def open_(*cells):
+        notebook = lab.open(*cells)
         notebook.run()
         return notebook, Widget(notebook, 0)
 
     return open_
 
 
-def run_cell(notebook, i):
-    """Run the i-th cell to its end."""
-    notebook.page.evaluate("i => { window.jupyterapp.shell.currentWidget.content.activeCellIndex = i }", i)
-    notebook.run()
-    notebook.wait(i)
-
-
 def test_by_keyboard_into_a_nested_flow_and_back(opened):
     """Arrow keys step into a flow and into the items of a batch, and back again, and nothing is called twice."""
-    _, widget = opened("step_keys.ipynb", FLOW)
+    _, widget = opened(FLOW)
     for _ in range(6):
         widget.press("ArrowRight")
     assert widget.place().startswith("Story/inner/Upper visit 1, item 1 of 3 after exec")
@@ -137,7 +130,6 @@ def test_by_keyboard_into_a_nested_flow_and_back(opened):
 def test_a_failure_is_corrected_and_rerun(opened):
     """The failed node and its error are seen; after its cell was run again, rerun continues and calls nothing twice."""
     notebook, widget = opened(
-        "step_failure.ipynb",
         FLOW,
         """
         class Judge(Judge):
@@ -154,20 +146,20 @@ def test_a_failure_is_corrected_and_rerun(opened):
     said = widget.root.locator(".llmflow-step-now").inner_text().split("\n")
     assert {"input of exec", "['ONE', 'TWO', 'THREE']", "error", "ValueError: two is too much"} <= set(said)
     picture(widget, "failed")
-    run_cell(notebook, 1)
+    notebook.run_cell(1)
     widget.press("e")
     assert "code changed: Judge" in widget.root.inner_text()
     widget.press("r")
     assert widget.place().startswith("Story visit 1 at the end action None")
     assert widget.counts() == "called 6, replayed 0"  # Load, three items, Judge twice
     picture(widget, "end")
-    run_cell(notebook, 2)
+    notebook.run_cell(2)
     assert notebook.output(2).inner_text().split("]")[1].split() == ["6", "None"]
 
 
 def test_an_edit_opens_a_branch(opened):
     """A key is edited as JSON, wrong JSON is refused with its line, and the places from before can be gone back to."""
-    _, widget = opened("step_edit.ipynb", FLOW)
+    _, widget = opened(FLOW)
     widget.press("ArrowDown")
     widget.root.locator("[data-key=items] button", has_text="edit").click()
     text = widget.root.locator("[data-key=items] textarea")
@@ -193,7 +185,7 @@ def test_an_edit_opens_a_branch(opened):
 
 def test_a_breakpoint_at_a_node(opened):
     """A click on a node's margin stops a run there, and another one takes it back."""
-    _, widget = opened("step_break.ipynb", FLOW)
+    _, widget = opened(FLOW)
     dot = widget.root.locator("[data-path='Story/inner/Upper'] .llmflow-step-dot")
     dot.click()
     widget.idle()
@@ -210,7 +202,7 @@ def test_a_breakpoint_at_a_node(opened):
 
 def test_another_action_and_another_result(opened):
     """A result replaces a call, and an action replaces the one that post chose."""
-    _, widget = opened("step_force.ipynb", FLOW)
+    _, widget = opened(FLOW)
     for _ in range(2):
         widget.press("ArrowDown")
     widget.root.locator("summary", has_text="change what comes next").click()
@@ -249,7 +241,7 @@ SLOW = """
 
 def test_quick_taps_are_steps(opened):
     """Taps of a key, quicker than the steps, are as many steps, also with the focus on a button."""
-    _, widget = opened("step_taps.ipynb", FLOW)
+    _, widget = opened(FLOW)
     widget.click("into")
     for _ in range(6):
         widget.page.keyboard.press("ArrowRight")
@@ -260,12 +252,12 @@ def test_quick_taps_are_steps(opened):
 
 def test_the_interrupt_button_stops_a_step(opened):
     """JupyterLab's own interrupt ends a step of the widget, and no call follows it."""
-    notebook, widget = opened("step_interrupt.ipynb", SLOW, "go_on.release(); print('let one through')")
+    notebook, widget = opened(SLOW, "go_on.release(); print('let one through')")
     widget.button("run").click()
     expect(widget.root).to_have_attribute("aria-busy", "true")
     notebook.page.evaluate("() => { window.jupyterapp.commands.execute('notebook:interrupt-kernel') }")
     expect(widget.root.locator(".llmflow-step-message")).to_have_text("stopping …")
-    run_cell(notebook, 1)
+    notebook.run_cell(1)
     widget.idle()
     assert widget.place().startswith("Slow/Wait visit 1 before prep")
     assert widget.counts() in {f"called {calls}, replayed 0" for calls in (1, 2, 3, 4)}
@@ -273,17 +265,17 @@ def test_the_interrupt_button_stops_a_step(opened):
 
 def test_stop_in_the_middle_of_a_batch(opened):
     """Progress is shown; stop is seen between two items; other cells run meanwhile; nothing is paid for twice."""
-    notebook, widget = opened("step_stop.ipynb", SLOW, "print('still there'); go_on.release()", "print(stepper.called)")
+    notebook, widget = opened(SLOW, "print('still there'); go_on.release()", "print(stepper.called)")
     widget.button("run").click()
     expect(widget.root.locator(".llmflow-step-work")).to_contain_text("Wait  3/1,000 items, 1 running")
     picture(widget, "work")
     widget.root.focus()
     widget.page.keyboard.press("s")
-    run_cell(notebook, 1)
+    notebook.run_cell(1)
     assert "still there" in notebook.output(1).inner_text()
     widget.idle()
     assert widget.place().startswith("Slow/Wait visit 1 before prep")
-    run_cell(notebook, 2)
+    notebook.run_cell(2)
     assert int(notebook.output(2).inner_text()) in (1, 2, 3, 4, 5)
 
 
@@ -314,9 +306,9 @@ HOSTILE = """
 """
 
 
-def test_hostile_state(visitor, opened):
+def test_hostile_state(lab, opened):
     """Nothing that a value, a key or a name says is run; what cannot be copied is marked; stepping works."""
-    _, widget = opened("step_hostile.ipynb", HOSTILE)
+    _, widget = opened(HOSTILE)
     for _ in range(3):
         widget.press("ArrowRight")
     widget.press("ArrowLeft")
@@ -326,17 +318,17 @@ def test_hostile_state(visitor, opened):
     assert "not restorable: lock" in text
     assert "<script>alert(2)</script>" in text
     assert widget.root.locator("script, img, iframe").count() == 0
-    assert visitor.dialogs == []
+    assert lab.dialogs == []
 
 
 def test_two_views_of_one_stepper(opened):
     """A stepper that is shown twice is one: what is done in one place is seen in the other, and in Python."""
-    notebook, widget = opened("step_twice.ipynb", FLOW, "stepper", "stepper.over()")
-    run_cell(notebook, 1)
+    notebook, widget = opened(FLOW, "stepper", "stepper.over()")
+    notebook.run_cell(1)
     other = Widget(notebook, 1)
     widget.press("ArrowRight")
     assert other.place() == widget.place()
-    run_cell(notebook, 2)
+    notebook.run_cell(2)
     widget.page.wait_for_function(
         "([e, text]) => e.innerText.includes(text)", arg=[widget.root.element_handle(), "Story/inner visit 1"]
     )
@@ -345,7 +337,7 @@ def test_two_views_of_one_stepper(opened):
 
 def test_after_a_restart_of_the_kernel_it_says_so(opened):
     """Without the kernel that it belongs to, the widget does not pretend to work."""
-    notebook, widget = opened("step_restart.ipynb", FLOW)
+    notebook, widget = opened(FLOW)
     notebook.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
     widget.button("into").click(no_wait_after=True)
     widget.page.wait_for_function(
@@ -353,14 +345,15 @@ def test_after_a_restart_of_the_kernel_it_says_so(opened):
     )
 
 
-def test_while_another_cell_is_busy_it_says_so(opened):
+def test_while_another_cell_is_busy_it_says_so(opened, gate):
     """A step that was asked for meanwhile is done when the kernel is free again, and the words go away."""
-    notebook, widget = opened("step_busy.ipynb", FLOW, "import threading; threading.Event().wait(3)")
+    notebook, widget = opened(FLOW, "open('gate').read()")
     notebook.page.evaluate("() => { window.jupyterapp.shell.currentWidget.content.activeCellIndex = 1 }")
     notebook.run()
     widget.button("into").click(no_wait_after=True)
     said = "e => e.innerText.includes('busy with another cell')"
     widget.page.wait_for_function(said, arg=widget.root.element_handle())
+    gate.close()
     notebook.wait(1)
     expect(widget.root.locator(".llmflow-step-place")).to_contain_text("Story/Load visit 1 after exec")
     expect(widget.root).not_to_contain_text("busy with")
@@ -368,8 +361,8 @@ def test_while_another_cell_is_busy_it_says_so(opened):
 
 def test_dark_and_narrow(opened):
     """In a dark theme, and 600 pixels wide, all of it is there."""
-    notebook, widget = opened("step_dark.ipynb", FLOW)
-    notebook.command("apputils:change-theme", theme="JupyterLab Dark")
+    notebook, widget = opened(FLOW)
+    notebook.use("JupyterLab Dark")
     widget.click("run")
     picture(widget, "dark")
     notebook.page.set_viewport_size({"width": 760, "height": 1200})
@@ -377,7 +370,6 @@ def test_dark_and_narrow(opened):
     picture(widget, "narrow")
     box = widget.root.bounding_box()
     assert widget.root.evaluate("e => e.scrollWidth <= e.clientWidth + 1"), box
-    notebook.command("apputils:change-theme", theme="JupyterLab Light")
 
 
 LONG = """
@@ -404,7 +396,7 @@ SCALE = "e => e.querySelector('.llmflow-step-graph svg').getScreenCTM().a"
 
 def test_the_graph_follows_in_a_box_that_never_grows(opened):
     """In a flow of 60 nodes the current node is always in view and readable, and the cell keeps its height."""
-    _, widget = opened("step_long.ipynb", LONG)
+    _, widget = opened(LONG)
     height = widget.root.bounding_box()["height"]
     for _ in range(25):
         widget.press("ArrowDown")
@@ -427,7 +419,7 @@ def test_the_graph_follows_in_a_box_that_never_grows(opened):
 
 def test_zoom_and_drag(opened):
     """The buttons, the wheel with Ctrl and dragging choose what is seen of the graph; a step keeps the scale."""
-    _, widget = opened("step_zoom.ipynb", LONG)
+    _, widget = opened(LONG)
     graph = widget.root.locator(".llmflow-step-graph")
     widget.root.get_by_label("show the whole graph").click()
     whole = widget.root.evaluate(SCALE)
@@ -517,12 +509,12 @@ SUPPORT = """
 @pytest.mark.parametrize("how", ["mouse", "keyboard"])
 def test_a_prompt_is_mended_in_a_flow_of_30_nodes(opened, how):
     """The failed item is named and shown, the prompt is edited as text, and the run goes on to its end."""
-    notebook, widget = opened(f"step_mend_{how}.ipynb", SUPPORT)
+    notebook, widget = opened(SUPPORT)
     press, type_ = widget.page.keyboard.press, widget.page.keyboard.type
     if how == "mouse":
         widget.click("run")
     else:
-        notebook.command("apputils:change-theme", theme="JupyterLab Dark")
+        notebook.use("JupyterLab Dark")
         widget.press("r")
     assert widget.place().startswith("Support/labelling/Label visit 1 before prep")
     assert "failed at item 8: ValueError: the model answered" in widget.place()
@@ -551,21 +543,20 @@ def test_a_prompt_is_mended_in_a_flow_of_30_nodes(opened, how):
         widget.idle()
         press("r")
         widget.idle()
-        notebook.command("apputils:change-theme", theme="JupyterLab Light")
-    assert widget.place().startswith("Support visit 1 at the end")
+        assert widget.place().startswith("Support visit 1 at the end")
     assert "refund" in widget.root.locator("[data-key=labels]").inner_text()
 
 
 def test_a_node_is_looked_at(opened):
     """By mouse and by keyboard: its code, its last visit, a breakpoint, its frame folded; Esc shows the place again."""
-    _, widget = opened("step_look.ipynb", SUPPORT)
+    _, widget = opened(SUPPORT)
     press, now = widget.page.keyboard.press, widget.root.locator(".llmflow-step-now")
     widget.click("over")
     widget.root.locator("[data-path='Support/Load']").click()
     widget.idle()
     assert now.locator("h4").inner_text() == "Node Load"
     text = now.inner_text()
-    for words in ("1 visit", "Load of Why twice?", "code: Cell In[1], line", 'return f"{self.name} of {question}"'):
+    for words in ("1 visit", "Load of Why twice?", "code: Cell In[", 'return f"{self.name} of {question}"'):
         assert words in text
     picture(widget, "look")
     now.get_by_role("button", name="go to its last visit").click()
@@ -589,7 +580,7 @@ def test_a_node_is_looked_at(opened):
 
 def test_two_places_are_compared(opened):
     """A place of the history is compared with the current one: each key of shared that differs, with both values."""
-    _, widget = opened("step_compare.ipynb", SUPPORT)
+    _, widget = opened(SUPPORT)
     for _ in range(3):
         widget.press("ArrowDown")
     widget.page.keyboard.press("2")
@@ -614,7 +605,7 @@ def test_two_places_are_compared(opened):
 
 def test_a_long_value_is_read_whole(opened):
     """It is folded, unfolded on demand, and copied as it is."""
-    _, widget = opened("step_whole.ipynb", SUPPORT)
+    _, widget = opened(SUPPORT)
     widget.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     row = widget.root.locator("[data-key=log]")
     row.hover()
@@ -626,9 +617,9 @@ def test_a_long_value_is_read_whole(opened):
     widget.page.context.clear_permissions()
 
 
-def test_keys_work_at_once(visitor):
+def test_keys_work_at_once(lab):
     """In the selected cell the widget has the focus, elsewhere it says how to get it; ? lists the keys, Esc leaves."""
-    notebook = visitor.open("step_focus.ipynb", SUPPORT, "1")
+    notebook = lab.open(SUPPORT, "1")
     notebook.page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-cell') }")
     widget = Widget(notebook, 0)
     hint = widget.root.get_by_text("click here, then use the keys")
@@ -649,50 +640,21 @@ def test_keys_work_at_once(visitor):
     expect(hint).to_be_hidden()
 
 
-def test_in_notebook_7(opened):
-    """The same in Notebook 7."""
-    _, widget = opened("step_notebook.ipynb", FLOW, app="notebook")
-    widget.press("ArrowRight")
-    assert widget.place().startswith("Story/Load visit 1 after exec")
-    assert widget.counts() == "called 1, replayed 0"
-
-
-def test_after_a_reload_it_is_where_it_was(visitor, opened):
-    """The stepper lives in the kernel: a page that is opened again shows its true place, and steps on."""
-    notebook, widget = opened("step_reload.ipynb", FLOW)
-    widget.press("ArrowRight")
-    notebook.save()
-    widget.press("ArrowRight")
-    corner = widget.root.bounding_box()
-    widget.page.mouse.move(corner["x"] + corner["width"] - 4, corner["y"] + corner["height"] - 4)
-    widget.page.mouse.down()
-    widget.page.mouse.move(corner["x"] + corner["width"] - 4, corner["y"] + corner["height"] - 104, steps=3)
-    widget.page.mouse.up()
-    assert widget.root.bounding_box()["height"] == pytest.approx(corner["height"] - 100, abs=2)
-    again = Widget(visitor.load("step_reload.ipynb"), 0)
-    assert again.place().startswith("Story/Load visit 1 after post")
-    assert again.root.bounding_box()["height"] == pytest.approx(corner["height"] - 100, abs=2)
-    again.press("ArrowRight")
-    assert again.place().startswith("Story/inner visit 1 before prep")
-
-
-def test_a_saved_notebook_shows_the_picture(visitor, server, opened):
+def test_a_saved_notebook_shows_the_picture(lab, opened):
     """With no kernel that knows the widget, exported and in JupyterLab, there is the picture and the place."""
-    notebook, widget = opened("step_saved.ipynb", FLOW)
+    notebook, widget = opened(FLOW)
     assert notebook.page.locator(".llmflow-step-still").is_hidden()
     widget.press("ArrowRight")
     notebook.page.wait_for_function(
         "() => document.querySelector('.llmflow-step-still').textContent.includes('after exec')"
     )
-    notebook.save()
-    page = visitor.offline(server.export("step_saved.ipynb"))
+    lab.save("step_saved.ipynb")
+    page = lab.offline(lab.server.export("step_saved.ipynb"))
     assert "Story/Load  visit 1  after exec" in page.content()
     assert page.locator("img[alt^='Graph of Story']").count() == 1
-    notebook.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
-    saved = visitor.look("step_saved.ipynb")
-    if os.environ.get("LLMFLOW_NB_PICTURES"):
-        saved.page.wait_for_timeout(4000)
-        saved.page.screenshot(path=f"{os.environ['LLMFLOW_NB_PICTURES']}/saved.png")
+    saved = lab.look("step_saved.ipynb", own_kernel=True)
     still = saved.output(0).locator(".llmflow-step-still")
     still.locator("img[alt^='Graph of Story']").wait_for()
     assert "Story/Load  visit 1  after exec" in still.inner_text()
+    if os.environ.get("LLMFLOW_NB_PICTURES"):
+        saved.page.screenshot(path=f"{os.environ['LLMFLOW_NB_PICTURES']}/saved.png")

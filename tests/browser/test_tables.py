@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.test_accessibility import THEMES, violations
-from tests.browser.test_stepper import Widget, run_cell
+from tests.browser.test_stepper import Widget
 
 TICKETS = """
     import pandas as pd
@@ -58,12 +58,13 @@ class Table:
 
 
 @pytest.fixture(scope="module")
-def shown(visit):
-    """A notebook that shows a batch of 200 rows, of which five failed."""
-    with visit() as visitor:
-        notebook = visitor.open("tables.ipynb", TICKETS, FIX, "labels")
+def shown(jupyter):
+    """A notebook that shows a batch of 200 rows, of which five failed; saved as ``tables.ipynb``."""
+    with jupyter.visit() as lab:
+        notebook = lab.open(TICKETS, FIX, "labels")
         notebook.run()
         Table(notebook)
+        lab.save("tables.ipynb")
         yield notebook
 
 
@@ -142,8 +143,7 @@ def test_a_stepper_opens_below(shown):
 @THEMES
 def test_the_rules_of_axe_hold(shown, theme):
     """With a row that is open and a filter that is on, in a narrow and in a wide window."""
-    shown.command("apputils:change-theme", theme=theme)
-    shown.page.locator(f"body[data-jp-theme-name='{theme}']").wait_for(state="attached")
+    shown.use(theme)
     table = Table(shown)
     table.row("T-0001").get_by_role("button").click()
     expect(table.detail).to_contain_text("row T-0001")
@@ -158,32 +158,27 @@ def test_the_rules_of_axe_hold(shown, theme):
 
 def test_a_retry_is_seen_when_the_batch_is_shown_again(shown):
     """The same object in another cell: both show the present."""
-    run_cell(shown, 1)
-    run_cell(shown, 2)
+    shown.run_cell(1)
+    shown.run_cell(2)
     for i in (0, 2):
         table = Table(shown, i)
         expect(table.root).to_contain_text("5 rows retried, 5 succeeded")
         expect(table.root.get_by_role("button", name="failed")).to_have_count(0)
 
 
-def test_a_saved_notebook_shows_a_plain_table(visitor, server):
+def test_a_saved_notebook_shows_a_plain_table(shown, lab):
     """Without its kernel, exported, and not trusted: chips with their words, texts folded, numbers to the right."""
-    notebook = visitor.open("tables_saved.ipynb", TICKETS)
-    notebook.run()
-    Table(notebook)
-    assert notebook.page.locator(".llmflow-step-still").first.is_hidden()
-    notebook.save()
-    page = visitor.offline(server.export("tables_saved.ipynb"))
+    assert shown.page.locator(".llmflow-step-still").first.is_hidden()
+    page = lab.offline(lab.server.export("tables.ipynb"))
     expect(page.locator(".llmflow-nb-table").last.get_by_role("rowheader").first).to_have_text("T-0036")
-    path = server.root / "tables_saved.ipynb"
-    saved = json.loads(path.read_text())
+    saved = json.loads((lab.server.root / "tables.ipynb").read_text())
     saved["cells"][0]["outputs"] = [  # changed by somebody else, so it is not trusted
         output | {"data": output["data"] | {"text/html": ["<b></b>", *output["data"]["text/html"]]}}
         for output in saved["cells"][0]["outputs"]
         if "llmflow-step-still" in str(output)
     ]
-    (server.root / "tables_untrusted.ipynb").write_text(json.dumps(saved))
-    untrusted = visitor.load("tables_untrusted.ipynb")
+    (lab.server.root / "tables_untrusted.ipynb").write_text(json.dumps(saved))
+    untrusted = lab.look("tables_untrusted.ipynb")
     table = untrusted.output(0).locator(".llmflow-nb-table").last
     chip = table.locator(".llmflow-nb-chip").first
     expect(chip).to_have_text("failed")

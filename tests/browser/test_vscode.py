@@ -82,10 +82,10 @@ class Cells:
 
 
 @pytest.fixture
-def cells(visitor):
+def cells(lab):
     """A document of VS Code, with a kernel of its own."""
     manager = npm_script("ipywidgets.js")
-    page = visitor.lab.enter(visitor)
+    page = lab.page
     page.evaluate(OPEN, PAGE)
     frame = page.frame_locator("#vscode").owner.element_handle().content_frame()
     frame.add_script_tag(content=Path(__file__).with_name("vscode.js").read_text())
