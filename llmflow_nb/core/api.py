@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..journal.journal import Journal
     from ..notebook.progress import Progress
     from ..runs.run import Run, Watch
+    from ..runs.run_plan import RunPlan
     from ..runs.submit import Submitted
     from ..stepper.stepper import Stepper
     from .node import BaseNode
@@ -378,6 +379,32 @@ class NodeMethods(HasGraph):
             journal=None if journal is False else journal,
             fresh=fresh,
         )
+
+    def plan(
+        self, shared: Any, *, journal: "str | PathLike[str] | Journal | bool", fresh: str | None = None
+    ) -> "RunPlan":
+        """Return what a run with this journal would do: which calls it answers, which would be made, and why.
+
+        No ``exec`` is called, nothing is written to the file, and neither ``shared`` nor the nodes nor `last_run`
+        change. ``prep`` and ``post`` do run, on a copy of ``shared`` and of the nodes, as far as all results are known:
+        what they do elsewhere, such as in a database, they do for a plan too. A node that waits for a result that is
+        missing is listed as not known yet. Param sets are planned each by itself, as if none read what another writes.
+
+        Of an input whose length is not known, such as a generator, the first 10,000 items are looked at.
+
+        Args:
+            shared: As for `run`.
+            journal: As for `run`. If there is no such file yet, all calls are to be made.
+            fresh: As for `run`.
+
+        Raises:
+            WiringError: The flow has no start, or contains itself.
+            SettingError: ``shared`` cannot be copied, or ``fresh`` names no node of the flow.
+            JournalError: The journal cannot be read.
+        """
+        from ..runs.planning import plan
+
+        return plan(_node(self), shared, journal=journal, fresh=fresh)
 
     def _graph(self, **options: Any) -> "GraphModel":
         from ..graph.builder import graph_of

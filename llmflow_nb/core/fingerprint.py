@@ -74,8 +74,12 @@ class Fingerprints:
     def forget(self) -> None:
         """Read again all code that may have been edited."""
         if not self._reader.is_current():
-            self._found.clear()
-            self._reader = CodeReader(self._data)
+            self.forget_all()
+
+    def forget_all(self) -> None:
+        """Read all code again."""
+        self._found.clear()
+        self._reader = CodeReader(self._data)
 
     def settle(self, nodes: Iterable[BaseNode]) -> None:
         """Accept the changes of data since the last call as the code's own, not as edits."""

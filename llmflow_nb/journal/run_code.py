@@ -12,6 +12,8 @@ _shared = Fingerprints()
 """Of one run after the other. What code changes in its own data during a run, such as a log, is no edit of the user."""
 _owner: "weakref.ref[RunCode] | None" = None
 """The run that uses them now; it may have been interrupted at any line."""
+_latest: "weakref.ref[BaseNode] | None" = None
+"""The node that the code was last read for. To compare the code of all flows of a kernel would take ever longer."""
 
 
 class RunCode:
@@ -23,12 +25,16 @@ class RunCode:
 
     def __init__(self, node: BaseNode) -> None:
         """Begin a run of a node."""
-        global _owner
+        global _owner, _latest
         self._node = node
         is_free = _owner is None or _owner() is None
         if is_free:
             _owner = weakref.ref(self)
-            _shared.forget()
+            if _latest is not None and _latest() is node:
+                _shared.forget()
+            else:
+                _shared.forget_all()
+                _latest = weakref.ref(node)
         self.fingerprints = _shared if is_free else Fingerprints()
 
     def close(self) -> None:

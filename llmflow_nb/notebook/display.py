@@ -20,7 +20,7 @@ from .html import MAX_HTML, Summary, notes_html, to_html, to_text
 from .lines import bundle_of
 from .picture import description, image
 from .run_graph import MAX_NODES, picture_of, with_status
-from .summary import of_batch, of_journal, of_run
+from .summary import of_batch, of_journal, of_plan, of_run
 from .values import many
 
 if TYPE_CHECKING:
@@ -180,6 +180,7 @@ _BUNDLES: dict[str, Callable[[Any], dict[str, Any]]] = {
     "graph": graph_bundle,
     "model": model_bundle,
     "run": run_bundle,
+    "plan": lambda plan: summary_bundle(of_plan(plan)),
     "batch": lambda result: summary_bundle(of_batch(result)),
     "journal": lambda journal: summary_bundle(of_journal(journal)),
     "stepper": stepper_bundle,

@@ -44,7 +44,7 @@ _COLOURS = {
     **dict.fromkeys(("running", "calling rows again"), "running"),
     **dict.fromkeys(("fallback", "some failed"), "partly"),
     **dict.fromkeys(("cancelled", "incomplete", "interrupted", "stopped"), "cancelled"),
-    **dict.fromkeys(("pending", "replayed"), "unvisited"),
+    **dict.fromkeys(("pending", "plan", "replayed"), "unvisited"),
 }
 
 

@@ -13,12 +13,13 @@ from ..journal.journal import Journal
 from ..runs.batch import BatchResult
 from ..runs.rows import Visit, unresolved
 from ..runs.run import Run
+from ..runs.run_plan import RunPlan
 from .columns import Kind, columns_of, error_line, is_labelled, text_of_cell
 from .frontend import is_static
 from .html import MAX_HTML, Summary, Table
 from .values import CELL, ValueTexts, duration, many
 
-__all__ = ["of_batch", "of_journal", "of_run"]
+__all__ = ["of_batch", "of_journal", "of_plan", "of_run"]
 
 ROWS = 10
 KINDS = 5
@@ -71,6 +72,28 @@ def of_run(run: Run) -> Summary:
     errors = _errors_table(_errors_in(run, results, visits), texts, with_paths=True)
     tables = [_nodes_table(run, visits, results, by_path), *errors]
     return Summary(shown(run.name, NAME), run.status, facts, _first_notes(notes), tables)
+
+
+def of_plan(plan: RunPlan) -> Summary:
+    """Summarize the plan of a run: a row for each node that makes calls."""
+    columns: list[tuple[str, Kind]] = [
+        ("node", "name"),
+        ("answered", "number"),
+        ("to call", "number"),
+        ("unknown", "number"),
+        ("why", "text"),
+    ]
+    rows = [
+        [
+            _from_the_right(node.path),
+            *(f"{n:,}" if n else "" for n in node[1:4]),
+            shown(node.why, 400) if node.why else "",
+        ]
+        for node in plan.nodes[:MOST_NODES]
+    ]
+    heads, rows = _without(columns, rows, set(), {"unknown", "why"})
+    tables = [Table("", heads, rows)] if rows else []
+    return Summary(shown(plan.name, NAME), "plan", [plan.headline], [], tables)
 
 
 def _ended_by(run: Run, error: BaseException, texts: ValueTexts) -> str:

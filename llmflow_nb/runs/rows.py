@@ -1,4 +1,4 @@
-"""The rows of a record, made from its columns when they are read: a `Visit` of a node, an `Item` of a batch."""
+"""The rows of tables: a `Visit` of a node and an `Item` of a batch, made when a record is read; a `PlannedCall`."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
@@ -11,6 +11,7 @@ from .recorder import WIDTH, RunRecorder
 
 __all__ = [
     "Item",
+    "PlannedCall",
     "Visit",
     "failed_rows",
     "item_of",
@@ -89,6 +90,24 @@ class Item(NamedTuple):
     def __repr__(self) -> str:
         """Return the fields, each cut to a line, with secrets masked."""
         return described("Item", zip(self._fields, self, strict=True))
+
+
+class PlannedCall(NamedTuple):
+    """A call that the run needs.
+
+    Attributes:
+        path: The node.
+        params: Of the visit.
+        position: The index of the item; None for a node without items.
+        item: What ``exec`` is given.
+        why: Why the call will be made; "" if the journal answers it.
+    """
+
+    path: str
+    params: Any
+    position: int | None
+    item: Any
+    why: str
 
 
 def visits_of(recorder: RunRecorder) -> list[Visit]:

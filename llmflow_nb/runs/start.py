@@ -32,7 +32,7 @@ from .run import Run, Watch
 if TYPE_CHECKING:
     from ..engine.checkpoint import Checkpoint
 
-__all__ = ["Recorded", "check_executor", "resume", "run", "run_async"]
+__all__ = ["Recorded", "check_executor", "check_fresh", "resume", "run", "run_async"]
 
 
 def run(
@@ -190,7 +190,7 @@ class Recorded:
         if edited:
             _warn_of_new_classes(edited)
         if fresh is not None:
-            _check_fresh(fresh, self.record.name, wiring, journal)
+            check_fresh(fresh, self.record.name, wiring, journal)
         if journal is not None:
             self.record._journal = journal
         self.session = None if self.record._journal is None else self.record._open_journal()
@@ -313,7 +313,7 @@ class Recorded:
             self.setup.notify(Event("run_finished", self.name, status=status, value=action, error=error))
 
 
-def _check_fresh(fresh: str, name: str, wiring: Survey, journal: Any) -> None:
+def check_fresh(fresh: str, name: str, wiring: Survey, journal: Any) -> None:
     """Check the node whose results in the journal are not used.
 
     Raises:

@@ -10,7 +10,7 @@ from ..core.text import text_of
 from ..engine.batch import PENDING, Batch
 from ..engine.events import ReplayedAttempts
 from .fields import fields_of
-from .rows import Visit, rows_with_outcome
+from .rows import PlannedCall, Visit, rows_with_outcome
 
 __all__ = [
     "batch_table",
@@ -20,6 +20,7 @@ __all__ = [
     "history_table",
     "index_from",
     "mapped",
+    "plan_table",
     "steps_table",
 ]
 
@@ -39,7 +40,7 @@ _FIXED: dict[str, Any] = {
     **dict.fromkeys(("step", "visit", "position", "attempts", "place"), "Int64"),
     **dict.fromkeys(("seconds", "prep_s", "exec_s", "post_s"), "Float64"),
     **dict.fromkeys(("path", "node", "action", "status", "failed_at", "error_type", "error"), TEXT),
-    **dict.fromkeys(("calls", "changed", "output"), TEXT),
+    **dict.fromkeys(("calls", "changed", "output", "why"), TEXT),
     "replayed": "boolean",
 }
 
@@ -79,6 +80,18 @@ def errors_table(failures: list[tuple[str, int | None, BaseException]]) -> pd.Da
     columns.add("position", [position for _, position, _ in failures])
     columns.add("error_type", kinds)
     columns.add("error", texts)
+    return columns.frame()
+
+
+def plan_table(calls: list[PlannedCall]) -> pd.DataFrame:
+    """See `RunPlan.df`."""
+    columns = _Columns()
+    columns.add("path", [call.path for call in calls])
+    columns.add_params([call.params for call in calls], ("path", "position", "item", "status", "why"))
+    columns.add("position", [call.position for call in calls])
+    columns.add("item", [call.item for call in calls])
+    columns.add("status", ["to call" if call.why else "answered" for call in calls])
+    columns.add("why", [call.why or None for call in calls])
     return columns.frame()
 
 

@@ -1,0 +1,212 @@
+"""The plan of a run: which calls a journal answers, which the run will make, and what is not known yet."""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..core.api import Shown
+from ..core.hooks import hooks_of
+from ..core.layers import overridden, router_of
+from ..core.node import BaseNode, kind_of
+from ..core.text import shown
+from ..core.traversal import last_name, reachable
+from ..journal.explained import listed
+from ..journal.wiring import nodes_by_path
+from .rows import PlannedCall
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["PlannedNode", "RunPlan", "Stops"]
+
+_NAMED = 3
+"""The number of nodes that the first line names."""
+
+
+class PlannedNode(NamedTuple):
+    """What is known of the calls of one node.
+
+    Attributes:
+        path: The names from the outermost flow down to the node, joined by "/".
+        answered: The number of calls that the journal answers.
+        to_call: The number of calls that the run will make.
+        unknown: The number of visits, at least, whose calls are not known, since their input is not there yet.
+        why: Why calls will be made, and what unknown ones wait for.
+    """
+
+    path: str
+    answered: int
+    to_call: int
+    unknown: int
+    why: str
+
+
+class Stops:
+    """Where the walks of a plan have ended, because a result is not there.
+
+    Attributes:
+        counts: How often a visit has ended, by the path of its node, and whether the steps of that flow wait for it.
+        unknown: How often the calls of a node are not known themselves, by its path and the reason.
+    """
+
+    def __init__(self) -> None:
+        self.counts: Counter[tuple[str, bool]] = Counter()
+        self.unknown: dict[str, Counter[str]] = {}
+
+    def add(self, path: str, *, is_within: bool = False) -> None:
+        """Add a visit. ``is_within``: it is the ``exec`` of a batch flow for one element."""
+        self.counts[path, is_within] += 1
+
+    def add_unknown(self, path: str, why: str) -> None:
+        """Add a visit whose own calls are not known."""
+        self.unknown.setdefault(path, Counter())[why] += 1
+
+
+class RunPlan(Shown):
+    """What a run with a journal will do: which calls are answered, which will be made, and what is not known yet.
+
+    As the last line of a cell it shows a table with a row for each node.
+
+    Attributes:
+        name: The name of the flow.
+        journal: The name of the file.
+        calls: A `PlannedCall` for each call that is known.
+        nodes: A `PlannedNode` for each node that makes calls, in the order of the wiring.
+        ended_by: The exception that ends the run, or the input that the plan does not read to its end; "" for neither.
+    """
+
+    _shown_as = "plan"
+
+    def __init__(self, root: BaseNode, journal: str, calls: list[PlannedCall], stops: Stops, ended_by: str) -> None:
+        """Put the plan of a flow together."""
+        by_path = nodes_by_path(root)
+        self.name = next(iter(by_path))
+        self.journal = journal
+        self.calls = calls
+        self.ended_by = ended_by
+        self.nodes = _planned_nodes(by_path, calls, stops)
+
+    @property
+    def answered(self) -> int:
+        """The number of calls that the journal answers."""
+        return sum(node.answered for node in self.nodes)
+
+    @property
+    def to_call(self) -> int:
+        """The number of calls that are known and will be made."""
+        return sum(node.to_call for node in self.nodes)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether these are all calls of the run: none waits for the result of another."""
+        return not (self.ended_by or any(node.unknown for node in self.nodes))
+
+    @property
+    def df(self) -> "pd.DataFrame":
+        """Return a plain `pandas.DataFrame` with a row for each call that is known, in the order of the run.
+
+        The index counts the rows from 0. Columns, in this order:
+
+        * ``path`` (string): the node;
+        * one for each param, named like it, or ``params.<name>`` if another column has that name;
+        * ``position`` (Int64): the index of the item, missing for a node without items;
+        * ``item``: what ``exec`` is given, in a nullable dtype if all are strings, all numbers or all booleans;
+        * ``status`` (string): answered, or to call; ``why`` (string): why a call will be made.
+        """
+        from .tables import plan_table
+
+        return plan_table(self.calls)
+
+    @property
+    def headline(self) -> str:
+        """The plan in a line."""
+        known = self.answered + self.to_call
+        parts = [f"{self.answered:,} of {known:,} call{'s' * (known != 1)} answered by {self.journal}"]
+        called = [(last_name(path), reasons) for path, reasons in _reasons(self.calls).items()]
+        parts += [f"{name}: {reasons.total():,} to call, {_listed(reasons)}" for name, reasons in called[:_NAMED]]
+        if len(called) > _NAMED:
+            parts.append(f"{sum(reasons.total() for _, reasons in called[_NAMED:]):,} more to call")
+        waiting = list(dict.fromkeys(last_name(node.path) for node in self.nodes if node.unknown))
+        if waiting:
+            more = f" and {len(waiting) - _NAMED} more" if len(waiting) > _NAMED else ""
+            parts.append(f"not known yet: {', '.join(waiting[:_NAMED])}{more}")
+        return "; ".join([*parts, *([self.ended_by] if self.ended_by else [])])
+
+    def __repr__(self) -> str:
+        """Return the plan as a table of text, a row for each node."""
+        rows = [PlannedNode._fields, *([str(cell or "") for cell in node] for node in self.nodes)]
+        rows = [[name.replace("_", " ") for name in rows[0]], *rows[1:]]
+        widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        return "\n  ".join([f"<plan of {shown(self.name)}: {self.headline}>", *(lines if self.nodes else [])])
+
+
+def _planned_nodes(by_path: dict[str, BaseNode], calls: list[PlannedCall], stops: Stops) -> list[PlannedNode]:
+    answered = Counter(call.path for call in calls if not call.why)
+    reasons = _reasons(calls)
+    unknown, waits_for = _unknown(by_path, stops)
+    found = []
+    for path in dict.fromkeys([*by_path, *answered, *reasons]):
+        why = [_listed(reasons[path])] if path in reasons else []
+        why += stops.unknown.get(path, ())
+        if path in waits_for:
+            why.append(f"waits for {', '.join(waits_for[path])}")
+        if why or answered[path]:
+            to_call = reasons[path].total() if path in reasons else 0
+            found.append(PlannedNode(path, answered[path], to_call, unknown[path], "; ".join(why)))
+    return found
+
+
+def _reasons(calls: list[PlannedCall]) -> dict[str, Counter[str]]:
+    """Return why calls will be made, by the path of the node."""
+    found: dict[str, Counter[str]] = {}
+    for call in calls:
+        if call.why:
+            found.setdefault(call.path, Counter())[call.why] += 1
+    return found
+
+
+def _listed(reasons: Counter[str]) -> str:
+    """Return reasons as text: with the number of calls of each, if there are several."""
+    return next(iter(reasons)) if len(reasons) == 1 else listed(reasons)
+
+
+def _unknown(by_path: dict[str, BaseNode], stops: Stops) -> tuple[Counter[str], dict[str, dict[str, None]]]:
+    """Return for each node how many of its visits are not known, and the names of the nodes that they wait for."""
+    unknown = Counter({path: reasons.total() for path, reasons in stops.unknown.items()})
+    waits_for: dict[str, dict[str, None]] = {}
+    for (path, is_within), count in stops.counts.items():
+        for waiting, is_beside in _following(by_path, path, is_within=is_within):
+            node = by_path[waiting]
+            if "exec" in hooks_of(node).own or overridden(node):
+                unknown[waiting] = unknown[waiting] + count if is_beside else max(1, unknown[waiting])
+                waits_for.setdefault(waiting, {})[last_name(path)] = None
+    return unknown, waits_for
+
+
+def _following(by_path: dict[str, BaseNode], path: str, *, is_within: bool) -> Iterator[tuple[str, bool]]:
+    """Yield the nodes that may be visited after one, and whether they are in the same param set, so once for each."""
+    is_beside = True
+    if is_within:
+        yield from ((inner, True) for inner in by_path if inner.startswith(f"{path}/"))
+        is_beside = False
+    while "/" in path:
+        flow = path.rpartition("/")[0]
+        steps = {id(by_path[inner]): inner for inner in by_path if inner.rpartition("/")[0] == flow}
+        starts = _steps_after(by_path[flow], by_path[path])
+        for step in starts:
+            first = steps[id(step)]
+            yield first, is_beside
+            yield from ((inner, is_beside) for inner in by_path if inner.startswith(f"{first}/"))
+        is_beside = is_beside and kind_of(by_path[flow]) != "batch_flow"
+        path = flow
+
+
+def _steps_after(flow: BaseNode, node: BaseNode) -> list[BaseNode]:
+    """Return the steps of a flow that may be visited after one of them."""
+    if router_of(flow) is not None:
+        return reachable(flow.start_node)  # type: ignore[attr-defined]
+    found: dict[int, BaseNode] = {}
+    for target in node.successors.values():
+        found.update({id(step): step for step in reachable(target)})
+    return list(found.values())
