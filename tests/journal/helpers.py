@@ -1,11 +1,9 @@
 """A flow that keeps a ledger of its calls, and ways to run it in other processes and kill these."""
 
 import os
-import signal
 import subprocess
 import sys
 import textwrap
-import time
 
 PROGRAM = """
 import os, sys, time
@@ -61,14 +59,3 @@ def run(text, folder, **environment):
 def lines(path):
     """Return the entries of a file; none if there is no file."""
     return path.read_text().split() if path.exists() else []
-
-
-def kill_when(process, path, count):
-    """Kill a process as soon as a file has so many lines. Returns whether it was still running."""
-    until = time.monotonic() + 60
-    while process.poll() is None and len(lines(path)) < count and time.monotonic() < until:
-        time.sleep(0.001)
-    was_running = process.poll() is None
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    return was_running

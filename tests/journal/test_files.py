@@ -13,7 +13,7 @@ import pytest
 
 from llmflow_nb import BatchNode, Flow, Journal, JournalError
 from llmflow_nb.journal.network import network_of
-from tests.journal.helpers import PROGRAM, lines, run, start
+from tests.journal.helpers import PROGRAM, run, start
 
 
 class Label(BatchNode):
@@ -318,61 +318,3 @@ def test_a_file_that_may_not_be_written(tmp_path):
     with pytest.raises(JournalError, match="cannot be"):
         label(tmp_path / "runs.db", ["c"])
     assert made == []
-
-
-# ---- interrupts ------------------------------------------------------------------------------------------------------
-
-INTERRUPTED = """
-import random, signal, threading
-class Quick(Label):
-    def exec(self, x):
-        entry("ledger", x)
-        return x
-class Says:
-    def handle(self, event):
-        if event.kind == "call_finished" and event.status == "ok":
-            finished.add(event.value)
-finished, sent = set(), 0
-def interrupt():
-    global sent
-    while sent < 60 and not done.is_set():
-        done.wait(random.random() * 0.1)
-        if in_run.is_set() and not done.is_set():
-            sent += 1
-            os.kill(os.getpid(), signal.SIGINT)
-done, in_run = threading.Event(), threading.Event()
-flow = Flow(start=Quick(max_concurrency=LIMIT), name="quick")
-flow.run({"items": [-1]}, journal="runs.db", progress=False)  # all imports are made
-os.remove("ledger")
-threading.Thread(target=interrupt, daemon=True).start()
-while True:
-    before = set(finished)
-    made = len(open("ledger").read().split()) if os.path.exists("ledger") else 0
-    try:
-        in_run.set()
-        flow.run({"items": range(4000)}, journal="runs.db", progress=False, subscribers=[Says()])
-        done.set()
-        break
-    except KeyboardInterrupt:
-        pass
-    finally:
-        try:
-            in_run.clear()
-        except KeyboardInterrupt:
-            in_run.clear()
-    again = set(map(int, open("ledger").read().split()[made:])) & before if os.path.exists("ledger") else set()
-    assert not again, again
-print(sent)
-"""
-
-
-@pytest.mark.parametrize("limit", [1, 4])
-def test_interrupts_at_any_line(limit, tmp_path):
-    """What was reported finished is in the file, wherever the interrupt came."""
-    process = start(INTERRUPTED.replace("LIMIT", str(limit)), tmp_path)
-    out, err = process.communicate(timeout=110)
-    assert process.returncode == 0, err
-    assert int(out) > 30
-    assert set(lines(tmp_path / "ledger")) == set(map(str, range(4000)))
-    with sqlite3.connect(tmp_path / "runs.db") as db:
-        assert db.execute("SELECT count(DISTINCT key) FROM call WHERE status = 'ok'").fetchone() == (4001,)

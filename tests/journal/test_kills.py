@@ -1,45 +1,33 @@
 """A process that is killed, and the same program run again: nothing that was reported finished is called again."""
 
-import random
-import sqlite3
+import subprocess
+import sys
 import time
 
 import pytest
 
 from llmflow_nb import Journal
 from tests.engine.kernel import running_kernel
-from tests.journal.helpers import PROGRAM, kill_when, lines, run, start
-
-RUN = 'flow.run(shared, journal="runs.db", progress=False, subscribers=[Ends()])'
-CHECK = """
-shared = {"items": range(400)}
-flow.run(shared, journal="runs.db", progress=False)
-assert [each["n"] for each in shared["labels"]] == [(n,) for n in range(400)]
-"""
+from tests.journal.helpers import PROGRAM, lines, run, start
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_kills_at_random(tmp_path, seed):
-    """SIGKILL at random moments, until the run is done: each kill costs at most the calls that were in progress."""
-    chance = random.Random(seed)
-    ledger, reported = tmp_path / "ledger", tmp_path / "finished"
-    kills = 0
-    while True:
-        finished, before = set(lines(reported)), len(lines(ledger))
-        process = start(RUN, tmp_path)
-        was_killed = kill_when(process, ledger, before + chance.randrange(20, 120))
-        kills += was_killed
-        assert set(lines(ledger)[before:]) & finished == set()
-        if not was_killed:
-            assert process.returncode == 0
-            break
-    assert kills > 2
-    run(CHECK, tmp_path)
-    made = lines(ledger)
-    assert len(set(made)) == 400 <= len(made) <= 400 + 8 * kills
-    with sqlite3.connect(tmp_path / "runs.db") as db:
-        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        assert db.execute("SELECT count(*) FROM call WHERE status = 'ok'").fetchone() == (400,)
+def killed(*arguments):
+    """Run ``benchmarks.kills``, which says in its last line what was called twice."""
+    command = [sys.executable, "-m", "benchmarks.kills", *map(str, arguments)]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
+    assert process.returncode == 0, process.stdout + process.stderr
+    return process.stdout
+
+
+def test_kills_at_random():
+    """Random flows that are killed anywhere, until they are done: each kill costs at most the calls in progress."""
+    assert "; 0 faults" in killed("--kills", 15)
+
+
+@pytest.mark.parametrize("limit", [1, 4])
+def test_interrupts_at_any_line(limit):
+    """What was reported finished is in the file, wherever the interrupt came."""
+    assert "60 kills" in killed("--interrupts", 60, "--limit", limit)
 
 
 def test_a_kill_inside_of_a_call(tmp_path):
