@@ -3,11 +3,16 @@
 import json
 import sqlite3
 from collections import Counter
+from collections.abc import Callable, Iterable
 from typing import Any
 
+from ..core.traversal import last_name
 from .keys import CallKey
 
-__all__ = ["EarlierCalls", "code_of", "explained", "listed"]
+__all__ = ["NAMED", "EarlierCalls", "code_of", "explained", "headline", "reasons_text"]
+
+NAMED = 3
+"""The number of nodes that a line names."""
 
 _Code = tuple[str, dict[str, Any]]
 """The code of a node and its attributes by name, as hashes."""
@@ -15,7 +20,7 @@ _Code = tuple[str, dict[str, Any]]
 
 def explained(db: sqlite3.Connection, run: int) -> list[tuple[str, int, int, str]]:
     """Return for each node of a run: its path, how many calls the file answered, how many were made, and why."""
-    earlier = EarlierCalls(db, before=run)
+    earlier = EarlierCalls(db.execute, before=run)
     reasons: dict[str, Counter[str]] = {}
     for path, given, params, code in db.execute(
         "SELECT path, input, params, code FROM call WHERE run = ? AND started IS NOT NULL ORDER BY id", (run,)
@@ -39,12 +44,42 @@ def listed(reasons: "Counter[str]") -> str:
     return "; ".join(f"{n}: {why}" for why, n in reasons.most_common())
 
 
+def headline(answered: int, reasons: "dict[str, Counter[str]]", file: str, verb: str = "to call") -> str:
+    """Return what a run will do or has done, in a line.
+
+    Args:
+        answered: The number of calls that the journal answers.
+        reasons: Why calls will be made, by the path of the node.
+        file: The name of the journal.
+        verb: "to call" or "called".
+    """
+    known = answered + sum(why.total() for why in reasons.values())
+    parts = [f"{answered:,} of {known:,} call{'s' * (known != 1)} answered by {file}"]
+    made = list(reasons.items())
+    parts += [f"{last_name(path)}: {why.total():,} {verb}, {reasons_text(why)}" for path, why in made[:NAMED]]
+    if len(made) > NAMED:
+        parts.append(f"{sum(why.total() for _, why in made[NAMED:]):,} more {verb}")
+    return "; ".join(parts)
+
+
+def reasons_text(reasons: "Counter[str]") -> str:
+    """Return reasons as text: with the number of calls of each, if there are several."""
+    return next(iter(reasons)) if len(reasons) == 1 else listed(reasons)
+
+
 class EarlierCalls:
     """The calls that a journal has, to compare another call with."""
 
-    def __init__(self, db: sqlite3.Connection, *, before: int | None = None) -> None:
-        """Read nothing yet. ``before``: the number of a run; None: the calls of all runs count."""
-        self._db, self._before = db, before
+    def __init__(
+        self, execute: Callable[[str, tuple[Any, ...]], Iterable[tuple[Any, ...]]], *, before: int | None = None
+    ) -> None:
+        """Read nothing yet.
+
+        Args:
+            execute: Executes a query with values, and returns its rows.
+            before: The number of a run; None: the calls of all runs count.
+        """
+        self._execute, self._before = execute, before
         self._codes: dict[str, _Code] = {}
         self._by_path: dict[str, dict[tuple[str | None, str | None], tuple[str | None, str]]] = {}
 
@@ -52,9 +87,7 @@ class EarlierCalls:
         """Return what the file has of the code and the attributes of a node."""
         found = self._codes.get(digest)
         if found is None:
-            code, attributes = self._db.execute(
-                "SELECT code, attributes FROM code WHERE digest = ?", (digest,)
-            ).fetchone()
+            [(code, attributes)] = self._execute("SELECT code, attributes FROM code WHERE digest = ?", (digest,))
             found = self._codes[digest] = code, json.loads(attributes)
         return found
 
@@ -88,11 +121,20 @@ class EarlierCalls:
             return f"it had no result ({status})"
         return "asked once more than before, or another shared, or fresh="
 
+    def has_code(self, path: str, code: _Code) -> bool:
+        """Return whether a node has made calls with this code and these attributes."""
+        digests = {digest for digest, _ in self._of(path).values() if digest is not None}
+        return any(self.code(digest) == code for digest in digests)
+
+    def has(self, path: str) -> bool:
+        """Return whether a node has made calls."""
+        return bool(self._of(path))
+
     def _of(self, path: str) -> dict[tuple[str | None, str | None], tuple[str | None, str]]:
         """Return the latest calls of a node, by input and params: the digest of the code, and the status."""
         found = self._by_path.get(path)
         if found is None:
-            rows = self._db.execute(
+            rows = self._execute(
                 "SELECT input, params, code, status FROM call WHERE path = ? AND run < ? ORDER BY id",
                 (path, 2**62 if self._before is None else self._before),
             )

@@ -206,6 +206,18 @@ class JournalFile:
         except sqlite3.Error as exc:
             raise self._explained(exc) from None
 
+    def read_all(self, statement: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        """Execute a query, and return its rows.
+
+        Raises:
+            JournalError: The file is damaged.
+        """
+        try:
+            with self._lock:
+                return self._db.execute(statement, values).fetchall()
+        except sqlite3.Error as exc:
+            raise self._explained(exc) from None
+
     def _explained(self, exc: sqlite3.Error) -> JournalError:
         if isinstance(exc, sqlite3.OperationalError):
             return JournalError(f"the journal {self.path} cannot be read or written: {exc}.")

@@ -6,10 +6,12 @@ from ..core.errors import JournalError
 from ..core.node import BaseNode
 from ..core.traversal import within
 from .answers import Answers
+from .explained import EarlierCalls
 from .file import JournalFile
 from .history import RunHistory
 from .journal import Journal
 from .keys import CallKey, CallKeys
+from .outlook import RunAnswers
 from .run_code import RunCode
 from .store import RunStore
 from .unseen import unseen
@@ -40,6 +42,8 @@ class JournalSession:
         answers: Answers the calls of the run, and keeps their results.
     """
 
+    answers: Answers
+
     _code: RunCode | None = None  # before it is read
 
     def __init__(self, journal: Journal, node: BaseNode, history: RunHistory, *, retries_rows: bool = False) -> None:
@@ -64,7 +68,8 @@ class JournalSession:
             self._close()
             raise
         keys = CallKeys(self._code.fingerprints)
-        self.answers = _Retries(store, keys) if retries_rows else Answers(store, keys)
+        earlier = EarlierCalls(self._file.read_all, before=history.run)
+        self.answers = _Retries(store, keys) if retries_rows else RunAnswers(store, keys, earlier, self._file.path.name)
 
     def _close(self) -> None:
         try:
@@ -73,11 +78,18 @@ class JournalSession:
         finally:
             self._file.close(self)
 
+    def outlook(self) -> str:
+        """Return what is known of the calls that the run makes, in a line; "" if nothing is."""
+        return self.answers.outlook if isinstance(self.answers, RunAnswers) else ""
+
     @property
     def summary(self) -> str:
         """How many calls the journal has answered, in a line."""
         counts = self.answers.counts
         replayed, called = counts["replayed"], counts["called"]
+        explained = self.answers.summary() if isinstance(self.answers, RunAnswers) else ""
+        if explained:
+            return explained
         text = f"{replayed} of {replayed + called} calls answered by {self._file.path.name}"
         return f"{text}; Journal(...).why() says why the others were made" if called and self._history.run > 1 else text
 

@@ -20,6 +20,8 @@ __all__ = ["Line", "LineReader", "bundle", "bundle_of", "one_line"]
 MAX_LINES = 12
 WINDOW = 10.0
 """Seconds over which a rate is taken."""
+OUTLOOK = 240
+"""The number of characters of what a run with a journal will call."""
 JUST_NOW = 0.2
 """Seconds that a batch has probably run when it is first seen."""
 
@@ -39,7 +41,8 @@ class Line:
         path: The node; name: its name; depth: its level of indentation.
         what: "item" or "param set".
         total: The number of items; None if unknown.
-        counts: The number of items that are "done", "failed" (these are done too), "cancelled" and "running".
+        counts: The number of items that are "done", "failed" and "replayed" (these are done too), "cancelled" and
+            "running".
         per_second: The number of items that ended in a second, lately; None if unknown.
         is_held: Whether a limiter delays all calls for some time, so the rate so far is no estimate.
     """
@@ -64,7 +67,7 @@ class Line:
         """Return the texts to show; ``short``: without rate and time."""
         done = self.counts["done"]
         facts = [many(done, self.what) if self.total is None else f"{done:,}/{many(self.total, self.what)}"]
-        statuses = ("failed", "cancelled", "running") if going else ("failed", "cancelled")
+        statuses = ("replayed", "failed", "cancelled", *(["running"] if going else []))
         facts += [f"{self.counts[status]:,} {status}" for status in statuses if self.counts[status]]
         if short or not going or is_static():
             return facts
@@ -137,6 +140,7 @@ class _NodeProgress:
             by_status = batch.counts()
             done, failed = count_with(by_status, ENDED) - _ended_before(batch), count_with(by_status, FAILURES)
             found = {"total": batch.rows, "done": done, "failed": failed, "cancelled": by_status.get("cancelled", 0)}
+            found["replayed"] = len(batch.replayed or ())
             counts.update(found)
             counts["running"] += batch.outcomes.in_flight
             self.is_total_known &= batch.items.exhausted or batch.items.total is not None
@@ -179,6 +183,8 @@ def _head(run: Run, going: bool) -> list[str]:
         facts.append(many(run.visit_count, "visit"))
     if not is_static():
         facts.append(duration(run.seconds_so_far))
+    if run._outlook():
+        facts.append(shown(run._outlook(), OUTLOOK))
     return facts
 
 

@@ -94,7 +94,7 @@ def _opened(journal: Journal) -> Iterator[tuple[Results | None, EarlierCalls | N
     with journal._opened() as db:
         yield (
             Results(lambda query, *values: db.execute(query, values).fetchone(), journal.path, journal._types),
-            EarlierCalls(db),
+            EarlierCalls(db.execute),
         )
 
 

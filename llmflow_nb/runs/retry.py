@@ -107,7 +107,7 @@ def _retry(run: Run, path: str, node: Any, chosen: list[tuple[Batch, list[int]]]
             batch.clear_retry()
         posts = None if complete is None else len(complete)
         note = _note(label(node), len(called), len(resolved), posts, len(chosen), setup.restarted)
-        run.notes.append((path, note))
+        run._recorder.notes.append((path, note))
 
 
 def _is_ready_for_post(batch: Batch) -> bool:

@@ -72,6 +72,7 @@ class Run(RunMethods):
     _plan: "Plan | None" = None  # the plan of the node, which the next run uses again
     _where: Callable[[], str] = str  # returns the path of the node that is visited now; "" if unknown
     _journal: Any = None  # the `Journal` of the run, or None
+    _outlook: Callable[[], str] = str  # returns what is known of the calls that are to be made; "" for nothing
     _history: "RunHistory | None" = None  # what the journal has of the run
     _read_from: str = ""  # the journal that the record was read from
     _resume_from: "Checkpoint | None" = None  # where the run failed or was stopped
@@ -142,8 +143,12 @@ class Run(RunMethods):
 
     @property
     def notes(self) -> list[tuple[str, str]]:
-        """What changed the record after the run: retries and resumes. Pairs of a path and a text."""
-        return self._recorder.notes
+        """What a journal answers, and what changed the record after the run: retries and resumes.
+
+        Pairs of a path and a text.
+        """
+        outlook = self._outlook()
+        return [*self._recorder.notes, *([(self.name, outlook)] if outlook else [])]
 
     @property
     def visits(self) -> list[Visit]:
@@ -298,12 +303,15 @@ class Run(RunMethods):
 
         self._journal = as_journal(self._journal, self.name)
         self._history = self._history or RunHistory(self.node, self.name, self._recorder)
-        return JournalSession(self._journal, self.node, self._history, **options)
+        session = JournalSession(self._journal, self.node, self._history, **options)
+        self._outlook = session.outlook
+        return session
 
     def _end_journal(
         self, session: "JournalSession", status: str, action: Any = None, error: BaseException | None = None
     ) -> None:
         """Close the journal, and add to the record what could not be kept and how many calls the journal answered."""
+        self._outlook = str
         self._recorder.notes.append((self.name, session.summary))
         for text in session.end(status, action, error):
             self._recorder.add_problem(text)

@@ -10,7 +10,7 @@ from ..core.layers import overridden, router_of
 from ..core.node import BaseNode, kind_of
 from ..core.text import shown
 from ..core.traversal import last_name, reachable
-from ..journal.explained import listed
+from ..journal.explained import NAMED, headline, reasons_text
 from ..journal.wiring import nodes_by_path
 from .rows import PlannedCall
 
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["PlannedNode", "RunPlan", "Stops"]
-
-_NAMED = 3
-"""The number of nodes that the first line names."""
 
 
 class PlannedNode(NamedTuple):
@@ -120,16 +117,11 @@ class RunPlan(Shown):
     @property
     def headline(self) -> str:
         """The plan in a line."""
-        known = self.answered + self.to_call
-        parts = [f"{self.answered:,} of {known:,} call{'s' * (known != 1)} answered by {self.journal}"]
-        called = [(last_name(path), reasons) for path, reasons in _reasons(self.calls).items()]
-        parts += [f"{name}: {reasons.total():,} to call, {_listed(reasons)}" for name, reasons in called[:_NAMED]]
-        if len(called) > _NAMED:
-            parts.append(f"{sum(reasons.total() for _, reasons in called[_NAMED:]):,} more to call")
+        parts = [headline(self.answered, _reasons(self.calls), self.journal)]
         waiting = list(dict.fromkeys(last_name(node.path) for node in self.nodes if node.unknown))
         if waiting:
-            more = f" and {len(waiting) - _NAMED} more" if len(waiting) > _NAMED else ""
-            parts.append(f"not known yet: {', '.join(waiting[:_NAMED])}{more}")
+            more = f" and {len(waiting) - NAMED} more" if len(waiting) > NAMED else ""
+            parts.append(f"not known yet: {', '.join(waiting[:NAMED])}{more}")
         return "; ".join([*parts, *([self.ended_by] if self.ended_by else [])])
 
     def __repr__(self) -> str:
@@ -147,7 +139,7 @@ def _planned_nodes(by_path: dict[str, BaseNode], calls: list[PlannedCall], stops
     unknown, waits_for = _unknown(by_path, stops)
     found = []
     for path in dict.fromkeys([*by_path, *answered, *reasons]):
-        why = [_listed(reasons[path])] if path in reasons else []
+        why = [reasons_text(reasons[path])] if path in reasons else []
         why += stops.unknown.get(path, ())
         if path in waits_for:
             why.append(f"waits for {', '.join(waits_for[path])}")
@@ -164,11 +156,6 @@ def _reasons(calls: list[PlannedCall]) -> dict[str, Counter[str]]:
         if call.why:
             found.setdefault(call.path, Counter())[call.why] += 1
     return found
-
-
-def _listed(reasons: Counter[str]) -> str:
-    """Return reasons as text: with the number of calls of each, if there are several."""
-    return next(iter(reasons)) if len(reasons) == 1 else listed(reasons)
 
 
 def _unknown(by_path: dict[str, BaseNode], stops: Stops) -> tuple[Counter[str], dict[str, dict[str, None]]]:

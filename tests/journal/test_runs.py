@@ -63,9 +63,7 @@ def test_a_call_is_made_once(file):
     flow, second = label(file, ["a", "b", "c"])
     assert made == ["a", "b", "c"]
     assert second == [*first, "label 3 of c"]
-    assert flow.last_run.notes == [
-        ("labels", "2 of 3 calls answered by runs.db; Journal(...).why() says why the others were made")
-    ]
+    assert flow.last_run.notes == [("labels", "2 of 3 calls answered by runs.db; Label: 1 called, new input or params")]
     assert flow.last_run.problems == []
 
 
