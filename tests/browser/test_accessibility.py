@@ -32,26 +32,13 @@ LABELS = """
     flow = Flow(load, name="Labels")
     flow
 """
-CELLS = [
+DISPLAYS = [
     "label.on_error = 'keep'; flow.run({}, progress=True)",
     "flow.last_run",
     "flow.last_run.batch('Label')",
-    "label.on_error = 'raise'; flow.stepper({'n': 1})",
-    "flow.stepper({'n': 1})",
 ]
-
-
+FIND = "place => axe.run(place, { resultTypes: ['violations'] }).then(found => found.violations)"
 THEMES = pytest.mark.parametrize("theme", ["JupyterLab Dark", "JupyterLab Light"])
-
-
-@pytest.fixture(scope="module")
-def shown(jupyter):
-    """A notebook that shows a flow, the progress of its run, the run, a batch and a stepper."""
-    with jupyter.visit() as lab:
-        notebook = lab.open(LABELS, *CELLS)
-        notebook.page.set_viewport_size({"width": 1280, "height": 6000})
-        notebook.run_all()
-        yield notebook
 
 
 def violations(notebook, place):
@@ -61,7 +48,7 @@ def violations(notebook, place):
         page.evaluate(Axe().axe_script)
     # What axe takes for hidden has no contrast: all that is out of view, and all in a body without a height.
     page.evaluate("document.body.style.minHeight = '100vh'")
-    found = page.evaluate("place => axe.run(place, { resultTypes: ['violations'] })", place)["violations"]
+    found = page.evaluate(FIND, place)
     page.evaluate("document.body.style.minHeight = ''")
     return [(rule["id"], node["html"][:200], node["failureSummary"]) for rule in found for node in rule["nodes"]]
 
@@ -74,20 +61,24 @@ def use(notebook, theme):
 
 
 @THEMES
-def test_flow_progress_run_and_batch(shown, theme):
+def test_flow_progress_run_and_batch(lab, theme):
     """The graph of a flow, progress, and the tables of a run and a batch break no rule."""
-    use(shown, theme)
+    notebook = lab.open(LABELS, *DISPLAYS)
+    notebook.page.set_viewport_size({"width": 1280, "height": 5000})
+    notebook.run_all()
+    use(notebook, theme)
     for i in range(4):
-        assert violations(shown, f"{CELL.format(i)} .jp-OutputArea-output") == [], i
+        assert violations(notebook, f"{CELL.format(i)} .jp-OutputArea-output") == [], i
 
 
 @THEMES
-def test_stepper(shown, theme):
+def test_stepper(lab, theme):
     """The stepper breaks none in any of its states."""
-    use(shown, theme)
-    i = 4 if "Dark" in theme else 5  # one for each theme
-    widget = Widget(shown, i)
-    press, root = shown.page.keyboard.press, widget.root
+    notebook = lab.open(LABELS, "flow.stepper({'n': 1})")
+    notebook.run_all()
+    use(notebook, theme)
+    widget = Widget(notebook, 1)
+    press, root = notebook.page.keyboard.press, widget.root
 
     def look():
         root.locator("[data-path='Labels/Load']").press("Enter")
@@ -113,5 +104,5 @@ def test_stepper(shown, theme):
     found = {}
     for state, enter in states.items():
         enter()
-        found[state] = violations(shown, f"{CELL.format(i)} .llmflow-step-root")
+        found[state] = violations(notebook, f"{CELL.format(1)} .llmflow-step-root")
     assert {state: what for state, what in found.items() if what} == {}
