@@ -5,6 +5,8 @@ import re
 
 import pytest
 
+collect_ignore = ["without"]
+
 
 def pytest_collection_modifyitems(items):
     """Refuse the address of an object in the id of a test: `make` collects in several processes, which must agree."""
