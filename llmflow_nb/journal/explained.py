@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from ..core.errors import JournalError
 from ..core.traversal import last_name
 from .keys import CallKey
 
@@ -87,8 +88,11 @@ class EarlierCalls:
         """Return what the file has of the code and the attributes of a node."""
         found = self._codes.get(digest)
         if found is None:
-            [(code, attributes)] = self._execute("SELECT code, attributes FROM code WHERE digest = ?", (digest,))
-            found = self._codes[digest] = code, json.loads(attributes)
+            try:
+                [(code, attributes)] = self._execute("SELECT code, attributes FROM code WHERE digest = ?", (digest,))
+                found = self._codes[digest] = code, dict(json.loads(attributes))
+            except (TypeError, ValueError):  # of a row that somebody has changed
+                raise JournalError("the journal is damaged: its table of code has another content.") from None
         return found
 
     def why(self, path: str, given: str | None, params: str | None, code: _Code | None) -> str:

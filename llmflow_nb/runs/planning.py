@@ -6,6 +6,7 @@ sets beside it.
 """
 
 import copy
+import sqlite3
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -58,12 +59,14 @@ def plan(node: BaseNode, shared: Any, *, journal: Any, fresh: str | None) -> Run
     known = as_journal(journal, name)
     code = RunCode(node)
     try:
-        with _opened(known) as (results, earlier):
-            planner = _Planner(_ReadOnly(results), CallKeys(code.fingerprints), earlier)
-            planner.fresh = fresh
-            setup = Setup(_Failures(planner.stops), result_cache=planner)
-            setup.names = wiring.names
-            ended_by = _walk(Position.at_start(root, shared, setup, inline=False), setup)
+        store = _ReadOnly()
+        planner = _Planner(store, CallKeys(code.fingerprints))
+        planner.fresh = fresh
+        setup = Setup(_Failures(planner.stops), result_cache=planner)
+        setup.names = wiring.names
+        position = Position.at_start(root, shared, setup, inline=False)
+        with _opened(known) as (store.results, planner.earlier):
+            ended_by = _walk(position, setup)
     finally:
         code.close()
     return RunPlan(root, known.path.name, planner.calls, planner.stops, ended_by)
@@ -81,7 +84,7 @@ def _walk(position: Position, setup: Setup) -> str:
     except _TooManyError as exc:
         return str(exc)
     except Exception as exc:  # of a hook: the run would end in the same way
-        return f"{position.failed_at} ends the run: {error_text(exc)}"
+        return f"{position.failed_at or position.path} ends the run: {error_text(exc)}"
     return ""
 
 
@@ -92,10 +95,17 @@ def _opened(journal: Journal) -> Iterator[tuple[Results | None, EarlierCalls | N
         yield None, None
         return
     with journal._opened() as db:
-        yield (
-            Results(lambda query, *values: db.execute(query, values).fetchone(), journal.path, journal._types),
-            EarlierCalls(db.execute),
-        )
+
+        def rows(query: str, values: tuple[Any, ...]) -> list[Any]:
+            try:
+                return db.execute(query, values).fetchall()
+            except sqlite3.Error as exc:  # here, since the hooks may raise such an error too
+                raise JournalError(f"the journal {journal.path} is damaged: {exc}.") from None
+
+        def first(query: str, *values: Any) -> Any:
+            return next(iter(rows(query, values)), None)
+
+        yield Results(first, journal.path, journal._types), EarlierCalls(rows)
 
 
 # ---- answering calls -------------------------------------------------------------------------------------------------
@@ -108,12 +118,12 @@ class _TooManyError(Exception):
 class _ReadOnly:
     """Loads results, and writes nothing (a `Store`)."""
 
-    def __init__(self, results: Results | None) -> None:
-        self._results = results
+    def __init__(self) -> None:
+        self.results: Results | None = None
 
     def load(self, call: Call, key: CallKey, nth: int) -> Kept | None:
         """Return a result; None if there is none."""
-        found = None if self._results is None else self._results.load(call, key, nth)
+        found = None if self.results is None else self.results.load(call, key, nth)
         return None if found is None else found[1]
 
     def start(self, call: Call, key: CallKey | None, nth: int) -> None:
@@ -129,11 +139,11 @@ class _ReadOnly:
 class _Planner(Answers):
     """Answers calls from a journal, and leaves the others unanswered."""
 
-    def __init__(self, store: _ReadOnly, keys: CallKeys, earlier: EarlierCalls | None) -> None:
+    def __init__(self, store: _ReadOnly, keys: CallKeys) -> None:
         super().__init__(store, keys)
+        self.earlier: EarlierCalls | None = None
         self.calls: list[PlannedCall] = []
         self.stops = Stops()
-        self._earlier = earlier
         self._seen: WeakSet[Batch] = WeakSet()  # the visits that wait for a result
 
     def find(self, call: Call) -> CachedResult:
@@ -164,10 +174,10 @@ class _Planner(Answers):
             return self.notes.get(path, "volatile=True, so it is called each time")
         if self.is_fresh(path):
             return f"fresh={quoted(self.fresh)}"
-        if self._earlier is None:
+        if self.earlier is None:
             return "its first run"
         params = stored_form(dict(call.batch.params)) if call.batch.params else None
-        return self._earlier.why(column(path), stored_form(call.item), params, code_of(key))
+        return self.earlier.why(column(path), stored_form(call.item), params, code_of(key))
 
     def _unanswered(self, call: Call) -> CachedResult:
         self._stop(call)

@@ -9,7 +9,7 @@ from ..core.hooks import hooks_of
 from ..core.layers import overridden, router_of
 from ..core.node import BaseNode, kind_of
 from ..core.text import shown
-from ..core.traversal import last_name, reachable
+from ..core.traversal import FLOWS, last_name, reachable
 from ..journal.explained import NAMED, headline, reasons_text
 from ..journal.wiring import nodes_by_path
 from .rows import PlannedCall
@@ -184,7 +184,8 @@ def _following(by_path: dict[str, BaseNode], path: str, *, is_within: bool) -> I
         for step in starts:
             first = steps[id(step)]
             yield first, is_beside
-            yield from ((inner, is_beside) for inner in by_path if inner.startswith(f"{first}/"))
+            if kind_of(step) in FLOWS:
+                yield from ((inner, is_beside) for inner in by_path if inner.startswith(f"{first}/"))
         is_beside = is_beside and kind_of(by_path[flow]) != "batch_flow"
         path = flow
 

@@ -1,6 +1,7 @@
 """``flow.plan``: what a run with a journal will do, before it does it."""
 
 import asyncio
+import sqlite3
 import threading
 from itertools import pairwise
 
@@ -453,8 +454,6 @@ def test_a_file_that_is_no_journal(file):
 
 def test_a_result_that_cannot_be_read(file):
     """It is the error that the run would raise."""
-    import sqlite3
-
     flow = chained(Label())
     run(flow, {"texts": ["a"]}, file)
     with sqlite3.connect(file) as db:
@@ -462,6 +461,30 @@ def test_a_result_that_cannot_be_read(file):
     db.close()
     with pytest.raises(JournalError, match=r"item 1: its result in .* cannot be read"):
         flow.plan({"texts": ["a"]}, journal=file)
+
+
+def test_a_table_that_somebody_has_changed(file):
+    """It is an error too, and no reason."""
+    flow = chained(Label())
+    run(flow, {"texts": ["a"]}, file)
+    with sqlite3.connect(file) as db:
+        db.execute("UPDATE code SET attributes = 'x'")
+    db.close()
+    flow.start_node.prompt = "short"
+    for act in (flow.plan, flow.run):
+        with pytest.raises(JournalError, match="its table of code has another content"):
+            act({"texts": ["a"]}, journal=file)
+
+
+def test_a_setting_that_makes_no_sense(file):
+    """It is the error of a run, and nothing is wrong with the journal."""
+    flow = chained(Label())
+    run(flow, {"texts": ["a"]}, file)
+    flow.start_node.max_retries = 0
+    plan = flow.plan({"texts": ["a"]}, journal=file)
+    assert "ends the run: SettingError: " in plan.ended_by
+    with pytest.raises(SettingError, match="max_retries"):
+        flow.start_node.plan({"texts": ["a"]}, journal=file)
 
 
 def test_a_flow_without_a_start(file):
