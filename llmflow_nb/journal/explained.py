@@ -9,6 +9,7 @@ from typing import Any
 from ..core.errors import JournalError
 from ..core.traversal import last_name
 from .keys import CallKey
+from .schema import OF_RUN
 
 __all__ = ["NAMED", "EarlierCalls", "code_of", "explained", "headline", "reasons_text"]
 
@@ -24,7 +25,7 @@ def explained(db: sqlite3.Connection, run: int) -> list[tuple[str, int, int, str
     earlier = EarlierCalls(db.execute, before=run)
     reasons: dict[str, Counter[str]] = {}
     for path, given, params, code in db.execute(
-        "SELECT path, input, params, code FROM call WHERE run = ? AND started IS NOT NULL ORDER BY id", (run,)
+        f"SELECT path, input, params, code FROM call WHERE {OF_RUN} AND started IS NOT NULL ORDER BY id", (run,)
     ):
         reason = earlier.why(path, given, params, None if code is None else earlier.code(code))
         reasons.setdefault(path, Counter())[reason] += 1

@@ -16,6 +16,7 @@ from ..core.text import class_name, text_of
 from ..engine.batch import PENDING, Batch, Outcome
 from ..engine.events import VISIT_FIELDS, ReplayedAttempts
 from .file import JournalFile
+from .schema import OF_RUN
 from .wiring import wiring_text
 
 __all__ = ["RunHistory", "column", "error_columns"]
@@ -69,8 +70,8 @@ class RunHistory:
         self._forget()
         self._started = time.time()
         self.run = file.write(
-            "INSERT INTO run(flow, started, status, host, pid, python, wiring, called, replayed) "
-            "VALUES (?, ?, 'running', ?, ?, ?, ?, 0, 0)",
+            "INSERT INTO run(flow, started, status, host, pid, python, wiring, first_call, called, replayed) "
+            "VALUES (?, ?, 'running', ?, ?, ?, ?, (SELECT coalesce(max(id), 0) + 1 FROM call), 0, 0)",
             column(self._flow), self._started, socket.gethostname(), os.getpid(),
             ".".join(map(str, sys.version_info[:3])), file.add_text(wiring_text(self._node)),
         )  # fmt: skip
@@ -163,7 +164,7 @@ class RunHistory:
         for step, failure in recorder.failures.items():
             if {id(failure), id(failure.__cause__)} & recorder.resolved.keys():
                 self._file.write("UPDATE visit SET is_resolved = 1 WHERE run = ? AND step = ?", self.run, step)
-        self._file.write("UPDATE call SET status = 'cancelled' WHERE run = ? AND status = 'started'", self.run)
+        self._file.write(f"UPDATE call SET status = 'cancelled' WHERE {OF_RUN} AND status = 'started'", self.run)
         self._file.write(
             "UPDATE run SET ended = ?, status = ?, action = ?, called = called + ?, replayed = replayed + ?, "
             "abandoned = ?, problems = ?, notes = ?, error_type = ?, error = ? WHERE id = ?",

@@ -17,7 +17,7 @@ from .errors import UnreadableError
 from .explained import explained
 from .file import VALUE_BY_DIGEST, is_locked, text_of
 from .pruning import prune
-from .schema import check, check_tables
+from .schema import OF_RUN, check, check_tables
 from .values import from_text
 
 if TYPE_CHECKING:
@@ -52,12 +52,12 @@ FROM run LEFT JOIN (
 ORDER BY id DESC
 """
 
-_CALLS = """
+_CALLS = f"""
 SELECT path, position, params, input, result, status, 0 AS replayed, attempts, seconds, error_type, error
-FROM call WHERE run = :run
+FROM call WHERE {OF_RUN}
 UNION ALL
 SELECT call.path, use.position, params, input, result, status, 1, attempts, seconds, error_type, error
-FROM use JOIN call ON call.id = use.call WHERE use.run = :run
+FROM use JOIN call ON call.id = use.call WHERE use.run = ?1
 ORDER BY path, position
 """
 _CALL_COLUMNS = {
@@ -153,7 +153,7 @@ class Journal(JournalMethods):
         import pandas as pd
 
         with self._opened() as db:
-            found = db.execute(_CALLS, {"run": self._number(db, run)}).fetchall()
+            found = db.execute(_CALLS, (self._number(db, run),)).fetchall()
             rows = [(*row[:2], *(self._value(db, part) for part in row[2:5]), *row[5:]) for row in found]
         frame = pd.DataFrame(rows, columns=list(_CALL_COLUMNS), dtype=object)
         return frame.astype({name: kind for name, kind in _CALL_COLUMNS.items() if kind != "object"})

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..core.errors import JournalError
 
-__all__ = ["check", "check_tables", "create"]
+__all__ = ["OF_RUN", "check", "check_tables", "create"]
 
 APPLICATION_ID = 0x6C666E62  # "lfnb"
 VERSION = 1
@@ -16,8 +16,8 @@ VERSION = 1
 TABLES = """
 CREATE TABLE run(
     id INTEGER PRIMARY KEY AUTOINCREMENT, flow TEXT, started REAL, ended REAL, status TEXT, action TEXT, host TEXT,
-    pid INTEGER, python TEXT, wiring TEXT, called INTEGER, replayed INTEGER, abandoned INTEGER, problems TEXT,
-    notes TEXT, error_type TEXT, error TEXT);
+    pid INTEGER, python TEXT, wiring TEXT, first_call INTEGER, called INTEGER, replayed INTEGER,
+    abandoned INTEGER, problems TEXT, notes TEXT, error_type TEXT, error TEXT);
 CREATE TABLE code(digest TEXT PRIMARY KEY, path TEXT, code TEXT, attributes TEXT) WITHOUT ROWID;
 CREATE TABLE value(digest TEXT PRIMARY KEY, body BLOB, size INTEGER);
 CREATE TABLE call(
@@ -25,7 +25,6 @@ CREATE TABLE call(
     input TEXT, params TEXT, status TEXT, started REAL, ended REAL, seconds REAL, attempts INTEGER, result TEXT,
     attributes TEXT, error_type TEXT, error TEXT);
 CREATE INDEX call_by_key ON call(key, nth);
-CREATE INDEX call_by_run ON call(run);
 CREATE TABLE use(
     run INTEGER, number INTEGER, batch INTEGER, position INTEGER, call INTEGER, PRIMARY KEY(run, number)
     ) WITHOUT ROWID;
@@ -50,7 +49,13 @@ CREATE TABLE visit(
 * The others are what a run is shown from: ``visit`` has a row for each visit that has ended, ``batch`` one for each
   visit with items or param sets, ``param_set`` one for each param set. ``wiring`` is the flow (see `wiring`).
   ``walk`` numbers the walks through a flow.
+
+What is written for each call is kept small. So there is no index of the calls by run: a run's are found by `OF_RUN`,
+from its ``first_call`` on, which has the number that was free when the run began.
 """
+
+OF_RUN = "call.run = ?1 AND call.id >= (SELECT first_call FROM run WHERE id = ?1)"
+"""The condition for the calls of a run."""
 
 _HEADER = b"SQLite format 3\0"
 

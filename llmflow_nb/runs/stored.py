@@ -16,6 +16,7 @@ from ..engine.events import ReplayedAttempts
 from ..engine.items import Items
 from ..engine.plan import Plan, Setup
 from ..journal.journal import Journal
+from ..journal.schema import OF_RUN
 from ..journal.wiring import flow_from, node_like, nodes_by_path
 from .recorder import RunRecorder
 from .run import Run
@@ -36,15 +37,15 @@ _PARAM_SETS = """
 SELECT position, item, result, action, status, failed_at, attempts, seconds, error_type, error FROM param_set
 WHERE batch = ? ORDER BY position
 """
-_CALLS = """
+_CALLS = f"""
 SELECT batch, position, id AS made, input, result, status, attempts, seconds, error_type, error, 0 FROM call
-WHERE run = :run AND batch IS NOT NULL
+WHERE {OF_RUN} AND batch IS NOT NULL
 UNION ALL
 SELECT use.batch, use.position, -1, input, result, status, attempts, seconds, error_type, error, 1
-FROM use JOIN call ON call.id = use.call WHERE use.run = :run AND use.batch IS NOT NULL
+FROM use JOIN call ON call.id = use.call WHERE use.run = ?1 AND use.batch IS NOT NULL
 ORDER BY made
 """
-_LATEST = "SELECT path FROM call WHERE run = ? ORDER BY id DESC LIMIT 1"
+_LATEST = f"SELECT path FROM call WHERE {OF_RUN} ORDER BY id DESC LIMIT 1"
 
 
 def stored_run(journal: Journal, which: int) -> Run:
@@ -125,7 +126,7 @@ class _Reader:
 
     def _batches(self) -> Iterator[Batch]:
         calls: dict[int, list[Any]] = {}
-        for number, *row in self.db.execute(_CALLS, {"run": self.number}):
+        for number, *row in self.db.execute(_CALLS, (self.number,)):
             calls.setdefault(number, []).append(row)
         for row in self.db.execute(_BATCHES, (self.number,)).fetchall():
             number, path, of_node, kind, walk, params, size, labels = row
