@@ -31,7 +31,7 @@ SHARED = "shared.ipynb"  # the notebook whose cells the tests replace
 PANEL = ".jp-NotebookPanel:not(.lm-mod-hidden)"  # of the current tab
 CELL = PANEL + " [data-windowed-list-index='{}']"
 VIEWPORT = {"width": 1280, "height": 1600}
-PATIENCE = 30  # seconds after which a test that waits for something gives up
+PATIENCE = 60  # seconds after which a test that waits for something gives up: loading JupyterLab takes 8 s of work
 ARGUMENTS = [
     "--headless",
     "--no-sandbox",
@@ -145,7 +145,7 @@ class Server:
                     process.wait()
 
     def _wait(self, process: subprocess.Popen) -> None:
-        deadline = Timer(2 * PATIENCE, process.kill)
+        deadline = Timer(PATIENCE, process.kill)
         deadline.start()
         try:
             while process.poll() is None:
@@ -384,8 +384,9 @@ def browser():
         if os.environ.get("LLMFLOW_NB_BROWSER") == "require":
             pytest.fail(reason)
         pytest.skip(reason)
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=PATIENCE * 1_000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
         yield browser

@@ -1,12 +1,13 @@
 """A page that is loaded again while its kernel lives: the stepper goes on, and progress says that it is old."""
 
+from contextlib import closing
 from typing import NamedTuple
 
 import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import SHARED, Gate, Notebook
-from tests.browser.test_run_display import SLOW, SUBMIT, changes
+from tests.browser.test_run_display import SLOW, SUBMIT, let_items_through
 from tests.browser.test_stepper import FLOW, Widget
 
 
@@ -22,8 +23,7 @@ class Pages(NamedTuple):
 @pytest.fixture(scope="module")
 def pages(jupyter, server):
     """A stepper that was stepped on and made smaller after its notebook was saved, and a run in progress."""
-    gate = Gate(server.root / "gate")
-    with jupyter.visit() as lab:
+    with jupyter.visit() as lab, closing(Gate(server.root / "gate")) as gate:
         first = lab.open(FLOW, SLOW, SUBMIT)
         for i in range(3):
             first.run_cell(i)
@@ -42,7 +42,6 @@ def pages(jupyter, server):
         height = widget.root.bounding_box()["height"]
         assert height == pytest.approx(corner["height"] - 100, abs=2)
         yield Pages(first, lab.load(SHARED), height, gate)
-        gate.close()
 
 
 def test_a_stepper_is_where_it_was(pages):
@@ -59,6 +58,5 @@ def test_progress_says_that_it_is_old(pages):
     live, old = pages.first.output(2), pages.again.output(2)
     expect(old.locator(".llmflow-nb-old")).to_be_visible()
     expect(old.locator(".llmflow-nb-old")).to_contain_text("This is a picture of")
-    pages.gate.let(4)
-    changes(live)
+    let_items_through(pages.gate, live)
     expect(live.locator(".llmflow-nb-old")).to_be_hidden()

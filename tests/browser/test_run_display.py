@@ -42,16 +42,16 @@ def follow(notebook, i, gate):
     notebook.run()
     expect(notebook.output(i)).to_contain_text("running")
     for _ in range(2):
-        gate.let(4)
-        changes(notebook.output(i))
+        let_items_through(gate, notebook.output(i))
     gate.close()
     notebook.wait(i)
 
 
-def changes(output):
-    """Wait until an output shows something else than now."""
-    element = output.element_handle()
-    output.page.wait_for_function(CHANGED, arg=[element, output.inner_text()])
+def let_items_through(gate, output):
+    """Let four items through, and wait until the output shows something else than before."""
+    element, before = output.element_handle(), output.inner_text()
+    gate.let(4)
+    output.page.wait_for_function(CHANGED, arg=[element, before])
 
 
 def test_progress_is_drawn_over_in_place(lab, gate):
@@ -82,14 +82,12 @@ def test_a_handle_goes_on_after_its_cell(lab, gate):
     notebook.run()
     notebook.wait(1)
     expect(first).to_contain_text("running")
-    gate.let(4)
-    changes(first)
+    let_items_through(gate, first)
 
     notebook.run()
     notebook.wait(2)
     for output in (second, first):
-        gate.let(4)
-        changes(output)
+        let_items_through(gate, output)
 
     notebook.run()
     notebook.wait(3)

@@ -77,7 +77,7 @@ def test_by_mouse(shown):
     expect(table.head("item.score")).to_have_attribute("aria-sort", "ascending")
     table.head("item.score").get_by_role("button").click()
     expect(table.head("item.score")).to_have_attribute("aria-sort", "descending")
-    assert table.labels()[0] == "T-0199"
+    expect(table.root.get_by_role("rowheader").first).to_have_text("T-0199")
     table.root.get_by_role("button", name="next page").click()
     expect(table.range).to_have_text("21-40 of 200")
     table.root.get_by_role("button", name="failed 5").click()
