@@ -23,6 +23,7 @@ from llmflow_nb.engine.position import Position
 from llmflow_nb.graph import render
 from llmflow_nb.runs.run import Run
 
+from . import journal
 from .measure import Work, import_seconds, peak_bytes, seconds
 
 __all__ = ["ROWS", "Row", "Target"]
@@ -419,6 +420,15 @@ ROWS = [
         lambda: stepper_run(0.001, 1000), None, Target(1.3, "ours")),
     Row("stepper_bare", "the same, 2,000 calls that do nothing", "times run", times_run,
         lambda: stepper_run(0.0, 2000), None, None),
+    Row("journal_none", f"{journal.ITEMS:,} items, 8 at once, no journal", "us CPU an item", journal.cpu_microseconds,
+        partial(journal.labels, 8), None, None),
+    *(
+        Row(f"journal_{limit}", f"the same with a new journal, {limit} at once", "us CPU an item",
+            journal.cpu_microseconds, partial(journal.labels, limit, "new"), None, Target(150, "ours"), best_of=3)
+        for limit in (1, 8)
+    ),
+    Row("journal_again", "the same, all answered by the journal", "us CPU an item", journal.cpu_microseconds,
+        partial(journal.labels, 8, "again"), None, Target(100, "ours"), best_of=3),
     Row("import", "import, in a new interpreter", "ms", import_ms,
         lambda: "llmflow_nb", lambda: "pocketflow", Target(1.5), best_of=3),
 ]
