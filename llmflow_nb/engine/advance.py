@@ -227,7 +227,9 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                         target = route(frame.flow, visit, action)
                     if target is not None:
                         following = plan.next  # mostly it is where this node led to before
-                        if following.node is not target or following.stamp is not stamp:
+                        if following.node is not target or (
+                            following.stamp is not stamp and not following.renew(setup)
+                        ):
                             following = plan.next = frame.owner.child(target, frame.start, setup)
                         plan = following
                         node = frame.node = target

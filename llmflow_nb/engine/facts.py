@@ -5,8 +5,9 @@ of the class is replaced. The cache belongs to the `Hooks` of the class, which a
 """
 
 from collections.abc import Callable
+from functools import cache
 from operator import attrgetter, is_
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..core.hooks import Hooks, hooks_of, hooks_of_class, look_in
 from ..core.layers import overridden, router_of
@@ -55,58 +56,62 @@ def facts_of(node: BaseNode, calls_here: bool, checked: Checked) -> Facts:
         hooks: Hooks | None = cls.__dict__.get("_hooks")
         of_class = None if hooks is None else hooks.facts.get(calls_here)
         if of_class is None or not all(map(is_, of_class.found, of_class.look(cls))):
-            of_class = _of_class(node, cls, calls_here)
-            if of_class is None:
-                return _of_node(node, calls_here)
+            of_class = _OfClass(cls)
+            of_class.hooks.facts[calls_here] = of_class
         checked[cls] = of_class
-    return of_class.facts if of_class.own_names.isdisjoint(node.__dict__) else _of_node(node, calls_here)
+    if not of_class.own_names.isdisjoint(node.__dict__):
+        return _of_node(node, calls_here, of_class)
+    return of_class.facts or of_class.find_facts(node, calls_here)
 
 
-class _OfClass(NamedTuple):
+class _OfClass:
     """The facts of the nodes of a class that have no hooks and settings of their own.
 
     Attributes:
-        facts: The facts.
+        hooks: The hooks of the class.
+        settings: The names of the settings that the engine obeys.
+        read: Returns their values, behind the kind and the dialect.
         own_names: The attributes by which a node differs from its class.
         look: Returns the methods and settings of the class on which the facts depend.
         found: The result of ``look`` when the facts were found out. Another result makes them out of date.
+        facts: The facts. None: no such node was seen yet, or a setting is a property of the class.
     """
 
-    facts: Facts
-    own_names: frozenset[str]
-    look: Callable[[type], tuple[object, ...]]
-    found: tuple[object, ...]
+    __slots__ = ("facts", "found", "hooks", "look", "own_names", "read", "settings")
+
+    def __init__(self, cls: type) -> None:
+        self.hooks = hooks_of_class(cls)
+        self.settings, self.read = _reader(self.hooks.library_class)
+        self.own_names = self.hooks.names.union(self.settings)
+        self.look = look_in(cls, *self.settings)
+        self.found = self.look(cls)
+        self.facts: Facts | None = None
+
+    def find_facts(self, node: BaseNode, calls_here: bool) -> Facts:
+        """Return the facts of a node without hooks and settings of its own."""
+        facts = _of_node(node, calls_here, self)
+        if all(map(is_, self.read(type(node)), self.read(node))):  # values differ if a setting is a property
+            self.facts = facts
+        return facts
 
 
-def _of_class(node: BaseNode, cls: type, calls_here: bool) -> _OfClass | None:
-    """Find out the facts of a class; None if this node has hooks or settings of its own."""
-    hooks = hooks_of_class(cls)
-    reader = _readers.get(hooks.library_class) or _reader(hooks)
-    values = reader.read(cls)
-    if not reader.own_names.isdisjoint(node.__dict__) or not all(map(is_, values, reader.read(node))):
-        return None  # values differ if a setting is a property of the class
-    look = look_in(cls, *reader.settings)
-    of_class = _OfClass(_of_node(node, calls_here), reader.own_names, look, look(cls))
-    hooks.facts[calls_here] = of_class
-    return of_class
-
-
-def _of_node(node: BaseNode, calls_here: bool) -> Facts:
+def _of_node(node: BaseNode, calls_here: bool, of_class: _OfClass) -> Facts:
     """Return the facts of a node, from the cache if a node of its class had the very same settings."""
-    hooks = hooks_of(node)
-    reader = _readers.get(hooks.library_class) or _reader(hooks)
-    values = reader.read(node)
+    hooks, settings = of_class.hooks, of_class.settings
+    if not hooks.names.isdisjoint(node.__dict__):
+        hooks = hooks_of(node)
+    values = of_class.read(node)
     key = (calls_here, *map(id, values))  # by identity, since 1 == True
     known = hooks.facts.get(key)
     if known is not None:
         cached: Facts = known[0]
         return cached
-    settings = {**_OF_KIND, **_fixed(hooks.library_class)}
+    defaults = {**_OF_KIND, **_fixed(hooks.library_class)}
     plain = [
-        value if value is settings[name] else check_setting(node, name, value)
-        for name, value in zip(reader.settings, values[2:], strict=True)
+        value if value is defaults[name] else check_setting(node, name, value)
+        for name, value in zip(settings, values[2:], strict=True)
     ]
-    facts = _work_out(node, hooks, {**settings, **dict(zip(reader.settings, plain, strict=True))}, calls_here)
+    facts = _work_out(node, hooks, {**defaults, **dict(zip(settings, plain, strict=True))}, calls_here)
     if all(map(is_, values[2:], plain)):  # else it may change, as an array may
         if len(hooks.facts) >= _MOST_COMBINATIONS:
             hooks.facts.clear()
@@ -114,32 +119,15 @@ def _of_node(node: BaseNode, calls_here: bool) -> Facts:
     return facts
 
 
-class _Reader(NamedTuple):
-    """How to read the settings of nodes of one library class.
-
-    Attributes:
-        settings: The names of the settings that the engine obeys.
-        read: Returns their values, behind the kind and the dialect.
-        own_names: The attributes by which a node may differ from its class.
-    """
-
-    settings: tuple[str, ...]
-    read: Callable[[Any], tuple[Any, ...]]
-    own_names: frozenset[str]
-
-
-_readers: dict[type, _Reader] = {}
-
-
-def _reader(hooks: Hooks) -> _Reader:
-    """Make the reader of a library class.
+@cache
+def _reader(library_class: Any) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]]]:
+    """Return the names of the settings that a library class has, and a function that reads their values.
 
     A class of PocketFlow's names may use ``timeout`` or ``limiter`` for something of its own, see `Dialect.settings`.
     """
-    cls: Any = hooks.library_class
-    settings = tuple(name for name in _OF_KIND if hasattr(cls, name) and name in cls._dialect.settings)
-    read = attrgetter("_kind", "_dialect", *settings)
-    return _readers.setdefault(cls, _Reader(settings, read, hooks.names | set(settings)))
+    dialect = library_class._dialect
+    settings = tuple(name for name in _OF_KIND if hasattr(library_class, name) and name in dialect.settings)
+    return settings, attrgetter("_kind", "_dialect", *settings)
 
 
 def _fixed(library_class: type) -> dict[str, Any]:

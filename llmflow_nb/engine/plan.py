@@ -167,10 +167,10 @@ class Plan:
 
         Only one run uses a plan at a time. The records of several runs refer to it for what never changes: node, path.
         """
-        facts = facts_of(self.node, setup.calls_here, setup.checked)
-        if not self.is_reusable or facts is not self.facts:
+        node = self.node
+        if not self.is_reusable or facts_of(node, setup.calls_here, setup.checked) is not self.facts:
             return False
-        if self.is_flow and self.names is not setup.names.get(id(self.node.start_node)):  # type: ignore[attr-defined]
+        if self.is_flow and self.names is not setup.names.get(id(node.start_node)):  # type: ignore[attr-defined]
             self.children, self.names = {}, None
         self.stamp = setup.stamp
         return True
