@@ -3,6 +3,8 @@
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from operator import is_
+from typing import Any
 
 from .errors import WiringError, a_type
 from .hooks import hooks_of
@@ -99,7 +101,7 @@ class Survey:
         overwritten: The warnings of `BaseNode.next` about edges that were wired again to another target.
     """
 
-    __slots__ = ("_starts", "_steps", "names", "nodes", "overwritten", "root")
+    __slots__ = ("_flows", "_steps", "_targets", "names", "nodes", "overwritten", "root")
 
     def __init__(self, root: BaseNode, nodes: list[BaseNode], names: dict[int, dict[int, str]]) -> None:
         self.root = root
@@ -107,24 +109,29 @@ class Survey:
         self.names = names
         self.overwritten = [text for node in nodes for text in node.overwritten]
         self._steps = [
-            (node, type(node), node.name, node.overwritten, [*map(id, node.successors.values())]) for node in nodes
+            (node, type(node), node.name, node.overwritten, node.successors, len(node.successors)) for node in nodes
         ]
-        self._starts = [(node, node.start_node) for node in nodes if node._kind in FLOWS]  # type: ignore[attr-defined]
+        self._flows: list[Any] = [node for node in nodes if node._kind in FLOWS]
+        self._targets = [target for node in nodes for target in node.successors.values()]
+        self._targets += [flow.start_node for flow in self._flows]
 
     def is_valid_for(self, root: BaseNode) -> bool:
-        """Return whether a new pass over this node would find the same, in about a tenth of its time."""
+        """Return whether a new pass over this node would find the same, in less than a tenth of its time."""
         if root is not self.root:
             return False
-        # Every run asks: 0.3 us a node. Targets are compared by ``id``, since nodes may define ``==``.
-        for node, cls, name, overwritten, targets in self._steps:
+        targets: list[BaseNode | None] = []
+        for node, cls, name, overwritten, edges, count in self._steps:  # every run asks: 0.2 us a node
             if (
                 type(node) is not cls
                 or node.name != name
                 or node.overwritten is not overwritten
-                or [*map(id, node.successors.values())] != targets
+                or node.successors is not edges
+                or len(edges) != count
             ):
                 return False
-        return all(flow.start_node is start for flow, start in self._starts)  # type: ignore[attr-defined]
+            targets += edges.values()
+        targets += [flow.start_node for flow in self._flows]
+        return all(map(is_, targets, self._targets))  # by identity, since nodes may define ``==``
 
 
 def survey(root: BaseNode) -> Survey:
