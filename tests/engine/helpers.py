@@ -4,12 +4,14 @@ import asyncio
 import threading
 from typing import Any
 
-from llmflow_nb import BatchNode
+from llmflow_nb import BatchFlow, BatchNode
+from llmflow_nb.engine.limiter import Ticket
 
 PATIENCE = 10  # seconds after which a test that waits for something gives up
 
 MODES = ["inline", "threads", "tasks", "awaited", "awaited threads"]
 SIDE_BY_SIDE = MODES[1:]
+DRIVERS = ["run", "awaited"]
 
 
 class Items(BatchNode):
@@ -91,3 +93,46 @@ class Square(Items):
         if item < 0 and self.cur_retry == 0:
             raise ValueError(item)
         return item * item * self.params.get("factor", 1)
+
+
+class Sets(BatchFlow):
+    """Walks once for each of ``shared["sets"]``, leaving the walks' results in ``shared["results"]``."""
+
+    def prep(self, shared):
+        return shared["sets"]
+
+    def post(self, shared, prep_res, exec_res):
+        shared["results"] = exec_res
+
+
+def numbered(count):
+    return [{"n": n} for n in range(count)]
+
+
+def is_free(limiter):
+    """Whether all slots of a limiter can be had, those included that a thread which was left alone gives back soon."""
+    tickets = []
+    for _ in range(limiter.max_concurrency):
+        woken = threading.Event()
+        tickets.append(limiter.request(Ticket(woken.set)))
+        while limiter.seconds_left(tickets[-1]) is None:
+            if not woken.wait(PATIENCE):
+                return False
+            woken.clear()
+    for ticket in tickets:
+        limiter.give_back(ticket)
+    return True
+
+
+class InterruptAt:
+    """A subscriber that raises ``KeyboardInterrupt``, once: at the n-th event of a kind (None: of any)."""
+
+    def __init__(self, n, kind=None):
+        self.n, self.kind = n, kind
+        self.told = 0
+
+    def handle(self, event):
+        self.told += self.kind in (None, event.kind)
+        if self.told == self.n:
+            self.n = 0
+            raise KeyboardInterrupt
