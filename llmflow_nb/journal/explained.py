@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..core.errors import JournalError
+from ..core.text import message
 from ..core.traversal import last_name
 from .keys import CallKey
 from .schema import OF_RUN
@@ -61,7 +62,7 @@ def headline(answered: int, reasons: "dict[str, Counter[str]]", file: str, verb:
     parts += [f"{last_name(path)}: {why.total():,} {verb}, {reasons_text(why)}" for path, why in made[:NAMED]]
     if len(made) > NAMED:
         parts.append(f"{sum(why.total() for _, why in made[NAMED:]):,} more {verb}")
-    return "; ".join(parts)
+    return message("; ".join(parts))
 
 
 def reasons_text(reasons: "Counter[str]") -> str:

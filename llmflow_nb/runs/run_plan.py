@@ -8,7 +8,7 @@ from ..core.api import Shown
 from ..core.hooks import hooks_of
 from ..core.layers import overridden, router_of
 from ..core.node import BaseNode, kind_of
-from ..core.text import shown
+from ..core.text import message, shown
 from ..core.traversal import FLOWS, last_name, reachable
 from ..journal.explained import NAMED, headline, reasons_text
 from ..journal.wiring import nodes_by_path
@@ -122,12 +122,12 @@ class RunPlan(Shown):
         if waiting:
             more = f" and {len(waiting) - NAMED} more" if len(waiting) > NAMED else ""
             parts.append(f"not known yet: {', '.join(waiting[:NAMED])}{more}")
-        return "; ".join([*parts, *([self.ended_by] if self.ended_by else [])])
+        return message("; ".join([*parts, *([self.ended_by] if self.ended_by else [])]))
 
     def __repr__(self) -> str:
         """Return the plan as a table of text, a row for each node."""
-        rows = [PlannedNode._fields, *([str(cell or "") for cell in node] for node in self.nodes)]
-        rows = [[name.replace("_", " ") for name in rows[0]], *rows[1:]]
+        rows = [[name.replace("_", " ") for name in PlannedNode._fields]]
+        rows += [[message(str(cell or ""), 320) for cell in node] for node in self.nodes]
         widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         return "\n  ".join([f"<plan of {shown(self.name)}: {self.headline}>", *(lines if self.nodes else [])])

@@ -517,6 +517,20 @@ def test_the_table_of_nodes(file):
     ]
 
 
+def test_a_name_with_control_characters(file):
+    """It is shown with escapes, in every form."""
+    node = Label(name="a\x1b[31mb")
+    flow = chained(node)
+    run(flow, {"texts": ["a"]}, file)
+    setattr(node, "evil\x07", 1)
+    plan = flow.plan({"texts": ["a"]}, journal=file)
+    bundle = plan._repr_mimebundle_()
+    for text in (plan.headline, repr(plan), bundle["text/plain"], bundle["text/html"]):
+        assert "\x1b" not in text
+        assert "\x07" not in text
+        assert r"a\x1b[31mb" in text
+
+
 def test_many_nodes(file):
     """The first line names three of them."""
     nodes = [Label(name=f"Label{n}") for n in range(6)]
