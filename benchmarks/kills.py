@@ -11,7 +11,8 @@ result that a subscriber is told of one into another file. These must hold:
 * SQLite finds the file intact after each kill, and the journal can be looked at.
 
 ``--kernel 30`` kills a real Jupyter kernel in the middle of 400 rows instead, and runs the same cells in a new one.
-``--interrupts 1000`` interrupts the runs of a batch of 4,000 items, in one process.
+``--interrupts 1000`` interrupts the runs of a batch of 4,000 items, in one process. The file has each result that one of
+them has reported as a part of this run.
 """
 
 import argparse
@@ -360,7 +361,7 @@ def interrupt_batch(interrupts: int, limit: int = 1) -> Tally:
     flow.run({"items": [-1]}, journal=folder / "runs.db", progress=False)  # all imports are made
     threading.Thread(target=interrupt, daemon=True).start()
     while not done.is_set():
-        before, made_before = set(_lines(folder / "reported")), len(_lines(folder / "ledger"))
+        told_before, made_before = _lines(folder / "reported"), len(_lines(folder / "ledger"))
         try:
             in_run.set()
             flow.run({"items": range(4_000)}, journal=folder / "runs.db", progress=False, subscribers=[Reports()])
@@ -370,12 +371,23 @@ def interrupt_batch(interrupts: int, limit: int = 1) -> Tally:
         finally:
             _insist(in_run.clear)
         made = _lines(folder / "ledger")[made_before:]
-        tally.faults += [f"called again: {name}" for name in set(made) & before]
+        tally.faults += [f"called again: {name}" for name in set(made) & set(told_before)]
+        told = len(_lines(folder / "reported")) - len(told_before)
+        run, rows = _rows_of_last_run(folder / "runs.db")
+        tally.faults += [f"run {run}: {told} results were reported, {rows} are in the file"] * (rows < told)
     made = _lines(folder / "ledger")[1:]
     tally.extra = len(made) - len(set(made))
     tally.faults += ["not all were called"] * (len(set(made)) != 4_000) + _faults_of(folder / "runs.db")
     shutil.rmtree(folder)
     return tally
+
+
+def _rows_of_last_run(journal: Path) -> tuple[int, int]:
+    """Return the number of the latest run, and how many results the file has for it."""
+    with closing(sqlite3.connect(journal)) as db:
+        (run,) = db.execute("SELECT max(id) FROM run").fetchone()
+        queries = "SELECT count(*) FROM call WHERE run = ? AND status = 'ok'", "SELECT count(*) FROM use WHERE run = ?"
+        return run, sum(db.execute(query, (run,)).fetchone()[0] for query in queries)
 
 
 def _insist(work: Callable[[], None]) -> None:
