@@ -11,8 +11,8 @@ result that a subscriber is told of one into another file. These must hold:
 * SQLite finds the file intact after each kill, and the journal can be looked at.
 
 ``--kernel 30`` kills a real Jupyter kernel in the middle of 400 rows instead, and runs the same cells in a new one.
-``--interrupts 1000`` interrupts the runs of a batch of 4,000 items, in one process. The file has each result that one of
-them has reported as a part of this run.
+``--interrupts 1000`` interrupts the runs of a batch of 4,000 items, in one process. The file then has each result that
+a run has reported as a part of this run.
 """
 
 import argparse
