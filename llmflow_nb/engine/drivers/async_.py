@@ -145,11 +145,10 @@ async def _await_hooks(position: Position, setup: Setup, mask: int) -> str:
         need = AWAIT
         while need == AWAIT:
             awaitable, position.awaiting = position.awaiting, None
-            value, error = await _outcome(awaitable)
-            if error is None:
-                position.resume(value)
-            else:
-                position.throw(error)
+            try:
+                position.resume(await awaitable)
+            except (Exception, asyncio.CancelledError) as exc:
+                position.throw(_from_hook(exc))
             need = advance(position, setup, mask)
         return need
     except BaseException:  # also a cancellation of this run
@@ -171,10 +170,14 @@ async def _outcome(awaitable: Any) -> tuple[Any, BaseException | None]:
     __tracebackhide__ = True
     try:
         return await awaitable, None
-    except asyncio.CancelledError as exc:
+    except (Exception, asyncio.CancelledError) as exc:
+        return None, _from_hook(exc)
+
+
+def _from_hook(error: BaseException) -> BaseException:
+    """Return the exception of a hook. Raise the one that is being handled if it cancels the run itself."""
+    if isinstance(error, asyncio.CancelledError):
         task = asyncio.current_task()
-        if task is not None and task.cancelling():  # it is this run that is cancelled
+        if task is not None and task.cancelling():
             raise
-        return None, exc
-    except Exception as exc:
-        return None, exc
+    return error
