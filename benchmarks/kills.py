@@ -361,7 +361,7 @@ def interrupt_batch(interrupts: int, limit: int = 1) -> Tally:
     flow.run({"items": [-1]}, journal=folder / "runs.db", progress=False)  # all imports are made
     threading.Thread(target=interrupt, daemon=True).start()
     while not done.is_set():
-        told_before, made_before = _lines(folder / "reported"), len(_lines(folder / "ledger"))
+        told_before, made_before = _lines(folder / "reported"), _lines(folder / "ledger")
         try:
             in_run.set()
             flow.run({"items": range(4_000)}, journal=folder / "runs.db", progress=False, subscribers=[Reports()])
@@ -370,7 +370,8 @@ def interrupt_batch(interrupts: int, limit: int = 1) -> Tally:
             pass
         finally:
             _insist(in_run.clear)
-        made = _lines(folder / "ledger")[made_before:]
+        made = _lines(folder / "ledger")[len(made_before) :]
+        tally.most_extra = max(tally.most_extra, len(set(made) & set(made_before)))
         tally.faults += [f"called again: {name}" for name in set(made) & set(told_before)]
         told = len(_lines(folder / "reported")) - len(told_before)
         run, rows = _rows_of_last_run(folder / "runs.db")

@@ -98,7 +98,11 @@ class JournalFile:
             self._users.discard(user)
             if self._users or self._pid != os.getpid():
                 return
-            _open.pop(self.path, None)
+            with suppress(sqlite3.Error):  # the disk may be full
+                self._write_all("SELECT 1", ())
+            with suppress(sqlite3.Error):
+                self._end_transaction()
+            _open.pop(self.path, None)  # not before: an interrupt may have left a transaction, which the next run ends
             with suppress(sqlite3.Error):
                 self._db.close()
             _release_lock(self.path)
