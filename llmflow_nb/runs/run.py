@@ -147,8 +147,8 @@ class Run(RunMethods):
 
         Pairs of a path and a text.
         """
-        outlook = self._outlook()
-        return [*self._recorder.notes, *([(self.name, outlook)] if outlook else [])]
+        notes, outlook = self._recorder.notes, self._outlook()
+        return [*notes, (self.name, outlook)] if outlook else notes
 
     @property
     def visits(self) -> list[Visit]:
