@@ -67,7 +67,7 @@ unit without-dot notebooks outputs docs browser coverage: export OPENAI_API_KEY 
 unit without-dot notebooks outputs docs browser coverage: export OPENAI_BASE_URL =
 unit without-dot notebooks outputs docs browser coverage: export LLMFLOW_NB_DOCS =
 # Reading a notebook takes 2 s less for each process; see there.
-unit notebooks docs browser coverage: export PYTHONPATH = $(CURDIR)/tests/without
+unit notebooks docs browser coverage: export PYTHONPATH := $(CURDIR)/tests/without$(if $(PYTHONPATH),:$(PYTHONPATH))
 # What is saved holds no times, and nothing that moves.
 notebooks outputs docs: export LLMFLOW_NB_DISPLAY = static
 notebooks outputs: export LLMFLOW_NB_OUT =
