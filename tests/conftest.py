@@ -21,6 +21,15 @@ def pytest_collection_finish():
     gc.freeze()
 
 
+@pytest.fixture
+def no_collector():
+    """Only reference counts free objects, and nothing runs in between, such as the callbacks of a collection."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
 @pytest.fixture(scope="module")
 def few_visits_kept():
     """A tenth of the visits that a record usually keeps, so that a run of more of them takes a tenth of the time."""

@@ -32,15 +32,6 @@ MODES = ["threads", "awaited threads"]
 # ---- futures are released --------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def no_collector():
-    """Only reference counts free objects."""
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
-
-
 def alive(executor):
     executor.join()
     return sum(future() is not None for future in executor.futures)

@@ -198,6 +198,7 @@ class Direct(Executor):
         return future
 
 
+@pytest.mark.usefixtures("no_collector")
 @pytest.mark.parametrize(
     ("executor", "items", "end"),
     [
