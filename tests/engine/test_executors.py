@@ -1,7 +1,6 @@
 """The user's executor: what it is given, what comes back, and what is released."""
 
 import asyncio
-import gc
 import multiprocessing
 import os
 import pickle
