@@ -11,6 +11,7 @@ BELOW = {
     "core": set(),
     "engine": {"core"},
     "graph": {"core"},
+    "dask": {"engine", "core"},
     "journal": {"engine", "core"},
     "runs": {"journal", "engine", "core"},
     "stepper": {"runs", "journal", "engine", "core"},
@@ -25,6 +26,7 @@ PACKAGES = {
     "runs/compare.py": {"pandas"},
     "runs/tables.py": {"pandas"},
     "runs/selection.py": {"pandas"},
+    "dask": {"cloudpickle", "dask", "distributed"},
     "llm.py": {"openai"},
     "offline.py": {"sklearn", "numpy"},
 }

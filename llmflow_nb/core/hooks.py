@@ -98,6 +98,10 @@ class Hooks:
     names: frozenset[str]
     facts: dict[Any, Any] = field(default_factory=dict)
 
+    def __reduce__(self) -> Any:
+        """Arrive as None with a class that is sent to another process by value, where it is read anew."""
+        return type(None), ()
+
 
 def hooks_of(node: Any) -> Hooks:
     """Return the hooks of a node. They are read again if a method was replaced on its class or set on the object."""

@@ -125,7 +125,9 @@ class Attempts:
         if setup.stop is not None:
             setup.stop.check()
         name, args, is_async = call.hook(position.shared)
-        executor = self._executor if plan.layer is None and not is_async else None  # the calls behind a layer are sent
+        executor = self._executor if plan.layer is None else None  # the calls behind a layer are sent
+        if is_async and executor is not None and not executor.sends_async:
+            executor = None
         if executor is not None and executor.is_full:
             call.move(ENQUEUE)
             executor.queue[call] = None
@@ -142,10 +144,10 @@ class Attempts:
             if setup.subscribers:
                 self._calls.tell("attempt_started", call, value=call.item)
         flight = Flight(call.branch, self._loop, call)
-        if is_async and plan.limit != 1 and not call.batch.is_single:
+        if is_async and executor is None and plan.limit != 1 and not call.batch.is_single:
             self._start_coroutine(flight, call, name, args)
             return
-        if is_async or (plan.limit == 1 and plan.timeout is None and executor is None and position.inline):
+        if executor is None and (is_async or (plan.limit == 1 and plan.timeout is None and position.inline)):
             self._flights.in_progress[flight] = None  # so that `stop` closes it
             awaitable = run_within(position, self._call_here, flight, call, name, args)
             if awaitable is not None:
@@ -229,8 +231,9 @@ class Attempts:
             self._await(flight, call, value)
             return
         self._flights.end(flight)
-        if flight.shared_writes and self._executor is not None:
-            self._executor.warn_of_writes(call.plan.path, flight.shared_writes)
+        reply = flight.reply
+        if reply is not None and self._executor is not None:
+            self._executor.note(call, reply)
         if error is None:
             self.keep_result(call, value)
             self._calls.settle(call, "ok", value, call.error)

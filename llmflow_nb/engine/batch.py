@@ -41,6 +41,7 @@ class Batch:
     retry_queue: deque[int]  # the items to call again before any is read
     previous: dict[int, tuple[Outcome, float]]  # the outcomes that these had, and their seconds
     replayed: set[int] | None = None  # the items whose result is that of an earlier call; None: there are none
+    workers: dict[int, str] | None = None  # where each item was called, if an executor says so
     stored: tuple[int, int] | None = None  # its run and its number in a journal
     kept_at: "Checkpoint | None" = None  # where it ended with failures that were kept, to run ``post`` again
     checkpoints: "dict[int, Checkpoint]"  # where param sets failed or were stopped, to resume them

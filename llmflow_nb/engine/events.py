@@ -71,11 +71,13 @@ class Recorder(Protocol):
         add_visit: Adds the `VISIT_FIELDS` of a finished visit, given as one tuple. Bound to ``list.extend`` of one flat
             list: an object per visit would cost twice as much, most of it in the garbage collector.
         abandoned: Blocking calls that ran into their timeout, or outlived the run, and could not be stopped.
+        reexecuted: How often a cluster has made an attempt again, because a worker had died.
         limited: The calls that wait for a limiter. Each has the clock when it started to wait, and the clock when it
             may start, or None if unknown.
     """
 
     abandoned: int
+    reexecuted: int
     limited: dict[Any, tuple[float, float | None]]
 
     add_visit: Callable[[Iterable[Any]], None]

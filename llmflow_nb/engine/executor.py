@@ -12,7 +12,7 @@ from .calls import Call
 from .events import Recorder
 from .flight import EXECUTOR, Flight
 from .pickling import dumps, explain_unsent
-from .remote import send
+from .remote import Reply, send
 
 __all__ = ["UserExecutor"]
 
@@ -31,6 +31,7 @@ class UserExecutor:
         # Whether ``future.cancel()`` returns True only for a call that has not started and never will. A future of Dask
         # also returns True for a call that is running and keeps running.
         self.cancels_exactly = isinstance(executor, futures.ThreadPoolExecutor | futures.ProcessPoolExecutor)
+        self.sends_async = getattr(executor, "sends_async", False)
         self._workers: float = executor._max_workers if self.cancels_exactly else inf  # type: ignore[attr-defined]
         self._recorder = recorder
         self._error: ExecutorError | None = None
@@ -67,7 +68,16 @@ class UserExecutor:
             return explain_unsent(call.target, args, error, shared, dumps)
         return error
 
-    def warn_of_writes(self, path: str, writes: tuple[str, ...]) -> None:
+    def note(self, call: Call, reply: Reply) -> None:
+        """Note where a call ran, and how often it ran there. Warn if it wrote to a copy of ``shared``."""
+        if reply.worker:
+            call.batch.workers = call.batch.workers or {}
+            call.batch.workers[call.index] = reply.worker
+        self._recorder.reexecuted += reply.again
+        if reply.shared_writes:
+            self._warn_of_writes(call.plan.path, reply.shared_writes)
+
+    def _warn_of_writes(self, path: str, writes: tuple[str, ...]) -> None:
         """Warn once for a node that what its exec wrote to ``shared`` is lost."""
         if path not in self._warned_paths:
             self._warned_paths.add(path)

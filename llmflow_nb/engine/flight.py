@@ -73,7 +73,7 @@ class Flight:
         "is_refused",
         "kind",
         "loop",
-        "shared_writes",
+        "reply",
         "ticket",
         "where",
     )
@@ -91,7 +91,7 @@ class Flight:
         # result gets lost, for as long as anybody refers to its future.
         self.handle: Any = None
         self.is_refused = False  # its error comes from where it was to run, and not from the hook
-        self.shared_writes: tuple[str, ...] = ()  # what another process wrote to its copy of ``shared``
+        self.reply: Reply | None = None  # of another process
         self.ticket = None if call is None else call.ticket  # the slot of the limiter that it holds
 
     def start_task(self, awaitable: Any, context: Context | None) -> None:
@@ -165,8 +165,7 @@ class Flight:
         value = future.result()
         if type(value) is not Reply:
             return value, None
-        self.shared_writes = value.shared_writes
-        reply: Reply = value
+        self.reply = reply = value
         assert self.call is not None
         return reply.open(self.call.plan.path)
 

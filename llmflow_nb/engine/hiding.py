@@ -33,6 +33,15 @@ class Hiding:
     def abandoned(self, count: int) -> None:
         self._recorder.abandoned = count
 
+    @property
+    def reexecuted(self) -> int:
+        """See `Recorder`."""
+        return self._recorder.reexecuted
+
+    @reexecuted.setter
+    def reexecuted(self, count: int) -> None:
+        self._recorder.reexecuted = count
+
     def _add_visit(self, row: Iterable[Any]) -> None:
         plan, *_ = row = tuple(row)
         if plan is self._hidden:
@@ -52,7 +61,7 @@ class Unrecorded:
     """A recorder that keeps nothing."""
 
     def __init__(self) -> None:
-        self.abandoned = 0
+        self.abandoned = self.reexecuted = 0
         self.limited: dict[Any, tuple[float, float | None]] = {}
         self.add_visit: Callable[[Iterable[Any]], None] = lambda row: None
 

@@ -9,11 +9,11 @@ The worker may be in another process, and pickling fails in many ways. Two rules
 import pickle
 from collections.abc import Iterable
 from concurrent import futures  # imports its pools at their first use, which takes 20 ms
-from concurrent.futures import Executor, Future
+from concurrent.futures import Future
 from contextvars import Context
 from dataclasses import dataclass
 from types import CoroutineType
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from ..core.errors import SendError
 from ..core.hooks import hooks_of
@@ -23,7 +23,7 @@ from .calls import invoke
 from .packed_error import ErrorParcel, PackedError, pack_error
 from .pickling import dumps, explain_unreturned, explain_unsent, pickle_error, portable
 
-__all__ = ["Reply", "check_can_be_sent", "send"]
+__all__ = ["RemoteCall", "RemoteExecutor", "Reply", "check_can_be_sent", "perform", "perform_async", "send"]
 
 
 class _Home:
@@ -39,8 +39,52 @@ _HOME = _Home()
 # ---- in the run's own process ----------------------------------------------------------------------------------------
 
 
+class RemoteCall(NamedTuple):
+    """One attempt to be made elsewhere.
+
+    Attributes:
+        target: The node; send the result of `portable` instead. The same object for all calls of a visit.
+        name: Of its hook.
+        args: The arguments of the hook.
+        attempt: The number of attempts before this one.
+        has_shared: Whether the first argument is ``shared``.
+    """
+
+    target: Any
+    name: str
+    args: tuple[Any, ...]
+    attempt: int
+    has_shared: bool
+
+
+class RemoteExecutor(Protocol):
+    """An executor that knows how nodes are sent. Any other one is used through its ``submit``.
+
+    The worker calls `perform` with a ``home`` of None, or `perform_async`, and sends the `Reply` back.
+
+    Attributes:
+        sends_async: Whether an ``async def exec`` is sent too. It runs in the notebook otherwise.
+    """
+
+    sends_async: bool
+
+    def check(self, node: BaseNode) -> None:
+        """Check that a node can be sent, before anything is called.
+
+        Raises:
+            SendError: It cannot. Names the attribute.
+        """
+
+    def send_call(self, call: RemoteCall) -> "Future[Reply]":
+        """Send a call. The future raises only what is an error of the executor.
+
+        Raises:
+            SendError: The node or an argument cannot be sent.
+        """
+
+
 def send(
-    executor: Executor, context: Context, target: Any, name: str, args: tuple[Any, ...], attempt: int, shared: Any
+    executor: Any, context: Context, target: Any, name: str, args: tuple[Any, ...], attempt: int, shared: Any
 ) -> "Future[Any]":
     """Submit one attempt. The result of the future is a `Reply`.
 
@@ -49,12 +93,18 @@ def send(
         Exception: The executor accepts no calls.
     """
     has_shared = bool(args) and args[0] is shared
+    future: Future[Any]
     if isinstance(executor, futures.ThreadPoolExecutor):
-        return executor.submit(context.run, perform, _HOME, target, name, args, attempt, has_shared)
+        future = executor.submit(context.run, perform, _HOME, target, name, args, attempt, has_shared)
+        return future
     parcels = tuple(ErrorParcel(arg) if isinstance(arg, BaseException) else arg for arg in args)
+    if hasattr(type(executor), "send_call"):
+        future = executor.send_call(RemoteCall(target, name, parcels, attempt, has_shared))
+        return future
     call = _HOME, portable(target), name, parcels, attempt, has_shared
     if not isinstance(executor, futures.ProcessPoolExecutor):
-        return executor.submit(perform, *call)
+        future = executor.submit(perform, *call)
+        return future
     try:  # here, since a call that does not unpickle would break the pool
         pickled = pickle.dumps(call, pickle.HIGHEST_PROTOCOL)
     except Exception as exc:
@@ -65,17 +115,22 @@ def send(
     return executor.submit(perform_pickled, class_name(target), pickled)
 
 
-def check_can_be_sent(nodes: Iterable[BaseNode], executor: Executor | None) -> None:
-    """Refuse nodes that cannot be sent to a process pool, before anything runs.
+def check_can_be_sent(nodes: Iterable[BaseNode], executor: Any) -> None:
+    """Refuse nodes that cannot be sent to a process pool or a cluster, before anything runs.
 
     Raises:
         SendError: Names the node and the attribute.
     """
-    if not isinstance(executor, futures.ProcessPoolExecutor):
+    check = getattr(executor, "check", None) if hasattr(type(executor), "send_call") else None
+    if check is None and not isinstance(executor, futures.ProcessPoolExecutor):
         return
     for node in nodes:
         hooks = hooks_of(node)
-        if "exec" in hooks.own and not hooks.exec_is_async:
+        if "exec" not in hooks.own:
+            continue
+        if check is not None and (executor.sends_async or not hooks.exec_is_async):
+            check(node)
+        elif check is None and not hooks.exec_is_async:
             error = pickle_error(portable(node))
             if error is not None:
                 raise explain_unsent(node, (), error, None)
@@ -92,6 +147,9 @@ class Reply:
     pickled: bytes | None = None  # the value, packed
     error: BaseException | PackedError | None = None
     shared_writes: tuple[str, ...] = ()  # the keys that the worker wrote in its copy of ``shared``, which are lost
+    seconds: float = 0.0  # of the call, on the worker
+    worker: str = ""  # where it ran; "" if the executor does not say
+    again: int = 0  # how often the executor has made the same attempt again, since a worker died
 
     def open(self, path: str) -> tuple[Any, BaseException | None]:
         """Return the value and the exception. ``path``: the node, for the text of an error."""
@@ -109,15 +167,39 @@ class Reply:
 def perform(home: _Home | None, target: Any, name: str, args: tuple[Any, ...], attempt: int, has_shared: bool) -> Reply:
     """Make one attempt. It is a plain function of plain arguments, so that it can be sent to another process."""
     __tracebackhide__ = True
-    args = tuple(arg.error if isinstance(arg, ErrorParcel) else arg for arg in args)
-    was_pickled = home is None
-    before = _contents(args[0]) if was_pickled and has_shared else None
+    args, before = _opened(args, home, has_shared)
+    value, error = None, None
     try:
         value = invoke(target, name, args, attempt)
     except BaseException as exc:  # also SystemExit: the worker lives on, and the run decides what follows
-        reply = Reply(error=pack_error(exc) if was_pickled else exc)
-    else:
-        reply = _pack_value(value, label(target)) if was_pickled else Reply(value)
+        error = exc
+    return _reply(home, target, value, error, args, before)
+
+
+async def perform_async(target: Any, name: str, args: tuple[Any, ...], attempt: int, has_shared: bool) -> Reply:
+    """Make one attempt of an ``async def``, on the event loop of a worker."""
+    args, before = _opened(args, None, has_shared)
+    value, error = None, None
+    try:
+        value = await invoke(target, name, args, attempt)
+    except BaseException as exc:  # as for `perform`
+        error = exc
+    return _reply(None, target, value, error, args, before)
+
+
+def _opened(args: tuple[Any, ...], home: _Home | None, has_shared: bool) -> tuple[tuple[Any, ...], Any]:
+    """Return the arguments of a hook, and the contents of a copy of ``shared`` before the call."""
+    args = tuple(arg.error if isinstance(arg, ErrorParcel) else arg for arg in args)
+    return args, _contents(args[0]) if home is None and has_shared else None
+
+
+def _reply(
+    home: _Home | None, target: Any, value: Any, error: BaseException | None, args: tuple[Any, ...], before: Any
+) -> Reply:
+    """Return the outcome of an attempt. It is packed if the call was pickled on its way here."""
+    if home is not None:
+        return Reply(value, error=error)
+    reply = _pack_value(value, label(target)) if error is None else Reply(error=pack_error(error))
     if before is not None:
         reply.shared_writes = _written(before, _contents(args[0]))
     return reply

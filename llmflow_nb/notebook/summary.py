@@ -63,6 +63,8 @@ def of_run(run: Run) -> Summary:
         facts.append(many(failed, "failed item"))
     if run.abandoned:
         facts.append(f"{many(run.abandoned, 'blocking call')} left to end")
+    if run.reexecuted:
+        facts.append(f"{many(run.reexecuted, 'call')} made again after a worker had died")
     notes = [_ended_by(run, run.error, texts)] if run.error is not None and run.status != "stopped" else []
     if run.visit_count > len(visits):
         dropped = run.visit_count - len(visits)

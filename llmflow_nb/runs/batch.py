@@ -127,6 +127,7 @@ class BatchResult(BatchMethods):
           ``seconds`` are then those of the original call;
         * ``attempts`` (Int64): the number of attempts of ``exec``; 0 for an item that was not called;
         * ``seconds`` (Float64): from the start of the first attempt to the end of the call;
+        * ``worker`` (string), only if an executor has named it: the worker that called ``exec``;
         * ``error_type``, ``error`` (string): the class and the text of the last exception, with its location.
 
         For a batch flow, a row is a param set. The columns are its params, with those of the flows around it, then

@@ -49,7 +49,7 @@ class RunRecorder:
         self.add_visit: Callable[[Iterable[Any]], None] = self.columns.extend
         self.failures: dict[int, BaseException] = {}  # of visits, by step
         self.batches: list[Batch] = []  # one for each visit of a batch node or batch flow, in the order they started
-        self.abandoned = 0
+        self.abandoned = self.reexecuted = 0
         self.limited: dict[Any, tuple[float, float | None]] = {}
         self.problems: dict[str, int] = {}  # how often each was reported
         self.notes: list[tuple[str, str]] = []  # of retries and resumes: path, text

@@ -126,6 +126,14 @@ class Run(RunMethods):
         return self._recorder.abandoned
 
     @property
+    def reexecuted(self) -> int:
+        """How often a cluster has made a call again because a worker had died: at least so many were billed twice.
+
+        A call that had begun in the last milliseconds before its worker died may be missing.
+        """
+        return self._recorder.reexecuted
+
+    @property
     def dropped_batches(self) -> int:
         """The number of visits of batch nodes and batch flows that were dropped."""
         return self._recorder.dropped_batches

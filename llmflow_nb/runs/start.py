@@ -104,7 +104,7 @@ def check_executor(node: BaseNode, executor: Executor | None) -> None:
         SettingError: The executor has no ``submit``.
         SendError: A node cannot be pickled.
     """
-    if executor is not None and not hasattr(type(executor), "submit"):
+    if executor is not None and not (hasattr(type(executor), "submit") or hasattr(type(executor), "send_call")):
         raise SettingError(f"executor={quoted(executor)} has no submit(); pass a concurrent.futures.Executor.")
     if executor is not None:
         check_can_be_sent(within(node), executor)

@@ -39,7 +39,7 @@ TEXT = pd.StringDtype("python")
 _FIXED: dict[str, Any] = {
     **dict.fromkeys(("step", "visit", "position", "attempts", "place"), "Int64"),
     **dict.fromkeys(("seconds", "prep_s", "exec_s", "post_s"), "Float64"),
-    **dict.fromkeys(("path", "node", "action", "status", "failed_at", "error_type", "error"), TEXT),
+    **dict.fromkeys(("path", "node", "action", "status", "failed_at", "worker", "error_type", "error"), TEXT),
     **dict.fromkeys(("calls", "changed", "output", "why"), TEXT),
     "replayed": "boolean",
 }
@@ -56,7 +56,7 @@ _DTYPES: dict[str, Any] = {
 
 def steps_table(visits: list[Visit], *, has_journal: bool) -> pd.DataFrame:
     """See `Run.steps`."""
-    order = _with_replayed(_OF_VISITS) if has_journal else _OF_VISITS
+    order = _with(_OF_VISITS, "replayed", "status") if has_journal else _OF_VISITS
     values: dict[str, list[Any]] = {name: [getattr(visit, name, None) for visit in visits] for name in order}
     if has_journal:
         values["replayed"] = [
@@ -103,15 +103,19 @@ def history_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     return columns.frame()
 
 
-def _with_replayed(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the columns of a run with a journal."""
-    after = names.index("status") + 1
-    return *names[:after], "replayed", *names[after:]
+def _with(names: tuple[str, ...], name: str, after: str) -> tuple[str, ...]:
+    """Return the names of columns with one more, after another one."""
+    n = names.index(after) + 1
+    return *names[:n], name, *names[n:]
 
 
 def batch_table(batches: Batches, *, of_params: bool, has_journal: bool) -> pd.DataFrame:
     """See `BatchResult.df`."""
-    order = _OF_PARAM_SETS if of_params else _with_replayed(_OF_ITEMS) if has_journal else _OF_ITEMS
+    order: tuple[str, ...] = _OF_PARAM_SETS if of_params else _OF_ITEMS
+    if has_journal and not of_params:
+        order = _with(order, "replayed", "status")
+    if any(batch.workers for _, batch in batches):
+        order = _with(order, "worker", "seconds")
     values: dict[str, list[Any]] = {name: [] for name in ("params", *order)}
     for number, batch in batches:
         for name, column in _columns_of(number, batch, of_params=of_params).items():
@@ -156,6 +160,7 @@ def _columns_of(number: int, batch: Batch, *, of_params: bool) -> dict[str, list
         "result": [None if result is PENDING else result for result in results],
         "action": [_text_or_none(action) for action in _filled(batch.outcomes.actions or [], n)],
         "status": status,
+        "worker": [(batch.workers or {}).get(position) for position in range(n)],
         "replayed": [position in (batch.replayed or ()) for position in range(n)],
         "failed_at": failed_at,
         "attempts": attempts,

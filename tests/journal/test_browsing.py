@@ -133,7 +133,7 @@ def test_prune_needs_arguments_that_make_sense(file, arguments):
 
 def test_prune_of_a_file_in_use(tmp_path):
     """Another process writes to it: nothing is removed. A file that is not there is not made."""
-    process = start("PAUSE = 0.05\nflow.run(shared, journal='runs.db', progress=False)", tmp_path)
+    process = start("PAUSE = 0.2\nflow.run(shared, journal='runs.db', progress=False)", tmp_path)
     while not (tmp_path / "ledger").exists():
         assert process.poll() is None
     with pytest.raises(JournalError, match="is in use by process"):

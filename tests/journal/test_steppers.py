@@ -148,7 +148,7 @@ def test_the_file_is_free_between_two_commands(tmp_path):
     stepper = flow_of_two().stepper({}, journal=tmp_path / "runs.db")
     stepper.over()
     run_program("flow.run({'items': [1]}, journal='runs.db', progress=False)", tmp_path)
-    process = start("PAUSE = 0.05\nflow.run(shared, journal='runs.db', progress=False)", tmp_path)
+    process = start("PAUSE = 0.2\nflow.run(shared, journal='runs.db', progress=False)", tmp_path)
     while len((tmp_path / "ledger").read_text().splitlines()) < 2:
         assert process.poll() is None
     with pytest.raises(JournalError, match="is in use by process"):

@@ -257,7 +257,7 @@ def test_a_result_that_was_not_kept_is_missing(file):
 
 def test_the_run_of_a_killed_process(tmp_path):
     """It has what had ended until the kill, and no seconds."""
-    process = start("PAUSE = 0.01\nflow.run(shared, journal='runs.db', progress=False)", tmp_path)
+    process = start("PAUSE = 0.1\nflow.run(shared, journal='runs.db', progress=False)", tmp_path)
     while not (tmp_path / "ledger").exists() or len((tmp_path / "ledger").read_text().splitlines()) < 100:
         assert process.poll() is None
     running = Journal(tmp_path / "runs.db")[-1]

@@ -1,0 +1,224 @@
+"""``executor=on(client)``: a Dask cluster with its workers in other processes, on this machine."""
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from llmflow_nb import BatchFlow, ExecutorError, Flow, Journal, Node, SettingError
+from llmflow_nb.dask import on
+from llmflow_nb.notebook.display import mimebundle
+from tests.cluster.nodes import Dies, Work, entered
+
+SETUP = """
+from distributed import Client, LocalCluster
+from llmflow_nb import BatchNode, Flow
+from llmflow_nb.dask import on
+
+cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, host="127.0.0.1", silence_logs=50)
+client = Client(cluster, timeout=5)
+"""
+
+
+def run_program(text, folder):
+    """Run a script, whose classes are as those of a notebook: of the module ``__main__``."""
+    body = textwrap.indent(SETUP + textwrap.dedent(text), "    ")
+    (folder / "notebook.py").write_text(
+        f"import importlib, os, time\nfrom pathlib import Path\nif __name__ == '__main__':\n{body}"
+    )
+    done = subprocess.run(
+        [sys.executable, "notebook.py"], cwd=folder, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout.split()
+
+
+def run(node, executor, items, **options):
+    node.run({"items": items}, executor=executor, progress=False, **options)
+    return node.last_run.batch(node)
+
+
+# ---- code of a notebook ----------------------------------------------------------------------------------------------
+
+
+def test_what_was_edited_arrives(tmp_path):
+    """A class, a global, and a module beside the notebook are sent as they are at each run."""
+    (tmp_path / "helper.py").write_text("def shape(text):\n    return text + '!'\n")
+    found = run_program(
+        """
+        import helper
+        PROMPT = "old"
+        class Label(BatchNode):
+            def prep(self, shared):
+                return ["x"]
+            def exec(self, item):
+                return helper.shape(f"{PROMPT}-{item}")
+        executor = on(client)
+        flow = Flow(Label())
+        def show():
+            flow.run({}, executor=executor, progress=False)
+            print(flow.last_run.batch("Label").results[0])
+        show()
+        PROMPT = "new"
+        show()
+        Path("helper.py").write_text("def shape(text):\\n    return text + '?'\\n")
+        importlib.invalidate_caches()
+        time.sleep(1.1)
+        importlib.reload(helper)
+        show()
+        class Label(BatchNode):
+            def prep(self, shared):
+                return ["x"]
+            def exec(self, item):
+                return "edited"
+        flow = Flow(Label())
+        show()
+        """,
+        tmp_path,
+    )
+    assert found == ["old-x!", "new-x!", "new-x?", "edited"]
+
+
+def test_a_cluster_that_is_gone(tmp_path):
+    """The run ends with an error, keeps what was finished, and resumes without the cluster."""
+    found = run_program(
+        """
+        import dask
+        dask.config.set({"distributed.comm.timeouts.connect": "2s"})
+        class Label(BatchNode):
+            def prep(self, shared):
+                return list(range(40))
+            def exec(self, item):
+                Path("ledger", str(item)).touch()
+                time.sleep(0.05)
+                return item
+        Path("ledger").mkdir()
+        flow = Flow(Label(max_concurrency=4))
+        job = flow.submit({}, executor=on(client, batch=1), progress=False)
+        while len(list(Path("ledger").iterdir())) < 10:
+            pass
+        cluster.close()
+        job.wait(40)
+        print(job.run.status, type(job.run.error).__name__)
+        finished = job.run.batch("Label").counts["ok"]
+        job.run.resume(progress=False)
+        print(job.run.batch("Label").results == list(range(40)), finished >= 4)
+        """,
+        tmp_path,
+    )
+    assert found == ["failed", "ExecutorError", "True", "True"]
+
+
+# ---- workers that die ------------------------------------------------------------------------------------------------
+
+
+def test_killed_workers(client, tmp_path):
+    """Items that a killed worker had are called again and counted; those reported finished are not."""
+    node = Dies(max_concurrency=4)
+    node.folder, node.kills = str(tmp_path / "ledger"), (10, 40)
+    (tmp_path / "ledger").mkdir()
+    finished = []
+
+    class Watch:
+        def handle(self, event):
+            if event.kind == "call_finished":
+                finished.append((event.value, entered(node.folder).count(str(event.value))))
+
+    result = run(node, on(client), range(60), subscribers=[Watch()])
+    assert result.results == list(range(60))
+    starts = entered(node.folder)
+    assert all(starts.count(str(item)) == n for item, n in finished)
+    assert 2 <= node.last_run.reexecuted <= len(starts) - 60  # one that began just before may be missing
+    assert "made again after a worker had died" in mimebundle(node.last_run)["text/plain"]
+
+
+def test_an_item_that_kills_every_worker(client, tmp_path):
+    """Its row fails with the reason, and the others have results, also those that travelled with it."""
+    node = Dies(max_concurrency=8, on_error="keep")
+    node.folder = str(tmp_path)
+    result = run(node, on(client, batch=4), [*range(6), -1])
+    assert result.counts == {"ok": 6, "failed": 1}
+    assert "the worker process died" in str(result.exceptions[6])
+
+
+# ---- in tables, batch flows, journals --------------------------------------------------------------------------------
+
+
+def test_the_column_worker(on_cluster, tmp_path):
+    """It names the worker of each call; without a cluster there is none."""
+    node = Work(max_concurrency=8)
+    node.folder, node.seconds = str(tmp_path), 0.05
+    df = run(node, on_cluster, range(16)).df
+    assert list(df.columns) == [
+        "visit", "position", "item", "result", "status", "attempts", "seconds", "worker", "error_type", "error",
+    ]  # fmt: skip
+    assert df["worker"].nunique() == 2
+    assert "worker" not in run(node, None, range(2)).df
+
+
+def test_param_sets_side_by_side(on_cluster, tmp_path):
+    """Those of a batch flow run at the same time on the cluster."""
+
+    class Count(Node):
+        def prep(self, shared):
+            return self.params["n"]
+
+        def exec(self, n):
+            import os
+
+            return n, os.getpid()
+
+        def post(self, shared, n, exec_res):
+            shared[n] = exec_res
+
+    class Many(BatchFlow):
+        def prep(self, shared):
+            return [{"n": n} for n in range(6)]
+
+    shared = {}
+    Many(start=Count(), max_concurrency=6).run(shared, executor=on_cluster, progress=False)
+    assert [shared[n][0] for n in range(6)] == list(range(6))
+
+
+def test_a_journal(on_cluster, tmp_path):
+    """What a worker has finished is kept here."""
+    (tmp_path / "ledger").mkdir()
+    for _ in range(2):
+        node = Work(max_concurrency=4)
+        node.folder = str(tmp_path / "ledger")
+        flow = Flow(node)
+        flow.run({"items": range(8)}, executor=on_cluster, journal=tmp_path / "runs.db", progress=False)
+    assert len(entered(tmp_path / "ledger")) == 8
+    assert list(Journal(tmp_path / "runs.db").runs["replayed"]) == [8, 0]
+
+
+# ---- bad input -------------------------------------------------------------------------------------------------------
+
+
+def test_on_needs_a_client(client):
+    """And a sensible number of calls that travel together."""
+    with pytest.raises(SettingError, match=r"it must be a distributed\.Client"):
+        on("tcp://127.0.0.1:8786")
+    for batch in (0, -1, 1.5, "all", True):
+        with pytest.raises(SettingError, match=r"on\(batch="):
+            on(client, batch=batch)
+
+
+def test_on_needs_a_cluster_that_is_there(cluster):
+    """An error at once, before anything is run."""
+    from distributed import Client
+
+    client = Client(cluster, set_as_default=False)
+    client.close()
+    with pytest.raises(ExecutorError, match="the cluster cannot be used"):
+        on(client)
+
+
+def test_without_dask():
+    """The error says what to install."""
+    code = "import sys; sys.modules['distributed'] = None\nfrom llmflow_nb.dask import on"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-1] == (
+        'ImportError: Calls on a cluster need Dask: pip install "llmflow_nb[dask]".'
+    )
