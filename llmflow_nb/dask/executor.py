@@ -104,6 +104,7 @@ class DaskExecutor:
         self._node: tuple[Any, str, bytes] | None = None  # the latest one, with its pickled form
         self._seconds: float | None = None  # of a call, on average
         self._starts: Counter[int] = Counter()  # how often each attempt in progress has started, by id
+        self._starts_before: dict[int, int] = {}  # those before its present task was submitted
         self._is_subscribed = False
 
     def __repr__(self) -> str:
@@ -227,6 +228,7 @@ class DaskExecutor:
         )
         self._tasks[future.key] = future, task
         for sent in task:
+            self._starts_before[sent.id] = self._starts[sent.id]
             sent.future.add_done_callback(partial(_cancel_if_unwanted, future, task))
         future.add_done_callback(self._on_done)
 
@@ -306,26 +308,30 @@ class DaskExecutor:
     def _on_replies(self, replies: list[Reply], task: list[_Sent]) -> None:
         for sent, reply in zip(task, replies, strict=True):
             self._seconds = reply.seconds if self._seconds is None else 0.8 * self._seconds + 0.2 * reply.seconds
-            reply.again = self._starts.pop(sent.id, 1) - 1
+            reply.again = max(0, self._forget(sent) - 1)
             _settle(sent.future, reply)
+
+    def _forget(self, sent: _Sent) -> int:
+        """Return how often a call was started, which has ended now."""
+        self._starts_before.pop(sent.id, None)
+        return self._starts.pop(sent.id, 0)
 
     def _on_error(self, error: Exception, task: list[_Sent]) -> None:
         if not isinstance(error, KilledWorker):
             for sent in task:
-                self._starts.pop(sent.id, None)
+                self._forget(sent)
                 _fail(sent.future, ExecutorError(f"the cluster lost the call: {error_text(error, 400)}"))
             return
         allowed = dask.config.get("distributed.scheduler.allowed-failures")
         for sent in task:
-            starts = self._starts[sent.id]
             if sent.future.cancelled():
-                continue
-            if starts <= allowed or len(task) > 1:  # it was not in progress each time: another call has killed them
-                self._submit(sent.node, [sent])
-                continue
-            del self._starts[sent.id]
-            text = f"the worker process died each of the {starts} times that this call ran; its memory or its code?"
-            _settle(sent.future, Reply(error=RemoteError(text, "KilledWorker"), again=starts - 1))
+                self._forget(sent)
+            elif len(task) > 1 or self._starts[sent.id] - self._starts_before[sent.id] <= allowed:
+                self._submit(sent.node, [sent])  # it was not in progress each time: another call has killed them
+            else:
+                starts = self._forget(sent)
+                text = f"the worker process died each of the {starts} times that this call ran; its memory or its code?"
+                _settle(sent.future, Reply(error=RemoteError(text, "KilledWorker"), again=starts - 1))
 
 
 def _start(function: Callable[[], None]) -> threading.Thread:
