@@ -65,7 +65,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cluster", description=__doc__)
     parser.add_argument("--kills", type=int, default=0, help="how many workers die (default: none)")
     options = parser.parse_args()
-    address = {"dashboard_address": None, "host": "127.0.0.1", "silence_logs": 50}
+    address = {"dashboard_address": "127.0.0.1:0", "host": "127.0.0.1", "silence_logs": 50}
     with LocalCluster(n_workers=2, threads_per_worker=4, **address) as cluster, Client(cluster) as client:
         if options.kills:
             kill(on(client), options.kills)

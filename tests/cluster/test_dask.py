@@ -4,7 +4,9 @@ import subprocess
 import sys
 import textwrap
 
+import dask.config
 import pytest
+from distributed import Client, LocalCluster
 
 from llmflow_nb import BatchFlow, ExecutorError, Flow, Journal, Node, SettingError
 from llmflow_nb.dask import on
@@ -16,7 +18,9 @@ from distributed import Client, LocalCluster
 from llmflow_nb import BatchNode, Flow
 from llmflow_nb.dask import on
 
-cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, host="127.0.0.1", silence_logs=50)
+cluster = LocalCluster(
+    n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", host="127.0.0.1", silence_logs=50
+)
 client = Client(cluster, timeout=5)
 """
 
@@ -113,7 +117,20 @@ def test_a_cluster_that_is_gone(tmp_path):
 # ---- workers that die ------------------------------------------------------------------------------------------------
 
 
-def test_killed_workers(client, tmp_path):
+@pytest.fixture(scope="module")
+def fragile_client():
+    """A cluster of its own: what watches over a worker may give up if the worker dies as soon as it is there."""
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
+        LocalCluster(
+            n_workers=4, threads_per_worker=1, dashboard_address="127.0.0.1:0", host="127.0.0.1", silence_logs=50
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+def test_killed_workers(fragile_client, tmp_path):
     """Items that a killed worker had are called again and counted; those reported finished are not."""
     node = Dies(max_concurrency=4)
     node.folder, node.kills = str(tmp_path / "ledger"), (10, 40)
@@ -125,7 +142,7 @@ def test_killed_workers(client, tmp_path):
             if event.kind == "call_finished":
                 finished.append((event.value, entered(node.folder).count(str(event.value))))
 
-    result = run(node, on(client), range(60), subscribers=[Watch()])
+    result = run(node, on(fragile_client), range(60), subscribers=[Watch()])
     assert result.results == list(range(60))
     starts = entered(node.folder)
     assert all(starts.count(str(item)) == n for item, n in finished)
@@ -133,11 +150,11 @@ def test_killed_workers(client, tmp_path):
     assert "made again after a worker had died" in mimebundle(node.last_run)["text/plain"]
 
 
-def test_an_item_that_kills_every_worker(client, tmp_path):
+def test_an_item_that_kills_every_worker(fragile_client, tmp_path):
     """Its row fails with the reason, and the others have results, also those that travelled with it."""
     node = Dies(max_concurrency=8, on_error="keep")
     node.folder = str(tmp_path)
-    result = run(node, on(client, batch=4), [*range(6), -1])
+    result = run(node, on(fragile_client, batch=4), [*range(6), -1])
     assert result.counts == {"ok": 6, "failed": 1}
     assert "the worker process died" in str(result.exceptions[6])
 
@@ -207,8 +224,6 @@ def test_on_needs_a_client(client):
 
 def test_on_needs_a_cluster_that_is_there(cluster):
     """An error at once, before anything is run."""
-    from distributed import Client
-
     client = Client(cluster, set_as_default=False)
     client.close()
     with pytest.raises(ExecutorError, match="the cluster cannot be used"):
