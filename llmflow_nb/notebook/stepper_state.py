@@ -1,4 +1,4 @@
-"""The data that the widget of a stepper shows: dicts of texts and numbers, made anew after each command."""
+"""The data that the widget of a stepper shows: dicts of texts and numbers, built again after each command."""
 
 import json
 from collections.abc import Iterator

@@ -26,13 +26,16 @@ client = Client(cluster, timeout=5)
 
 
 def run_program(text, folder):
-    """Run a script, whose classes are as those of a notebook: of the module ``__main__``."""
+    """Run a script, whose classes are as those of a notebook: of the module ``__main__``.
+
+    It writes no bytecode, by which a module that was edited within a second would not be read again.
+    """
     body = textwrap.indent(SETUP + textwrap.dedent(text), "    ")
     (folder / "notebook.py").write_text(
         f"import importlib, os, time\nfrom pathlib import Path\nif __name__ == '__main__':\n{body}"
     )
     done = subprocess.run(
-        [sys.executable, "notebook.py"], cwd=folder, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-B", "notebook.py"], cwd=folder, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout.split()
@@ -68,7 +71,6 @@ def test_what_was_edited_arrives(tmp_path):
         show()
         Path("helper.py").write_text("def shape(text):\\n    return text + '?'\\n")
         importlib.invalidate_caches()
-        time.sleep(1.1)
         importlib.reload(helper)
         show()
         class Label(BatchNode):

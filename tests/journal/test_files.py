@@ -13,7 +13,7 @@ import pytest
 
 from llmflow_nb import BatchNode, Flow, Journal, JournalError
 from llmflow_nb.journal.network import network_of
-from tests.journal.helpers import PROGRAM, run, start
+from tests.journal.helpers import PROGRAM, Aside, run, start
 
 
 class Label(BatchNode):
@@ -23,11 +23,6 @@ class Label(BatchNode):
     def exec(self, text):
         made.append(text)
         return {"label": text}
-
-
-class Aside(list):
-    def __fingerprint__(self):
-        return "aside"
 
 
 made = Aside()

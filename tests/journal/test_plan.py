@@ -9,15 +9,8 @@ import pytest
 
 from llmflow_nb import BatchFlow, BatchNode, Flow, Journal, JournalError, Node, SettingError, WiringError
 from llmflow_nb import pocketflow as pf
+from tests.journal.helpers import Aside
 from tests.stepper.helpers import Cells
-
-
-class Aside(list):
-    """A list that hooks use, and on which no result depends."""
-
-    def __fingerprint__(self):
-        return "aside"
-
 
 made, posted, bad = Aside(), Aside(), Aside()
 

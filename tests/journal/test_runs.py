@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from llmflow_nb import BatchFlow, BatchNode, Flow, Journal, JournalError, Node, SettingError
+from tests.journal.helpers import Aside
 from tests.stepper.helpers import Cells
 
 
@@ -26,13 +27,6 @@ class Label(BatchNode):
 
     def post(self, shared, texts, labels):
         shared["labels"] = labels
-
-
-class Aside(list):
-    """A list that hooks use, and on which no result depends."""
-
-    def __fingerprint__(self):
-        return "aside"
 
 
 made, bad = Aside(), Aside()

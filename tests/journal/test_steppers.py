@@ -3,8 +3,8 @@
 import pytest
 
 from llmflow_nb import BatchNode, Flow, Journal, JournalError, Node, SettingError
+from tests.journal.helpers import Aside, start
 from tests.journal.helpers import run as run_program
-from tests.journal.helpers import start
 
 
 class Load(Node):
@@ -30,13 +30,6 @@ class Label(BatchNode):
 
     def post(self, shared, texts, labels):
         shared["labels"] = labels
-
-
-class Aside(list):
-    """A list that hooks use, and on which no result depends."""
-
-    def __fingerprint__(self):
-        return "aside"
 
 
 class Held:
