@@ -17,6 +17,7 @@ import urllib.request
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from threading import Timer
 from urllib.parse import urlsplit
@@ -189,6 +190,7 @@ class Lab:
         self._browser = browser
         self._context = self._new_context()  # one cache for all pages
         self._page = None
+        self._pages = count(1)
         self._visits: list[ExitStack] = []  # what each closes at its end
 
     @contextmanager
@@ -242,9 +244,10 @@ class Lab:
         page = self._new_page(self._context)
         page.on("request", self._note)
         page.on("websocket", self._note)
-        # A workspace of its own, or Lab brings back the tabs of the page before.
-        where = f"lab/workspaces/{Path(name).stem}/tree" if app == "lab" else "notebooks"
-        page.goto(f"{self.server.address}/{where}/{name}?token={self.server.token}&reset")
+        # A workspace of its own: Lab brings back the tabs of one that was open before, and leaves for another address
+        # while it loads if one is open in another page.
+        where = f"lab/workspaces/page-{next(self._pages)}/tree" if app == "lab" else "notebooks"
+        page.goto(f"{self.server.address}/{where}/{name}?token={self.server.token}")
         page.wait_for_function("window.jupyterapp")
         page.evaluate(RESTORED)
         page.wait_for_function(LOADED)
