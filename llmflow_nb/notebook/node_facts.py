@@ -67,8 +67,8 @@ def last_visit(stepper: Stepper, path: str, texts: ValueTexts) -> dict[str, Any]
         visit.append(entry)
         if entry.location.is_end or (entry.location.depth <= start.location.depth and entry.starts_visit):
             break
-    earlier = [key for entry in line[: first + 1] for key in entry.cache_keys]
-    later = [key for entry in visit[1:] for key in entry.cache_keys]
+    earlier = [key for entry in line[: first + 1] for key in entry.activity.cache_keys]
+    later = [key for entry in visit[1:] for key in entry.activity.cache_keys]
     results = session.cache.results_of(path, earlier, later)
     values: list[tuple[str, Any]] = []
     if results:
@@ -81,7 +81,7 @@ def last_visit(stepper: Stepper, path: str, texts: ValueTexts) -> dict[str, Any]
     return {
         "visits": len(starts),
         "number": start.number,
-        "seconds": duration(sum(entry.seconds for entry in visit[1:])),
+        "seconds": duration(sum(entry.activity.seconds for entry in visit[1:])),
         "values": [[title, "", readable(value, texts, LONG)] for title, value in values],
     }
 

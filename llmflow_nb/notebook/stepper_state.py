@@ -37,6 +37,7 @@ def place(stepper: Stepper, model: GraphModel, texts: ValueTexts) -> dict[str, A
     """Return where the stepper is, what is known of this visit, and what can be done here."""
     here, pending, entry = stepper.place, stepper.pending, stepper._session.history.now
     hooks, is_batch = here.boundary.next_hooks, type(pending.node)._kind == "batch_node"
+    output = entry.activity.output
     return {
         "title": shown(stepper.title) if stepper.title else "",
         "path": shown(here.path, 200),
@@ -52,7 +53,7 @@ def place(stepper: Stepper, model: GraphModel, texts: ValueTexts) -> dict[str, A
         "failure": _failure(here, texts),
         "values": [[title, id, readable(value, texts, LONG)] for title, id, value in _values(stepper)],
         "done": _just_done(stepper, texts),
-        "output": shown(entry.output[-MAX_OUTPUT:], 2 * MAX_OUTPUT, keep_lines=True) if entry.output else "",
+        "output": shown(output[-MAX_OUTPUT:], 2 * MAX_OUTPUT, keep_lines=True) if output else "",
         "edges": [shown(action) for action in pending.node.successors],
         "can_mock": "exec" in hooks,
         "can_go_to_item": is_batch and "exec" in hooks,
@@ -107,7 +108,7 @@ def _values(stepper: Stepper) -> Values:
     shows, work = here.boundary.shows, session.position.frames[-1].work
     if here.error is not None:
         title = "input of exec" if here.failed_item is None else f"item {here.failed_item}"
-        yield from ((title, "failed", value) for value in session.history.now.failed_input)
+        yield from ((title, "failed", value) for value in session.history.now.activity.failed_input)
     if here.item and work is not None:
         yield f"result {here.item}", "result", work.outcomes.results[here.item - 1]
         yield f"item {here.item}", "item", work.items.at(here.item - 1)
@@ -144,7 +145,7 @@ def marks(model: GraphModel, stepper: Stepper) -> dict[str, Any]:
     }
     for entry in history.line():
         path = _done_by(entry).path
-        if entry.counts["replayed"] and path in found:
+        if entry.activity.counts["replayed"] and path in found:
             found[path]["replayed"] = True
     current = here.path
     while current not in ids and "/" in current:
@@ -285,7 +286,7 @@ def _row(entry: HistoryEntry) -> dict[str, Any]:
         "phase": there.phase,
         "action": quoted(there.action, 30) if "action" in there.boundary.shows else "",
         "how": _how_called(entry),
-        "seconds": duration(entry.seconds) if entry.seconds >= 0.0005 else "",
+        "seconds": duration(entry.activity.seconds) if entry.activity.seconds >= 0.0005 else "",
         "edited": shown(entry.edited, SHORT) if entry.edited else "",
         "failed": "" if there.error is None else f"{there.failed}: {shown(class_name(there.error))}",
         "changed": _changed_keys(entry),
@@ -300,7 +301,7 @@ def _done_by(entry: HistoryEntry) -> Location:
 
 def _how_called(entry: HistoryEntry) -> str:
     """Return how the calls of the step to an entry were answered, and of which node, if that is not the entry's."""
-    how = ", ".join(how for how in ANSWERS if entry.counts[how])
+    how = ", ".join(how for how in ANSWERS if entry.activity.counts[how])
     path = _done_by(entry).path
     return f"{shown(last_name(path))} {how}" if how and path != entry.location.path else how
 

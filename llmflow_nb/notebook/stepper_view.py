@@ -222,7 +222,7 @@ class StepperView(View):
         """Show what differs between a place and the current one; without a number no longer."""
         self._compare = int(content.get("number", -1))
         if 0 <= self._compare < len(self._session.history.entries):
-            self._session.history.entries[self._compare].require_checkpoint()
+            self._session.history.entries[self._compare].require_saved()
         self.refresh()
 
     def _fold(self, content: dict[str, Any]) -> None:

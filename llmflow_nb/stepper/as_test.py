@@ -70,7 +70,7 @@ def write_test(session: Session, path: Path) -> Path:
         )
     is_batch = frame.plan.kind == "batch_node"
     start = session.history.visit_start()
-    start.require_checkpoint()  # without it, the values of shared are not kept either
+    start.require_saved()  # without it, the values of shared are not kept either
     values = {
         "shared": ("what shared held", {key: version.value() for key, version in start.snapshot.items()}),
         "params": ("its params", dict(frame.params)),

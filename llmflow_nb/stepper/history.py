@@ -19,7 +19,49 @@ from .location import Location
 from .replay import ANSWERS
 from .snapshots import Snapshot, Snapshots, changes, names
 
-__all__ = ["History", "HistoryEntry"]
+__all__ = ["Activity", "History", "HistoryEntry", "SavedPosition"]
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """What ran between an entry and its parent."""
+
+    output: str = ""  # what was printed
+    seconds: float = 0.0  # what the hooks took
+    counts: Counter[str] = field(default_factory=Counter)  # the calls, by how they were answered
+    cache_keys: list[Any] = field(default_factory=list)  # of the calls, in the result cache
+    failed_input: tuple[Any, ...] = ()  # what the failed call of exec was given; () if none failed, or if unknown
+
+
+class SavedPosition:
+    """A position at a boundary, with copies of what the hooks of the visit have returned so far.
+
+    Copies, since the next hook may change a result in place. A value of ``shared`` is not copied here: the snapshot of
+    the entry has it.
+    """
+
+    __slots__ = ("_results", "checkpoint", "size")
+
+    def __init__(self, position: Position, location: Location, snapshot: Snapshot) -> None:
+        self.checkpoint = Checkpoint(position)  # first: it replaces an iterator that prep has returned
+        frame, copier = position.frames[-1], Copier()
+        in_shared = {id(version.original) for version in snapshot.values()}
+        results = {name: getattr(frame, name) for name in location.boundary.shows if name != "action"}
+        self._results = copier.copy(
+            {name: None if id(result) in in_shared else result for name, result in results.items()}
+        )
+        self.size = copier.size  # about how many bytes it takes
+
+    def restore_results(self, position: Position, snapshot: Snapshot, snapshots: Snapshots) -> None:
+        """Set what the hooks had returned on a position. A value of ``shared`` becomes the value that is there now."""
+        frame = position.frames[-1]
+        for name, kept in Copier().copy(self._results).items():
+            now = getattr(frame, name)
+            key = next((key for key, version in snapshot.items() if version.original is now), None)
+            if key is not None and snapshots.values is not None:
+                setattr(frame, name, snapshots.values[key])
+            elif not hasattr(type(now), "__next__") and not same(now, kept):  # the checkpoint restores iterators
+                setattr(frame, name, kept)
 
 
 @dataclass(slots=True, eq=False)
@@ -31,26 +73,20 @@ class HistoryEntry:
     location: Location
     node: BaseNode  # the node that is visited
     walk_params: Any  # of the walk through the flow: the same object for all visits of one walk
-    checkpoint: Checkpoint | None  # None if the entry was evicted
+    saved: SavedPosition | None  # None if the entry was evicted
     snapshot: Snapshot
     record: RecordPoint  # how long the record was
-    counts: Counter[str]  # the calls between the parent and this entry
     edition: int  # the number of edits before it
     mask: int  # the boundaries at which the command that led here could have stopped
-    edited: str = ""  # what the user changed here; "" if this is not an edit
-    output: str = ""  # what was printed since the parent
-    seconds: float = 0.0  # what the hooks since the parent took
-    failed_input: tuple[Any, ...] = ()  # what the failed call of exec was given; () if none failed, or if unknown
-    cache_keys: list[Any] = field(default_factory=list)  # of the calls since the parent, in the result cache
+    edited: str  # what the user changed here; "" if this is not an edit
+    activity: Activity
     children: list["HistoryEntry"] = field(default_factory=list)  # the entries that follow it, the oldest first
     following: "HistoryEntry | None" = None  # the child that was current last
-    size: int = 0  # about how many bytes it takes besides the snapshot
-    _results: dict[str, Any] = field(default_factory=dict)  # copies of what the hooks of the visit had returned
 
     @property
     def is_evicted(self) -> bool:
         """Whether it was evicted, so that it cannot be gone back to."""
-        return self.checkpoint is None
+        return self.saved is None
 
     @property
     def starts_visit(self) -> bool:
@@ -67,38 +103,18 @@ class HistoryEntry:
         is_up_to_date = not self.is_evicted and self.edition == edition
         return is_up_to_date and not self.edited and self.location.error is None and not mask & ~self.mask
 
-    def keep_results(self, position: Position) -> None:
-        """Copy what the hooks of the visit have returned so far, since the next hook may change it in place."""
-        frame, copier = position.frames[-1], Copier()
-        in_shared = {id(version.original) for version in self.snapshot.values()}
-        results = {name: getattr(frame, name) for name in self.location.boundary.shows if name != "action"}
-        kept = {name: None if id(result) in in_shared else result for name, result in results.items()}
-        self._results = copier.copy(kept)
-        self.size = copier.size
-
-    def restore_results(self, position: Position, snapshots: Snapshots) -> None:
-        """Set what the hooks had returned on a position. A value of ``shared`` becomes the value that is there now."""
-        frame = position.frames[-1]
-        for name, kept in Copier().copy(self._results).items():
-            now = getattr(frame, name)
-            key = next((key for key, version in self.snapshot.items() if version.original is now), None)
-            if key is not None and snapshots.values is not None:
-                setattr(frame, name, snapshots.values[key])
-            elif not hasattr(type(now), "__next__") and not same(now, kept):  # the checkpoint restores iterators
-                setattr(frame, name, kept)
-
-    def require_checkpoint(self) -> Checkpoint:
-        """Return the checkpoint.
+    def require_saved(self) -> SavedPosition:
+        """Return the position that was saved here.
 
         Raises:
             RunStateError: The entry was evicted.
         """
-        if self.checkpoint is None:
+        if self.saved is None:
             raise RunStateError(
                 f"place {self.number} was evicted: the history is over its budget. Give stepper(budget=) more bytes, "
                 "or go to a later place."
             )
-        return self.checkpoint
+        return self.saved
 
 
 class History:
@@ -126,12 +142,12 @@ class History:
             entry.parent.following = entry
         self._snapshots.use(entry.snapshot)
         self.now = entry
-        self._size += entry.size
+        self._size += entry.saved.size if entry.saved is not None else 0
         while self._snapshots.size + self._size > self._budget and self._evicted < len(self.entries) - 1:
             oldest = self.entries[self._evicted]
-            oldest.checkpoint, oldest._results = None, {}
+            self._size -= oldest.saved.size if oldest.saved is not None else 0
+            oldest.saved = None
             self._snapshots.release(oldest.snapshot)
-            self._size -= oldest.size
             self._evicted += 1
 
     def go(self, entry: HistoryEntry) -> None:
@@ -183,7 +199,7 @@ class History:
             words = [f"{entry.number}: {shown(location.path, 320)}", f"visit {location.visit}{which}", location.phase]
             words += [entry.edited] if entry.edited else []
             words += [f"{location.failed}: {shown(class_name(location.error))}"] if location.error is not None else []
-            words += ["mocked"] if entry.counts["mocked"] else []
+            words += ["mocked"] if entry.activity.counts["mocked"] else []
             words += ["(evicted)"] if entry.is_evicted else []
             lines.append(f"{'->' if entry is self.now else '  '} {'  ' * depth}{message('  '.join(words))}")
         return "\n".join(lines)
@@ -204,7 +220,7 @@ def _row(start: HistoryEntry, later: list[HistoryEntry]) -> dict[str, Any]:
     last = visit[-1] if visit else start
     failures = [entry.location.error for entry in visit if entry.location.path == location.path]
     errors = [error for error in failures if error is not None]
-    counts = sum((entry.counts for entry in visit), Counter())
+    counts = sum((entry.activity.counts for entry in visit), Counter())
     calls = [f"{counts[how]} {how}" if counts[how] > 1 else how for how in ANSWERS if counts[how]]
     calls += ["edited"] * any(entry.edited for entry in visit)
     failed = "failed" if errors else ""
@@ -219,6 +235,6 @@ def _row(start: HistoryEntry, later: list[HistoryEntry]) -> dict[str, Any]:
         "seconds": seconds,
         "calls": ", ".join(calls),
         "changed": names(changes(start.snapshot, last.snapshot)) or "no change",
-        "output": "".join(entry.output for entry in visit),
+        "output": "".join(entry.activity.output for entry in visit),
         "error": f"{class_name(errors[-1])}: {text_of(errors[-1])}" if errors and status == "failed" else None,
     }

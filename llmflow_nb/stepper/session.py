@@ -19,7 +19,7 @@ from ..core.settings import check_setting
 from ..core.text import error_text, message
 from ..core.traversal import survey
 from ..engine.advance import AFTER_POST, BEFORE_PREP, END
-from ..engine.checkpoint import Checkpoint, batches_of, rebuild_plans
+from ..engine.checkpoint import batches_of, rebuild_plans
 from ..engine.drivers.sync import drive
 from ..engine.plan import Setup
 from ..engine.position import Position
@@ -33,7 +33,7 @@ from .boundaries import BOUNDARY_AT
 from .breakpoints import Breakpoints
 from .commands import Rule
 from .edits import Edits
-from .history import History, HistoryEntry
+from .history import Activity, History, HistoryEntry, SavedPosition
 from .journaled import StepperJournal
 from .location import Location, failed_call_of, location_of
 from .output import Captured, short_traceback
@@ -253,24 +253,21 @@ class Session:
         is_new_visit = not edited and not is_end and BOUNDARY_AT[frame.phase].mask == BEFORE_PREP
         visit = history.visit_number(frame.plan.path, frame.params, is_new=is_new_visit)
         location = location_of(position, visit=visit, is_end=is_end, note=edited)
+        snapshot = self.snapshots.take()
         entry = HistoryEntry(
             number=len(history.entries),
             parent=history.now,
             location=location,
             node=frame.node,
             walk_params=frame.params,
-            checkpoint=Checkpoint(position),
-            snapshot=self.snapshots.take(),
+            saved=SavedPosition(position, location, snapshot),
+            snapshot=snapshot,
             record=RecordPoint(self.record._recorder),
-            counts=self.cache.take_counts(),
             edition=self.edits.edition,
             mask=mask,
             edited=edited,
-            output=output,
-            seconds=seconds,
-            cache_keys=self.cache.take_keys(),
+            activity=Activity(output, seconds, self.cache.take_counts(), self.cache.take_keys()),
         )
-        entry.keep_results(position)
         history.add(entry)
         for text in self.snapshots.not_restorable.values():
             self.note(text)
@@ -295,11 +292,7 @@ class Session:
                 number=len(self.history.entries),
                 parent=start,
                 location=replace(start.location, error=kept, failed_item=failed_item, note=""),
-                counts=self.cache.take_counts(),
-                cache_keys=[],
-                output=output,
-                seconds=seconds,
-                failed_input=failed_input,
+                activity=Activity(output, seconds, self.cache.take_counts(), failed_input=failed_input),
                 edited="",
                 children=[],
                 following=None,
@@ -314,17 +307,18 @@ class Session:
         Raises:
             RunStateError: The entry was evicted.
         """
-        checkpoint = entry.require_checkpoint()
+        saved = entry.require_saved()
+        checkpoint = saved.checkpoint
         position = checkpoint.restore(self.setup, checkpoint.shared, copies=True)
         assert position is not None  # only a failure may be impossible to resume
         copies = zip(map(id, checkpoint.batches()), batches_of(position.frames), strict=True)
         self.snapshots.put_back(entry.snapshot)
-        entry.restore_results(position, self.snapshots)
+        saved.restore_results(position, entry.snapshot, self.snapshots)
         self.record._cut_after(entry.record, dict(copies))
         self.position = position
         self.edits.apply(position, since=entry.edition)
         self.history.go(entry)
-        self.cache.go_after(key for step in self.history.line() for key in step.cache_keys)
+        self.cache.go_after(key for step in self.history.line() for key in step.activity.cache_keys)
         if entry.location.is_end:
             self.record._end("ok", self.seconds, position.action)
         self.record._where = self._where

@@ -154,7 +154,7 @@ class Stepper(ShownWithWidget):
         before = _entry(session, first)
         after = session.history.now if second is None else _entry(session, second)
         for entry in (before, after):
-            entry.require_checkpoint()
+            entry.require_saved()
         found = changes(before.snapshot, after.snapshot)
         return {change.key: (_value(change.before), _value(change.after)) for change in found}
 
