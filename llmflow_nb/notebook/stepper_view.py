@@ -1,21 +1,16 @@
 """The widget of a stepper: shows where it is, and sends it commands.
 
-All state is in the stepper. The graph is sent once; after each command, what has changed is sent. Commands run in a
-thread, one after the other, so that the kernel can answer meanwhile. The front end gets only text.
+All state is in the stepper. The graph is sent once; after each command, what has changed is sent. The front end gets
+only text. `stepper_requests` runs what it requests.
 """
 
-import json
 import re
 import threading
-from collections import deque
 from collections.abc import Callable
-from time import monotonic
-from typing import Any, ClassVar
+from typing import Any
 
 import traitlets
 
-from ..core.text import error_text, quoted, shown
-from ..core.traversal import last_name
 from ..graph.builder import graph_of
 from ..graph.outline import outline_of
 from ..graph.render import DrawingError
@@ -23,24 +18,18 @@ from ..graph.sketch import SIGNS
 from ..stepper.commands import COMMANDS
 from ..stepper.stepper import Stepper
 from . import stepper_state as state
-from .interrupts import on_interrupt
-from .lines import LineReader
 from .node_facts import look
 from .run_graph import MAX_NODES
+from .stepper_requests import Request, Requests
 from .values import ValueTexts
 from .view import View, script, style
 
-__all__ = ["StepperView", "parsed"]
+__all__ = ["StepperView"]
 
 PARTS = ("graph.js", "node.js", "shared.js", "history.js", "stepper.js")
-MAX_QUEUE = 100
-"""Commands that wait for the one in progress. Further ones are discarded."""
-EVERY = 0.25
-"""Seconds between two reports of the progress of a command."""
 STILL_AFTER = 0.4
 """Seconds after the last command until the picture for a saved notebook is drawn."""
 FIXED = {"commands": [command._asdict() for command in COMMANDS if command.key], "signs": SIGNS}
-BUTTONS = {command.name for command in COMMANDS if command.key}
 
 
 class StepperView(View):
@@ -71,25 +60,23 @@ class StepperView(View):
     height = traitlets.Int(0).tag(sync=True)
     """The height that the user has chosen, in pixels; 0 for the usual one."""
 
-    def __init__(self, stepper: Stepper, on_idle: Callable[[str], object]) -> None:
+    def __init__(self, stepper: Stepper, draw_still: Callable[[str], object]) -> None:
         """Show a stepper.
 
         Args:
             stepper: The stepper.
-            on_idle: Called with ``still_id`` when all requested commands have run.
+            draw_still: Draws the picture for a saved notebook, in the output with the id that it is given.
         """
         super().__init__()
         self._stepper, self._session = stepper, stepper._session
-        self._on_idle = on_idle
-        self._lock, self._refreshing = threading.RLock(), threading.RLock()
-        self._queue: deque[dict[str, Any]] = deque()
-        self._is_working = False
-        self._answers, self._message = 0, ""
+        self._refreshing = threading.RLock()
+        self._draw_still = draw_still
         self._still: threading.Timer | None = None
         self._closed: set[str] = set()
         self._look, self._compare = "", -1
         self._rows: dict[int, dict[str, Any]] = {}
-        self._send_status()
+        views = {"look": self._look_at, "compare": self._compare_with, "fold": self._fold, "whole": self._send_whole}
+        self._requests = Requests(stepper, self, views)
         self._draw()
         self.refresh()
         self.on_msg(self._on_request)
@@ -120,180 +107,44 @@ class StepperView(View):
             chosen = history.entries[self._compare] if is_chosen else history.now
             self.compared = {} if chosen is history.now else state.comparison(chosen, history.now, texts)
 
-    # ---- requests ----------------------------------------------------------------------------------------------------
-
-    def _on_request(self, _: Any, content: Any, buffers: Any) -> None:
-        """Receive a request of the front end. Runs in the kernel's thread, or in another one of the kernel."""
-        if not isinstance(content, dict):
-            return
-        do = content.get("do")
-        with self._lock:
-            self._answers += 1
-            if do == "pause":
-                self._pause()
-            elif do in self._VIEWS:
-                self._message = self._run(content, self._VIEWS[do])
-            elif len(self._queue) < MAX_QUEUE:
-                self._queue.append(content)
-                if not self._is_working:
-                    threading.Thread(target=self._work, name="llmflow_nb-step", daemon=True).start()
-                    self._is_working = True
-                    self._message = ""
-            self._send_status()
-
-    def _pause(self) -> None:
-        """Stop the command in progress at the next boundary, and discard the waiting ones."""
-        with self._lock:
-            self._queue.clear()
-            self._stepper.pause()
-            if self._is_working:
-                self._message = "stopping …"
-            self._send_status()
-
-    def _send_status(self) -> None:
-        self.status = {"busy": self._is_working, "answers": self._answers, "message": self._message}
-
-    def _work(self) -> None:
-        """Run the requested commands in order. This is the target of a thread."""
-        message, ended = "", threading.Event()
-        threading.Thread(target=self._report, args=[ended], name="llmflow_nb-report", daemon=True).start()
-        with on_interrupt(self._pause):
-            while (content := self._next_command(message)) is not None:
-                message = self._run(content, _command)
-                if content.get("do") in ("break", "unbreak"):  # others refresh the view themselves
-                    self.refresh()
-                if message or self._stepper.error is not None:
-                    with self._lock:
-                        self._queue.clear()  # the other commands were meant for another place
-        ended.set()
-        self._draw_still_soon()
-
-    def _report(self, ended: threading.Event) -> None:
-        """Send the progress of the commands. This is the target of a thread."""
-        reader, began = LineReader(self._session.record), monotonic()
-        while not ended.wait(EVERY):
-            lines = [line for line in reader.lines() if line.counts["done"] < line.counts["total"]][:3]
-            progress = [
-                [line.name, ", ".join(line.facts(going=True)), line.counts["done"], line.total] for line in lines
-            ]
-            self.work = {"seconds": round(monotonic() - began, 1), "lines": progress}
-        self.work = {}
-
-    def _next_command(self, message: str) -> dict[str, Any] | None:
-        """Return the next command. If there is none, send the message of the last one and return None."""
-        with self._lock:
-            if self._queue:
-                return self._queue.popleft()
-            self._is_working = False
-            self._message = message
-            self._send_status()
-            return None
-
-    def _draw_still_soon(self) -> None:
+    def on_idle(self) -> None:
         """Draw the picture once no further command has come for a moment: each drawing takes time in the front end."""
         if self._still is not None:
             self._still.cancel()
-        self._still = threading.Timer(STILL_AFTER, self._on_idle, [self.still_id])
+        self._still = threading.Timer(STILL_AFTER, self._draw_still, [self.still_id])
         self._still.daemon = True
         self._still.start()
 
-    def _run(self, content: dict[str, Any], run: Callable[..., object]) -> str:
-        """Run a request. Returns the error message, or ""."""
-        self._session.echoes = False  # the widget shows the output; commands in a cell print it
-        try:
-            run(self if run is not _command else self._stepper, content)
-        except KeyError as exc:
-            return f"{quoted(content.get('do'), 40)} was requested without {shown(exc)}"
-        except BaseException as exc:  # whatever the command raised: the widget reports it and stays usable
-            return error_text(exc, 600)
-        finally:
-            self._session.echoes = True
-        return ""
+    def _on_request(self, _: Any, content: Any, buffers: Any) -> None:
+        """Receive a request of the front end."""
+        if isinstance(content, dict):
+            self._requests.receive(content)
 
-    # ---- requests that change only what is shown ---------------------------------------------------------------------
+    # ---- what the front end can request to be shown ------------------------------------------------------------------
 
-    def _look_at(self, content: dict[str, Any]) -> None:
+    def _look_at(self, request: Request) -> None:
         """Show what there is to know of a node; without a path no longer."""
-        path = str(content.get("path") or "")
+        path = str(request.get("path") or "")
         self._look = path if any(node.id == path for node in self._model.nodes) else ""
         self.refresh()
 
-    def _compare_with(self, content: dict[str, Any]) -> None:
+    def _compare_with(self, request: Request) -> None:
         """Show what differs between a place and the current one; without a number no longer."""
-        self._compare = int(content.get("number", -1))
+        self._compare = int(request.get("number", -1))
         if 0 <= self._compare < len(self._session.history.entries):
             self._session.history.entries[self._compare].require_saved()
         self.refresh()
 
-    def _fold(self, content: dict[str, Any]) -> None:
+    def _fold(self, request: Request) -> None:
         """Draw the graph with a flow closed, or open again."""
-        path = str(content["path"])
+        path = str(request["path"])
         if path in {cluster.id for cluster in self._model.clusters[1:]}:
             self._closed ^= {path}
             with self.hold_sync():
                 self._draw()
                 self.refresh()
 
-    def _send_whole(self, content: dict[str, Any]) -> None:
+    def _send_whole(self, request: Request) -> None:
         """Send the whole text of a value."""
-        id = str(content["id"])
+        id = str(request["id"])
         self.send({"whole": id, "text": state.whole_text(self._stepper, id, ValueTexts())})
-
-    _VIEWS: ClassVar[dict[str, Callable[..., None]]] = {
-        "look": _look_at,
-        "compare": _compare_with,
-        "fold": _fold,
-        "whole": _send_whole,
-    }
-
-
-def _command(stepper: Stepper, content: dict[str, Any]) -> None:
-    do = content.get("do")
-    forms: dict[Any, Callable[[], Any]] = {
-        "again": lambda: stepper.rerun(call_again=True),
-        "goto": lambda: stepper.goto(content["number"]),
-        "item": lambda: stepper.to_item(content["number"]),
-        "set": lambda: stepper.set(_key(stepper, content["key"]), _given(content)),
-        "delete": lambda: stepper.delete(_key(stepper, content["key"])),
-        "force": lambda: stepper.force(content["action"] or None),
-        "mock": lambda: stepper.mock(parsed(content["json"])),
-        "break": lambda: _toggle(stepper, str(content["path"])),
-        "unbreak": lambda: stepper.breakpoints.remove(content["number"]),
-    }
-    if do in forms:
-        forms[do]()
-    elif do in BUTTONS - {"pause"}:
-        getattr(stepper, str(do))()
-
-
-def _given(content: dict[str, Any]) -> Any:
-    return content["text"] if type(content.get("text")) is str else parsed(content["json"])
-
-
-def parsed(text: Any) -> Any:
-    """Return the value of a JSON text.
-
-    Raises:
-        ValueError: It is not JSON. Names the line and the column.
-    """
-
-    def refuse(name: str) -> None:
-        raise ValueError(f"{name} is not JSON")
-
-    try:
-        return json.loads(str(text), parse_constant=refuse)
-    except json.JSONDecodeError as exc:
-        raise ValueError(f"this is not JSON: {exc.msg}, in line {exc.lineno}, column {exc.colno}") from None
-
-
-def _key(stepper: Stepper, name: Any) -> Any:
-    """Return the key of ``shared`` that is shown by this name; the name itself if there is none."""
-    return next((key for key in stepper._session.history.now.snapshot if state.name_of(key) == name), name)
-
-
-def _toggle(stepper: Stepper, path: str) -> None:
-    found = [b for b in stepper.breakpoints if b.node in (path, last_name(path)) and b.is_plain]
-    for breakpoint in found:
-        stepper.breakpoints.remove(breakpoint)
-    if not found:
-        stepper.breakpoints.add(path)
