@@ -36,9 +36,9 @@ from ..journal.journal import Journal, as_journal
 from ..journal.keys import CallKey, CallKeys
 from ..journal.results import Results
 from ..journal.run_code import RunCode
+from .checks import check_fresh
 from .rows import PlannedCall
 from .run_plan import RunPlan, Stops
-from .start import check_fresh
 
 __all__ = ["plan"]
 

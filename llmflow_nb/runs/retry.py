@@ -3,7 +3,7 @@
 import copy
 from concurrent.futures import Executor
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..core.edited import rebind
 from ..core.errors import RowError, RunStateError, SettingError, did_you_mean
@@ -18,8 +18,11 @@ from ..engine.drivers.sync import drive, drive_retry
 from ..engine.hiding import Unrecorded
 from ..engine.plan import ResultCache, Setup
 from ..engine.resume import position_of_post, workload_to_retry
+from .checks import check_executor
 from .run import Run, Watch
-from .start import check_executor
+
+if TYPE_CHECKING:
+    from .run_journal import RunJournal
 
 __all__ = ["retry"]
 
@@ -56,19 +59,19 @@ def retry(
         raise RunStateError(f"rows of {run.name} are already being retried; wait until that has ended.")
     with ExitStack() as at_end:
         at_end.callback(run._retrying.release)
-        cache = None if run._journal is None else _answers(run, chosen, at_end)
+        cache = None if run._journal is None else _answers(run, run._journal, chosen, at_end)
         setup = Setup(run._recorder, grace=grace, from_start=from_start, executor=executor, result_cache=cache)
         if watch is not None:
             at_end.callback(watch(run))
         _retry(run, path, twin, chosen, setup, post=post)
 
 
-def _answers(run: Run, chosen: list[tuple[Batch, list[int]]], at_end: ExitStack) -> ResultCache:
+def _answers(run: Run, journal: "RunJournal", chosen: list[tuple[Batch, list[int]]], at_end: ExitStack) -> ResultCache:
     """Open the journal of the run, and keep the new results there. A row that has a result is called again."""
     has_results = any(batch.outcomes.has_result(row) for batch, rows in chosen for row in rows)
     of_node = chosen[0][0].plan.kind == "batch_node"
-    session = run._open_journal(retries_rows=of_node and not has_results)
-    at_end.callback(lambda: run._end_journal(session, run.status, run.action, run.error))
+    session = journal.open(retries_rows=of_node and not has_results)
+    at_end.callback(lambda: journal.end(session, run.status, run.action, run.error))
     if has_results:
         session.answers.fresh = path_part(run.name)
     return session.answers

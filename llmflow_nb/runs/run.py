@@ -14,7 +14,7 @@ from ..core.statuses import FAILURES, count_with
 from ..core.text import quoted
 from ..core.traversal import Survey, last_name, path_part
 from .batch import BatchResult
-from .recorder import RecordPoint, RunRecorder
+from .recorder import RunRecorder
 from .rows import Visit, failed_rows, numbered_batches, unresolved, visits_of
 
 if TYPE_CHECKING:
@@ -22,23 +22,14 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from ..engine.batch import Batch
     from ..engine.checkpoint import Checkpoint
     from ..engine.plan import Plan
-    from ..journal.history import RunHistory
-    from ..journal.session import JournalSession
+    from .run_journal import RunJournal
 
 __all__ = ["Run", "Watch"]
 
 Watch = Callable[["Run"], Callable[[], None]]
 """Called with the record when a run starts. The function that it returns is called when the run ends."""
-
-_HOW_RESUMED = {
-    "ok": "with the results that retried rows have now",
-    "failed": "after the failure",
-    "interrupted": "after the interrupt",
-    "stopped": "after the stop",
-}
 
 
 class Run(RunMethods):
@@ -71,9 +62,7 @@ class Run(RunMethods):
     _survey: Survey | None = None  # of the wiring; the next run uses it again if nothing has changed
     _plan: "Plan | None" = None  # the plan of the node, which the next run uses again
     _where: Callable[[], str] = str  # returns the path of the node that is visited now; "" if unknown
-    _journal: Any = None  # the `Journal` of the run, or None
-    _outlook: Callable[[], str] = str  # returns what is known of the calls that are to be made; "" for nothing
-    _history: "RunHistory | None" = None  # what the journal has of the run
+    _journal: "RunJournal | None" = None
     _read_from: str = ""  # the journal that the record was read from
     _resume_from: "Checkpoint | None" = None  # where the run failed or was stopped
 
@@ -275,6 +264,10 @@ class Run(RunMethods):
 
     # ---- for the code that drives the run ----------------------------------------------------------------------------
 
+    def _outlook(self) -> str:
+        """Return what the journal knows of the calls that are to be made; "" for nothing."""
+        return "" if self._journal is None else self._journal.outlook()
+
     @property
     def _has_journal(self) -> bool:
         """Whether a journal answers calls of this run, or the run was read from one."""
@@ -299,56 +292,13 @@ class Run(RunMethods):
         self.seconds, self.action, self.error, self.status = seconds, action, error, status
         self._where = str
 
-    def _open_journal(self, **options: Any) -> "JournalSession":
-        """Open the journal of this run. It stays with the record, which may be resumed and retried.
-
-        Args:
-            **options: See `JournalSession`.
-        """
-        from ..journal.history import RunHistory
-        from ..journal.journal import as_journal
-        from ..journal.session import JournalSession
-
-        self._journal = as_journal(self._journal, self.name)
-        self._history = self._history or RunHistory(self.node, self.name, self._recorder)
-        session = JournalSession(self._journal, self.node, self._history, **options)
-        self._outlook = session.outlook
-        return session
-
-    def _end_journal(
-        self, session: "JournalSession", status: str, action: Any = None, error: BaseException | None = None
-    ) -> None:
-        """Close the journal, and add to the record what could not be kept and how many calls the journal answered."""
-        self._outlook = str
-        self._recorder.notes.append((self.name, session.summary))
-        for text in session.end(status, action, error):
-            self._recorder.add_problem(text)
-
-    def _reopen(self) -> None:
-        """Open the record again: the run is resumed."""
-        from ..engine.resume import errors_to_retry  # importing it here keeps asyncio out of importing the package
-
-        checkpoint = self._resume_from
-        errors = self.error, *errors_to_retry([] if checkpoint is None else checkpoint.frames)
-        self._recorder.resolved.update({id(error): error for error in errors if error is not None})
-        for batch in [] if checkpoint is None else checkpoint.batches():
-            batch.kept_at = None
-        path = (checkpoint and checkpoint.failed_at) or self.name
-        self._recorder.notes.append((path, f"resumed {_HOW_RESUMED[self.status]}"))
-        self._clock_at_start = perf_counter() - (self.seconds or 0.0)
-        self._restart()
-
     def _replace_error(self, error: BaseException, kept: BaseException) -> None:
         """Keep another object in place of an error."""
         self.error = kept if self.error is error else self.error
         self._recorder.replace_error(error, kept, self._resume_from)
 
-    def _cut_after(self, point: RecordPoint, replaced: "dict[int, Batch]") -> None:
-        """Drop all that was recorded after a point, and continue there. See `RunRecorder.cut_after`."""
-        self._recorder.cut_after(point, replaced)
-        self._restart()
-
     def _restart(self) -> None:
+        """Set the record to running again."""
         self.seconds, self.action, self.error, self.status, self._resume_from = None, None, None, "running", None
 
 

@@ -10,29 +10,28 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..core.edited import rebind
-from ..core.errors import RunStateError, SettingError, StoppedError, did_you_mean, warn
+from ..core.errors import RunStateError, StoppedError, warn
 from ..core.kept_errors import copy_without_callers
-from ..core.node import ATTEMPT, BaseNode, label
+from ..core.node import ATTEMPT, BaseNode
 from ..core.settings import check_setting
 from ..core.text import class_name, quoted
-from ..core.traversal import Survey, last_name, path_part, survey, within
+from ..core.traversal import Survey, path_part
 from ..engine.drivers.async_ import drive_async
 from ..engine.drivers.sync import drive
 from ..engine.events import Event, Subscriber
-from ..engine.plan import Plan, Setup
+from ..engine.plan import Setup
 from ..engine.position import Position
-from ..engine.remote import check_can_be_sent
-from ..engine.resume import resume_run
 from ..engine.stop import Stop, Stopped
 from ..engine.unwind import FINISHED
 from .batch import BatchResult
+from .checks import check_executor, check_fresh, survey_again
+from .resuming import checkpoint_of, reopen, resumed_position
 from .run import Run, Watch
 
 if TYPE_CHECKING:
-    from ..engine.checkpoint import Checkpoint
+    from ..journal.session import JournalSession
 
-__all__ = ["Recorded", "check_executor", "check_fresh", "resume", "run", "run_async"]
+__all__ = ["Recorded", "resume", "run", "run_async"]
 
 
 def run(
@@ -81,7 +80,7 @@ def resume(record: Run, *, executor: Executor | None, watch: Watch | None, batch
     record._require_code()
     if batch is not None:
         record._require_ended()
-        record._resume_from = _place_in(record, batch)
+        record._resume_from = checkpoint_of(record, batch)
     elif record.status == "ok":
         raise RunStateError(
             f"the run of {record.name} finished; there is nothing to resume. After a retry of rows, .resume() of their "
@@ -97,50 +96,17 @@ def resume(record: Run, *, executor: Executor | None, watch: Watch | None, batch
     return run.position.action
 
 
-def check_executor(node: BaseNode, executor: Executor | None) -> None:
-    """Check that an executor is one, and that the nodes can be sent to it.
+def _open_journal(record: Run, journal: Any, fresh: str | None) -> "JournalSession | None":
+    """Open the journal of a run, or the one that a resumed run has; None if there is none."""
+    if journal is not None:
+        from .run_journal import RunJournal
 
-    Raises:
-        SettingError: The executor has no ``submit``.
-        SendError: A node cannot be pickled.
-    """
-    if executor is not None and not (hasattr(type(executor), "submit") or hasattr(type(executor), "send_call")):
-        raise SettingError(f"executor={quoted(executor)} has no submit(); pass a concurrent.futures.Executor.")
-    if executor is not None:
-        check_can_be_sent(within(node), executor)
-
-
-def _surveyed(node: BaseNode, known: Survey | None) -> tuple[Survey, list[tuple[BaseNode, type[BaseNode]]]]:
-    """Survey the wiring, and give nodes the new versions of classes whose cell was run again.
-
-    Args:
-        node: The node or flow to run.
-        known: The survey of the previous run, which is used again if it is still valid.
-
-    Returns:
-        The survey, and the nodes whose class changed, each with its previous class.
-    """
-    wiring = known if known is not None and known.is_valid_for(node) else survey(node)
-    edited = rebind(wiring.nodes)
-    return survey(node) if edited else wiring, edited
-
-
-def _take_plan(node: BaseNode, wiring: Survey) -> Plan | None:
-    """Take the plan of the previous run, if the wiring is the same. No other run gets it then."""
-    before = node.__dict__.get("last_run")
-    if type(before) is not Run or before._survey is not wiring:
+        record._journal = RunJournal(journal, record.node, record.name, record._recorder)
+    if record._journal is None:
         return None
-    plan: Plan | None = before.__dict__.pop("_plan", None)
-    return plan
-
-
-def _warn_of_new_classes(edited: list[tuple[BaseNode, type[BaseNode]]]) -> None:
-    """Warn of each node whose new class has other code than its previous class."""
-    from ..core.fingerprint import fingerprint  # with its imports 25 ms, which few runs need
-
-    for node, old in edited:
-        if fingerprint(old) != fingerprint(type(node)):
-            warn(f"{label(node)}: its class was defined again, and this run has the new one.")
+    session = record._journal.open()
+    session.answers.fresh = fresh
+    return session
 
 
 class Recorded:
@@ -166,7 +132,7 @@ class Recorded:
         Args:
             node: The node or flow to run.
             shared: What the hooks read and write.
-            executor: See `BaseNode.run`, as for ``subscribers`` and ``journal``.
+            executor: See `BaseNode.run`, as for ``subscribers``, ``journal`` and ``fresh``.
             subscribers: See there.
             watch: Shows the progress.
             stop: The flag that ends the run; None if nobody can set it.
@@ -178,24 +144,17 @@ class Recorded:
         if resumed is not None:
             resumed._require_ended()
         before = node.__dict__.get("last_run")
-        wiring, edited = _surveyed(node, before._survey if type(before) is Run else None)
+        before = before if type(before) is Run else None
+        wiring = survey_again(node, None if before is None else before._survey)
         if executor is not None:
             check_executor(node, executor)
         if node.successors:
             warn("Node won't run successors. Use Flow.")
         self.record = Run(node, shared) if resumed is None else resumed
         self.record._survey = wiring
-        for edge in wiring.overwritten if resumed is None else ():
-            self.record._recorder.add_problem(edge)
-        if edited:
-            _warn_of_new_classes(edited)
         if fresh is not None:
             check_fresh(fresh, self.record.name, wiring, journal)
-        if journal is not None:
-            self.record._journal = journal
-        self.session = None if self.record._journal is None else self.record._open_journal()
-        if self.session is not None:
-            self.session.answers.fresh = fresh
+        self.session = _open_journal(self.record, journal, fresh)
         self.setup = Setup(
             self.record._recorder,
             subscribers=subscribers,
@@ -207,12 +166,10 @@ class Recorded:
             from_start=None if resumed is None else False,
         )
         self.setup.names = wiring.names
-        self.setup.plan = _take_plan(node, wiring)
+        if before is not None and before._survey is wiring:
+            self.setup.plan = before.__dict__.pop("_plan", None)  # no other run gets it then
         try:
-            if resumed is None:
-                self.position = Position.at_start(node, shared, self.setup, inline=stop is None)
-            else:
-                self.position = _resumed_position(resumed, self.setup)
+            self.position = self._first_position(resumed, wiring)
         except BaseException:
             if self.session is not None:
                 self.session.end("failed")
@@ -222,6 +179,14 @@ class Recorded:
         self.record._where = self.position.where
         self.watch = watch
         self.unwatch: Callable[[], None] | None = None
+
+    def _first_position(self, resumed: Run | None, wiring: Survey) -> Position:
+        __tracebackhide__ = True
+        if resumed is not None:
+            return resumed_position(resumed, self.setup)
+        for edge in wiring.overwritten:
+            self.record._recorder.add_problem(edge)
+        return Position.at_start(self.record.node, self.record.shared, self.setup, inline=self.setup.stop is None)
 
     @property
     def name(self) -> str:
@@ -233,7 +198,7 @@ class Recorded:
         if not self._is_published:
             self._is_published = True
             if self._is_resumed:
-                self.record._reopen()
+                reopen(self.record)
             self.record.node.__dict__["last_run"] = self.record  # not by setattr, which the class may have closed
             if self.position.outermost is not None:  # hooks may read it too
                 self.position.outermost[0].__dict__["last_run"] = self.record
@@ -305,25 +270,13 @@ class Recorded:
     ) -> None:
         if self.session is not None:
             session, self.session = self.session, None
-            self.record._end_journal(session, status, action, error)
+            assert self.record._journal is not None
+            self.record._journal.end(session, status, action, error)
         self.record._end(status, self.record.seconds_so_far, action, error)
         if raised is not None:
             self.record._replace_error(raised, copy_without_callers(raised))
         if self.setup.subscribers:
             self.setup.notify(Event("run_finished", self.name, status=status, value=action, error=error))
-
-
-def check_fresh(fresh: str, name: str, wiring: Survey, journal: Any) -> None:
-    """Check the node whose results in the journal are not used.
-
-    Raises:
-        SettingError: There is no journal, or no such node.
-    """
-    if journal is None:
-        raise SettingError(f"fresh={quoted(fresh)} is for a run with journal=: without one, every call is made.")
-    known = [name, *(step for names in wiring.names.values() for step in names.values())]
-    if last_name(fresh) not in known:
-        raise SettingError(f"fresh={quoted(fresh)}: the flow has no such node{did_you_mean(fresh, known)}")
 
 
 def _report(record: Run, subscriber: Subscriber, error: Exception) -> None:
@@ -339,41 +292,3 @@ def _add_hint_to_resume(error: BaseException) -> None:
             error.add_note(FINISHED)
         if error.__notes__[-1].endswith(FINISHED):
             error.__notes__[-1] += "; .last_run.resume() continues from there"
-
-
-def _place_in(record: Run, result: BatchResult) -> "Checkpoint":
-    """Return where the latest visit of a batch is resumed.
-
-    Raises:
-        RunStateError: It cannot be. Says why, and what to do.
-    """
-    batch, failure = result._batches[-1][1], record._resume_from
-    if batch.kept_at is not None:
-        batch.kept_at.failed_at = batch.path
-        return batch.kept_at
-    if failure is not None and batch in failure.batches():
-        return failure
-    if batch.parent_set is not None:
-        outer = batch.parent_set[0].path
-        raise RunStateError(
-            f"{result.path} is inside the batch flow {outer}, so it cannot be resumed by itself; retry param sets of "
-            f"{outer}."
-        )
-    raise RunStateError(f"{result.path}: no row has failed since its post ran, so there is nothing to resume.")
-
-
-def _resumed_position(record: Run, setup: Setup) -> Position:
-    """Return the position at which a run resumes.
-
-    Raises:
-        RunStateError: The run has finished, or it has no checkpoint, or the checkpoint cannot be restored.
-    """
-    __tracebackhide__ = True
-    if record._retrying.locked():
-        raise RunStateError(f"rows of {record.name} are being retried; wait until that has ended.")
-    position = resume_run(record._resume_from, setup) if record._resume_from is not None else None
-    if position is None:
-        raise RunStateError(
-            f"the run of {record.name} cannot be resumed; run it again. Completed results are in its tables."
-        )
-    return position

@@ -49,4 +49,11 @@ def stepper_at(result: BatchResult, number: int) -> Stepper:
         return debug_param_set(batch, index, checkpoint, shared, setup)
 
     title = f"row {quoted(label)} of {result.path}"
-    return Stepper(node, shared, journal=run._journal, start=start, root=run.node, title=title)
+    return Stepper(
+        node,
+        shared,
+        journal=None if run._journal is None else run._journal.journal,
+        start=start,
+        root=run.node,
+        title=title,
+    )

@@ -314,7 +314,8 @@ class Session:
         copies = zip(map(id, checkpoint.batches()), batches_of(position.frames), strict=True)
         self.snapshots.put_back(entry.snapshot)
         saved.restore_results(position, entry.snapshot, self.snapshots)
-        self.record._cut_after(entry.record, dict(copies))
+        self.record._recorder.cut_after(entry.record, dict(copies))
+        self.record._restart()
         self.position = position
         self.edits.apply(position, since=entry.edition)
         self.history.go(entry)
