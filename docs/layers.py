@@ -57,13 +57,13 @@ def layer_of(dotted: str) -> str | None:
 
 
 def uses() -> dict[str, Counter[str]]:
-    """Return for each layer how many names it imports from which other; without what `core/api.py` looks up to."""
+    """Return for each layer how many names it imports from which other; without what `core/api/` looks up to."""
     found: dict[str, Counter[str]] = {}
     for path in FILES:
         where = path.relative_to(PACKAGE)
         if len(where.parts) > 1:
             ours = found.setdefault(where.parts[0], Counter())
-            looks_up = where.parts == ("core", "api.py")
+            looks_up = where.parts[:2] == ("core", "api")
             for line in imports(path):
                 layer = layer_of(line.dotted)
                 if layer and layer != where.parts[0] and not (looks_up and (line.in_function or line.for_types)):
@@ -88,9 +88,9 @@ def rings() -> dict[str, set[str]]:
 
 
 def _used_in_layer(path: Path, modules: dict[str, Path]) -> set[str]:
-    """Return the modules of its own layer that a file imports; without what `core/api.py` looks up to."""
+    """Return the modules of its own layer that a file imports; without what `core/api/` looks up to."""
     layer, *rest = path.relative_to(PACKAGE).parts
-    looks_up = [layer, *rest] == ["core", "api.py"]
+    looks_up = [layer, *rest][:2] == ["core", "api"]
     found = set()
     for line in imports(path):
         module = line.dotted if line.dotted in modules else line.dotted.rpartition(".")[0]

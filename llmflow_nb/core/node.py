@@ -5,7 +5,7 @@ from contextvars import ContextVar
 from functools import wraps
 from typing import Any, NamedTuple, Self, TypeVar
 
-from .api import NodeMethods
+from .api.nodes import NodeMethods
 from .copies import deep_copied, plain_copy, reduced
 from .definitions import Definition, define
 from .errors import SignatureError, WiringTypeError, a_type, warn

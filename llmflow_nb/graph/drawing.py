@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from ..core.api import Shown
+from ..core.api.display import Shown
 from ..core.errors import SettingError
 from ..core.text import quoted, shown
 from .dot import digraph_of, dot_of

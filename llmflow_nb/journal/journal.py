@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.api import JournalMethods
+from ..core.api.records import JournalMethods
 from ..core.errors import JournalError, RowError, SettingError
 from ..core.settings import is_whole
 from ..core.text import quoted, shown

@@ -6,7 +6,8 @@ from itertools import accumulate, groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, overload
 
-from ..core.api import BatchMethods, watcher_for
+from ..core.api.display import watcher_for
+from ..core.api.records import BatchMethods
 from ..core.statuses import FAILURES, HAS_RESULT, STATUSES
 from ..core.text import quoted, shown
 from ..engine.batch import Batch

@@ -7,7 +7,7 @@ from threading import Lock
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from ..core.api import RunMethods
+from ..core.api.records import RunMethods
 from ..core.errors import RowError, RunStateError, did_you_mean
 from ..core.node import BaseNode, label
 from ..core.statuses import FAILURES, count_with

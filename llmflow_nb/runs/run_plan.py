@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..core.api import Shown
+from ..core.api.display import Shown
 from ..core.hooks import hooks_of
 from ..core.layers import overridden, router_of
 from ..core.node import BaseNode, kind_of

@@ -9,7 +9,7 @@ from contextvars import copy_context
 from time import monotonic
 from typing import Any
 
-from ..core.api import ShownLive
+from ..core.api.display import ShownLive
 from ..core.errors import line_of_caller, warn_at
 from ..core.kept_errors import copy_without_callers
 from ..core.node import BaseNode

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..core.api import ShownWithWidget
+from ..core.api.display import ShownWithWidget
 from ..core.errors import HookReturnError, RunStateError, SettingError, a_type, did_you_mean
 from ..core.node import BaseNode, label
 from ..core.settings import is_whole

@@ -1,0 +1,232 @@
+"""The public methods of nodes and flows: run, plan, draw, step through, check."""
+
+from collections.abc import Iterable
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from .display import HasGraph, watcher_for
+from .records import RunMethods
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+    from os import PathLike
+
+    from ...engine.events import Subscriber
+    from ...graph.check import Problem
+    from ...graph.drawing import GraphModel
+    from ...journal.journal import Journal
+    from ...notebook.progress import Progress
+    from ...runs.run import Run
+    from ...runs.run_plan import RunPlan
+    from ...runs.submit import Submitted
+    from ...stepper.stepper import Stepper
+    from ..node import BaseNode
+
+
+@cache
+def _start() -> Any:
+    from ...runs import start
+
+    return start
+
+
+class NodeMethods(HasGraph):
+    """The methods of a node or a flow: run it, draw it, step through it, check it."""
+
+    @property
+    def last_run(self) -> "Run | None":
+        """The record of the latest run, also after an error or an interrupt. None before the first."""
+        record: Run | None = self.__dict__.get("last_run")
+        if isinstance(record, RunMethods):
+            record._is_seen = True
+        return record
+
+    @last_run.setter
+    def last_run(self, record: "Run | None") -> None:
+        self.__dict__["last_run"] = record
+
+    def run(
+        self,
+        shared: Any,
+        *,
+        executor: "Executor | None" = None,
+        progress: "Progress" = "auto",
+        subscribers: "Iterable[Subscriber]" = (),
+        journal: "str | PathLike[str] | Journal | bool | None" = None,
+        fresh: str | None = None,
+    ) -> Any:
+        """Run to the end and return the last action.
+
+        This works in any cell and any thread, also with async hooks. These run on one background event loop, while
+        a plain ``prep`` and ``post`` run in the caller's thread, one at a time.
+
+        Args:
+            shared: The object that the hooks read and write, usually a dict.
+            executor: Any ``concurrent.futures.Executor``, which then runs the calls of ``exec``. Default: threads, if
+                ``max_concurrency`` or ``timeout`` needs them. ``timeout`` starts when a call is submitted. A
+                standard-library pool gets at most one call per worker, so calls do not queue.
+            progress: "auto" shows the progress of a run that takes more than a second, in a notebook or on the standard
+                error of a terminal. True always shows it, False never. A callable such as ``tqdm`` is called with
+                ``total=`` and ``desc=`` for each batch; its result is updated and closed.
+            subscribers: Objects that are notified of each event of the run.
+            journal: A file, or a `Journal`, that answers calls of ``exec`` by the results of earlier runs, and keeps
+                the new ones: a call is made once, also if the kernel dies. True: a file named after the flow, in the
+                folder ``.llmflow``. `Run.resume` and the retries of this run use it too.
+            fresh: The name or path of a node, or of an inner flow, whose calls are made again although the journal has
+                their results. The new results replace these.
+
+        Raises:
+            WiringError: The flow has no start, or contains itself. No hook was called.
+            JournalError: The journal cannot be opened: no hook was called. Or it cannot be written any more.
+            Exception: The exception that a hook raised, with a note that says where. `last_run` has all results so far.
+        """
+        __tracebackhide__ = True
+        watch = watcher_for(progress)
+        return _start().run(
+            _node(self),
+            shared,
+            executor=executor,
+            subscribers=subscribers,
+            watch=watch,
+            journal=None if journal is False else journal,
+            fresh=fresh,
+        )
+
+    async def run_async(
+        self,
+        shared: Any,
+        *,
+        executor: "Executor | None" = None,
+        progress: "Progress" = "auto",
+        subscribers: "Iterable[Subscriber]" = (),
+        journal: "str | PathLike[str] | Journal | bool | None" = None,
+        fresh: str | None = None,
+    ) -> Any:
+        """Run to the end on the caller's event loop, and return the last action. The arguments are those of `run`.
+
+        A plain ``def exec`` that is called one at a time also runs on the loop and blocks it meanwhile.
+        """
+        __tracebackhide__ = True
+        watch = watcher_for(progress)
+        return await _start().run_async(
+            _node(self),
+            shared,
+            executor=executor,
+            subscribers=subscribers,
+            watch=watch,
+            journal=None if journal is False else journal,
+            fresh=fresh,
+        )
+
+    def submit(
+        self,
+        shared: Any,
+        *,
+        executor: "Executor | None" = None,
+        progress: "Progress" = "auto",
+        subscribers: "Iterable[Subscriber]" = (),
+        journal: "str | PathLike[str] | Journal | bool | None" = None,
+        fresh: str | None = None,
+    ) -> "Submitted":
+        """Start a run in the background, and return at once a handle to follow, await and stop it.
+
+        No hook runs in the caller's thread. ``prep`` and ``post`` run one at a time in a thread of their own, and the
+        calls of ``exec`` in others, so that you can stop the run while a call blocks. The arguments are those of `run`.
+
+        Raises:
+            WiringError: The flow has no start, or contains itself. No hook was called.
+        """
+        from ...runs.submit import submit
+
+        watch = watcher_for(progress)
+        return submit(
+            _node(self),
+            shared,
+            executor=executor,
+            subscribers=subscribers,
+            watch=watch,
+            journal=None if journal is False else journal,
+            fresh=fresh,
+        )
+
+    def plan(
+        self, shared: Any, *, journal: "str | PathLike[str] | Journal | bool", fresh: str | None = None
+    ) -> "RunPlan":
+        """Return what a run with this journal would do: which calls it answers, which would be made, and why.
+
+        No ``exec`` is called, nothing is written to the file, and neither ``shared`` nor the nodes nor `last_run`
+        change. ``prep`` and ``post`` do run, on a copy of ``shared`` and of the nodes, as far as all results are known:
+        what they do elsewhere, such as in a database, they do for a plan too. A node that waits for a result that is
+        missing is listed as not known yet. Param sets are planned each by itself, as if none read what another writes.
+
+        Of an input whose length is not known, such as a generator, the first 10,000 items are looked at.
+
+        Args:
+            shared: As for `run`.
+            journal: As for `run`. If there is no such file yet, all calls are to be made.
+            fresh: As for `run`.
+
+        Raises:
+            WiringError: The flow has no start, or contains itself.
+            SettingError: ``shared`` cannot be copied, or ``fresh`` names no node of the flow.
+            JournalError: The journal cannot be read.
+        """
+        from ...runs.planning import plan
+
+        return plan(_node(self), shared, journal=journal, fresh=fresh)
+
+    def _graph(self, **options: Any) -> "GraphModel":
+        from ...graph.builder import graph_of
+
+        return graph_of(_node(self), **options)
+
+    def stepper(
+        self,
+        shared: Any,
+        *,
+        budget: int = 256_000_000,
+        journal: "str | PathLike[str] | Journal | bool | None" = None,
+    ) -> "Stepper":
+        """Return a stepper before the first hook. It runs one hook at a time, and can also go back.
+
+        Its commands are ``into``, ``over``, ``out``, ``run``, ``to_item``, ``back``, ``goto``, ``rerun``, ``set``,
+        ``delete``, ``force``, ``mock``, ``as_test`` and ``stop``; ``help(Stepper)`` explains each. A stepper reuses the
+        results of its own calls of ``exec``. Its record is ``stepper.record``; ``last_run`` does not change.
+
+        Args:
+            shared: As for `run`.
+            budget: The approximate number of bytes for the history. Above it, the oldest places are evicted.
+            journal: As for `run`. It is open while a command runs.
+
+        Raises:
+            WiringError: The flow has no start, or contains itself.
+            SettingError: ``budget`` or ``journal`` makes no sense.
+        """
+        __tracebackhide__ = True
+        from ...stepper.stepper import Stepper
+
+        return Stepper(_node(self), shared, budget=budget, journal=None if journal is False else journal)
+
+    def check(self) -> "list[Problem]":
+        """Return the probable mistakes in the wiring, each with its path and what to do. No hook is called.
+
+        The constant actions that ``post`` returns are read from its code. The problems are:
+
+        - actions that ``post`` may return without an edge for them; edges whose action it never returns
+        - nodes that are never reached, and loops without an exit
+        - flows without a start node, and flows that contain themselves
+        - one node object at two places, and an edge that was wired twice
+        - methods with almost the name of a hook
+
+        An action without an edge ends the flow. It is reported only if it looks like a mistake: it is almost the action
+        of an edge, ``post`` never returns the action of an edge, or it looks like the name of a step, and another step
+        already ends the flow.
+        """
+        from ...graph.check import check
+
+        return check(_node(self))
+
+
+def _node(self: NodeMethods) -> "BaseNode":
+    """Return the same object with its real type: `NodeMethods` cannot inherit from `BaseNode`."""
+    return self  # type: ignore[return-value]

@@ -1,0 +1,155 @@
+"""The public methods of what a run leaves: the record of a run, a batch, a journal."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from .display import HasGraph, Shown, watcher_for
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from ...engine.batch import Batch
+    from ...graph.drawing import GraphModel
+    from ...notebook.progress import Progress
+    from ...runs.run import Run
+    from ...stepper.stepper import Stepper
+
+
+class RunMethods(HasGraph):
+    """The methods of a run: draw it, and resume it."""
+
+    _is_seen = False  # whether the record was read, or a display has shown how the run ended
+
+    def _graph(self, **options: Any) -> "GraphModel":
+        from ...notebook.run_graph import graph_of_run
+
+        run: Any = self
+        return graph_of_run(run, **options)
+
+    def resume(self, *, executor: "Executor | None" = None, progress: "Progress" = "auto") -> Any:
+        """Resume this run where it failed or was stopped, run it to its end, and return the last action.
+
+        It uses ``shared`` and the nodes as they are now: first fix the cause and run its cell again. The hook that did
+        not finish is run again. Completed work is not: an ``exec`` that returned, items of a batch that have a result,
+        and param sets that succeeded. Failed items of the batch in progress are called again. Everything is added to
+        this record. A batch starts from its first item if its generator was not read to the end. The same holds for
+        another iterator that raised an error or was interrupted.
+
+        Args:
+            executor: As for `Flow.run`.
+            progress: As for `Flow.run`.
+
+        Raises:
+            RunStateError: The run is still running, it has finished, or it cannot be resumed.
+            Exception: The exception that a hook raises now.
+        """
+        __tracebackhide__ = True
+        from ...runs.start import resume
+
+        run: Any = self
+        return resume(run, executor=executor, watch=watcher_for(progress))
+
+
+class BatchMethods(Shown):
+    """The methods of a batch: retry rows, and step through one row."""
+
+    run: "Run"
+
+    def _ipython_display_(self) -> None:
+        """Show the widget. Without a kernel to serve it, IPython shows the forms of `_repr_mimebundle_`.
+
+        Raises:
+            NotImplementedError: There is none, which is how IPython is told.
+        """
+        from ...notebook.display import is_live, show_batch
+
+        if not is_live():
+            raise NotImplementedError
+        result: Any = self
+        show_batch(result)
+
+    def _display_(self) -> Any:
+        """Return the widget, for marimo, which asks for it by this name."""
+        from ...notebook.display import table_of
+
+        result: Any = self
+        return table_of(result)
+
+    def resume(self, *, executor: "Executor | None" = None, progress: "Progress" = "auto") -> Any:
+        """Run ``post`` of this node again with the results of now, and all that follows. Return the last action.
+
+        For a run in which rows had failed and were kept (``on_error="keep"``): retry them first, then resume here. No
+        row that has a result is called. Rows that have none are called once more; if they fail again, ``post`` gets
+        None for them, as in the run. The nodes that follow run from their start, with ``shared`` as it is now, and are
+        added to the record. If the node was visited several times, its latest visit is resumed.
+
+        If the run failed or was stopped at this node, this is `Run.resume`.
+
+        Args:
+            executor: As for `Flow.run`.
+            progress: As for `Flow.run`.
+
+        Raises:
+            RunStateError: The run is still running, no row failed since ``post`` ran, or the node is inside a batch
+                flow, whose param sets are retried instead.
+            Exception: The exception that a hook raises now.
+        """
+        __tracebackhide__ = True
+        from ...runs.start import resume
+
+        result: Any = self
+        return resume(self.run, executor=executor, watch=watcher_for(progress), batch=result)
+
+    def debug(self, row: Any) -> "Stepper":
+        """Return a stepper that is at one row of this batch. The record and ``shared`` are not changed.
+
+        For a batch node it is before ``exec``, with this item and no others, on a copy of the present ``shared``. For a
+        batch flow it is where this param set failed, on a copy of ``shared`` from then. If the param set did not fail,
+        or its checkpoint was not kept, it is before the first node, on a copy of the present ``shared``.
+
+        Args:
+            row: The label of the row, as in ``.df``; if the labels are not numbers, also its number, from 0.
+
+        Raises:
+            RowError: There is no such row, several have this label, or its item was not kept.
+        """
+        from ...stepper.debug import debug
+
+        result: Any = self
+        return debug(result, row)
+
+    def _retry_rows(self, chosen: "list[tuple[Batch, list[int]]]", overrides: dict[str, Any], **options: Any) -> None:
+        __tracebackhide__ = True
+        from ...runs.retry import retry
+
+        result: Any = self
+        retry(self.run, result.path, chosen, overrides, **options)
+
+
+class JournalMethods(Shown):
+    """The methods of a journal that show its runs."""
+
+    _shown_as = "journal"
+
+    def __getitem__(self, run: int) -> "Run":
+        """Return a run as the same `Run` that ``last_run`` was: ``steps``, ``batch(...)``, ``graph()``.
+
+        It needs neither the flow nor its classes, and it cannot be resumed or retried. Its ``shared`` is None, since a
+        journal does not keep it. A run that was killed has the status "killed", and what had ended until then.
+
+        Args:
+            run: The number of the run, as in ``runs``. A negative one counts from the latest run, which is -1.
+
+        Raises:
+            RowError: (a KeyError) There is no such run.
+            JournalError: There is no such file, or it is no journal.
+        """
+        from ...runs.stored import stored_run
+
+        journal: Any = self
+        return stored_run(journal, run)
+
+    def __iter__(self) -> "Iterator[Run]":
+        """Iterate over the runs, the earliest first."""
+        journal: Any = self
+        return (journal[number] for number in reversed(journal.runs["run"].tolist()))
