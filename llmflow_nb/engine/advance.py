@@ -21,6 +21,7 @@ from time import perf_counter as clock
 from types import CoroutineType
 from typing import Any
 
+from ..core.usage import Usage
 from .actions import check_action, check_steps, lost_action, route
 from .awaitables import PLAIN, is_awaitable
 from .batch import PENDING, Batch, Outcome, open_batch
@@ -54,7 +55,7 @@ from .position import (
     Position,
     set_by_hooks,
 )
-from .unwind import LOST, recover
+from .unwind import LOST, claim_usage, recover
 from .walks import call_expansion, elements_ended, enter, expand, next_set, take_sets, walk_ended
 
 __all__ = [
@@ -88,7 +89,7 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
     inline = position.inline
     watched, stop = bool(setup.subscribers), setup.stop
     record = setup.recorder.add_visit
-    new, stamp = object.__new__, setup.stamp
+    new, stamp, spent = object.__new__, setup.stamp, setup.recorder.spent
     if position.paused_at is not None:
         _leave_out_pause(frames, clock() - position.paused_at)
         position.paused_at = None
@@ -177,7 +178,7 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                 elif phase == WORKING:
                     if mask & AFTER_ITEM and _item_done(frame):
                         return _pause(position, WORKING)
-                    need = _continue_calls(position, frame, mask)
+                    need = _continue_calls(position, setup, frame, mask)
                     if need:
                         return need
 
@@ -214,7 +215,8 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                     if watched:
                         setup.notify(Event("visit_finished", plan.path, visit.params, None, 0, frame.status, action))
                     frame.visit = None
-                    if frame.work is not None:
+                    if spent or frame.work is not None:
+                        claim_usage(position, setup, frame)
                         frame.work, frame.attempts, frame.status = None, 1, "ok"
                         visit.__dict__.pop("cur_retry", None)  # the node that a run begins with stays
                     successors = node.successors
@@ -339,7 +341,7 @@ def _start_exec(position: Position, setup: Setup, frame: Frame, mask: int) -> st
         if plan.awaited and position.awaits_exec:
             return _call_async(position, frame)
         frame.work = Batch.single(plan, frame.params, frame.prep_res)
-        return _continue_calls(position, frame, mask)
+        return _continue_calls(position, setup, frame, mask)
     if plan.kind == "flow":
         setup.recorder.drop_old()
         position.frames.append(enter(frame.visit, plan))
@@ -366,10 +368,10 @@ def _start_exec(position: Position, setup: Setup, frame: Frame, mask: int) -> st
     frame.work.visit, frame.work.hook_attributes = frame.visit, set_by_hooks(frame)
     frame.work.parent_set = position.param_set()
     setup.recorder.add_batch(frame.work)
-    return _continue_calls(position, frame, mask)
+    return _continue_calls(position, setup, frame, mask)
 
 
-def _continue_calls(position: Position, frame: Frame, mask: int) -> str:
+def _continue_calls(position: Position, setup: Setup, frame: Frame, mask: int) -> str:
     """Continue the calls of a visit. Return "" if all have ended: ``exec_res`` is then set."""
     work = frame.work
     assert work is not None
@@ -385,7 +387,7 @@ def _continue_calls(position: Position, frame: Frame, mask: int) -> str:
     if not work.items.exhausted and not (work.is_single and work.items.read):
         if work.items.is_async or mask & AFTER_ITEM or not (frame.plan.inline and position.inline):
             return CALLS
-        _make_calls(frame, work, position.shared)
+        _make_calls(frame, work, position.shared, setup.recorder.spent)
         if work.started is not None:
             return CALLS
     if work.outcomes.exceptional and not mask:
@@ -432,7 +434,7 @@ def _note_attempts(frame: Frame, work: Batch) -> None:
         frame.attempts = ReplayedAttempts(frame.attempts)
 
 
-def _make_calls(frame: Frame, work: Batch, shared: Any) -> None:
+def _make_calls(frame: Frame, work: Batch, shared: Any, spent: list[Usage]) -> None:
     """Call ``exec`` for the items, one after the other, until they end or one needs the driver.
 
     This loop must be fast. If all items are known at the start, each item costs two appends and one clock reading. An
@@ -447,6 +449,8 @@ def _make_calls(frame: Frame, work: Batch, shared: Any) -> None:
     keep = items.values.append if items.values is not None and not has_all else None
     add_result, add_seconds = results.append, outcomes.seconds.append
     in_exec = False
+    of_prep = spent[:]
+    spent.clear()
     started = clock()
     try:
         for item in items.source:
@@ -471,6 +475,8 @@ def _make_calls(frame: Frame, work: Batch, shared: Any) -> None:
                 work.started = (item, result, None, started)
                 return
             add_result(result)  # at once: it is paid for
+            if spent:
+                _claim_for_item(work, spent, len(results) - 1)
             ended = clock()
             add_seconds(ended - started)
             started = ended
@@ -480,3 +486,12 @@ def _make_calls(frame: Frame, work: Batch, shared: Any) -> None:
         raise
     finally:
         items.read = len(results)
+        if spent:  # of an attempt that failed
+            _claim_for_item(work, spent, len(results) - in_exec)
+        spent += of_prep
+
+
+def _claim_for_item(work: Batch, spent: list[Usage], index: int) -> None:
+    """Give an item what its call has used."""
+    work.add_usage(index, spent)
+    spent.clear()

@@ -14,6 +14,7 @@ from typing import Any
 from ..core.errors import CallTimeoutError, NestedLimiterError
 from ..core.kept_errors import drop_tracebacks
 from ..core.node import ATTEMPT
+from ..core.usage import METER
 from .awaitables import PLAIN, is_awaitable
 from .calls import (
     ATTEMPT_FAILS,
@@ -59,6 +60,8 @@ class Attempts:
                 call.attempts = cached.attempts
                 call.started = clock() - cached.seconds
                 self._calls.settle(call, cached.status, cached.value, cached.error)
+                if cached.usage:
+                    call.batch.add_usage(call.index, cached.usage)
                 if cached.is_replayed:
                     call.batch.mark_replayed(call.index)
                 return
@@ -178,6 +181,7 @@ class Attempts:
     def _call_here(self, flight: Flight, call: Call, name: str, args: tuple[Any, ...]) -> Any:
         """Make an attempt on the spot. Return what has to be awaited; None: its outcome has arrived."""
         __tracebackhide__ = True
+        meter = METER.set(call)
         token = ATTEMPT.set(call.attempts - 1) if call.attempts > 1 else None
         held = None if flight.ticket is None else hold(flight.ticket)
         value: Any = None
@@ -191,6 +195,7 @@ class Attempts:
                 return value
             self._loop.arrived.append((flight, value, error))  # at once: it is paid for
         finally:
+            METER.reset(meter)
             if token is not None:
                 ATTEMPT.reset(token)
             if held is not None:

@@ -19,6 +19,7 @@ from typing import Any
 
 from ..core.node import ATTEMPT
 from ..core.text import params_text, quoted
+from ..core.usage import Usage
 from .batch import Batch
 from .branch import Branch, Workload
 from .plan import Plan
@@ -123,6 +124,10 @@ class Call:
     def is_in_turn(self) -> bool:
         """Whether the calls of its visit are made one after the other."""
         return self.plan.limit == 1 or self.batch.is_single
+
+    def append(self, usage: Usage) -> None:
+        """Add what the call has used: a call is the `Meter` of its attempts."""
+        self.batch.add_usage(self.index, (usage,))
 
     def where(self) -> str:
         """Return where an error happened, for its note: params, item and row, attempt."""

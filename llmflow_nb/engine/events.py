@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from ..core.text import described
+from ..core.usage import Usage
 
 if TYPE_CHECKING:
     from .batch import Batch
@@ -41,6 +42,7 @@ class Event(NamedTuple):
         value: For ``call_started`` the item (or ``prep``'s result), for ``call_finished`` the result, for
             ``visit_finished`` and ``run_finished`` the action.
         error: The exception of what failed.
+        usage: For ``call_finished``: what all attempts of the call have reported with `spend`.
     """
 
     kind: EventKind
@@ -51,6 +53,7 @@ class Event(NamedTuple):
     status: str = ""
     value: Any = None
     error: BaseException | None = None
+    usage: tuple[Usage, ...] = ()
 
     def __repr__(self) -> str:
         """Return the fields, each cut to a line, with secrets masked."""
@@ -72,18 +75,23 @@ class Recorder(Protocol):
             list: an object per visit would cost twice as much, most of it in the garbage collector.
         abandoned: Blocking calls that ran into their timeout, or outlived the run, and could not be stopped.
         reexecuted: How often a cluster has made an attempt again, because a worker had died.
+        spent: What was reported with `spend` since the last call or visit that it was added to.
         limited: The calls that wait for a limiter. Each has the clock when it started to wait, and the clock when it
             may start, or None if unknown.
     """
 
     abandoned: int
     reexecuted: int
+    spent: list[Usage]
     limited: dict[Any, tuple[float, float | None]]
 
     add_visit: Callable[[Iterable[Any]], None]
 
     def add_failed_visit(self, row: tuple[Any, ...], error: BaseException) -> None:
         """Add the row of a visit that an exception ended."""
+
+    def add_usage(self, parent_set: "tuple[Batch, int] | None") -> None:
+        """Move what was spent to the visit that was added last. ``parent_set``: the param set around it."""
 
     def add_batch(self, batch: "Batch") -> None:
         """Add the batch of a visit. Its columns are filled from now on."""

@@ -6,6 +6,7 @@ from contextvars import Context, copy_context
 from typing import Any
 
 from ..core.node import ATTEMPT
+from ..core.usage import METER
 from .awaitables import discard
 from .calls import invoke
 from .events import Recorder
@@ -121,7 +122,7 @@ class Flights:
         if flight.call is not None:
             flight.call.ticket = None
         if flight.where is LANE or flight.where is DRIVER:
-            _leave(flight)
+            self._leave(flight)
 
     def release(self, flight: Flight) -> None:
         """Stop waiting for a flight. A task is cancelled; a thread cannot be, and is counted as abandoned."""
@@ -132,7 +133,7 @@ class Flights:
             self.cancelling[flight] = None
             if flight.where is LANE and handle is not None and handle.outcome is None:
                 flight.branch.position.leave_lane()
-                _leave(flight)
+                self._leave(flight)
             self._loop.cancel([flight])
         elif handle is None or handle.done():
             flight.free()  # it landed while it was awaited, or is not going to
@@ -158,6 +159,16 @@ class Flights:
         if not is_exact and has_slot and flight.call.plan.limiter.max_concurrency is not None:  # type: ignore[union-attr]
             return False
         return bool(flight.handle.cancel()) and is_exact
+
+    def _leave(self, flight: Flight) -> None:
+        """Let the context of a walk forget the attempt that was made in it."""
+        position, call = flight.branch.position, flight.call
+        if call is not None:
+            run_within(position, METER.set, self._recorder.spent)
+            if call.attempts > 1:
+                run_within(position, ATTEMPT.set, 0)
+        if flight.ticket is not None:
+            run_within(position, release, flight.ticket)
 
     def forget(self, flight: Flight | None, value: Any) -> None:
         """Remove a flight that has ended after it was released, and discard its value."""
@@ -188,6 +199,8 @@ def context_of(position: Position) -> Context:
 def context_of_attempt(flight: Flight) -> Context:
     """Return a context for an attempt: a copy of its walk's, which knows of the attempt's slot of a limiter."""
     context = context_of(flight.branch.position)
+    if flight.call is not None:
+        context.run(METER.set, flight.call)
     if flight.ticket is not None:
         context.run(hold, flight.ticket)
     return context
@@ -201,16 +214,10 @@ def run_within(position: Position, function: Callable[..., Any], *args: Any) -> 
 
 def _enter(flight: Flight) -> None:
     """Let the context of a walk know of the attempt that is made in it."""
-    call = flight.call
-    if call is not None and call.attempts > 1:
-        run_within(flight.branch.position, ATTEMPT.set, call.attempts - 1)
+    position, call = flight.branch.position, flight.call
+    if call is not None:
+        run_within(position, METER.set, call)
+        if call.attempts > 1:
+            run_within(position, ATTEMPT.set, call.attempts - 1)
     if flight.ticket is not None:
-        run_within(flight.branch.position, hold, flight.ticket)
-
-
-def _leave(flight: Flight) -> None:
-    call = flight.call
-    if call is not None and call.attempts > 1:
-        run_within(flight.branch.position, ATTEMPT.set, 0)
-    if flight.ticket is not None:
-        run_within(flight.branch.position, release, flight.ticket)
+        run_within(position, hold, flight.ticket)

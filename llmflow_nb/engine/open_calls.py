@@ -72,4 +72,6 @@ class OpenCalls:
         if self._setup.subscribers and not (of_attempt and call.in_fallback):
             index = None if call.batch.is_single else call.index
             attempt = call.attempts if of_attempt else 0
-            self._setup.notify(Event(kind, call.plan.path, call.batch.params, index, attempt, status, value, error))
+            usage = call.batch.usage_of(call.index) if kind == "call_finished" else ()
+            event = Event(kind, call.plan.path, call.batch.params, index, attempt, status, value, error, usage)
+            self._setup.notify(event)

@@ -11,6 +11,7 @@ from ..core.layers import EXEC, ITEM, RUN, Layer
 from ..core.node import BaseNode, label
 from ..core.seconds import LONGEST
 from ..core.traversal import names_of, no_start, path_part, reachable
+from ..core.usage import Usage
 from .events import Event, Recorder, Subscriber
 from .facts import Checked, Facts, facts_of
 from .stop import Stop
@@ -240,6 +241,7 @@ class CachedResult(NamedTuple):
         seconds: How long the call took.
         is_replayed: Whether an earlier call has returned it; not if it is the user's.
         status: "ok"; or "failed", with an `UnansweredError`: the call is not made either.
+        usage: What the call has used.
     """
 
     value: Any
@@ -248,6 +250,7 @@ class CachedResult(NamedTuple):
     seconds: float = 0.0
     is_replayed: bool = True
     status: str = "ok"
+    usage: tuple[Usage, ...] = ()
 
 
 class ResultCache(Protocol):

@@ -19,6 +19,7 @@ from ..core.errors import SendError
 from ..core.hooks import hooks_of
 from ..core.node import BaseNode, label
 from ..core.text import class_name, error_text, quoted
+from ..core.usage import METER, Usage
 from .calls import invoke
 from .packed_error import ErrorParcel, PackedError, pack_error
 from .pickling import dumps, explain_unreturned, explain_unsent, pickle_error, portable
@@ -149,6 +150,7 @@ class Reply:
     shared_writes: tuple[str, ...] = ()  # the keys that the worker wrote in its copy of ``shared``, which are lost
     seconds: float = 0.0  # of the call, on the worker
     worker: str = ""  # where it ran; "" if the executor does not say
+    usage: tuple[Usage, ...] = ()  # what the call has used, if it was pickled on its way to the worker
     again: int = 0  # how often the executor has made the same attempt again, since a worker died
 
     def open(self, path: str) -> tuple[Any, BaseException | None]:
@@ -169,22 +171,31 @@ def perform(home: _Home | None, target: Any, name: str, args: tuple[Any, ...], a
     __tracebackhide__ = True
     args, before = _opened(args, home, has_shared)
     value, error = None, None
+    usages: list[Usage] = []
+    meter = None if home is not None else METER.set(usages)
     try:
         value = invoke(target, name, args, attempt)
     except BaseException as exc:  # also SystemExit: the worker lives on, and the run decides what follows
         error = exc
-    return _reply(home, target, value, error, args, before)
+    finally:
+        if meter is not None:
+            METER.reset(meter)
+    return _reply(home, target, value, error, args, before, usages)
 
 
 async def perform_async(target: Any, name: str, args: tuple[Any, ...], attempt: int, has_shared: bool) -> Reply:
     """Make one attempt of an ``async def``, on the event loop of a worker."""
     args, before = _opened(args, None, has_shared)
     value, error = None, None
+    usages: list[Usage] = []
+    meter = METER.set(usages)
     try:
         value = await invoke(target, name, args, attempt)
     except BaseException as exc:  # as for `perform`
         error = exc
-    return _reply(None, target, value, error, args, before)
+    finally:
+        METER.reset(meter)
+    return _reply(None, target, value, error, args, before, usages)
 
 
 def _opened(args: tuple[Any, ...], home: _Home | None, has_shared: bool) -> tuple[tuple[Any, ...], Any]:
@@ -194,12 +205,19 @@ def _opened(args: tuple[Any, ...], home: _Home | None, has_shared: bool) -> tupl
 
 
 def _reply(
-    home: _Home | None, target: Any, value: Any, error: BaseException | None, args: tuple[Any, ...], before: Any
+    home: _Home | None,
+    target: Any,
+    value: Any,
+    error: BaseException | None,
+    args: tuple[Any, ...],
+    before: Any,
+    usages: list[Usage],
 ) -> Reply:
     """Return the outcome of an attempt. It is packed if the call was pickled on its way here."""
     if home is not None:
         return Reply(value, error=error)
     reply = _pack_value(value, label(target)) if error is None else Reply(error=pack_error(error))
+    reply.usage = tuple(usages)
     if before is not None:
         reply.shared_writes = _written(before, _contents(args[0]))
     return reply

@@ -16,7 +16,7 @@ from .plan import Setup
 from .position import END, EXPAND, EXPANDED, POST, PREPPED, Frame, Position
 from .walks import next_set, settle_set
 
-__all__ = ["FINISHED", "LOST", "cancel", "keep_checkpoint", "note_where", "recover"]
+__all__ = ["FINISHED", "LOST", "cancel", "claim_usage", "keep_checkpoint", "note_where", "recover"]
 
 LOST, KEPT = "lost", "kept"
 FINISHED = "completed results are in .last_run"
@@ -79,7 +79,7 @@ def _unwind(position: Position, setup: Setup, error: BaseException) -> bool:
                 if isinstance(batch.items.source, AsyncGeneratorType) and not batch.items.exhausted:
                     setup.open_sources.append(batch)  # the driver closes it, because that has to be awaited
         if frame.visit is not None:
-            _close_visit(setup, frame, status, error)
+            _close_visit(position, setup, frame, status, error)
         if frame.sets is not None and frame.set_open:
             if len(frame.sets.checkpoints) < MAX_CHECKPOINTS:
                 frame.sets.checkpoints[frame.sets.items.read - 1] = checkpoint.of_param_set(len(frames) - 1)
@@ -110,7 +110,16 @@ def cancel(position: Position, setup: Setup) -> None:
         _unwind(position, setup, CancelledError())
 
 
-def _close_visit(setup: Setup, frame: Frame, status: str, error: BaseException) -> None:
+def claim_usage(position: Position, setup: Setup, frame: Frame) -> None:
+    """Give the visit that was added last what its hooks and its single call have used."""
+    recorder, work = setup.recorder, frame.work
+    if work is not None and work.is_single and work.usage:
+        recorder.spent += work.usage.pop(0, ())
+    if recorder.spent:
+        recorder.add_usage(position.param_set())
+
+
+def _close_visit(position: Position, setup: Setup, frame: Frame, status: str, error: BaseException) -> None:
     plan, now = frame.plan, clock()
     if plan.layer is not None:
         attempts = plan.driven_by(frame.visit).attempts or 1
@@ -125,6 +134,7 @@ def _close_visit(setup: Setup, frame: Frame, status: str, error: BaseException) 
     executed = frame.t_executed if frame.t_executed >= prepared else now
     row = (plan, frame.visit.params, None, attempts, status, frame.t_start, prepared, executed, now)
     setup.recorder.add_failed_visit(row, error)
+    claim_usage(position, setup, frame)
     if setup.subscribers:
         setup.notify(Event("visit_finished", plan.path, frame.visit.params, None, 0, status, error=error))
     frame.visit = None

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, Protocol
 
 from ..core.encoding import NoKeyError
 from ..core.kinds import FIXED_TYPES
+from ..core.usage import Usage
 from ..engine.calls import Call
 from ..engine.plan import CachedResult
 from .errors import RefusedError
@@ -22,6 +23,7 @@ class Kept(NamedTuple):
         attempts: The number of attempts.
         error: What the attempt before the last one raised, if it is known.
         seconds: How long the call took, if it is known.
+        usage: What its attempts have reported with `spend`.
     """
 
     value: Any
@@ -29,6 +31,7 @@ class Kept(NamedTuple):
     attempts: int
     error: Exception | None = None
     seconds: float = 0.0
+    usage: tuple[Usage, ...] = ()
 
 
 class Store(Protocol):
@@ -101,7 +104,7 @@ class Answers:
             return None
         self.counts["replayed"] += 1
         target.__dict__.update(found.attributes)
-        return CachedResult(found.value, found.attempts, found.error, found.seconds)
+        return CachedResult(found.value, found.attempts, found.error, found.seconds, usage=found.usage)
 
     def is_fresh(self, path: str) -> bool:
         """Return whether the user wants the calls of a node to be made again."""
@@ -135,7 +138,9 @@ class Answers:
             if name not in before or before[name] is not item
         }
         try:
-            self._store.save(call, key, started.nth, Kept(value, attributes, call.attempts, call.error))
+            usage = call.batch.usage_of(call.index)
+            result = Kept(value, attributes, call.attempts, call.error, usage=usage)
+            self._store.save(call, key, started.nth, result)
         except RefusedError as exc:
             self.notes[call.plan.path] = f"the result{_of_item(call)} was not kept: {exc}"
             return

@@ -17,12 +17,13 @@ from ..engine.batch import PENDING, Batch, Outcome
 from ..engine.events import VISIT_FIELDS, ReplayedAttempts
 from .file import JournalFile
 from .schema import OF_RUN
+from .spent import spent_text
 from .wiring import wiring_text
 
 __all__ = ["RunHistory", "column", "error_columns"]
 
 _WIDTH = len(VISIT_FIELDS)
-_VISIT = f"INSERT OR REPLACE INTO visit VALUES ({', '.join('?' * 16)})"
+_VISIT = f"INSERT OR REPLACE INTO visit VALUES ({', '.join('?' * 19)})"
 
 
 class RunHistory:
@@ -119,11 +120,13 @@ class RunHistory:
 
     def _visit(self, step: int, fields: list[Any]) -> tuple[Any, ...]:
         plan, params, action, attempts, status, started, prepared, executed, ended = fields
+        used, parent_set = self._recorder.usage.get(step, ((), None))
         return (
             self.run, step, column(plan.path), kind_of(plan.node), self.walk(params), self.params(params),
             _action(action), status, isinstance(attempts, ReplayedAttempts), attempts,
             prepared - started, executed - prepared, ended - executed,
             *error_columns(self._recorder.failures.get(step)), 0,
+            spent_text(used), *self._place(parent_set),
         )  # fmt: skip
 
     def add_use(self, batch: Batch, position: int | None, call: int) -> None:
@@ -187,11 +190,15 @@ class RunHistory:
         plan, index = batch.plan, batch.items.index
         labels = None if index is None else self._file.add_value((index.tolist(), list(index.names)))
         return self._file.write(
-            "INSERT INTO batch(id, run, path, node, kind, walk, params, size, labels) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO batch(id, run, path, node, kind, walk, params, size, labels, parent, parent_position) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             number, self.run, column(batch.path), column(plan.path), kind_of(plan.node), self.walk(batch.params),
-            self.params(batch.params), batch.items.total, labels,
+            self.params(batch.params), batch.items.total, labels, *self._place(batch.parent_set),
         )  # fmt: skip
+
+    def _place(self, parent_set: tuple[Batch, int] | None) -> tuple[int | None, int | None]:
+        """Return the number of the batch of a param set, and the position there."""
+        return (None, None) if parent_set is None else (self.number_of(parent_set[0]), parent_set[1])
 
     def walk(self, params: Any) -> int:
         """Return the number of a walk, which is known by the object that holds its params."""

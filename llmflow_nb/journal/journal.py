@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.api.records import JournalMethods
 from ..core.errors import JournalError, RowError, SettingError
+from ..core.prices import UsageSum, sum_of
 from ..core.settings import is_whole
 from ..core.text import quoted, shown
+from ..core.usage import Usage
 from .classes import Classes
 from .errors import UnreadableError
 from .explained import explained
 from .file import VALUE_BY_DIGEST, is_locked, text_of
 from .pruning import prune
 from .schema import OF_RUN, check, check_tables
+from .spent import spent_from
 from .values import from_text
 
 if TYPE_CHECKING:
@@ -53,10 +56,10 @@ ORDER BY id DESC
 """
 
 _CALLS = f"""
-SELECT path, position, params, input, result, status, 0 AS replayed, attempts, seconds, error_type, error
+SELECT path, position, params, input, result, status, 0 AS replayed, attempts, seconds, error_type, error, usage
 FROM call WHERE {OF_RUN}
 UNION ALL
-SELECT call.path, use.position, params, input, result, status, 1, attempts, seconds, error_type, error
+SELECT call.path, use.position, params, input, result, status, 1, attempts, seconds, error_type, error, usage
 FROM use JOIN call ON call.id = use.call WHERE use.run = ?1
 ORDER BY path, position
 """
@@ -116,7 +119,9 @@ class Journal(JournalMethods):
         * ``status`` (string): running, ok, failed, interrupted, stopped, or killed;
         * ``called`` (Int64): the calls that were made; ``replayed`` (Int64): those that the file answered;
         * ``failed`` (Int64): the calls without a result; ``unanswered`` (Int64): the calls that were in progress when
-          the process was killed. They may have been billed.
+          the process was killed. They may have been billed;
+        * ``tokens_in``, ``tokens_out`` (Int64), ``cost`` (Float64, US dollars), only if a call has reported some with
+          `spend`: of the calls that were made; missing if none of them has, or the price of a model is unknown.
 
         Raises:
             JournalError: There is no such file, or it is no journal.
@@ -124,11 +129,12 @@ class Journal(JournalMethods):
         import pandas as pd
 
         rows = self._read()
+        used = self._usage_by_run() if rows else {}
         frame = pd.DataFrame(rows, columns=list(_COLUMNS))
         frame["started"] = pd.to_datetime(frame["started"])
         kinds = {"flow": "string", "status": "string", "seconds": "Float64"}
         counts = dict.fromkeys(("run", "called", "replayed", "failed", "unanswered"), "Int64")
-        return frame.astype(kinds | counts)
+        return _with_usage(frame.astype(kinds | counts), [used.get(number) for number, *_ in rows])
 
     def calls(self, run: int = -1) -> "pd.DataFrame":
         """Return a plain `pandas.DataFrame` with a row for each call of a run, also of one that was killed.
@@ -141,7 +147,9 @@ class Journal(JournalMethods):
           an object whose class is not in ``types`` is shown as its JSON;
         * ``status`` (string): ok, fallback, failed, cancelled, not kept, or started: it was in progress at a kill;
         * ``replayed`` (boolean): whether an earlier run made the call; ``attempts`` (Int64), ``seconds`` (Float64);
-        * ``error_type``, ``error`` (string): of a failed call.
+        * ``error_type``, ``error`` (string): of a failed call;
+        * ``tokens_in``, ``tokens_out`` (Int64), ``cost`` (Float64, US dollars), only if a call has reported some with
+          `spend`; 0 if it was replayed; missing if it has reported nothing, or the price of the model is unknown.
 
         Args:
             run: The number of the run, as in `runs`. A negative one counts from the latest run, which is -1.
@@ -154,9 +162,10 @@ class Journal(JournalMethods):
 
         with self._opened() as db:
             found = db.execute(_CALLS, (self._number(db, run),)).fetchall()
-            rows = [(*row[:2], *(self._value(db, part) for part in row[2:5]), *row[5:]) for row in found]
+            rows = [(*row[:2], *(self._value(db, part) for part in row[2:5]), *row[5:-1]) for row in found]
+            used = [None if row[-1] is None else sum_of(spent_from(row[-1], replayed=bool(row[6]))) for row in found]
         frame = pd.DataFrame(rows, columns=list(_CALL_COLUMNS), dtype=object)
-        return frame.astype({name: kind for name, kind in _CALL_COLUMNS.items() if kind != "object"})
+        return _with_usage(frame.astype({name: kind for name, kind in _CALL_COLUMNS.items() if kind != "object"}), used)
 
     def _value(self, db: sqlite3.Connection, stored: Any) -> Any:
         """Return the value for which a column holds this, or its text if it cannot be read."""
@@ -255,6 +264,14 @@ class Journal(JournalMethods):
             found = db.execute(_RUNS, {"if_running": if_running}).fetchall()
             return [(n, str(name), datetime.fromtimestamp(began), *rest) for n, name, began, *rest in found]
 
+    def _usage_by_run(self) -> dict[int, UsageSum]:
+        """Return what the calls of each run have used that was reported."""
+        found: dict[int, list[Usage]] = {}
+        with self._opened() as db:
+            for run, usage in db.execute("SELECT run, usage FROM call WHERE usage IS NOT NULL"):
+                found.setdefault(run, []).extend(spent_from(usage))
+        return {run: sum_of(usages) for run, usages in found.items()}
+
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
         """Open the file to read it, also while a run writes to it.
@@ -275,6 +292,16 @@ class Journal(JournalMethods):
             raise
         except _DAMAGE as exc:
             raise JournalError(f"the journal {self.path} is damaged: {exc}; restore it from a copy.") from None
+
+
+def _with_usage(frame: "pd.DataFrame", used: "list[UsageSum | None]") -> "pd.DataFrame":
+    """Return a table with the columns of what the calls of each row have used, if any has reported it."""
+    import pandas as pd
+
+    if any(used):
+        for name, kind in (("tokens_in", "Int64"), ("tokens_out", "Int64"), ("cost", "Float64")):
+            frame[name] = pd.Series([None if each is None else getattr(each, name) for each in used], dtype=kind)
+    return frame
 
 
 def as_journal(given: Any, name: str) -> Journal:

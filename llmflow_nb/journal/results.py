@@ -11,6 +11,7 @@ from .classes import Classes
 from .errors import UnreadableError
 from .file import VALUE_BY_DIGEST, text_of
 from .keys import CallKey
+from .spent import spent_from
 from .values import from_text
 
 __all__ = ["Results"]
@@ -38,14 +39,15 @@ class Results:
         Raises:
             JournalError: It cannot be read.
         """
-        found = self._read(f"SELECT id, attempts, seconds, result, attributes {_BY_KEY}", key.digest.hex(), nth)
+        found = self._read(f"SELECT id, attempts, seconds, result, attributes, usage {_BY_KEY}", key.digest.hex(), nth)
         if found is None:
             return None
-        row, attempts, seconds, value, attributes = found
+        row, attempts, seconds, value, attributes, usage = found
         cls = type(call.target)
         classes = self._classes.get(cls) or self._classes.setdefault(cls, Classes(self._types, cls))
         try:
-            result = Kept(self._value(value, classes), {}, int(attempts), seconds=float(seconds))
+            spent = spent_from(usage, replayed=True)
+            result = Kept(self._value(value, classes), {}, int(attempts), seconds=float(seconds), usage=spent)
             if attributes is not None:
                 result = result._replace(attributes=dict(self._value(attributes, classes)))
         except UnreadableError as exc:

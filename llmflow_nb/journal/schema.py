@@ -23,21 +23,21 @@ CREATE TABLE value(digest TEXT PRIMARY KEY, body BLOB, size INTEGER);
 CREATE TABLE call(
     id INTEGER PRIMARY KEY, key TEXT, nth INTEGER, run INTEGER, batch INTEGER, path TEXT, position INTEGER, code TEXT,
     input TEXT, params TEXT, status TEXT, started REAL, ended REAL, seconds REAL, attempts INTEGER, result TEXT,
-    attributes TEXT, error_type TEXT, error TEXT);
+    attributes TEXT, usage TEXT, error_type TEXT, error TEXT);
 CREATE INDEX call_by_key ON call(key, nth);
 CREATE TABLE use(
     run INTEGER, number INTEGER, batch INTEGER, position INTEGER, call INTEGER, PRIMARY KEY(run, number)
     ) WITHOUT ROWID;
 CREATE TABLE batch(
     id INTEGER PRIMARY KEY AUTOINCREMENT, run INTEGER, path TEXT, node TEXT, kind TEXT, walk INTEGER, params TEXT,
-    size INTEGER, labels TEXT);
+    size INTEGER, labels TEXT, parent INTEGER, parent_position INTEGER);
 CREATE TABLE param_set(
     batch INTEGER, position INTEGER, item TEXT, result TEXT, action TEXT, status TEXT, failed_at TEXT, attempts INTEGER,
     seconds REAL, error_type TEXT, error TEXT, PRIMARY KEY(batch, position)) WITHOUT ROWID;
 CREATE TABLE visit(
     run INTEGER, step INTEGER, path TEXT, kind TEXT, walk INTEGER, params TEXT, action TEXT, status TEXT,
     replayed INTEGER, attempts INTEGER, prep_s REAL, exec_s REAL, post_s REAL, error_type TEXT, error TEXT,
-    is_resolved INTEGER,
+    is_resolved INTEGER, usage TEXT, parent INTEGER, parent_position INTEGER,
     PRIMARY KEY(run, step)) WITHOUT ROWID;
 """
 """What the file holds.
@@ -48,7 +48,11 @@ CREATE TABLE visit(
 * ``code`` has hashes of the code and of each attribute of a node, so that it can be explained why a call was made.
 * The others are what a run is shown from: ``visit`` has a row for each visit that has ended, ``batch`` one for each
   visit with items or param sets, ``param_set`` one for each param set. ``wiring`` is the flow (see `wiring`).
-  ``walk`` numbers the walks through a flow.
+  ``walk`` numbers the walks through a flow. ``parent`` is the batch of the param set around a batch, or around a visit
+  that has used something.
+* ``usage`` is what a call has reported with `spend`, as JSON (see `spent`): a list for each model. It has the name, the
+  tokens in, out and cached, the cost if it was reported, the provider, and whether an earlier run has paid. A visit of
+  a plain node has that of its hooks and its call.
 
 What is written for each call is kept small. So there is no index of the calls by run: a run's are found by `OF_RUN`,
 from its ``first_call`` on, which has the number that was free when the run began.

@@ -12,6 +12,7 @@ from .file import JournalFile
 from .history import RunHistory, column, error_columns
 from .keys import CallKey
 from .results import Results
+from .spent import spent_text
 from .values import to_text
 
 __all__ = ["RunStore"]
@@ -103,8 +104,9 @@ class RunStore:
                 self._file.write_later("UPDATE call SET key = NULL WHERE id = ?", row)
             self._file.write(
                 "UPDATE call SET status = 'ok', ended = ?, seconds = ? - started, attempts = ?, result = ?, "
-                "attributes = ?, error_type = ?, error = ? WHERE id = ?",
-                now, now, result.attempts, value, attributes, *error_columns(result.error), row,
+                "attributes = ?, usage = ?, error_type = ?, error = ? WHERE id = ?",
+                now, now, result.attempts, value, attributes, spent_text(result.usage), *error_columns(result.error),
+                row,
             )  # fmt: skip
             self._rows.pop(call, None)
         except JournalError as exc:
@@ -118,10 +120,11 @@ class RunStore:
         now = time.time()
         try:
             self._file.write(
-                "UPDATE call SET status = ?, ended = ?, seconds = ? - started, attempts = ?, result = ?, "
+                "UPDATE call SET status = ?, ended = ?, seconds = ? - started, attempts = ?, result = ?, usage = ?, "
                 "error_type = ?, error = ? WHERE id = ?",
                 "not kept" if status == "ok" else status, now, now, call.attempts,
-                self._file.add_value(value) if status == "fallback" else None, *error_columns(error), row,
+                self._file.add_value(value) if status == "fallback" else None,
+                spent_text(call.batch.usage_of(call.index)), *error_columns(error), row,
             )  # fmt: skip
         except JournalError as exc:
             self.failure = exc

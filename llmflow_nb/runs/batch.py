@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, overload
 
 from ..core.api.display import watcher_for
 from ..core.api.records import BatchMethods
+from ..core.prices import UsageSum, sum_of
 from ..core.statuses import FAILURES, HAS_RESULT, STATUSES
 from ..core.text import quoted, shown
 from ..engine.batch import Batch
-from .rows import Item, failed_rows, item_of
+from .rows import Item, UsageOfSets, failed_rows, item_of, usage_by_param_set
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -54,7 +55,8 @@ class BatchResult(BatchMethods):
 
     def __iter__(self) -> Iterator[Item]:
         """Iterate over the items, the earliest visit first."""
-        return (item_of(batch, position) for _, batch in self._batches for position in range(batch.rows))
+        usage = self._usage_of_sets()
+        return (item_of(batch, position, usage) for _, batch in self._batches for position in range(batch.rows))
 
     @overload
     def __getitem__(self, row: int) -> Item: ...
@@ -68,10 +70,10 @@ class BatchResult(BatchMethods):
             TypeError: ``row`` is no whole number. Labels and column names work in `df`.
         """
         if isinstance(row, slice):
-            return [item_of(*at) for at in self._at(range(len(self))[row])]
+            return [item_of(*at, self._usage_of_sets()) for at in self._at(range(len(self))[row])]
         if not hasattr(type(row), "__index__"):
             raise TypeError(f"{quoted(row)} is not a row number (rows count from 0); use .df for labels and columns.")
-        return item_of(*self._at([row.__index__()])[0])
+        return item_of(*self._at([row.__index__()])[0], self._usage_of_sets())
 
     def __repr__(self) -> str:
         """Count the items by status."""
@@ -83,6 +85,14 @@ class BatchResult(BatchMethods):
     def is_of_params(self) -> bool:
         """Whether these are the param sets of a `BatchFlow`, rather than the items of a `BatchNode`."""
         return self._batches[0][1].plan.kind == "batch_flow"
+
+    @property
+    def usage(self) -> UsageSum:
+        """The tokens and dollars of all rows, as they were reported with `spend`. A replayed call is free."""
+        return sum_of(usage for item in self for usage in item.usage)
+
+    def _usage_of_sets(self) -> UsageOfSets | None:
+        return usage_by_param_set(self.run._recorder) if self.is_of_params else None
 
     @property
     def _replayed(self) -> int:
@@ -128,19 +138,23 @@ class BatchResult(BatchMethods):
           ``seconds`` are then those of the original call;
         * ``attempts`` (Int64): the number of attempts of ``exec``; 0 for an item that was not called;
         * ``seconds`` (Float64): from the start of the first attempt to the end of the call;
+        * ``tokens_in``, ``tokens_out`` (Int64), ``cost`` (Float64, US dollars), only if a call has reported some with
+          `spend`: of all attempts; 0 if it was replayed; missing if nothing was reported, or the price is unknown;
         * ``worker`` (string), only if an executor has named it: the worker that called ``exec``;
         * ``error_type``, ``error`` (string): the class and the text of the last exception, with its location.
 
         For a batch flow, a row is a param set. The columns are its params, with those of the flows around it, then
         ``visit``, ``position``, ``result`` (of the ``exec`` of the last node), ``action`` (the last one), ``status``,
-        ``failed_at`` (the path of the node that failed), ``attempts`` (walks), ``seconds``, ``error_type``, ``error``.
+        ``failed_at`` (the path of the node that failed), ``attempts`` (walks), ``seconds``, what all calls in it have
+        used if they have reported it, ``error_type``, ``error``.
 
         `expand` makes columns of the fields of dicts. Parquet needs values of one type in each column; pandas reads
         nullable strings back from it in another string dtype.
         """
         from .tables import batch_table
 
-        return batch_table(self._batches, of_params=self.is_of_params, has_journal=self.run._has_journal)
+        usage = self._usage_of_sets()
+        return batch_table(self._batches, of_params=self.is_of_params, has_journal=self.run._has_journal, usage=usage)
 
     @property
     def ok(self) -> "pd.DataFrame":

@@ -14,6 +14,7 @@ from ..core.errors import did_you_mean
 from ..core.node import kind_of
 from ..core.statuses import HAS_RESULT
 from ..core.text import message, quoted, shown
+from ..core.usage import Usage, merged
 from ..engine.batch import Batch
 from ..engine.events import VISIT_FIELDS
 from .sizes import ByteBudget
@@ -50,6 +51,9 @@ class RunRecorder:
         self.failures: dict[int, BaseException] = {}  # of visits, by step
         self.batches: list[Batch] = []  # one for each visit of a batch node or batch flow, in the order they started
         self.abandoned = self.reexecuted = 0
+        self.spent: list[Usage] = []
+        self.usage: dict[int, tuple[tuple[Usage, ...], tuple[Batch, int] | None]] = {}  # of visits, by step
+        self.dropped_usage: list[Usage] = []  # of dropped visits and batches
         self.limited: dict[Any, tuple[float, float | None]] = {}
         self.problems: dict[str, int] = {}  # how often each was reported
         self.notes: list[tuple[str, str]] = []  # of retries and resumes: path, text
@@ -70,6 +74,11 @@ class RunRecorder:
         """Add the row of a visit that an exception ended."""
         self.failures[self.visit_count] = error
         self.columns.extend(row)
+
+    def add_usage(self, parent_set: tuple[Batch, int] | None) -> None:
+        """Move what was spent to the visit that was added last. ``parent_set``: the param set around it."""
+        self.usage[self.visit_count - 1] = tuple(self.spent), parent_set
+        self.spent.clear()
 
     def add_batch(self, batch: Batch) -> None:
         """Add the columns of a batch, which are filled from now on."""
@@ -107,6 +116,7 @@ class RunRecorder:
         with self.lock:
             old = [batch for batch in self.batches if which(batch)]
             self.dropped_calls += sum(map(_calls_of_batch, old))
+            self._drop_usage(usage for batch in old for usage in batch.all_usage())
             self.batches[:] = [batch for batch in self.batches if batch not in old]
             self.budget.remove(map(id, old))
 
@@ -119,6 +129,11 @@ class RunRecorder:
             self.dropped_visits += count
             for step in [step for step in self.failures if step < self.dropped_visits]:
                 del self.failures[step]
+            steps = [step for step in self.usage if step < self.dropped_visits]
+            self._drop_usage(usage for step in steps for usage in self.usage.pop(step)[0])
+
+    def _drop_usage(self, usages: Iterable[Usage]) -> None:
+        self.dropped_usage = merged([*self.dropped_usage, *usages])
 
     def _drop_batches(self, old: list[Batch]) -> None:
         if not old:
@@ -126,6 +141,7 @@ class RunRecorder:
         with self.lock:
             ids = set(map(id, old))
             self.dropped_calls += sum(map(_calls_of_batch, old))
+            self._drop_usage(usage for batch in old for usage in batch.all_usage())
             walks = [(batch.path, id(batch.params)) for batch in old]
             _count_passes(self.batch_passes, walks, [batch.params for batch in old])
             self.batches = [batch for batch in self.batches if id(batch) not in ids]
@@ -145,6 +161,13 @@ class RunRecorder:
         with self.lock:
             in_batches = sum(map(_calls_of_batch, self.batches))
             return self.dropped_calls + _calls_of_plain_nodes(self.columns) + in_batches
+
+    def all_usage(self) -> list[Usage]:
+        """Return what all calls so far have used, one sum for each model."""
+        with self.lock:
+            of_visits = [usage for usages, _ in list(self.usage.values()) for usage in usages]
+            of_batches = [usage for batch in self.batches for usage in batch.all_usage()]
+            return merged([*self.dropped_usage, *of_visits, *of_batches, *self.spent])
 
     # ---- replacing what was recorded ---------------------------------------------------------------------------------
 
@@ -172,6 +195,8 @@ class RunRecorder:
             self.failures = dict(islice(point.failures.items(), point.failure_count))
             self.dropped_visits, self.dropped_calls, self.dropped_batches = point.dropped
             self.problems = point.problems.copy()
+            self.usage = dict(islice(point.usage.items(), point.usage_count))
+            self.spent.clear()
             del self.notes[point.note_count :]
             self.budget = ByteBudget()
             for batch in self.batches:
@@ -190,6 +215,8 @@ class RecordPoint:
         "failures",
         "note_count",
         "problems",
+        "usage",
+        "usage_count",
         "visits",
     )
 
@@ -197,6 +224,7 @@ class RecordPoint:
         self.columns, self.visits = recorder.columns, len(recorder.columns) // WIDTH
         self.batches, self.batch_count = recorder.batches, len(recorder.batches)
         self.failures, self.failure_count = recorder.failures, len(recorder.failures)
+        self.usage, self.usage_count = recorder.usage, len(recorder.usage)
         self.problems, self.note_count = recorder.problems.copy(), len(recorder.notes)
         self.dropped = recorder.dropped_visits, recorder.dropped_calls, recorder.dropped_batches
 

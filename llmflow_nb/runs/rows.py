@@ -1,11 +1,12 @@
 """The rows of tables: a `Visit` of a node and an `Item` of a batch, made when a record is read; a `PlannedCall`."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ..core.node import kind_of
 from ..core.statuses import FAILURES, HAS_RESULT
 from ..core.text import described, plain_text
+from ..core.usage import Usage
 from ..engine.batch import PENDING, Batch, Outcome
 from .recorder import WIDTH, RunRecorder
 
@@ -18,8 +19,13 @@ __all__ = [
     "numbered_batches",
     "rows_with_outcome",
     "unresolved",
+    "usage_by_param_set",
     "visits_of",
 ]
+
+
+UsageOfSets = Mapping[tuple[int, int], tuple[Usage, ...]]
+"""What was used within param sets, by the ``id`` of their batch and their index there."""
 
 
 class Visit(NamedTuple):
@@ -36,6 +42,7 @@ class Visit(NamedTuple):
         attempts: Attempts of ``exec``, over all items; 0 for a flow, whose nodes have them.
         seconds: The time from the start of ``prep`` to the end of ``post``; prep_s, exec_s, post_s: of each hook.
         error: The exception that ended the visit; None if there was none.
+        usage: What its hooks and calls have reported with `spend`; empty for a flow, whose nodes have it.
     """
 
     step: int
@@ -51,6 +58,7 @@ class Visit(NamedTuple):
     exec_s: float
     post_s: float
     error: BaseException | None
+    usage: tuple[Usage, ...] = ()
 
     def __repr__(self) -> str:
         """Return the fields, each cut to a line, with secrets masked."""
@@ -73,6 +81,7 @@ class Item(NamedTuple):
         error: The exception of the last attempt that failed.
         action: For a param set: the last action of its walk.
         failed_at: For a param set: the path of the node that failed.
+        usage: What its calls have reported with `spend`; for a param set: that of all visits and calls in it.
     """
 
     position: int
@@ -86,6 +95,7 @@ class Item(NamedTuple):
     error: BaseException | None
     action: Any
     failed_at: str | None
+    usage: tuple[Usage, ...] = ()
 
     def __repr__(self) -> str:
         """Return the fields, each cut to a line, with secrets masked."""
@@ -130,7 +140,38 @@ def visits_of(recorder: RunRecorder) -> list[Visit]:
         action = plain_text(action)
         row = first + step, plan.path, plan.name, number, params, action, status, attempts, *seconds, error
         rows.append(Visit(*row))
-    return rows
+    return _with_usage(recorder, rows)
+
+
+def _with_usage(recorder: RunRecorder, visits: list[Visit]) -> list[Visit]:
+    """Return visits with what they have used: of a batch node, what its items have, in its last row if resumed."""
+    of_items = {
+        (path, id(batch.params), number): used
+        for path, batches in numbered_batches(recorder).items()
+        for number, batch in batches
+        if (used := batch.all_usage())
+    }
+    if not of_items and not recorder.usage:
+        return visits
+    visits = visits[:]
+    for n in range(len(visits) - 1, -1, -1):
+        visit = visits[n]
+        used, _ = recorder.usage.get(visit.step, ((), None))
+        used += of_items.pop((visit.path, id(visit.params), visit.visit), ())
+        if used:
+            visits[n] = visit._replace(usage=used)
+    return visits
+
+
+def usage_by_param_set(recorder: RunRecorder) -> UsageOfSets:
+    """Return what was used within each param set, at any depth, by the ``id`` of its batch and its index there."""
+    found: dict[tuple[int, int], list[Usage]] = {}
+    used = [*recorder.usage.values(), *((batch.all_usage(), batch.parent_set) for batch in recorder.batches)]
+    for usages, around in used:
+        while usages and around is not None:
+            found.setdefault((id(around[0]), around[1]), []).extend(usages)
+            around = around[0].parent_set
+    return {place: tuple(usages) for place, usages in found.items()}
 
 
 def numbered_batches(recorder: RunRecorder) -> dict[str, list[tuple[int, Batch]]]:
@@ -173,8 +214,8 @@ def unresolved(recorder: RunRecorder, visits: list[Visit]) -> list[tuple[Visit, 
     ]
 
 
-def item_of(batch: Batch, position: int) -> Item:
-    """Return one item of a batch, with its outcome so far."""
+def item_of(batch: Batch, position: int, usage: UsageOfSets | None = None) -> Item:
+    """Return one item of a batch, with its outcome so far. ``usage``: of the param sets, if it is one."""
     columns = batch.outcomes
     result = columns.results[position] if position < len(columns.results) else PENDING
     outcome = columns.exceptional.get(position)
@@ -198,4 +239,5 @@ def item_of(batch: Batch, position: int) -> Item:
         outcome.error if outcome else None,
         plain_text(actions[position]) if position < len(actions) else None,
         outcome.failed_at if outcome else None,
+        batch.usage_of(position) if usage is None else usage.get((id(batch), position), ()),
     )

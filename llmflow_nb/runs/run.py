@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.api.records import RunMethods
 from ..core.errors import RowError, RunStateError, did_you_mean
 from ..core.node import BaseNode, label
+from ..core.prices import UsageSum, sum_of
 from ..core.statuses import FAILURES, count_with
 from ..core.text import quoted
 from ..core.traversal import Survey, last_name, path_part
@@ -105,6 +106,11 @@ class Run(RunMethods):
         return self._recorder.calls
 
     @property
+    def usage(self) -> UsageSum:
+        """The tokens and dollars of all calls so far, as they were reported with `spend`. A replayed call is free."""
+        return sum_of(self._recorder.all_usage())
+
+    @property
     def seconds_so_far(self) -> float:
         """How long the run has taken, also while it is running."""
         return self.seconds if self.seconds is not None else perf_counter() - self._clock_at_start
@@ -168,6 +174,8 @@ class Run(RunMethods):
           missing if it made no call;
         * ``attempts`` (Int64): attempts of ``exec``, over all items; 0 for a flow, whose nodes have them;
         * ``seconds``, ``prep_s``, ``exec_s``, ``post_s`` (Float64): of the visit, and of each of its hooks;
+        * ``tokens_in``, ``tokens_out`` (Int64), ``cost`` (Float64, US dollars), only if a call has reported some with
+          `spend`: of all its calls; 0 if they were replayed; missing if nothing was reported, or a price is unknown;
         * ``error_type``, ``error`` (string): of the exception that ended it.
         """
         from .tables import steps_table

@@ -16,6 +16,7 @@ from ..core.node import ATTEMPT, BaseNode
 from ..core.settings import check_setting
 from ..core.text import class_name, quoted
 from ..core.traversal import Survey, path_part
+from ..core.usage import METER
 from ..engine.drivers.async_ import drive_async
 from ..engine.drivers.sync import drive
 from ..engine.events import Event, Subscriber
@@ -268,6 +269,10 @@ class Recorded:
     def _close(
         self, status: str, action: Any, error: BaseException | None = None, raised: BaseException | None = None
     ) -> None:
+        around = METER.get()
+        if around is not None:  # the run was inside a call, which has used this too
+            for usage in self.record._recorder.all_usage():
+                around.append(usage)
         if self.session is not None:
             session, self.session = self.session, None
             assert self.record._journal is not None

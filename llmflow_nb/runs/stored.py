@@ -11,12 +11,14 @@ from ..core.node import BaseNode
 from ..core.statuses import HAS_RESULT
 from ..core.text import text_of
 from ..core.traversal import last_name
+from ..core.usage import Usage
 from ..engine.batch import PENDING, Batch, Outcome
 from ..engine.events import ReplayedAttempts
 from ..engine.items import Items
 from ..engine.plan import Plan, Setup
 from ..journal.journal import Journal
 from ..journal.schema import OF_RUN
+from ..journal.spent import spent_from
 from ..journal.wiring import flow_from, node_like, nodes_by_path
 from .recorder import RunRecorder
 from .run import Run
@@ -29,19 +31,21 @@ WHERE id = ?
 """
 _VISITS = """
 SELECT path, kind, walk, params, action, status, replayed, attempts, prep_s, exec_s, post_s, is_resolved, error_type,
-    error
+    error, usage, parent, parent_position
 FROM visit WHERE run = ? ORDER BY step
 """
-_BATCHES = "SELECT id, path, node, kind, walk, params, size, labels FROM batch WHERE run = ? ORDER BY id"
+_BATCHES = """
+SELECT id, path, node, kind, walk, params, size, labels, parent, parent_position FROM batch WHERE run = ? ORDER BY id
+"""
 _PARAM_SETS = """
 SELECT position, item, result, action, status, failed_at, attempts, seconds, error_type, error FROM param_set
 WHERE batch = ? ORDER BY position
 """
 _CALLS = f"""
-SELECT batch, position, id AS made, input, result, status, attempts, seconds, error_type, error, 0 FROM call
+SELECT batch, position, id AS made, input, result, status, attempts, seconds, usage, error_type, error, 0 FROM call
 WHERE {OF_RUN} AND batch IS NOT NULL
 UNION ALL
-SELECT use.batch, use.position, -1, input, result, status, attempts, seconds, error_type, error, 1
+SELECT use.batch, use.position, -1, input, result, status, attempts, seconds, usage, error_type, error, 1
 FROM use JOIN call ON call.id = use.call WHERE use.run = ?1 AND use.batch IS NOT NULL
 ORDER BY made
 """
@@ -75,6 +79,7 @@ class _Reader:
         self.value: Callable[[Any], Any] = lambda stored: journal._value(db, stored)
         self.statuses = {"not kept": "ok"}  # those of calls that no row of a table has, and what a row has instead
         self.walks: dict[int, Any] = {}  # params, by the number of the walk
+        self.batches: dict[int, Batch] = {}  # by their number
         self.nodes: dict[str, BaseNode] = {}
         self.plans: dict[str, Plan] = {}
         self.setup = Setup(RunRecorder())
@@ -101,8 +106,8 @@ class _Reader:
         recorder.abandoned = abandoned or 0
         recorder.problems = dict(json.loads(self.journal._text(self.db, problems))) if problems else {}
         recorder.notes = list(map(tuple, json.loads(self.journal._text(self.db, notes)))) if notes else []
-        self._read_visits(recorder)
         recorder.batches = list(self._batches())
+        self._read_visits(recorder)
         run.error = self._error(*error)
         if run.status in ("running", "killed"):
             where = self.db.execute(_LATEST, (self.number,)).fetchone()
@@ -112,7 +117,9 @@ class _Reader:
     def _read_visits(self, recorder: RunRecorder) -> None:
         for step, row in enumerate(self.db.execute(_VISITS, (self.number,))):
             path, kind, walk, params, action, status, replayed, attempts, *row = row
-            prep, exec_, post, is_resolved, *error = row
+            prep, exec_, post, is_resolved, *error, usage, parent, position = row
+            if usage is not None:
+                recorder.usage[step] = spent_from(usage), self._parent_set(parent, position)
             found = self._error(*error, is_resolved=bool(is_resolved))
             if found is not None:
                 recorder.failures[step] = found
@@ -129,7 +136,7 @@ class _Reader:
         for number, *row in self.db.execute(_CALLS, (self.number,)):
             calls.setdefault(number, []).append(row)
         for row in self.db.execute(_BATCHES, (self.number,)).fetchall():
-            number, path, of_node, kind, walk, params, size, labels = row
+            number, path, of_node, kind, walk, params, size, labels, *parent = row
             plan = self._plan(of_node, kind)
             if kind == "batch_flow" or path != of_node:
                 rows = self.db.execute(_PARAM_SETS, (number,)).fetchall()
@@ -143,7 +150,13 @@ class _Reader:
                 from .tables import index_from
 
                 batch.items.index = index_from(*self.value(labels))
+            batch.parent_set = self._parent_set(*parent)
+            self.batches[number] = batch
             yield batch
+
+    def _parent_set(self, number: int | None, position: int) -> tuple[Batch, int] | None:
+        batch = None if number is None else self.batches.get(number)
+        return None if batch is None else (batch, position)
 
     def _param_set(self, row: Any) -> "_Row":
         _, item, result, action, status, failed_at, attempts, seconds, *error = row
@@ -152,17 +165,20 @@ class _Reader:
 
     def _after(self, before: "_Row | None", row: Any) -> "_Row":
         """Return the row of a table after one more call: an item was called in the run, or its row was retried."""
-        _, _, item, result, status, attempts, seconds, kind, text, is_replayed = row
+        _, _, item, result, status, attempts, seconds, usage, kind, text, is_replayed = row
+        spent = spent_from(usage, replayed=bool(is_replayed))
         status = self.statuses.get(status, status)
         attempts, seconds = attempts or 0, seconds or 0.0
         value, error = self.value(result), self._error(kind, text)
         if before is not None:
             attempts += before.outcome.attempts
+            spent = before.usage + spent
             seconds += before.seconds
             if status not in HAS_RESULT and before.outcome.status in HAS_RESULT:
                 value, status, error = before.result, before.outcome.status, before.outcome.error
                 is_replayed = before.is_replayed
-        return _Row(self.value(item), value, Outcome(status, attempts, error), seconds, is_replayed=bool(is_replayed))
+        outcome = Outcome(status, attempts, error)
+        return _Row(self.value(item), value, outcome, seconds, is_replayed=bool(is_replayed), usage=spent)
 
     def _plan(self, path: str, kind: str) -> Plan:
         found = self.plans.get(path)
@@ -194,10 +210,18 @@ class _Row:
     """One row of a table."""
 
     def __init__(
-        self, item: Any, result: Any, outcome: Outcome, seconds: float, action: Any = None, *, is_replayed: bool = False
+        self,
+        item: Any,
+        result: Any,
+        outcome: Outcome,
+        seconds: float,
+        action: Any = None,
+        *,
+        is_replayed: bool = False,
+        usage: tuple[Usage, ...] = (),
     ) -> None:
         self.item, self.result, self.outcome, self.seconds, self.action = item, result, outcome, seconds, action
-        self.is_replayed = is_replayed
+        self.is_replayed, self.usage = is_replayed, usage
 
 
 def _batch(plan: Plan, path: str, params: Any, rows: dict[int, _Row], size: int | None) -> Batch:
@@ -216,6 +240,8 @@ def _batch(plan: Plan, path: str, params: Any, rows: dict[int, _Row], size: int 
         outcome = row.outcome
         outcomes.results.append(PENDING if outcome.status == "pending" else row.result)
         outcomes.seconds.append(row.seconds)
+        if row.usage:
+            batch.add_usage(position, row.usage)
         if row.is_replayed:
             batch.mark_replayed(position)
         if outcomes.actions is not None:

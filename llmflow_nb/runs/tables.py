@@ -6,11 +6,13 @@ from typing import Any
 
 import pandas as pd
 
+from ..core.prices import sum_of
 from ..core.text import text_of
+from ..core.usage import Usage
 from ..engine.batch import PENDING, Batch
 from ..engine.events import ReplayedAttempts
 from .fields import fields_of
-from .rows import PlannedCall, Visit, rows_with_outcome
+from .rows import PlannedCall, UsageOfSets, Visit, rows_with_outcome
 
 __all__ = [
     "batch_table",
@@ -30,6 +32,7 @@ _ERROR = ("error_type", "error")
 _OF_VISITS = ("step", "path", "node", "visit", "action", "status", "attempts", "seconds", "prep_s", "exec_s", "post_s")
 _OF_ITEMS = ("visit", "position", "item", "result", "status", "attempts", "seconds", *_ERROR)
 _OF_PARAM_SETS = ("visit", "position", "result", "action", "status", "failed_at", "attempts", "seconds", *_ERROR)
+_OF_USAGE = ("tokens_in", "tokens_out", "cost")
 _OF_HISTORY = ("place", "path", "node", "visit", "action", "status", "seconds", "calls", "changed", "output", "error")
 
 # Keeps the str objects themselves: pyarrow would copy every long text, and refuses a lone surrogate.
@@ -37,8 +40,8 @@ TEXT = pd.StringDtype("python")
 
 # The columns that always have the same dtype, even without values.
 _FIXED: dict[str, Any] = {
-    **dict.fromkeys(("step", "visit", "position", "attempts", "place"), "Int64"),
-    **dict.fromkeys(("seconds", "prep_s", "exec_s", "post_s"), "Float64"),
+    **dict.fromkeys(("step", "visit", "position", "attempts", "place", "tokens_in", "tokens_out"), "Int64"),
+    **dict.fromkeys(("seconds", "prep_s", "exec_s", "post_s", "cost"), "Float64"),
     **dict.fromkeys(("path", "node", "action", "status", "failed_at", "worker", "error_type", "error"), TEXT),
     **dict.fromkeys(("calls", "changed", "output", "why"), TEXT),
     "replayed": "boolean",
@@ -62,6 +65,10 @@ def steps_table(visits: list[Visit], *, has_journal: bool) -> pd.DataFrame:
         values["replayed"] = [
             isinstance(visit.attempts, ReplayedAttempts) if visit.attempts else None for visit in visits
         ]
+    usages = [visit.usage for visit in visits]
+    if any(usages):
+        order = _with_usage(order, "post_s")
+        values = {name: values.get(name, []) for name in order} | _usage_columns(usages)
     values["action"] = [_text_or_none(action) for action in values["action"]]
     values["error_type"], values["error"] = _errors((visit.error, f"in {visit.path}") for visit in visits)
     columns = _Columns()
@@ -109,23 +116,45 @@ def _with(names: tuple[str, ...], name: str, after: str) -> tuple[str, ...]:
     return *names[:n], name, *names[n:]
 
 
-def batch_table(batches: Batches, *, of_params: bool, has_journal: bool) -> pd.DataFrame:
+def batch_table(
+    batches: Batches, *, of_params: bool, has_journal: bool, usage: UsageOfSets | None = None
+) -> pd.DataFrame:
     """See `BatchResult.df`."""
     order: tuple[str, ...] = _OF_PARAM_SETS if of_params else _OF_ITEMS
     if has_journal and not of_params:
         order = _with(order, "replayed", "status")
     if any(batch.workers for _, batch in batches):
         order = _with(order, "worker", "seconds")
+    usages = [
+        batch.usage_of(position) if usage is None else usage.get((id(batch), position), ())
+        for _, batch in batches
+        for position in range(batch.rows)
+    ]
+    if any(usages):
+        order = _with_usage(order, "seconds")
     values: dict[str, list[Any]] = {name: [] for name in ("params", *order)}
     for number, batch in batches:
         for name, column in _columns_of(number, batch, of_params=of_params).items():
             if name in values:
                 values[name] += column
+    if any(usages):
+        values.update(_usage_columns(usages))
     columns = _Columns()
     columns.add_params(values["params"], order)
     for name in order:
         columns.add(name, values[name])
     return columns.frame(_index(batches))
+
+
+def _with_usage(names: tuple[str, ...], after: str) -> tuple[str, ...]:
+    n = names.index(after) + 1
+    return *names[:n], *_OF_USAGE, *names[n:]
+
+
+def _usage_columns(usages: list[tuple[Usage, ...]]) -> dict[str, list[Any]]:
+    """Return the columns of what the calls of each row have used; None for a row that has reported nothing."""
+    sums = [sum_of(usage) if usage else None for usage in usages]
+    return {name: [None if used is None else getattr(used, name) for used in sums] for name in _OF_USAGE}
 
 
 def _columns_of(number: int, batch: Batch, *, of_params: bool) -> dict[str, list[Any]]:

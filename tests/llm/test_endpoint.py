@@ -14,6 +14,7 @@ import pytest
 
 from llmflow_nb import BatchNode, Flow, Limiter, Node
 from llmflow_nb.core.errors import AllFailedError, CallTimeoutError
+from llmflow_nb.core.usage import Usage
 from llmflow_nb.llm import call_llm
 from tests.llm.endpoint import (
     KEY,
@@ -716,3 +717,23 @@ def test_redirect_to_a_page(endpoint: Endpoint) -> None:
     endpoint.says(redirect("/login", 302), Answer(body=b"<html>Please log in</html>", kind="text/html"))
     with pytest.raises(RuntimeError, match=r"no chat completion .*Please log in"):
         call_llm("Hello")
+
+
+def test_the_tokens_of_an_answer_are_reported(endpoint):
+    """Also of an answer without a text; the address tells the provider, so a local model is not priced as another."""
+
+    usage = {"prompt_tokens": 20, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 12}}
+    model = "gpt-4o-mini-2024-07-18"
+    endpoint.says(
+        completion(model=model, usage=usage),
+        completion("", model=model, usage=usage),
+        completion(usage={"prompt_tokens": "many", "completion_tokens": -3}),
+    )
+    flow = Flow(Ask(on_error="keep"))
+    flow.run({"questions": ["a", "b", "c"]})
+    first, second, third = flow.last_run.batch("Ask")
+    reported = Usage(model, 20, 5, 12, provider=endpoint.url)
+    assert first.usage == second.usage == (reported,)
+    assert second.status == "failed"
+    assert third.usage == ()
+    assert flow.last_run.usage.unpriced == (model,)

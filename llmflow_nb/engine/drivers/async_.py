@@ -9,6 +9,7 @@ from contextvars import Context
 from threading import get_ident
 from typing import Any
 
+from ...core.usage import METER
 from ..advance import AWAIT, BOUNDARY, END, advance
 from ..flight import CANCEL_SECONDS, Flight
 from ..lane import Lane
@@ -98,6 +99,16 @@ async def drive_async(position: Position, setup: Setup, mask: int = 0) -> str:
         Exception: What the run failed with.
         asyncio.CancelledError: Nothing of the run calls anything any more; what was finished is in the record.
     """
+    __tracebackhide__ = True
+    meter = METER.set(setup.recorder.spent)
+    try:
+        return await _drive_async(position, setup, mask)
+    finally:
+        with suppress(ValueError):  # a coroutine that is thrown away ends in another context
+            METER.reset(meter)
+
+
+async def _drive_async(position: Position, setup: Setup, mask: int) -> str:
     __tracebackhide__ = True
     position.awaits_exec = True
     need = advance(position, setup, mask)

@@ -11,6 +11,7 @@ from time import perf_counter as clock
 from typing import Any
 
 from ...core.errors import warn
+from ...core.usage import METER
 from ..advance import BOUNDARY, END, advance
 from ..branch import Workload
 from ..flight import CANCEL_SECONDS, Flight
@@ -115,6 +116,15 @@ def drive(position: Position, setup: Setup, mask: int = 0) -> str:
         Stopped: The same, after a request by ``setup.stop``.
     """
     __tracebackhide__ = True
+    meter = METER.set(setup.recorder.spent)
+    try:
+        return _drive(position, setup, mask)
+    finally:
+        METER.reset(meter)
+
+
+def _drive(position: Position, setup: Setup, mask: int) -> str:
+    __tracebackhide__ = True
     if position.context is None:
         need = advance(position, setup, mask)
     else:
@@ -136,6 +146,7 @@ def drive_retry(visits: list[Workload], shared: Any, setup: Setup) -> None:
     work = visits[0]
     position = Position(shared, [], inline=work.limit == 1)
     position.context = copy_context()  # so that no call sets a context variable of the caller
+    position.context.run(METER.set, setup.recorder.spent)
     loop = _Blocking()
     scheduler = Scheduler(position, setup, loop)
     _run(scheduler, loop, setup, lambda: work.plan.path, partial(scheduler.start_retry, visits))
