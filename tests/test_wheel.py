@@ -43,4 +43,5 @@ def test_it_has_the_licence_and_the_readme(wheel):
     found = message_from_string(wheel.read(metadata).decode())
     assert (found["License-Expression"], found["Requires-Python"]) == ("MIT", ">=3.11")
     assert "Prototype LLM flows in Jupyter" in found.get_payload()
-    assert set(found.get_all("Provides-Extra")) == {"compare", "dask", "dev", "offline", "openai", "otel", "parquet", "prices"}
+    extras = {"compare", "dask", "dev", "offline", "openai", "otel", "parquet", "prices"}
+    assert set(found.get_all("Provides-Extra")) == extras
