@@ -89,6 +89,18 @@ def encode_sized(value: Any, other: Other, plain: Other | None = None) -> tuple[
     return data, known.size + len(data)
 
 
+def content_of(value: Any) -> bytes:
+    """Return a hash of a value, to compare values by their content. An object that is not data counts by its identity."""
+    try:
+        return digest(encode(value, _name_or_identity))
+    except RecursionError:
+        return b"%d" % id(value)
+
+
+def _name_or_identity(value: Any) -> bytes:
+    return name_of(value) if isinstance(value, BY_NAME) else pack("object", b"%d" % id(value))
+
+
 class _Known(dict[int, bytes | None]):
     """The encoded parts by id, so that shared parts are read once. None: the part is not complete yet.
 

@@ -80,6 +80,7 @@ class Answers:
         self.notes: dict[str, str] = {}  # why calls of a node cannot be answered by earlier ones, by path
         self.fresh: str | None = None  # the name or path of a node that is called anyway, with the nodes within it
         self.occurrences: Counter[bytes] = Counter()  # the number of calls so far, by the digest of their key
+        self.paths: dict[bytes, str] = {}  # of the nodes that made these calls
         self._store, self._keys = store, keys
         self._in_progress: dict[Call, _Started] = {}
 
@@ -113,6 +114,7 @@ class Answers:
     def _next_occurrence(self, key: CallKey) -> int:
         nth = self.occurrences[key.digest]
         self.occurrences[key.digest] += 1
+        self.paths[key.digest] = key.path
         return nth
 
     def calling(self, call: Call) -> None:

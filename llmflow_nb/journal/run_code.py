@@ -17,7 +17,7 @@ _latest: "weakref.ref[BaseNode] | None" = None
 
 
 class RunCode:
-    """The fingerprints that one run uses. A run beside it has its own.
+    """The fingerprints that one run uses. A run beside it has its own, unless they were lent to its node.
 
     Attributes:
         fingerprints: Of the code as it is now.
@@ -26,8 +26,12 @@ class RunCode:
     def __init__(self, node: BaseNode) -> None:
         """Begin a run of a node."""
         global _owner, _latest
-        self._node = node
-        is_free = _owner is None or _owner() is None
+        self._nodes = [node]
+        owner = None if _owner is None else _owner()
+        if owner is not None and any(lent is node for lent in owner._nodes[1:]):
+            self.fingerprints = owner.fingerprints
+            return
+        is_free = owner is None
         if is_free:
             _owner = weakref.ref(self)
             if _latest is not None and _latest() is node:
@@ -37,12 +41,16 @@ class RunCode:
                 _latest = weakref.ref(node)
         self.fingerprints = _shared if is_free else Fingerprints()
 
+    def lend(self, node: BaseNode) -> None:
+        """Let the runs of another node, such as a copy of this one, use these fingerprints."""
+        self._nodes.append(node)
+
     def close(self) -> None:
         """End the run."""
         global _owner
         if _owner is None or _owner() is not self:
             return
         try:
-            _shared.settle(within(self._node))
+            _shared.settle(step for node in self._nodes for step in within(node))
         finally:
             _owner = None

@@ -5,8 +5,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from ..core.encoding import digest, encode, name_of, pack
-from ..core.kinds import BY_NAME
+from ..core.encoding import content_of
 from .batch import BatchResult
 from .tables import TEXT
 
@@ -54,21 +53,9 @@ def _rows(batches: list[BatchResult]) -> dict[tuple[Any, ...], _Row]:
     for result in batches:
         for item in result:
             is_known = item.item is not None or item.status != "pending"
-            content = _content((dict(item.params), item.item)) if is_known else item.position
-            key = result.path, content
+            known_by = content_of((dict(item.params), item.item)) if is_known else item.position
+            key = result.path, known_by
             nth, seen[key] = seen[key], seen[key] + 1
-            row = _Row(result.path, item.position, item.item, item.result, item.status, _content(item.result))
+            row = _Row(result.path, item.position, item.item, item.result, item.status, content_of(item.result))
             found[(*key, nth)] = row
     return found
-
-
-def _content(value: Any) -> bytes:
-    """Return a hash of a value. An object that is not data counts by its identity."""
-    try:
-        return digest(encode(value, _other))
-    except RecursionError:
-        return b"%d" % id(value)
-
-
-def _other(value: Any) -> bytes:
-    return name_of(value) if isinstance(value, BY_NAME) else pack("object", b"%d" % id(value))

@@ -5,9 +5,8 @@ answers each call from the file or leaves it unanswered. An unanswered call ends
 sets beside it.
 """
 
-import copy
 import sqlite3
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
 from typing import Any
@@ -16,7 +15,7 @@ from weakref import WeakSet
 from ..core.code_parts import is_library
 from ..core.copying import Copier
 from ..core.edited import rebind
-from ..core.errors import JournalError, SettingError, a_type
+from ..core.errors import JournalError, a_type
 from ..core.node import BaseNode, label
 from ..core.text import error_text, quoted
 from ..core.traversal import survey, within
@@ -39,6 +38,7 @@ from ..journal.run_code import RunCode
 from .checks import check_fresh
 from .rows import PlannedCall
 from .run_plan import RunPlan, Stops
+from .twins import copied_nodes, copied_shared
 
 __all__ = ["plan"]
 
@@ -49,8 +49,8 @@ MAX_UNSIZED = 10_000
 def plan(node: BaseNode, shared: Any, *, journal: Any, fresh: str | None) -> RunPlan:
     """Plan a run of a node. See `BaseNode.plan`."""
     copier = _Copier()
-    root = _copied_nodes(node, copier)
-    shared = _copied_shared(shared, copier)
+    root = copied_nodes(node, copier)
+    shared = copied_shared(shared, copier, "nothing can be planned with it")
     rebind(within(root))
     wiring = survey(root)
     name = label(root)
@@ -252,40 +252,3 @@ class _Copier(Copier):
 
     def _reference(self, value: Any) -> Any:
         return _ReadOnce(a_type(value)) if is_iterator(value) else super()._reference(value)
-
-
-def _copied_shared(shared: Any, copier: Copier) -> Any:
-    """Return a copy of ``shared``.
-
-    Raises:
-        SettingError: It cannot be copied.
-    """
-    twin = copier.copy(shared)
-    if twin is not shared or shared is None:
-        return twin
-    try:
-        twin = copy.copy(shared)
-    except Exception:  # a class may refuse it in any way
-        twin = shared
-    if twin is shared:
-        raise SettingError(f"shared is {a_type(shared)}, which cannot be copied, so nothing can be planned with it.")
-    if isinstance(twin, MutableMapping):
-        for key, value in shared.items():
-            twin[key] = copier.copy(value)
-    for name, value in getattr(shared, "__dict__", {}).items():
-        twin.__dict__[name] = copier.copy(value)
-    return twin
-
-
-def _copied_nodes(root: BaseNode, copier: Copier) -> BaseNode:
-    """Return a copy of a flow: other nodes with other attributes, wired in the same way."""
-    nodes = within(root)
-    twins = {id(node): copy.copy(node) for node in nodes}
-    for node in nodes:
-        twin = twins[id(node)]
-        for name in vars(node).keys() - {"successors", "start_node", "last_run"}:
-            twin.__dict__[name] = copier.copy(vars(node)[name])
-        twin.successors = {action: twins.get(id(target), target) for action, target in node.successors.items()}
-        if "start_node" in vars(node):
-            twin.__dict__["start_node"] = twins.get(id(vars(node)["start_node"]))
-    return twins[id(root)]

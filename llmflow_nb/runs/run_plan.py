@@ -17,7 +17,7 @@ from .rows import PlannedCall
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["PlannedNode", "RunPlan", "Stops"]
+__all__ = ["PlannedNode", "RunPlan", "Stops", "following"]
 
 
 class PlannedNode(NamedTuple):
@@ -163,7 +163,7 @@ def _unknown(by_path: dict[str, BaseNode], stops: Stops) -> tuple[Counter[str], 
     unknown = Counter({path: reasons.total() for path, reasons in stops.unknown.items()})
     waits_for: dict[str, dict[str, None]] = {}
     for (path, is_within), count in stops.counts.items():
-        for waiting, is_beside in _following(by_path, path, is_within=is_within):
+        for waiting, is_beside in following(by_path, path, is_within=is_within):
             node = by_path[waiting]
             if "exec" in hooks_of(node).own or overridden(node):
                 unknown[waiting] = unknown[waiting] + count if is_beside else max(1, unknown[waiting])
@@ -171,8 +171,14 @@ def _unknown(by_path: dict[str, BaseNode], stops: Stops) -> tuple[Counter[str], 
     return unknown, waits_for
 
 
-def _following(by_path: dict[str, BaseNode], path: str, *, is_within: bool) -> Iterator[tuple[str, bool]]:
-    """Yield the nodes that may be visited after one, and whether they are in the same param set, so once for each."""
+def following(by_path: dict[str, BaseNode], path: str, *, is_within: bool) -> Iterator[tuple[str, bool]]:
+    """Yield the nodes that may be visited after one, and whether they are in the same param set, so once for each.
+
+    Args:
+        by_path: The nodes of the flow.
+        path: The node.
+        is_within: Whether the nodes inside it come after it too, as in the ``exec`` of a batch flow.
+    """
     is_beside = True
     if is_within:
         yield from ((inner, True) for inner in by_path if inner.startswith(f"{path}/"))

@@ -20,7 +20,7 @@ from ..core.usage import METER
 from ..engine.drivers.async_ import drive_async
 from ..engine.drivers.sync import drive
 from ..engine.events import Event, Subscriber
-from ..engine.plan import Setup
+from ..engine.plan import ResultCache, Setup
 from ..engine.position import Position
 from ..engine.stop import Stop, Stopped
 from ..engine.unwind import FINISHED
@@ -127,6 +127,8 @@ class Recorded:
         resumed: Run | None = None,
         journal: Any = None,
         fresh: str | None = None,
+        cache: ResultCache | None = None,
+        name: str = "",
     ) -> None:
         """Check the node, and make the record and the position.
 
@@ -140,6 +142,8 @@ class Recorded:
             resumed: The record of a run to resume. It has the journal of that run.
             journal: See there.
             fresh: See there.
+            cache: Answers calls of a run without a journal; None if nothing does.
+            name: The name of the record; "" for that of the node.
         """
         __tracebackhide__ = True
         if resumed is not None:
@@ -152,6 +156,8 @@ class Recorded:
         if node.successors:
             warn("Node won't run successors. Use Flow.")
         self.record = Run(node, shared) if resumed is None else resumed
+        if name:
+            self.record.name = name
         self.record._survey = wiring
         if fresh is not None:
             check_fresh(fresh, self.record.name, wiring, journal)
@@ -160,7 +166,7 @@ class Recorded:
             self.record._recorder,
             subscribers=subscribers,
             executor=executor,
-            result_cache=None if self.session is None else self.session.answers,
+            result_cache=cache if self.session is None else self.session.answers,
             grace=node.grace if node.grace is BaseNode.grace else check_setting(node, "grace", node.grace),
             stop=stop,
             report=partial(_report, self.record),

@@ -2,6 +2,7 @@
 
 from collections import Counter, deque
 from collections.abc import Iterable
+from time import perf_counter as clock
 from typing import Any
 
 from ..core.copying import Copier
@@ -12,14 +13,14 @@ from ..journal.answers import Answers, Kept
 from ..journal.keys import CallKey, CallKeys
 from ..journal.store import RunStore
 
-__all__ = ["ANSWERS", "Replay", "check_mock"]
+__all__ = ["ANSWERS", "Memory", "Replay", "check_mock"]
 
 ANSWERS = ("called", "replayed", "mocked")
 """How a call of ``exec`` gets its result: by being made, from an earlier call, or from the user."""
 
 
-class _Memory:
-    """Keeps copies of results as long as the stepper exists, and asks a file for those that are not there.
+class Memory:
+    """Keeps copies of results as long as it exists, and asks a file for those that are not there (a `Store`).
 
     Attributes:
         file: The results in the journal; None if there is none, or between two commands.
@@ -28,6 +29,7 @@ class _Memory:
     def __init__(self) -> None:
         self.results: dict[tuple[bytes, int], Kept] = {}
         self.file: RunStore | None = None
+        self._started: dict[Call, float] = {}  # the calls in progress
 
     def load(self, call: Call, key: CallKey, nth: int) -> Kept | None:
         """Return a copy of a result; None if there is none."""
@@ -41,19 +43,23 @@ class _Memory:
         return None if found is None else _copied(found)
 
     def start(self, call: Call, key: CallKey | None, nth: int) -> None:
-        """Note in the file that a call is about to be made."""
+        """Note that a call is about to be made."""
+        self._started[call] = clock()
         if self.file is not None:
             self.file.start(call, key, nth)
 
     def save(self, call: Call, key: CallKey | None, nth: int, result: Kept) -> None:
         """Keep a copy of a result."""
+        now = clock()
+        seconds = now - self._started.pop(call, now)
         if key is not None:
-            self.results[key.digest, nth] = _copied(result)
+            self.results[key.digest, nth] = _copied(result._replace(seconds=seconds))
         if self.file is not None:
             self.file.save(call, key, nth, result)
 
     def end(self, call: Call, status: str, value: Any, error: BaseException | None) -> None:
-        """Note in the file how a call has ended."""
+        """Note how a call has ended."""
+        self._started.pop(call, None)
         if self.file is not None:
             self.file.end(call, status, value, error)
 
@@ -68,9 +74,8 @@ class Replay(Answers):
     """The answers of one stepper: values that the user mocks, then results of earlier calls on the same way here."""
 
     def __init__(self, keys: CallKeys) -> None:
-        self._memory = _Memory()
+        self._memory = Memory()
         super().__init__(self._memory, keys)
-        self._paths: dict[bytes, str] = {}  # by the digest of a key
         self._mocks: deque[tuple[str, Any]] = deque()
         self._asked: list[bytes] = []
         self._counts_taken: Counter[str] = Counter()
@@ -110,7 +115,7 @@ class Replay(Answers):
         for key in keys:
             kept = self._memory.results.get((key, counts[key]))
             counts[key] += 1
-            if kept is not None and self._paths[key] == path:
+            if kept is not None and self.paths[key] == path:
                 found.append(kept.value)
         return found
 
@@ -128,7 +133,6 @@ class Replay(Answers):
 
     def _next_occurrence(self, key: CallKey) -> int:
         self._asked.append(key.digest)
-        self._paths[key.digest] = key.path
         return super()._next_occurrence(key)
 
 
