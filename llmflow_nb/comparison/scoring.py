@@ -136,8 +136,8 @@ def set_scores_of_node(rows: dict[Key, Row], run: Run, path: str, variant: str, 
     scores = [cell.item for _, cell in cells_of(run, path)]
     if len(scores) != len(cells):
         raise SettingError(
-            f"score={quoted(last_name(path))}: it has {len(scores)} items in {variant}, and there are {len(cells)} rows "
-            "to score. Each item of it must be one row, in the same order."
+            f"score={quoted(last_name(path))}: in {variant}, it has {len(scores)} items for {len(cells)} rows. Each "
+            "item must be one row, in the same order."
         )
     for of_row, item in zip(cells, scores, strict=True):
         of_row[repeat] = of_row[repeat]._replace(scored=scored_from(item))
@@ -154,7 +154,9 @@ def scored_from(item: Item) -> Scored:
             continue
         if isinstance(value, str) or not hasattr(type(value), "__float__"):
             of = f" {quoted(name)}" if name else ""
-            return Scored({}, TypeError(f"the score{of} is {a_type(value)}; return a number, a bool, or a dict of them"))
+            return Scored(
+                {}, TypeError(f"the score{of} is {a_type(value)}; return a number, a bool, or a dict of them")
+            )
         if not math.isnan(number := float(value)):
             values[text_of(name)] = number
     return Scored(values)

@@ -26,6 +26,9 @@ __all__ = ["Change", "Variant", "Variants", "find_node"]
 _NOT_SETTINGS = {"params", "successors", "name", "start_node", "last_run", "cur_retry", "items", "overwritten"}
 """Attributes that say what a node is, or that the engine sets."""
 
+_OF_ROWS = ("changed", "score", "delta", "spread", "status", "seconds", "tokens", "cost")
+"""The columns that a table has for each variant."""
+
 
 class Change(NamedTuple):
     """One change of a flow.
@@ -75,6 +78,9 @@ class Variants:
                 "compare needs two variants or more, each a name and its changes: "
                 'flow.compare(shared, old={}, new={"Label.prompt": "..."}). {} is the flow as it is.'
             )
+        taken = {"item", *_OF_ROWS, *(f"{column}.{name}" for column in _OF_ROWS for name in given)}
+        for name in given.keys() & taken:
+            raise SettingError(f"a variant cannot be called {quoted(name)}: another column of the table has this name.")
         self._root = copied_nodes(root, Copier())
         rebind(within(self._root))
         survey(self._root)
@@ -111,6 +117,20 @@ class Variants:
             found.update(step for step, _ in following(self.by_path, path, is_within=False))
         return found
 
+    def settings(self) -> dict[str, dict[str, Any]]:
+        """Return the value of each setting in each variant: that of the flow if the variant does not change it.
+
+        Of a node that is replaced, it is the name of the class.
+        """
+        found: dict[str, dict[str, Any]] = {}
+        for what in dict.fromkeys(what for variant in self.known for what in variant.settings):
+            path, attribute = self._where(what, "")
+            node = self.by_path[path]
+            of_flow = getattr(node, attribute, None) if attribute else node
+            values = {variant.name: variant.settings.get(what, of_flow) for variant in self.known}
+            found[what] = values if attribute else {name: _class_name(value) for name, value in values.items()}
+        return found
+
     # ---- reading and checking ----------------------------------------------------------------------------------------
 
     def _variant(self, name: str, settings: Any) -> Variant:
@@ -136,14 +156,20 @@ class Variants:
         """Return a change that a user has written as ``"Label.prompt": value`` or ``"Label": node``."""
         if not isinstance(what, str):
             raise SettingError(f"{variant}: {quoted(what)} is {a_type(what)}; write 'Label.prompt', or 'Label'.")
-        node, _, attribute = what.rpartition(".")
-        path = find_node(self.by_path, what, f"{variant}: ", is_required=not node)
-        if path is not None:
+        path, attribute = self._where(what, f"{variant}: ")
+        if not attribute:
             _check_replacement(self.by_path[path], path, value)
-            return Change(path, "", value)
-        path = find_node(self.by_path, node, f"{variant}: ")
-        assert path is not None
         return Change(path, attribute, value)
+
+    def _where(self, what: str, where: str) -> tuple[str, str]:
+        """Return the path of the node that a change is of, and the attribute; "" if the node is replaced."""
+        node, _, attribute = what.rpartition(".")
+        path = find_node(self.by_path, what, where, is_required=not node)  # a name may have a dot
+        if path is not None:
+            return path, ""
+        path = find_node(self.by_path, node, where)
+        assert path is not None
+        return path, attribute
 
     def _refuse_equal_ones(self) -> None:
         """Refuse two variants that change the same."""
@@ -178,6 +204,10 @@ def find_node(by_path: Mapping[str, BaseNode], which: str, where: str, *, is_req
     raise SettingError(
         f"{where}the flow has no node {quoted(which)}{did_you_mean(which, [*by_path, *names])}; it has {quoted(names)}"
     )
+
+
+def _class_name(value: Any) -> str:
+    return value.__name__ if isinstance(value, type) else type(value).__name__
 
 
 def _check_attribute(node: BaseNode, change: Change) -> Any:

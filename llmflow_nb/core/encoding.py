@@ -90,7 +90,7 @@ def encode_sized(value: Any, other: Other, plain: Other | None = None) -> tuple[
 
 
 def content_of(value: Any) -> bytes:
-    """Return a hash of a value, to compare values by their content. An object that is not data counts by its identity."""
+    """Return a hash of the content of a value. An object that is not data counts by its identity."""
     try:
         return digest(encode(value, _name_or_identity))
     except RecursionError:

@@ -27,7 +27,8 @@ class RunCode:
         """Begin a run of a node."""
         global _owner, _latest
         self._nodes = [node]
-        owner = None if _owner is None else _owner()
+        owner: RunCode | None = None if _owner is None else _owner()
+        self.fingerprints: Fingerprints
         if owner is not None and any(lent is node for lent in owner._nodes[1:]):
             self.fingerprints = owner.fingerprints
             return

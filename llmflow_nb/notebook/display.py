@@ -182,6 +182,7 @@ _BUNDLES: dict[str, Callable[[Any], dict[str, Any]]] = {
     "run": run_bundle,
     "plan": lambda plan: summary_bundle(of_plan(plan)),
     "batch": lambda result: summary_bundle(of_batch(result)),
+    "comparison": lambda comparison: {"text/plain": repr(comparison)},
     "journal": lambda journal: summary_bundle(of_journal(journal)),
     "stepper": stepper_bundle,
     "submitted": lambda submitted: bundle_of(submitted.run),

@@ -41,6 +41,7 @@ def never_called() -> None:
     assert_type(flow.run({}, journal="runs.db", fresh="Ask"), Any)
     assert_type(flow.run({}, journal=Journal("runs.db", types=[Ask])), Any)
     assert_type(flow.plan({}, journal="runs.db", fresh="Ask").to_call, int)
+    assert_type(flow.compare({}, old={}, new={"Ask.prompt": "x"}, score=lambda _, result: 1).verdict, list[str])
     assert_type(flow.last_run, Run | None)
     sets = Asynchronous(flow, max_concurrency=8, item_key="file")
     if sets.last_run is not None:

@@ -1,6 +1,6 @@
 """The public methods of nodes and flows: run, plan, draw, step through, check."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
     from os import PathLike
 
+    from ...comparison.comparison import Comparison
     from ...engine.events import Subscriber
     from ...graph.check import Problem
     from ...graph.drawing import GraphModel
@@ -174,6 +175,67 @@ class NodeMethods(HasGraph):
         from ...runs.planning import plan
 
         return plan(_node(self), shared, journal=journal, fresh=fresh)
+
+    def compare(
+        self,
+        shared: Any,
+        *,
+        of: str | None = None,
+        score: "Callable[[Any, Any], Any] | BaseNode | str | None" = None,
+        repeat: int = 1,
+        journal: "str | PathLike[str] | Journal | bool | None" = None,
+        executor: "Executor | None" = None,
+        progress: "Progress" = "auto",
+        **variants: "Mapping[str, Any]",
+    ) -> "Comparison":
+        """Run variants of this flow on the same input, and return their results and scores side by side.
+
+        Each variant is a name and its changes. ``{"Label.prompt": text}`` sets an attribute of a node, and
+        ``{"Label": other}`` puts another class or node in its place. ``{}`` is the flow as it is. The first variant is
+        the baseline::
+
+            flow.compare(shared, old={}, new={"Label.prompt": "..."}, score=is_right)
+
+        Each variant is a run of its own, on a copy of the flow and of ``shared``: neither these nor `last_run` change.
+        A call that does not differ between variants is made once. If something fails or is interrupted, run the cell
+        again: only the calls that are missing are made. With a journal, that holds for each later comparison too.
+
+        Args:
+            shared: As for `run`. An iterator in it is refused, since each variant reads it.
+            of: The name or path of the batch node or batch flow whose rows are compared. Default: the batch node, the
+                last one if there are several. Without any: the outermost batch flow, or the result of the whole flow.
+            score: What a result is worth. A function ``(item, result)`` returns a number, a bool or a dict of these; of
+                a dict, the first field decides. A `BatchNode` is a judge: its ``exec`` gets a dict with ``"item"`` and
+                ``"result"``, with its retries, its limiter and the journal. A text is the name of a batch node that
+                follows in the flow, whose results are the scores. Default: none, only differences are shown.
+            repeat: How often each variant is run. The nodes that are changed, and those that follow, are called again
+                each time, the others are not.
+            journal: As for `run`. The second time, the same comparison calls nothing.
+            executor: As for `run`.
+            progress: As for `run`.
+            **variants: A dict of changes for each name. If a name is no identifier: ``**{"gpt-4.1": {...}}``.
+
+        Raises:
+            SettingError: A variant or an option makes no sense: no node or attribute has this name, two variants are
+                the same, or ``shared`` cannot be copied. Nothing was called.
+            WiringError: The flow cannot run as it is wired.
+            JournalError: As for `run`.
+            Exception: The exception that a hook raised.
+        """
+        __tracebackhide__ = True
+        from ...comparison.compare import compare
+
+        return compare(
+            _node(self),
+            shared,
+            variants,
+            of=of,
+            score=score,
+            repeat=repeat,
+            journal=None if journal is False else journal,
+            executor=executor,
+            watch=watcher_for(progress),
+        )
 
     def _graph(self, **options: Any) -> "GraphModel":
         from ...graph.builder import graph_of

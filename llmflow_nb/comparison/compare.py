@@ -1,0 +1,239 @@
+"""`flow.compare`: run the variants of a flow, score their results, and put the rows together."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from itertools import product
+from typing import Any
+
+from ..core.errors import AllFailedError, SettingError, a_type
+from ..core.node import BaseNode, kind_of, label
+from ..core.settings import is_whole
+from ..core.text import quoted
+from ..core.traversal import last_name
+from ..engine.drivers.sync import drive
+from ..journal.answers import Answers
+from ..journal.journal import Journal, as_journal
+from ..journal.keys import CallKeys
+from ..journal.run_code import RunCode
+from ..runs.rows import Item
+from ..runs.run import Run, Watch
+from ..runs.run_plan import following
+from ..runs.start import Recorded
+from ..stepper.replay import Memory
+from .comparison import Comparison
+from .rows import Cell, Key, Row, cells_of, joined
+from .scoring import Pairs, judge_of, set_scores_of_node
+from .variants import Variant, Variants, find_node
+
+__all__ = ["compare"]
+
+_unfinished: list[Memory] = []
+"""The results of the latest comparison in which something failed or that was interrupted. The next one uses them."""
+
+
+def compare(
+    root: BaseNode,
+    shared: Any,
+    given: Mapping[str, Any],
+    *,
+    of: str | None,
+    score: Any,
+    repeat: int,
+    journal: Any,
+    executor: Executor | None,
+    watch: Watch | None,
+) -> Comparison:
+    """Compare variants of a flow. See `BaseNode.compare`."""
+    __tracebackhide__ = True
+    _check_options(of, score, repeat)
+    variants = Variants(root, given)
+    path = _compared_path(variants.by_path, of)
+    scorer = _scorer(variants.by_path, path, score)
+    known = None if journal is None else as_journal(journal, label(root))
+    runner = _Runner(root, variants, shared, known, executor, watch)
+    with runner.opened():
+        records, found = {variant.name: list[Run]() for variant in variants.known}, []
+        for number, variant in product(range(repeat), variants.known):
+            record, cells = runner.run(variant, f", {number + 1} of {repeat}" if repeat > 1 else "", path)
+            records[variant.name].append(record)
+            found.append((variant.name, number, cells))
+        rows = joined(found, records)
+        judge = None
+        if isinstance(scorer, str):
+            for name, number, _ in found:
+                set_scores_of_node(rows, records[name][number], scorer, name, number)
+        elif scorer is not None:
+            judge = _judged(runner, scorer, rows)
+        comparison = Comparison(variants, path, shared, known, list(rows.values()), records, judge, runner.calls)
+    if not comparison.measures.failures:
+        _unfinished.clear()
+    return comparison
+
+
+def _judged(runner: "_Runner", judge: BaseNode, rows: dict[Key, Row]) -> Run:
+    """Let a judge score all results, and return its record."""
+    __tracebackhide__ = True
+    pairs = Pairs(rows.values())
+    record = runner.run_judge(judge, pairs.values)
+    pairs.set_scores(record)
+    return record
+
+
+class _Runner:
+    """Runs the variants. Their calls are answered from one place, so calls that do not differ are made once."""
+
+    def __init__(
+        self,
+        root: BaseNode,
+        variants: Variants,
+        shared: Any,
+        journal: Journal | None,
+        executor: Executor | None,
+        watch: Watch | None,
+    ) -> None:
+        self._root, self._variants, self._shared = root, variants, shared
+        self._journal, self._executor, self._watch = journal, executor, watch
+        self._memory = _unfinished[0] if _unfinished else Memory()
+        self._resampled = variants.resampled()
+        self._counts: dict[str, Counter[bytes]] = {variant.name: Counter() for variant in variants.known}
+        self.calls: dict[str, Counter[str]] = {variant.name: Counter() for variant in variants.known}
+        self._code: RunCode
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Use the code as it is now for all runs: data that it changes itself in one run are no edit for the next."""
+        _unfinished[:] = [self._memory]
+        self._code = RunCode(self._root)
+        try:
+            yield
+        finally:
+            self._code.close()
+
+    def run(self, variant: Variant, which: str, path: str) -> tuple[Run, list[tuple[Key, Cell]]]:
+        """Run a variant once, and return its record and its rows.
+
+        Args:
+            variant: The variant.
+            which: The number of the repeat as text, for the name of the record.
+            path: The batch that is compared; "" for the result of the whole flow.
+        """
+        __tracebackhide__ = True
+        node, shared = self._variants.copies(variant, self._shared)
+        earlier = self._counts[variant.name]
+        recorded, answers = self._recorded(node, shared, f"{label(node)} ({variant.name}{which})", earlier)
+        self._counts[variant.name] = Counter(
+            {key: n for key, n in answers.occurrences.items() if self._is_resampled(answers.paths.get(key, ""))}
+        )
+        self.calls[variant.name] += answers.counts
+        record = recorded.record
+        if path:
+            return record, list(cells_of(record, path))
+        item = Item(0, 0, {}, None, recorded.position.result, "ok", 1, record.seconds_so_far, None, record.action, None)
+        return record, [(("",), Cell(item, None))]
+
+    def run_judge(self, judge: BaseNode, pairs: list[Any]) -> Run:
+        """Run a judge, and return its record. Pairs that it could not judge are in it as failed rows."""
+        __tracebackhide__ = True
+        recorded, _ = self._recorded(judge, {"pairs": pairs}, "", Counter())
+        return recorded.record
+
+    def _recorded(
+        self, node: BaseNode, shared: Any, name: str, occurrences: Counter[bytes]
+    ) -> tuple[Recorded, Answers]:
+        """Run a node. The n-th of equal calls gets the n-th result, counted from the earlier occurrences."""
+        __tracebackhide__ = True
+        self._code.lend(node)
+        cache = Answers(self._memory, CallKeys(self._code.fingerprints))
+        recorded = Recorded(
+            node, shared, self._executor, (), self._watch, journal=self._journal, cache=cache, name=name
+        )
+        answers = cache if recorded.session is None else recorded.session.answers
+        answers.occurrences.update(occurrences)
+        try:
+            with recorded:
+                drive(recorded.position, recorded.setup)
+        except AllFailedError:
+            if "pairs" not in shared:
+                raise
+        except Exception as exc:
+            exc.add_note(f"in {name}; run the cell again to make only the calls that are missing")
+            raise
+        finally:
+            cache.end_calls()
+        return recorded, answers
+
+    def _is_resampled(self, path: str) -> bool:
+        return any(f"{path}/".startswith(f"{changed}/") for changed in self._resampled)
+
+
+# ---- options ---------------------------------------------------------------------------------------------------------
+
+
+def _check_options(of: Any, score: Any, repeat: Any) -> None:
+    """Refuse options that are no options.
+
+    Raises:
+        SettingError: It says which, and what to write.
+    """
+    for name, value in (("of", of), ("score", score), ("repeat", repeat)):
+        if isinstance(value, Mapping):
+            raise SettingError(f"{name}= is an option of compare, so no variant can be called {name}; choose another.")
+    if of is not None and not isinstance(of, str):
+        raise SettingError(f"of={quoted(of)} is {a_type(of)}; give the name or the path of a batch node.")
+    if not is_whole(repeat) or repeat < 1:
+        raise SettingError(f"repeat={quoted(repeat)}: it must be 1 or more.")
+
+
+def _compared_path(by_path: dict[str, BaseNode], of: str | None) -> str:
+    """Return the path of the batch whose rows are compared; "" for the result of the whole flow.
+
+    Raises:
+        SettingError: There is no such batch, or it is not clear which.
+    """
+    if of is not None:
+        path = find_node(by_path, of, "of: ")
+        assert path is not None
+        if path == next(iter(by_path)) and kind_of(by_path[path]) == "flow":
+            return ""
+        if kind_of(by_path[path]) not in ("batch_node", "batch_flow"):
+            raise SettingError(f"of={quoted(of)} is no batch, so it has no rows; {_batches_text(by_path)}.")
+        return path
+    batches = [path for path, node in by_path.items() if kind_of(node) == "batch_node"]
+    if not batches:
+        return next((path for path, node in by_path.items() if kind_of(node) == "batch_flow"), "")
+    last = [path for path in batches if all(path in _after(by_path, other) for other in batches if other != path)]
+    last = [path for path in last if not _after(by_path, path) & (set(batches) - {path})]
+    if len(last) != 1:
+        raise SettingError(f"compare: it is not clear which rows to compare; give of=. {_batches_text(by_path)}.")
+    return last[0]
+
+
+def _after(by_path: dict[str, BaseNode], path: str) -> set[str]:
+    return {step for step, _ in following(by_path, path, is_within=False)}
+
+
+def _batches_text(by_path: dict[str, BaseNode]) -> str:
+    names = [path for path, node in by_path.items() if kind_of(node) in ("batch_node", "batch_flow")]
+    return f"the batches of this flow are {quoted(names, 1_000, elements=20)}" if names else "this flow has no batches"
+
+
+def _scorer(by_path: dict[str, BaseNode], path: str, score: Any) -> Any:
+    """Return the path of the node whose results are the scores, a judge, or None.
+
+    Raises:
+        SettingError: There is no such node, or it is no judge.
+    """
+    if score is None:
+        return None
+    if not isinstance(score, str):
+        return judge_of(score)
+    found = find_node(by_path, score, "score: ")
+    assert found is not None
+    if kind_of(by_path[found]) != "batch_node" or not path or found not in _after(by_path, path):
+        raise SettingError(
+            f"score={quoted(score)}: its results are the scores only if it is a batch node that follows "
+            f"{last_name(path) if path else 'a batch node'}."
+        )
+    return found

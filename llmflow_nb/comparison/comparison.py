@@ -1,0 +1,145 @@
+"""`Comparison`: the variants of a flow side by side, row by row."""
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from ..core.api.display import Shown
+from ..core.text import shown
+from ..journal.journal import Journal
+from ..runs.run import Run
+from .measures import Measures
+from .rows import Row
+from .variants import Variant, Variants
+from .verdict import sentences
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Comparison"]
+
+
+class Comparison(Shown):
+    """The variants of a flow side by side. As the last line of a cell it shows the verdict, the summary and the rows.
+
+    The first variant is the baseline: a row is better or worse than the same row of the baseline.
+
+    Attributes:
+        path: The path of the batch whose rows are compared; "" for the result of the whole flow.
+        measures: The rows, with the scores of each variant.
+        runs: The records of each variant, one for each repeat. They have all tables of a `Run`.
+        judge: The record of the judge's run; None without one.
+        calls: The number of calls of each variant over all nodes: those that were "called", and the "replayed" ones.
+    """
+
+    _shown_as = "comparison"
+
+    def __init__(
+        self,
+        variants: Variants,
+        path: str,
+        shared: Any,
+        journal: Journal | None,
+        rows: list[Row],
+        runs: dict[str, list[Run]],
+        judge: Run | None,
+        calls: dict[str, Counter[str]],
+    ) -> None:
+        """Put the results together."""
+        self._variants, self._shared, self._journal = variants, shared, journal
+        self.path = path
+        self.measures = Measures(rows, list(runs), len(runs[variants.known[0].name]))
+        self.runs = runs
+        self.judge = judge
+        self.calls = calls
+
+    @property
+    def name(self) -> str:
+        """The name of the flow."""
+        return next(iter(self._variants.by_path)).rpartition("/")[2]
+
+    @property
+    def variants(self) -> list[Variant]:
+        """The variants, the baseline first."""
+        return self._variants.known
+
+    @property
+    def verdict(self) -> list[str]:
+        """What the comparison says, in sentences, the best variant first."""
+        return sentences(self.measures)
+
+    @property
+    def df(self) -> "pd.DataFrame":
+        """Return a plain `pandas.DataFrame` with a row for each row of the batch.
+
+        The index is that of the input, else it counts the rows from 0. Columns, in this order:
+
+        * ``item``: of the first variant that has the row;
+        * one for each variant, named like it: its result, with repeats that of the first one; missing without a result;
+        * ``changed`` (boolean): whether the result differs from that of the baseline, in any repeat;
+        * ``score.<variant>`` (Float64), only with scores: the mean over the repeats; missing if the row or its score
+          failed. If the score is a dict, ``score.<field>.<variant>`` for each field;
+        * ``delta`` (Float64), only with scores: the first score minus that of the baseline;
+        * ``spread.<variant>`` (Float64), only with repeats: the standard deviation of the first score;
+        * ``status.<variant>`` (string): ok, fallback, failed, cancelled or pending; with repeats the first that is not
+          ok;
+        * ``seconds.<variant>`` (Float64): of the call, as the mean over the repeats. If an earlier call was used, its
+          seconds.
+
+        With three variants or more there is a ``changed.<variant>`` and a ``delta.<variant>`` for each but the first.
+        """
+        from .tables import wide
+
+        return wide(self.measures)
+
+    @property
+    def tidy(self) -> "pd.DataFrame":
+        """Return a plain `pandas.DataFrame` with a row for each row of each run, for ``groupby`` and ``pivot_table``.
+
+        The index counts the rows from 0. Columns, in this order:
+
+        * ``variant`` (string); one column for each setting that a variant changes, named as it was written, such as
+          ``Label.prompt``: the value in this variant, that of the flow if the variant does not change it;
+        * one for each param of the batch; ``row``: the label of the row; ``repeat`` (Int64), from 1;
+        * ``item``, ``result``; ``status`` (string); ``score`` (Float64) or ``score.<field>``, only with scores;
+        * ``seconds`` (Float64): of the call;
+        * ``error_type``, ``error`` (string): of the call, or of its score.
+        """
+        from .tables import tidy
+
+        return tidy(self.measures, self._variants.settings())
+
+    @property
+    def summary(self) -> "pd.DataFrame":
+        """Return a plain `pandas.DataFrame` with a row for each variant, named by the index, the baseline first.
+
+        Columns, in this order:
+
+        * ``rows``, ``failed`` (Int64): rows of all repeats, and those that have no result;
+        * ``score`` (Float64) or ``score.<field>``, only with scores: the mean over the rows;
+        * ``better``, ``worse``, ``same`` (Int64): the number of rows with a higher, a lower and the same first score;
+        * ``delta``, ``low``, ``high`` (Float64): the mean difference, and its 95 % interval (a bootstrap of the rows);
+        * ``p`` (Float64): of a paired test that the difference is only noise; for scores of 0 and 1 the exact binomial
+          test, else a permutation test; adjusted for the number of variants (Holm). ``low``, ``high`` and ``p`` need
+          scipy;
+        * ``changed`` (Int64): the number of rows with another result than the baseline;
+        * ``calls``, ``replayed`` (Int64): the calls of ``exec`` that this comparison made, and those that it did not
+          make again, over all nodes and repeats;
+        * ``seconds`` (Float64): of the calls of the rows, as the mean over the repeats.
+        """
+        from .tables import summary
+
+        return summary(self.measures, self.calls)
+
+    @property
+    def regressions(self) -> "pd.DataFrame":
+        """Return the rows of ``df`` that are worse than the baseline in one of the variants, the worst first.
+
+        They have a lower first score, or no result where the baseline has one.
+        """
+        from .tables import regressions
+
+        return regressions(self.measures)
+
+    def __repr__(self) -> str:
+        """Return the verdict as text."""
+        return "\n  ".join([f"<comparison of {shown(self.name)}: {', '.join(map(shown, self.runs))}>", *self.verdict])

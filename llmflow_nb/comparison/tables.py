@@ -1,0 +1,148 @@
+"""The tables of a comparison. This file imports pandas, so it is imported only when a table is read."""
+
+from collections import Counter
+from typing import Any
+
+import pandas as pd
+
+from ..core.text import text_of
+from ..runs.tables import TEXT, _Columns, _series, index_from
+from .measures import Measures
+from .rows import Cell, Row
+
+__all__ = ["regressions", "summary", "tidy", "wide"]
+
+_OF_DIFFERENCES = {"better": "better", "worse": "worse", "same": "same", "delta": "mean"}
+_OF_DIFFERENCES |= {name: name for name in ("low", "high", "p")}
+
+
+class _Table(_Columns):
+    """Collects the columns of a table."""
+
+    def add_typed(self, name: str, values: list[Any], dtype: Any) -> None:
+        self.data[name] = _series(values, dtype)
+
+
+def wide(measures: Measures) -> pd.DataFrame:
+    """See `Comparison.df`."""
+    table = _Table()
+    rows, variants, others = measures.rows, measures.names, measures.others
+    table.add_found("item", [row.any_cell().item.item for row in rows])
+    for name in variants:
+        table.add_found(name, [_result(row.first(name)) for row in rows])
+    for name in others:
+        is_changed = [measures.is_changed(row, name) for row in rows]
+        table.add_typed(_of_variant("changed", name, others), is_changed, "boolean")
+    for score in measures.scores:
+        for name in variants:
+            means = [measures.score(row, name, score) for row in rows]
+            table.add_typed(f"{_score_name(score)}.{name}", means, "Float64")
+    for name in others if measures.scores else ():
+        deltas = [measures.delta(row, name) for row in rows]
+        table.add_typed(_of_variant("delta", name, others), deltas, "Float64")
+    if measures.scores and measures.repeats > 1:
+        for name in variants:
+            table.add_typed(f"spread.{name}", [measures.spread(row, name) for row in rows], "Float64")
+    for name in variants:
+        table.add_typed(f"status.{name}", [_status(row, name) for row in rows], TEXT)
+    for name in variants:
+        table.add_typed(f"seconds.{name}", [_mean_seconds(row, name) for row in rows], "Float64")
+    return table.frame(_index(rows))
+
+
+def _of_variant(column: str, name: str, others: list[str]) -> str:
+    return column if len(others) == 1 else f"{column}.{name}"
+
+
+def _score_name(score: str) -> str:
+    return f"score.{score}" if score else "score"
+
+
+def _result(cell: Cell | None) -> Any:
+    return None if cell is None or not cell.has_result else cell.item.result
+
+
+def _status(row: Row, variant: str) -> str | None:
+    found = [cell.item.status for cell in row.cells[variant].values()]
+    return next((status for status in found if status != "ok"), found[0] if found else None)
+
+
+def _mean_seconds(row: Row, variant: str) -> float | None:
+    found = [cell.item.seconds for cell in row.cells[variant].values()]
+    return sum(found) / len(found) if found else None
+
+
+def _index(rows: list[Row]) -> pd.Index:
+    """Return the labels of the input, or a count of the rows."""
+    names = [row.any_cell().label_names for row in rows]
+    if not names or None in names:
+        return pd.RangeIndex(len(rows))
+    return index_from([row.label for row in rows], list(names[0] or ()))
+
+
+def tidy(measures: Measures, settings: dict[str, dict[str, Any]]) -> pd.DataFrame:
+    """See `Comparison.tidy`. ``settings``: the value of each setting in each variant."""
+    found = [
+        (name, row, repeat, cell)
+        for name in measures.names
+        for row in measures.rows
+        for repeat, cell in row.cells[name].items()
+    ]
+    cells = [cell for *_, cell in found]
+    table = _Table()
+    table.add_typed("variant", [name for name, *_ in found], TEXT)
+    for what, values in settings.items():
+        table.add_found(what, [values[name] for name, *_ in found])
+    taken = ("row", "repeat", "item", "result", "status", "seconds", "error_type", "error")
+    table.add_params([cell.item.params for cell in cells], taken)
+    table.add_found("row", [row.label for _, row, *_ in found])
+    table.add_typed("repeat", [repeat + 1 for _, _, repeat, _ in found], "Int64")
+    table.add_found("item", [cell.item.item for cell in cells])
+    table.add_found("result", [_result(cell) for cell in cells])
+    table.add_typed("status", [cell.item.status for cell in cells], TEXT)
+    for score in measures.scores:
+        table.add_typed(_score_name(score), [cell.scored.values.get(score) for cell in cells], "Float64")
+    table.add_typed("seconds", [cell.item.seconds for cell in cells], "Float64")
+    errors = [cell.scored.error if cell.has_result else cell.item.error for cell in cells]
+    table.add_typed("error_type", [None if error is None else type(error).__name__ for error in errors], TEXT)
+    table.add_typed("error", [None if error is None else text_of(error) for error in errors], TEXT)
+    return table.frame()
+
+
+def summary(measures: Measures, calls: dict[str, Counter[str]]) -> pd.DataFrame:
+    """See `Comparison.summary`. ``calls``: see `Comparison`."""
+    table = _Table()
+    rows, names = measures.rows, measures.names
+    cells = {name: [cell for row in rows for cell in row.cells[name].values()] for name in names}
+    table.add_typed("rows", [len(cells[name]) for name in names], "Int64")
+    table.add_typed("failed", [sum(not cell.has_result for cell in cells[name]) for name in names], "Int64")
+    for score in measures.scores:
+        means = [_mean([measures.score(row, name, score) for row in rows]) for name in names]
+        table.add_typed(_score_name(score), means, "Float64")
+    differences = [measures.differences.get(name) for name in names]
+    for column, field in _OF_DIFFERENCES.items() if measures.scores else ():
+        dtype = "Int64" if column in ("better", "worse", "same") else "Float64"
+        table.add_typed(column, [found and getattr(found, field) for found in differences], dtype)
+    changed = [sum(measures.is_changed(row, name) for row in rows) for name in measures.others]
+    table.add_typed("changed", [None, *changed], "Int64")
+    for count, column in (("called", "calls"), ("replayed", "replayed")):
+        table.add_typed(column, [calls[name][count] for name in names], "Int64")
+    seconds = [sum(cell.item.seconds for cell in cells[name]) / measures.repeats for name in names]
+    table.add_typed("seconds", seconds, "Float64")
+    return table.frame(pd.Index(names, name="variant"))
+
+
+def _mean(values: list[float | None]) -> float | None:
+    there = [value for value in values if value is not None]
+    return sum(there) / len(there) if there else None
+
+
+def regressions(measures: Measures) -> pd.DataFrame:
+    """See `Comparison.regressions`."""
+    numbers = {id(row): n for n, row in enumerate(measures.rows)}
+    worse = [
+        numbers[id(row)]
+        for row in measures.worst_first()
+        if any(measures.is_regression(row, name) for name in measures.others)
+    ]
+    return wide(measures).iloc[worse]

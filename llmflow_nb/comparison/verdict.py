@@ -1,0 +1,86 @@
+"""The verdict of a comparison, in plain words."""
+
+from ..core.text import error_text, message, shown
+from .measures import Measures
+from .statistics import Difference
+
+__all__ = ["ordered", "sentences"]
+
+MOST = 5
+"""The number of variants that the verdict speaks of."""
+
+
+def ordered(measures: Measures) -> list[str]:
+    """Return the names of the variants without the baseline, the best first."""
+    found = measures.differences
+    if not found:
+        return measures.others
+    return sorted(measures.others, key=lambda name: -(found[name].mean or 0.0))
+
+
+def sentences(measures: Measures) -> list[str]:
+    """Return the sentences of the verdict: one for each variant, the best first, then what failed."""
+    rows = len(measures.rows)
+    if not rows:
+        return ["there are no rows to compare"]
+    names = ordered(measures)
+    parts = []
+    for name in names[:MOST]:
+        found = measures.differences.get(name)
+        changed = sum(measures.is_changed(row, name) for row in measures.rows)
+        text = _unscored(measures.baseline, name, changed, rows)
+        if found is not None and found.mean is not None:
+            text = _scored(measures.baseline, name, found, changed)
+        parts.append(text)
+    if len(names) > MOST:
+        parts.append(f"{len(names) - MOST} more variants: .summary has them all")
+    parts += [text for name in measures.names if (text := _failed(measures, name))]
+    if any(found.p is None and found.mean is not None for found in measures.differences.values()) and rows > 1:
+        parts.append('whether a difference is noise needs scipy: pip install "llmflow_nb[compare]"')
+    return [message(part) for part in parts]
+
+
+def _scored(baseline: str, name: str, found: Difference, changed: int) -> str:
+    old, new = shown(baseline), shown(name)
+    counts = f"better on {_rows(found.better)}, worse on {found.worse}, the same on {found.same}"
+    if not found.better and not found.worse:
+        return f"{new} scores the same as {old} on all {_rows(found.same)} ({_results(changed)})"
+    by = f"{found.mean:+.3g} on average"
+    if found.low is not None and found.high is not None:
+        by += f" (95 % interval {found.low:+.3g} to {found.high:+.3g})"
+    if found.is_noise is None:
+        return f"{new} scores {by} compared with {old}: {counts}"
+    if found.is_noise:
+        return f"no clear difference between {new} and {old}: {by}, which can be noise; {counts}"
+    better = "better" if (found.mean or 0.0) > 0 else "worse"
+    return f"{new} is {better} than {old}: {by}; {counts}"
+
+
+def _unscored(baseline: str, name: str, changed: int, rows: int) -> str:
+    if not changed:
+        return f"{shown(name)} has the same results as {shown(baseline)} on all {_rows(rows)}"
+    return f"{shown(name)} differs from {shown(baseline)} on {changed} of {_rows(rows)}"
+
+
+def _failed(measures: Measures, name: str) -> str:
+    """Return how many rows of a variant have no result or no score; "" if all have them."""
+    cells = [cell for row in measures.rows for cell in row.cells[name].values()]
+    missing = sum(not row.cells[name] for row in measures.rows)
+    failed = sum(not cell.has_result for cell in cells)
+    unscored = [cell.scored.error for cell in cells if cell.has_result and cell.scored.error is not None]
+    parts = [f"{_rows(failed)} failed"] * bool(failed)
+    parts += [f"{_rows(missing)} missing"] * bool(missing)
+    parts += [f"{_rows(len(unscored))} could not be scored ({_first_error(unscored)})"] if unscored else []
+    return f"{shown(name)}: {', '.join(parts)}; they count in no score" if parts else ""
+
+
+def _first_error(errors: list[BaseException]) -> str:
+    return error_text(errors[0])
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row{'s' * (count != 1)}"
+
+
+def _results(changed: int) -> str:
+    return f"{changed:,} result{'s' * (changed != 1)} differ{'s' * (changed == 1)}"

@@ -1,0 +1,356 @@
+"""`flow.compare`: which calls are made, and what the tables say."""
+
+import pandas as pd
+import pytest
+
+from llmflow_nb import BatchFlow, BatchNode, Flow, Limiter, Node
+from llmflow_nb.pocketflow import AsyncFlow, AsyncParallelBatchNode
+from tests.comparison.helpers import CALLS, TEXTS, Label, flow_of, is_upper
+
+OLD, NEW = {}, {"Label.prompt": "title"}
+
+
+def test_a_row_for_each_item():
+    """The table has the results of each variant beside each other, with scores and their difference."""
+    found = flow_of().compare({"texts": TEXTS}, old=OLD, new=NEW, score=is_upper)
+    df = found.df.drop(columns=["seconds.old", "seconds.new"])
+    assert df.to_dict("list") == {
+        "item": ["ant", "bee", "Cat"],
+        "old": ["ANT", "BEE", "CAT"],
+        "new": ["Ant", "Bee", "Cat"],
+        "changed": [True, True, True],
+        "score.old": [1, 1, 1],
+        "score.new": [0, 0, 0],
+        "delta": [-1, -1, -1],
+        "status.old": ["ok"] * 3,
+        "status.new": ["ok"] * 3,
+    }
+    assert list(df.index) == [0, 1, 2]
+
+
+def test_calls_upstream_of_the_change_are_made_once():
+    """Only the node that is changed is called for each variant."""
+    found = flow_of().compare({"texts": TEXTS}, old=OLD, new=NEW)
+    calls = CALLS.take()
+    assert [call for call in calls if call[0] == "Clean"] == [("Clean", text) for text in TEXTS]
+    assert sorted(call[1] for call in calls if call[0] == "Label") == ["title"] * 3 + ["upper"] * 3
+    assert found.summary[["calls", "replayed"]].to_numpy().tolist() == [[6, 0], [3, 3]]
+
+
+def test_nothing_of_the_user_changes():
+    """Neither the flow, its nodes, ``shared`` nor ``last_run`` is changed."""
+    label = Label()
+    flow, shared = flow_of(label), {"texts": TEXTS}
+    flow.compare(shared, old=OLD, new=NEW)
+    assert "prompt" not in vars(label)
+    assert shared == {"texts": TEXTS}
+    assert flow.last_run is None
+
+
+def test_each_variant_is_a_run():
+    """The records of the variants have all tables of a run, and the changed node."""
+    found = flow_of().compare({"texts": TEXTS}, old=OLD, new=NEW)
+    (run,) = found.runs["new"]
+    assert run.batch("Label").results == ["Ant", "Bee", "Cat"]
+    assert (run.name, run.batch("Label").path) == ("labels (new)", "labels/Label")
+    assert run.shared["labels"] == ["Ant", "Bee", "Cat"]
+
+
+def test_the_tidy_table():
+    """One row for each row of each run, with the settings of the variant: those of the flow where it has none."""
+    found = flow_of().compare({"texts": TEXTS}, old=OLD, new=NEW, score=is_upper)
+    assert list(found.tidy) == [
+        "variant", "Label.prompt", "row", "repeat", "item", "result", "status", "score", "seconds",
+        "error_type", "error",
+    ]  # fmt: skip
+    means = found.tidy.groupby("Label.prompt")["score"].mean()
+    assert means.to_dict() == {"upper": 1, "title": 0}
+
+
+def test_labels_of_the_input():
+    """Rows are known by the labels of a pandas input, also if a variant has them in another order."""
+
+    class Turned(Label):
+        def prep(self, shared):
+            return pd.Series(["ant", "bee"], index=pd.Index(["a", "b"], name="key"))
+
+    class TurnedBack(Turned):
+        def prep(self, shared):
+            return super().prep(shared)[::-1]
+
+    flow = Flow(start=Turned(name="Label"))
+    found = flow.compare({}, old={}, new={"Label": TurnedBack})
+    assert found.df["changed"].to_dict() == {"a": False, "b": False}
+    assert found.df.index.name == "key"
+
+
+def test_rows_that_one_variant_does_not_have():
+    """A row that only one of the variants has is in the table."""
+
+    class Fewer(Label):
+        def prep(self, shared):
+            return shared["clean"][:1]
+
+    found = flow_of().compare({"texts": TEXTS}, old={}, new={"Label": Fewer})
+    assert found.df["status.new"].fillna("none").tolist() == ["ok", "none", "none"]
+    assert found.df["changed"].tolist() == [False, True, True]
+    assert any("2 rows missing" in text for text in found.verdict)
+
+
+def test_rows_that_fail():
+    """A row that fails has no score, is shown as failed, and comes first among the regressions."""
+    flow = flow_of(on_error="keep")
+    found = flow.compare({"texts": TEXTS}, old={}, new={"Label.prompt": "fail"}, score=is_upper)
+    assert found.df["status.new"].tolist() == ["ok", "failed", "ok"]
+    assert found.df["score.new"].isna().tolist() == [False, True, False]
+    assert found.regressions["item"].tolist() == ["bee"]
+    assert found.tidy["error"].dropna().tolist() == ["no bees"]
+    assert found.summary["failed"].tolist() == [0, 1]
+    assert any("new: 1 row failed" in text for text in found.verdict)
+
+
+def test_an_error_that_ends_a_run():
+    """It is raised as by ``run``, and the next comparison makes only the calls that are missing."""
+    label = Label()
+    flow = flow_of(label)
+    with pytest.raises(ValueError, match="no bees") as raised:
+        flow.compare({"texts": TEXTS}, old={}, new={"Label.prompt": "fail"})
+    assert any("labels (new)" in note for note in raised.value.__notes__)
+    CALLS.clear()
+    label.on_error = "keep"
+    flow.compare({"texts": TEXTS}, old={}, new={"Label.prompt": "fail"})
+    assert CALLS.take() == [("Label", "fail", "bee"), ("Label", "fail", "Cat")]
+    flow.compare({"texts": TEXTS}, old={}, new={"Label.prompt": "fail"})
+    assert CALLS.take() == [("Label", "fail", "bee")]  # it has failed again
+
+
+def test_an_interrupt():
+    """The next comparison makes only the calls that are missing, and the one after it makes all of them."""
+
+    def score(item, result):
+        if result == "Bee" and ARMED:
+            ARMED.clear()
+            raise KeyboardInterrupt
+        return len(result)
+
+    ARMED = type("Armed", (list,), {"__fingerprint__": lambda self: ""})([1])
+    flow = flow_of()
+    with pytest.raises(KeyboardInterrupt):
+        flow.compare({"texts": TEXTS}, old=OLD, new=NEW, score=score)
+    CALLS.clear()
+    flow.compare({"texts": TEXTS}, old=OLD, new=NEW, score=score)
+    assert CALLS.take() == []
+    flow.compare({"texts": TEXTS}, old=OLD, new=NEW, score=score)
+    assert len(CALLS.take()) == 9
+
+
+def test_a_journal_answers_the_second_time(tmp_path):
+    """The same comparison calls nothing, with repeats and a judge too; a third variant calls only what is new."""
+    flow, shared = flow_of(), {"texts": TEXTS}
+    options = {"score": is_upper, "repeat": 2, "journal": tmp_path / "runs.db"}
+    first = flow.compare(shared, old=OLD, new=NEW, **options)
+    assert len(CALLS.take()) == 3 + 2 * 2 * 3
+    again = flow.compare(shared, old=OLD, new=NEW, **options)
+    assert CALLS.take() == []
+    assert again.judge.batches[0]._replayed == len(again.judge.batches[0])
+    pd.testing.assert_frame_equal(first.df.filter(regex="^[^s]"), again.df.filter(regex="^[^s]"))
+    flow.compare(shared, old=OLD, new=NEW, lower={"Label.prompt": "lower"}, **options)
+    assert {call[1] for call in CALLS.take()} == {"lower"}
+
+
+def test_a_journal_of_earlier_runs_is_used(tmp_path):
+    """The flow as it is has the results of its own runs; so has a variant that says what the flow says."""
+    flow, shared = flow_of(), {"texts": TEXTS}
+    flow.run(dict(shared), journal=tmp_path / "runs.db")
+    CALLS.clear()
+    flow.compare(shared, old={"Label.prompt": "upper"}, new=NEW, journal=tmp_path / "runs.db")
+    assert {call[1] for call in CALLS.take()} == {"title"}
+
+
+class Draw(BatchNode):
+    """Returns another number each time it is called with the same item."""
+
+    step = 1
+
+    def prep(self, shared):
+        return shared["items"]
+
+    def exec(self, item):
+        CALLS.append(item)
+        return CALLS.count(item) * self.step
+
+
+def test_repeats_are_called_again():
+    """Each repeat of the changed node is called, and the mean and the spread of its scores are in the table."""
+    CALLS.clear()
+    flow = Flow(start=Draw())
+    found = flow.compare({"items": ["a"]}, one={}, two={"Draw.step": 2}, repeat=3, score=lambda item, n: n)
+    assert len(CALLS.take()) == 6
+    assert found.df["score.one"].tolist() == [3]  # 1, 3 and 5: each repeat calls both variants
+    assert found.df["spread.one"].tolist() == [2]
+    assert found.tidy["repeat"].tolist() == [1, 2, 3] * 2
+    assert found.summary["rows"].tolist() == [3, 3]
+
+
+def test_upstream_is_not_repeated():
+    """What comes before the changed node is called once in all, and what follows is called in each repeat."""
+
+    class After(Clean2):
+        def prep(self, shared):
+            return shared["labels"]
+
+    flow = flow_of()
+    flow.start_node.successors["default"] >> After()
+    flow.compare({"texts": TEXTS}, old=OLD, new=NEW, repeat=2, of="Label")
+    calls = CALLS.take()
+    assert sum(call[0] == "Clean" for call in calls) == 3
+    assert sum(call[0] == "After" for call in calls) == 2 * 2 * 3
+
+
+class Clean2(BatchNode):
+    def exec(self, text):
+        CALLS.append(("After", text))
+        return text
+
+
+def test_a_replaced_node():
+    """A node takes the place of another: with its name, its edges and its own attributes."""
+
+    class Other(BatchNode):
+        def __init__(self, ending):
+            super().__init__()
+            self.ending = ending
+
+        def prep(self, shared):
+            return shared["clean"]
+
+        def exec(self, text):
+            return text + self.ending
+
+    found = flow_of().compare({"texts": TEXTS}, old={}, new={"Label": Other("!"), "Label.ending": "?"})
+    assert found.df["new"].tolist() == ["ant?", "bee?", "Cat?"]
+    assert found.tidy["Label"].unique().tolist() == ["Label", "Other"]
+    assert [visit.node for visit in found.runs["new"][0].visits] == ["Clean", "Label", "labels"]
+
+
+def test_a_changed_class_keeps_the_attributes():
+    """A class in place of a node has the attributes and settings of that node."""
+
+    class Louder(Label):
+        def exec(self, text):
+            return super().exec(text) + "!"
+
+    label = Label(max_retries=3)
+    label.prompt = "title"
+    found = flow_of(label).compare({"texts": TEXTS}, old={}, new={"Label": Louder})
+    assert found.df["new"].tolist() == ["Ant!", "Bee!", "Cat!"]
+    assert found.runs["new"][0].node.start_node.successors["default"].max_retries == 3
+
+
+def test_settings_of_the_engine():
+    """A setting is checked as in the constructor; no result depends on it, so nothing is called again."""
+    flow = flow_of()
+    flow.compare({"texts": TEXTS}, old={}, new={"Label.max_concurrency": 3})
+    assert len(CALLS.take()) == 6
+    with pytest.raises(ValueError, match="max_concurrency must be 1 or more"):
+        flow.compare({"texts": TEXTS}, old={}, new={"Label.max_concurrency": 0})
+
+
+def test_a_limiter_is_one_for_all_variants():
+    """The copies of a node share its limiter, so its limit holds over all of them."""
+    limiter = Limiter(max_concurrency=2)
+    found = flow_of(limiter=limiter).compare({"texts": TEXTS}, old=OLD, new=NEW)
+    assert all(run.batch("Label")._batches[0][1].plan.limiter is limiter for (run,) in found.runs.values())
+
+
+def test_param_sets_of_a_batch_flow():
+    """A flow without a batch node is compared by the param sets of its batch flow."""
+
+    class Add(Node):
+        by = 1
+
+        def prep(self, shared):
+            return self.params["n"]
+
+        def exec(self, n):
+            return n + self.by
+
+    class Sweep(BatchFlow):
+        def prep(self, shared):
+            return [{"n": 1}, {"n": 2}]
+
+    found = Sweep(start=Add()).compare({}, one={}, ten={"Add.by": 10})
+    assert found.df[["one", "ten"]].to_numpy().tolist() == [[2, 11], [3, 12]]
+    assert found.path == "Sweep"
+
+
+def test_rows_in_param_sets():
+    """Rows of a batch node inside a batch flow belong together by their params, which are columns of the tidy table."""
+
+    class Times(BatchNode):
+        factor = 1
+
+        def prep(self, shared):
+            return range(self.params["n"])
+
+        def exec(self, item):
+            return item * self.factor
+
+    class Sweep(BatchFlow):
+        def prep(self, shared):
+            return [{"n": 1}, {"n": 2}]
+
+    found = Sweep(start=Times()).compare({}, one={}, two={"Times.factor": 2}, score=lambda item, result: result)
+    assert found.df[["one", "two"]].to_numpy().tolist() == [[0, 0], [0, 0], [1, 2]]
+    pivot = found.tidy.pivot_table(index="n", columns="variant", values="score", aggfunc="sum")
+    assert pivot.to_numpy().tolist() == [[0, 0], [1, 2]]
+
+
+def test_the_result_of_a_plain_flow():
+    """A flow without batches has one row: the result of its last exec."""
+
+    class Ask(Node):
+        prompt = "a"
+
+        def exec(self, _):
+            return self.prompt
+
+    found = Flow(start=Ask()).compare({}, old={}, new={"Ask.prompt": "b"}, score=lambda item, result: result == "b")
+    assert found.df[["old", "new", "delta"]].to_numpy().tolist() == [["a", "b", 1.0]]
+
+
+def test_the_last_batch_is_compared():
+    """Of several batch nodes, the rows of the last one are compared, unless ``of`` names another."""
+    shared = {"texts": TEXTS}
+    assert flow_of().compare(shared, old=OLD, new=NEW).path == "labels/Label"
+    assert flow_of().compare(shared, old=OLD, new=NEW, of="Clean").path == "labels/Clean"
+
+
+def test_a_program_of_pocketflow():
+    """Flows of the compatible names are compared too."""
+
+    class Ask(AsyncParallelBatchNode):
+        prompt = "a"
+
+        async def prep_async(self, shared):
+            return shared["items"]
+
+        async def exec_async(self, item):
+            return item + self.prompt
+
+    found = AsyncFlow(start=Ask()).compare({"items": ["x"]}, old={}, new={"Ask.prompt": "b"})
+    assert found.df[["old", "new"]].to_numpy().tolist() == [["xa", "xb"]]
+
+
+def test_many_variants():
+    """Each is compared with the first, and the verdict names the best one first."""
+    found = flow_of().compare(
+        {"texts": TEXTS},
+        lower={"Label.prompt": "lower"},
+        title={"Label.prompt": "title"},
+        upper={},
+        score=lambda item, result: sum(map(str.isupper, result)),
+    )
+    assert {"changed.title", "changed.upper", "delta.title", "delta.upper"} < set(found.df)
+    assert [text.partition(" ")[0] for text in found.verdict[:2]] == ["no", "no"]
+    assert "upper and lower" in found.verdict[0]
