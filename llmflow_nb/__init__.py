@@ -5,6 +5,7 @@ from typing import Any as _Any
 
 from .core.errors import (
     AllFailedError,
+    BudgetError,
     CallTimeoutError,
     ExecutorError,
     ExportError,
@@ -31,6 +32,7 @@ from .core.errors import (
 from .core.flow import BatchFlow, Flow
 from .core.node import BatchNode, Node
 from .core.usage import spend
+from .engine.budget import Budget
 from .engine.limiter import Limiter
 from .runs.batch import BatchResult
 from .runs.run import Run
@@ -44,6 +46,8 @@ __all__ = [
     "BatchFlow",
     "BatchNode",
     "BatchResult",
+    "Budget",
+    "BudgetError",
     "CallTimeoutError",
     "ExecutorError",
     "ExportError",

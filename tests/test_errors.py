@@ -14,6 +14,7 @@ from llmflow_nb.core import errors
 
 NATURAL = {
     "AllFailedError": RuntimeError,
+    "BudgetError": RuntimeError,
     "CallTimeoutError": TimeoutError,
     "ExecutorError": RuntimeError,
     "ExportError": OSError,

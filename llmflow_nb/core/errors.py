@@ -14,6 +14,7 @@
     ├── ItemsNotKeptError         (RuntimeError)  post read items that keep_items=False had discarded
     ├── NestedLoopError           (RuntimeError)  run() was called where only ``await run_async()`` works
     ├── NestedLimiterError        (RuntimeError)  a deadlock: calls hold all slots, and the flows in them need one
+    ├── BudgetError               (RuntimeError)  a call would exceed the budget
     ├── ExecutorError             (RuntimeError)  the executor cancelled or lost a call
     ├── RemoteError               (RuntimeError)  exec failed in another process, with an error unknown in this one
     ├── SendError                 (TypeError)     a node, an item or a result cannot be sent between processes
@@ -37,6 +38,7 @@ from .text import class_name, message, quoted, shown
 
 __all__ = [
     "AllFailedError",
+    "BudgetError",
     "CallTimeoutError",
     "ExecutorError",
     "ExportError",
@@ -142,6 +144,10 @@ class NestedLoopError(FlowError, RuntimeError):
 
 class NestedLimiterError(FlowError, RuntimeError):
     """A deadlock: calls whose ``exec`` runs a flow hold all slots of a `Limiter`, and their flows need one."""
+
+
+class BudgetError(FlowError, RuntimeError):
+    """A call was not made, because it would exceed the `Budget` of the run. Results so far are in ``last_run``."""
 
 
 class ExecutorError(FlowError, RuntimeError):

@@ -11,7 +11,7 @@ from time import perf_counter as clock
 from types import CoroutineType
 from typing import Any
 
-from ..core.errors import CallTimeoutError, NestedLimiterError
+from ..core.errors import BudgetError, CallTimeoutError, NestedLimiterError
 from ..core.kept_errors import drop_tracebacks
 from ..core.node import ATTEMPT
 from ..core.usage import METER
@@ -140,6 +140,13 @@ class Attempts:
         if call.in_fallback:
             call.move(FALLBACK_STARTS)
         else:
+            if setup.budget is not None and plan.layer is None and "exec" in plan.hooks.own:
+                try:
+                    setup.budget.start(call, plan.path)
+                except BudgetError as exc:
+                    self.stop_waiting(call)
+                    self._calls.refuse(call, exc)
+                    return
             if self._cache is not None and plan.layer is None:
                 self._cache.calling(call)
             call.attempts += 1

@@ -22,6 +22,7 @@ from ..core.text import params_text, quoted
 from ..core.usage import Usage
 from .batch import Batch
 from .branch import Branch, Workload
+from .budget import Budget
 from .plan import Plan
 
 __all__ = ["NEXT_STATE", "SETTLED", "WAITING", "Call", "add_context", "invoke"]
@@ -66,6 +67,7 @@ class Call:
         "attempts",
         "batch",
         "branch",
+        "budget",
         "error",
         "in_fallback",
         "index",
@@ -89,6 +91,7 @@ class Call:
         self.error: Exception | None = None  # what the last of them raised
         self.in_fallback = False  # whether the fallback has been called
         self.started: float | None = None  # clock at the first attempt; None before
+        self.budget: Budget | None = None  # of the run
         self.ticket: Any = None  # its slot of the node's limiter, or its place in the queue for one
 
     def move(self, event: str) -> None:
@@ -128,6 +131,8 @@ class Call:
     def append(self, usage: Usage) -> None:
         """Add what the call has used: a call is the `Meter` of its attempts."""
         self.batch.add_usage(self.index, (usage,))
+        if self.budget is not None:
+            self.budget.spend(usage, self)
 
     def where(self) -> str:
         """Return where an error happened, for its note: params, item and row, attempt."""

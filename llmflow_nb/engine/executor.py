@@ -73,8 +73,8 @@ class UserExecutor:
         if reply.worker:
             call.batch.workers = call.batch.workers or {}
             call.batch.workers[call.index] = reply.worker
-        if reply.usage:
-            call.batch.add_usage(call.index, reply.usage)
+        for usage in reply.usage:
+            call.append(usage)
         self._recorder.reexecuted += reply.again
         if reply.shared_writes:
             self._warn_of_writes(call.plan.path, reply.shared_writes)

@@ -116,6 +116,7 @@ class Flights:
     def end(self, flight: Flight) -> None:
         """Remove a flight that has arrived."""
         self.in_progress.pop(flight, None)
+        _end_in_budget(flight)
         flight.handle = None  # a future refers back to the flight, which would keep item and result in a cycle
         if flight.ticket is not None:
             flight.free()
@@ -137,8 +138,11 @@ class Flights:
             self._loop.cancel([flight])
         elif handle is None or handle.done():
             flight.free()  # it landed while it was awaited, or is not going to
-        elif not self._is_cancelled(flight):
+        elif self._is_cancelled(flight):
+            _undo_in_budget(flight)
+        else:
             self._recorder.abandoned += 1
+        _end_in_budget(flight)
         if flight.call is not None:
             flight.call.ticket = None  # the flight gives it back when it ends
         if self.executor is not None:
@@ -183,7 +187,10 @@ class Flights:
         """Cancel an attempt that the executor has queued. False: it runs, or that is not known."""
         executor = self.executor
         is_queued = executor is not None and flight in executor.sent and executor.cancels_exactly
-        return is_queued and bool(flight.handle.cancel())
+        is_cancelled = is_queued and bool(flight.handle.cancel())
+        if is_cancelled:
+            _undo_in_budget(flight)
+        return is_cancelled
 
     def close(self) -> None:
         """Let the threads end."""
@@ -210,6 +217,18 @@ def run_within(position: Position, function: Callable[..., Any], *args: Any) -> 
     """Call a function in the context of a walk, if it has one of its own."""
     __tracebackhide__ = True
     return function(*args) if position.context is None else position.context.run(function, *args)
+
+
+def _undo_in_budget(flight: Flight) -> None:
+    call = flight.call
+    if call is not None and call.budget is not None:
+        call.budget.undo(call)
+
+
+def _end_in_budget(flight: Flight) -> None:
+    call = flight.call
+    if call is not None and call.budget is not None:
+        call.budget.end(call)
 
 
 def _enter(flight: Flight) -> None:

@@ -30,6 +30,7 @@ class OpenCalls:
     def open(self, branch: Branch, work: Workload, index: int, item: Any) -> Call:
         """Return a new call for an item of a visit."""
         call = Call(branch, work, index, item)
+        call.budget = self._setup.budget
         self.unsettled[call] = None
         if self._setup.subscribers:
             self.tell("call_started", call, value=item)
@@ -42,6 +43,14 @@ class OpenCalls:
             note_where(self._setup, error, call.plan.path, call.where())
         self.enter(call, status, value, error)
         self._settled(call.branch, error if has_failed else None, call.plan.path)
+
+    def refuse(self, call: Call, error: Exception) -> None:
+        """Enter that an attempt was not made, and call the scheduler back with the reason, which ends the run."""
+        if call.branch.to_retry is None:
+            self.enter(call, "cancelled", None, call.error)
+        else:
+            self.enter(call, "failed", None, error)
+        self._settled(call.branch, error, call.plan.path)
 
     def enter(self, call: Call, status: str, value: Any, error: BaseException | None, event: str = SETTLE) -> None:
         """Enter the outcome of a call in its row. The scheduler is not told.

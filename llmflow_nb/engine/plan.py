@@ -12,6 +12,7 @@ from ..core.node import BaseNode, label
 from ..core.seconds import LONGEST
 from ..core.traversal import names_of, no_start, path_part, reachable
 from ..core.usage import Usage
+from .budget import Budget
 from .events import Event, Recorder, Subscriber
 from .facts import Checked, Facts, facts_of
 from .stop import Stop
@@ -282,6 +283,7 @@ class Setup:
         concurrent: Whether param sets may be walked side by side. False for a stepper.
         stop: The flag that ends the run; None if nobody can set it.
         result_cache: Answers calls in place of ``exec``, and gets the results of the others; or None.
+        budget: The bound on the calls, or on what they cost; or None.
         from_start: Whether retried param sets are walked from their start. None: if ``shared`` has changed since.
         restarted: The number of param sets that were walked from their start because ``shared`` has changed.
         silent_path: The path of a visit whose events another position reports.
@@ -302,11 +304,12 @@ class Setup:
         from_start: bool | None = None,
         stop: Stop | None = None,
         result_cache: "ResultCache | None" = None,
+        budget: Budget | None = None,
         report: Callable[[Subscriber, Exception], object] = lambda subscriber, error: None,
     ) -> None:
         self.recorder = recorder
         self.subscribers = list(subscribers)
-        self.calls_here = executor is None and not self.subscribers and result_cache is None
+        self.calls_here = executor is None and not self.subscribers and result_cache is None and budget is None
         self.executor = executor
         self.concurrent = concurrent
         self.grace = min(grace, LONGEST)
@@ -314,6 +317,7 @@ class Setup:
         self.restarted = 0
         self.stop = stop
         self.result_cache = result_cache
+        self.budget = budget
         self.report = report
         self.noted: dict[int, BaseException] = {}
         self.open_sources: list[Batch] = []

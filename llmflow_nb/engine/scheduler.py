@@ -15,6 +15,7 @@ from collections import deque
 from time import perf_counter as clock
 from typing import Any
 
+from ..core.errors import BudgetError
 from ..core.kept_errors import drop_callers
 from .advance import AFTER_ITEM, AWAIT, BOUNDARY, CALLS, END, SETS, advance
 from .async_hooks import AsyncHooks, next_item
@@ -197,7 +198,8 @@ class Scheduler:
         branch.running -= 1
         if error is not None:
             stops = not isinstance(error, UnansweredError) or branch.work.batch.is_single
-            if branch.error is None and not branch.keeps_failures and stops:
+            keeps = branch.keeps_failures and not (isinstance(error, BudgetError) and branch.to_retry is None)
+            if branch.error is None and not keeps and stops:
                 branch.error = error
                 branch.position.failed_at = failed_at
                 self.stopping.drain(branch, self._setup.grace)

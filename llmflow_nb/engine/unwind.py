@@ -5,7 +5,7 @@ from contextlib import suppress
 from time import perf_counter as clock
 from types import AsyncGeneratorType
 
-from ..core.errors import HookCancelledError
+from ..core.errors import BudgetError, HookCancelledError
 from ..core.kept_errors import drop_callers
 from ..core.text import message, params_text, shown
 from .batch import Batch
@@ -61,6 +61,7 @@ def _unwind(position: Position, setup: Setup, error: BaseException) -> bool:
     """Close frames from the top. True: the top one is now a batch flow that keeps the failure of its param set."""
     frames = position.frames
     is_failure, is_unanswered = isinstance(error, Exception), isinstance(error, UnansweredError)
+    may_be_kept = is_failure and not isinstance(error, BudgetError)
     status = "failed" if is_failure else "cancelled"
     if position.failed_at is None:  # otherwise the error comes from a param set side by side, and was located there
         top = frames[-1]
@@ -72,7 +73,7 @@ def _unwind(position: Position, setup: Setup, error: BaseException) -> bool:
     checkpoint = position.failure = Checkpoint(position, is_failure=True)
     while True:
         frame = frames[-1]
-        keeps = frame.sets is not None and is_failure and (frame.owner.on_error == "keep" or is_unanswered)
+        keeps = frame.sets is not None and (is_unanswered or (may_be_kept and frame.owner.on_error == "keep"))
         for batch in (frame.work, frame.sets):
             if batch is not None and not (batch is frame.sets and keeps):
                 batch.close()
@@ -113,6 +114,9 @@ def cancel(position: Position, setup: Setup) -> None:
 def claim_usage(position: Position, setup: Setup, frame: Frame) -> None:
     """Give the visit that was added last what its hooks and its single call have used."""
     recorder, work = setup.recorder, frame.work
+    if setup.budget is not None:
+        for usage in recorder.spent:  # by prep or post: what a call has reported is counted
+            setup.budget.spend(usage)
     if work is not None and work.is_single and work.usage:
         recorder.spent += work.usage.pop(0, ())
     if recorder.spent:

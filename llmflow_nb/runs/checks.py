@@ -8,9 +8,10 @@ from ..core.errors import SettingError, did_you_mean, warn
 from ..core.node import BaseNode, label
 from ..core.text import quoted
 from ..core.traversal import Survey, last_name, survey, within
+from ..engine.budget import Budget
 from ..engine.remote import check_can_be_sent
 
-__all__ = ["check_executor", "check_fresh", "survey_again"]
+__all__ = ["check_budget", "check_executor", "check_fresh", "survey_again"]
 
 
 def survey_again(node: BaseNode, known: Survey | None) -> Survey:
@@ -48,6 +49,18 @@ def check_executor(node: BaseNode, executor: Executor | None) -> None:
         raise SettingError(f"executor={quoted(executor)} has no submit(); pass a concurrent.futures.Executor.")
     if executor is not None:
         check_can_be_sent(within(node), executor)
+
+
+def check_budget(budget: Any) -> None:
+    """Check that a budget is one.
+
+    Raises:
+        SettingError: It is something else.
+    """
+    if not isinstance(budget, Budget):
+        raise SettingError(
+            f"budget={quoted(budget)} is no Budget; write budget=Budget(calls=200), or Budget(cost=1.50) for dollars."
+        )
 
 
 def check_fresh(fresh: str, name: str, wiring: Survey, journal: Any) -> None:

@@ -60,7 +60,9 @@ def retry(
     with ExitStack() as at_end:
         at_end.callback(run._retrying.release)
         cache = None if run._journal is None else _answers(run, run._journal, chosen, at_end)
-        setup = Setup(run._recorder, grace=grace, from_start=from_start, executor=executor, result_cache=cache)
+        setup = Setup(
+            run._recorder, grace=grace, from_start=from_start, executor=executor, result_cache=cache, budget=run._budget
+        )
         if watch is not None:
             at_end.callback(watch(run))
         _retry(run, path, twin, chosen, setup, post=post)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from ..engine.budget import Budget
     from ..engine.checkpoint import Checkpoint
     from ..engine.plan import Plan
     from .run_journal import RunJournal
@@ -64,6 +65,7 @@ class Run(RunMethods):
     _plan: "Plan | None" = None  # the plan of the node, which the next run uses again
     _where: Callable[[], str] = str  # returns the path of the node that is visited now; "" if unknown
     _journal: "RunJournal | None" = None
+    _budget: "Budget | None" = None  # the bound of the run, of its resumes and its retries
     _read_from: str = ""  # the journal that the record was read from
     _resume_from: "Checkpoint | None" = None  # where the run failed or was stopped
 

@@ -17,6 +17,7 @@ from ..core.settings import check_setting
 from ..core.text import class_name, quoted
 from ..core.traversal import Survey, path_part
 from ..core.usage import METER
+from ..engine.budget import Budget
 from ..engine.drivers.async_ import drive_async
 from ..engine.drivers.sync import drive
 from ..engine.events import Event, Subscriber
@@ -25,7 +26,7 @@ from ..engine.position import Position
 from ..engine.stop import Stop, Stopped
 from ..engine.unwind import FINISHED
 from .batch import BatchResult
-from .checks import check_executor, check_fresh, survey_again
+from .checks import check_budget, check_executor, check_fresh, survey_again
 from .resuming import checkpoint_of, reopen, resumed_position
 from .run import Run, Watch
 
@@ -44,10 +45,11 @@ def run(
     watch: Watch | None,
     journal: Any = None,
     fresh: str | None = None,
+    budget: Budget | None = None,
 ) -> Any:
     """Run a node in the caller's thread. See `BaseNode.run`."""
     __tracebackhide__ = True
-    with Recorded(node, shared, executor, subscribers, watch, journal=journal, fresh=fresh) as run:
+    with Recorded(node, shared, executor, subscribers, watch, journal=journal, fresh=fresh, budget=budget) as run:
         run.notify_started()
         drive(run.position, run.setup)
     return run.position.action
@@ -62,10 +64,11 @@ async def run_async(
     watch: Watch | None,
     journal: Any = None,
     fresh: str | None = None,
+    budget: Budget | None = None,
 ) -> Any:
     """Run a node on the running event loop. See `BaseNode.run_async`."""
     __tracebackhide__ = True
-    with Recorded(node, shared, executor, subscribers, watch, journal=journal, fresh=fresh) as run:
+    with Recorded(node, shared, executor, subscribers, watch, journal=journal, fresh=fresh, budget=budget) as run:
         run.notify_started()
         await drive_async(run.position, run.setup)
     return run.position.action
@@ -129,13 +132,14 @@ class Recorded:
         fresh: str | None = None,
         cache: ResultCache | None = None,
         name: str = "",
+        budget: Budget | None = None,
     ) -> None:
         """Check the node, and make the record and the position.
 
         Args:
             node: The node or flow to run.
             shared: What the hooks read and write.
-            executor: See `BaseNode.run`, as for ``subscribers``, ``journal`` and ``fresh``.
+            executor: See `BaseNode.run`, as for ``subscribers``, ``journal``, ``fresh`` and ``budget``.
             subscribers: See there.
             watch: Shows the progress.
             stop: The flag that ends the run; None if nobody can set it.
@@ -144,6 +148,7 @@ class Recorded:
             fresh: See there.
             cache: Answers calls of a run without a journal; None if nothing does.
             name: The name of the record; "" for that of the node.
+            budget: See there. A resumed run has the one that it had.
         """
         __tracebackhide__ = True
         if resumed is not None:
@@ -161,6 +166,9 @@ class Recorded:
         self.record._survey = wiring
         if fresh is not None:
             check_fresh(fresh, self.record.name, wiring, journal)
+        if budget is not None:
+            check_budget(budget)
+            self.record._budget = budget
         self.session = _open_journal(self.record, journal, fresh)
         self.setup = Setup(
             self.record._recorder,
@@ -168,6 +176,7 @@ class Recorded:
             executor=executor,
             result_cache=cache if self.session is None else self.session.answers,
             grace=node.grace if node.grace is BaseNode.grace else check_setting(node, "grace", node.grace),
+            budget=self.record._budget,
             stop=stop,
             report=partial(_report, self.record),
             from_start=None if resumed is None else False,
@@ -275,6 +284,7 @@ class Recorded:
     def _close(
         self, status: str, action: Any, error: BaseException | None = None, raised: BaseException | None = None
     ) -> None:
+        _check_reports(self.record)
         around = METER.get()
         if around is not None:  # the run was inside a call, which has used this too
             for usage in self.record._recorder.all_usage():
@@ -288,6 +298,16 @@ class Recorded:
             self.record._replace_error(raised, copy_without_callers(raised))
         if self.setup.subscribers:
             self.setup.notify(Event("run_finished", self.name, status=status, value=action, error=error))
+
+
+def _check_reports(record: Run) -> None:
+    """Add a problem if a budget of money had nothing to count."""
+    budget = record._budget
+    if budget is not None and budget.cost is not None and record.calls and not record._recorder.all_usage():
+        record._recorder.add_problem(
+            "No call has reported a cost, so the budget of money was not used: call spend() in exec, or bound the "
+            "number of calls with Budget(calls=...)."
+        )
 
 
 def _report(record: Run, subscriber: Subscriber, error: Exception) -> None:

@@ -14,6 +14,7 @@ from ..core.errors import line_of_caller, warn_at
 from ..core.kept_errors import copy_without_callers
 from ..core.node import BaseNode
 from ..core.text import error_text, shown
+from ..engine.budget import Budget
 from ..engine.drivers.loop import POLL_SECONDS
 from ..engine.drivers.sync import drive
 from ..engine.events import Subscriber
@@ -176,11 +177,15 @@ def submit(
     watch: Watch | None,
     journal: Any = None,
     fresh: str | None = None,
+    budget: Budget | None = None,
 ) -> Submitted:
     """Run a node in the background. See `BaseNode.submit`."""
     stop = Stop()
     try:
-        return Submitted(Recorded(node, shared, executor, subscribers, watch, stop, journal=journal, fresh=fresh), stop)
+        recorded = Recorded(
+            node, shared, executor, subscribers, watch, stop, journal=journal, fresh=fresh, budget=budget
+        )
+        return Submitted(recorded, stop)
     except BaseException:  # an interrupt: nobody gets the handle
         stop.request()
         raise

@@ -111,7 +111,7 @@ class HistoryEntry:
         """
         if self.saved is None:
             raise RunStateError(
-                f"place {self.number} was evicted: the history is over its budget. Give stepper(budget=) more bytes, "
+                f"place {self.number} was evicted: the history is over its size. Give stepper(max_bytes=) more bytes, "
                 "or go to a later place."
             )
         return self.saved

@@ -63,7 +63,7 @@ class Stepper(ShownWithWidget):
         node: BaseNode,
         shared: Any,
         *,
-        budget: int = 256 * MEGABYTE,
+        max_bytes: int = 256 * MEGABYTE,
         journal: Any = None,
         start: Callable[[Setup], Position] | None = None,
         root: BaseNode | None = None,
@@ -74,7 +74,7 @@ class Stepper(ShownWithWidget):
         Args:
             node: A flow or a node.
             shared: What the hooks read and write, usually a dict.
-            budget: The approximate number of bytes for the history. Above it, the oldest places are evicted.
+            max_bytes: The approximate size of the history. Above it, the oldest places are evicted.
             journal: See `Flow.stepper`.
             start: Creates the position to start at, to open a stepper in the middle of a flow.
             root: The flow whose graph is shown. None: ``node``.
@@ -84,10 +84,12 @@ class Stepper(ShownWithWidget):
             WiringError: The flow has no start, or contains itself.
         """
         __tracebackhide__ = True
-        if isinstance(budget, bool) or not isinstance(budget, int | float) or not budget >= 0:
-            raise SettingError(f"stepper(budget={quoted(budget)}): budget must be a number of bytes, 0 or more.")
+        if isinstance(max_bytes, bool) or not isinstance(max_bytes, int | float) or not max_bytes >= 0:
+            raise SettingError(
+                f"stepper(max_bytes={quoted(max_bytes)}): max_bytes must be a number of bytes, 0 or more."
+            )
         known = None if journal is None else as_journal(journal, label(node))
-        self._session = Session(node, shared, budget, start, known)
+        self._session = Session(node, shared, max_bytes, start, known)
         self.shared = shared
         self.root = node if root is None else root
         self.title = title
@@ -148,7 +150,7 @@ class Stepper(ShownWithWidget):
 
         Raises:
             ValueError: There is no such place.
-            RunStateError: A place was evicted, because the history is over its budget.
+            RunStateError: A place was evicted, because the history was over its size.
         """
         session = self._session
         before = _entry(session, first)
@@ -242,7 +244,7 @@ class Stepper(ShownWithWidget):
 
         Raises:
             ValueError: There is no such place.
-            RunStateError: The place was evicted, because the history is over its budget.
+            RunStateError: The place was evicted, because the history was over its size.
         """
         __tracebackhide__ = True
         session = self._session

@@ -622,7 +622,7 @@ def test_what_hooks_return_counts_for_the_budget():
     node - "done" >> Node(name="last")
     tracemalloc.start()
     try:
-        stepper = Flow(node).stepper({"n": 0, "data": [bytearray(100_000)]}, budget=MB)
+        stepper = Flow(node).stepper({"n": 0, "data": [bytearray(100_000)]}, max_bytes=MB)
         while not stepper.place.is_end:
             stepper.into()
         held, _ = tracemalloc.get_traced_memory()
@@ -649,14 +649,14 @@ def growing():
 
 def test_a_small_budget_evicts_the_oldest_places():
     """The tree says which, `goto` says why, and the rest works."""
-    stepper = growing().stepper({"visits": 0, "data": b""}, budget=MB)
+    stepper = growing().stepper({"visits": 0, "data": b""}, max_bytes=MB)
     stepper.run()
     assert stepper.shared["visits"] == 30
     lines = stepper.tree.splitlines()
     gone = [n for n, line in enumerate(lines) if "evicted" in line]
     assert gone == list(range(len(gone)))
     assert 15 <= len(gone) <= 25
-    with pytest.raises(RunStateError, match=r"place 0 was evicted.*stepper\(budget=\)"):
+    with pytest.raises(RunStateError, match=r"place 0 was evicted.*stepper\(max_bytes=\)"):
         stepper.goto(0)
     assert stepper.place.is_end
     first = len(gone)
@@ -688,7 +688,7 @@ def test_evicted_places_take_no_memory():
     node = MakesBlobs()
     node - "again" >> node
     node - "done" >> Node(name="last")
-    stepper = Flow(node).stepper({"n": 0}, budget=MB // 2)
+    stepper = Flow(node).stepper({"n": 0}, max_bytes=MB // 2)
     while not stepper.over().is_end:
         pass
     gc.collect()
@@ -701,7 +701,7 @@ def test_evicted_places_take_no_memory():
 
 def test_going_back_to_evicted_places_says_so():
     """And stays where it is."""
-    stepper = growing().stepper({"visits": 0, "data": b""}, budget=MB)
+    stepper = growing().stepper({"visits": 0, "data": b""}, max_bytes=MB)
     stepper.run()
     with pytest.raises(RunStateError, match="was evicted"):
         stepper.back(30)
@@ -711,7 +711,7 @@ def test_going_back_to_evicted_places_says_so():
 
 def test_one_value_beyond_the_budget_still_leaves_this_place():
     """With any budget, the stepper continues, and can go to its current place."""
-    stepper = growing().stepper({"visits": 0, "data": b""}, budget=0)
+    stepper = growing().stepper({"visits": 0, "data": b""}, max_bytes=0)
     assert stepper.run().is_end
     stepper.set("edited", True)
     assert stepper.shared["visits"] == 30
@@ -725,7 +725,7 @@ def test_a_failure_with_a_small_budget_still_comes_back_to_before():
             super().post(shared, prep_res, exec_res)
             raise LookupError("no")
 
-    stepper = Flow(Fails(name="fails")).stepper({"visits": 0, "data": b""}, budget=0)
+    stepper = Flow(Fails(name="fails")).stepper({"visits": 0, "data": b""}, max_bytes=0)
     stepper.run()
     assert isinstance(stepper.error, LookupError)
     assert stepper.shared == {"visits": 0, "data": b""}
@@ -735,4 +735,4 @@ def test_a_failure_with_a_small_budget_still_comes_back_to_before():
 def test_a_budget_that_makes_no_sense_is_refused(budget):
     """It is a number of bytes."""
     with pytest.raises((ValueError, TypeError)):
-        growing().stepper({"visits": 0, "data": b""}, budget=budget)
+        growing().stepper({"visits": 0, "data": b""}, max_bytes=budget)

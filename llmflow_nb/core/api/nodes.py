@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from ...comparison.comparison import Comparison
+    from ...engine.budget import Budget
     from ...engine.events import Subscriber
     from ...graph.check import Problem
     from ...graph.drawing import GraphModel
@@ -55,6 +56,7 @@ class NodeMethods(HasGraph):
         subscribers: "Iterable[Subscriber]" = (),
         journal: "str | PathLike[str] | Journal | bool | None" = None,
         fresh: str | None = None,
+        budget: "Budget | None" = None,
     ) -> Any:
         """Run to the end and return the last action.
 
@@ -75,9 +77,12 @@ class NodeMethods(HasGraph):
                 folder ``.llmflow``. `Run.resume` and the retries of this run use it too.
             fresh: The name or path of a node, or of an inner flow, whose calls are made again although the journal has
                 their results. The new results replace these.
+            budget: A `Budget`, which bounds the calls of this run, and of all others that it is given to, or what they
+                cost. `Run.resume` and the retries of this run are bound by it too.
 
         Raises:
             WiringError: The flow has no start, or contains itself. No hook was called.
+            BudgetError: The next call would exceed the budget. The calls in progress have ended, see ``grace``.
             JournalError: The journal cannot be opened: no hook was called. Or it cannot be written any more.
             Exception: The exception that a hook raised, with a note that says where. `last_run` has all results so far.
         """
@@ -91,6 +96,7 @@ class NodeMethods(HasGraph):
             watch=watch,
             journal=None if journal is False else journal,
             fresh=fresh,
+            budget=budget,
         )
 
     async def run_async(
@@ -102,6 +108,7 @@ class NodeMethods(HasGraph):
         subscribers: "Iterable[Subscriber]" = (),
         journal: "str | PathLike[str] | Journal | bool | None" = None,
         fresh: str | None = None,
+        budget: "Budget | None" = None,
     ) -> Any:
         """Run to the end on the caller's event loop, and return the last action. The arguments are those of `run`.
 
@@ -117,6 +124,7 @@ class NodeMethods(HasGraph):
             watch=watch,
             journal=None if journal is False else journal,
             fresh=fresh,
+            budget=budget,
         )
 
     def submit(
@@ -128,6 +136,7 @@ class NodeMethods(HasGraph):
         subscribers: "Iterable[Subscriber]" = (),
         journal: "str | PathLike[str] | Journal | bool | None" = None,
         fresh: str | None = None,
+        budget: "Budget | None" = None,
     ) -> "Submitted":
         """Start a run in the background, and return at once a handle to follow, await and stop it.
 
@@ -148,6 +157,7 @@ class NodeMethods(HasGraph):
             watch=watch,
             journal=None if journal is False else journal,
             fresh=fresh,
+            budget=budget,
         )
 
     def plan(
@@ -246,7 +256,7 @@ class NodeMethods(HasGraph):
         self,
         shared: Any,
         *,
-        budget: int = 256_000_000,
+        max_bytes: int = 256_000_000,
         journal: "str | PathLike[str] | Journal | bool | None" = None,
     ) -> "Stepper":
         """Return a stepper before the first hook. It runs one hook at a time, and can also go back.
@@ -257,17 +267,17 @@ class NodeMethods(HasGraph):
 
         Args:
             shared: As for `run`.
-            budget: The approximate number of bytes for the history. Above it, the oldest places are evicted.
+            max_bytes: The approximate size of the history. Above it, the oldest places are evicted.
             journal: As for `run`. It is open while a command runs.
 
         Raises:
             WiringError: The flow has no start, or contains itself.
-            SettingError: ``budget`` or ``journal`` makes no sense.
+            SettingError: ``max_bytes`` or ``journal`` makes no sense.
         """
         __tracebackhide__ = True
         from ...stepper.stepper import Stepper
 
-        return Stepper(_node(self), shared, budget=budget, journal=None if journal is False else journal)
+        return Stepper(_node(self), shared, max_bytes=max_bytes, journal=None if journal is False else journal)
 
     def check(self) -> "list[Problem]":
         """Return the probable mistakes in the wiring, each with its path and what to do. No hook is called.
