@@ -20,14 +20,15 @@ def check_action(plan: Plan, action: Any) -> None:
         HookReturnError: Names the hook and the type.
     """
     __tracebackhide__ = True
-    if isinstance(action, str) or (plan.any_action and _is_hashable(action)):
+    if isinstance(action, str) or (plan.facts.any_action and _is_hashable(action)):
         return
     found = a_type(action)
     if is_awaitable(action):  # of a coroutine that returned another one
         discard(action)
         found = f"a coroutine ({getattr(action, '__qualname__', type(action).__name__)}) that was never awaited"
     raise HookReturnError(
-        f"{plan.path}.{plan.hooks.post} returned {found}; an action is a string or None. Put values in shared instead."
+        f"{plan.path}.{plan.facts.hooks.post} returned {found}; an action is a string or None. Put values in shared "
+        "instead."
     )
 
 
@@ -52,13 +53,13 @@ def lost_action(setup: Setup, frames: list[Frame], action: Any, known: list[str]
     if (action or "default") in known:
         return
     frame = frames[-1]
-    is_told = frame.has_warned and frame.plan.hands_on and not frame.plan.any_action
+    is_told = frame.has_warned and frame.plan.facts.hands_on and not frame.plan.facts.any_action
     frame.has_warned = True
     if is_told or _leads_on(frames, action):
         return
     setup.recorder.add_missing_edge(frame.plan.path, action, known)
-    text = lost_text(frame.plan.path, frame.plan.hooks.post, action, known)
-    if frame.owner.strict:
+    text = lost_text(frame.plan.path, frame.plan.facts.hooks.post, action, known)
+    if frame.owner.settings.strict:
         raise LostActionError(text, action, known)
     warn(text)
 
@@ -85,10 +86,10 @@ def route(flow: Any, visit: Any, action: Any) -> Any:
 
 def _leads_on(frames: list[Frame], action: Any) -> bool:
     """Whether the action, which ends the walk on top, is the flow's own action, and chooses an edge further out."""
-    if frames[-1].plan.any_action:  # PocketFlow warns in any case
+    if frames[-1].plan.facts.any_action:  # PocketFlow warns in any case
         return False
     for below, frame in reversed([*pairwise(frames)]):
-        if not frame.owner.hands_on:
+        if not frame.owner.facts.hands_on:
             return False
         if (action or "default") in below.node.successors:
             return True

@@ -107,6 +107,7 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
             prep_res, action = frame.prep_res, frame.action
             if phase == ARRIVE:
                 plan = NOWHERE  # that of the visit before, if any, may be of another run
+            facts = plan.facts
 
             # One round is one visit. A position that stopped in the middle of it enters at its phase; the two phases of
             # an element of a batch flow, which come before any visit, pass by them all, to the end of the round.
@@ -118,11 +119,12 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                             following = frame.owner.child(node, frame.start, setup)
                         plan = following
                     frame.plan = plan
+                    facts = plan.facts
                     frame.steps += 1
                     if frame.steps > frame.check_at:
                         check_steps(frame, setup)
-                    if plan.copies_plainly:  # Plan.clone, written out: a call would cost a tenth of the visit
-                        visit = new(plan.cls)
+                    if facts.copies_plainly:  # Plan.clone, written out: a call would cost a tenth of the visit
+                        visit = new(facts.cls)
                         attributes = node.__dict__.copy()
                         attributes["params"] = params
                         visit.__dict__ = attributes
@@ -144,8 +146,8 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                         frame.t_start = frame.t_prepared = clock()
                     if stop is not None:
                         stop.check()  # in the visit: between two of them, a run cannot be resumed
-                    if plan.has_prep:
-                        prep_res = visit.prep(shared) if plan.plain_names else getattr(visit, plan.hooks.prep)(shared)
+                    if facts.has_prep:
+                        prep_res = visit.prep(shared) if facts.plain_names else getattr(visit, facts.hooks.prep)(shared)
                         frame.prep_res = prep_res
                         if type(prep_res) not in PLAIN and is_awaitable(prep_res):
                             frame.phase = PREPPED
@@ -160,9 +162,9 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                     return _pause(position, EXEC)
 
                 if phase <= EXEC:
-                    if plan.direct and inline:
+                    if facts.direct and inline:
                         try:
-                            exec_res = visit.exec(shared, prep_res) if plan.exec_takes_shared else visit.exec(prep_res)
+                            exec_res = visit.exec(shared, prep_res) if facts.exec_takes_shared else visit.exec(prep_res)
                         except (Exception, CancelledError) as exc:
                             return _hand_over(position, frame, None, exc)
                         if type(exec_res) not in PLAIN and is_awaitable(exec_res):
@@ -188,12 +190,12 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                         return _pause(position, POST)
 
                 if phase <= POST:
-                    if not plan.has_post:
+                    if not facts.has_post:
                         action = None
-                    elif plan.plain_names:
+                    elif facts.plain_names:
                         action = visit.post(shared, frame.prep_res, frame.exec_res)
                     else:
-                        action = getattr(visit, plan.hooks.post)(shared, frame.prep_res, frame.exec_res)
+                        action = getattr(visit, facts.hooks.post)(shared, frame.prep_res, frame.exec_res)
                     frame.action = action
                     if action is not None and type(action) is not str and is_awaitable(action):
                         frame.phase = POSTED
@@ -207,7 +209,7 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
 
                 if phase <= LEAVE:
                     executed = frame.t_executed
-                    now = clock() if plan.has_post else executed
+                    now = clock() if facts.has_post else executed
                     # fmt: off
                     record((plan, params, action, frame.attempts, frame.status,
                             frame.t_start, frame.t_prepared, executed, now))
@@ -225,7 +227,7 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                         target = successors.get(action or "default")
                         if target is None:
                             lost_action(setup, frames, action, list(successors))
-                    elif frame.owner is not None and frame.owner.has_router:
+                    elif frame.owner is not None and frame.owner.facts.has_router:
                         target = route(frame.flow, visit, action)
                     if target is not None:
                         following = plan.next  # mostly it is where this node led to before
@@ -237,7 +239,7 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                         node = frame.node = target
                         phase = ARRIVE
                         continue
-                    value = frame.result if plan.is_flow else frame.exec_res
+                    value = frame.result if facts.is_flow else frame.exec_res
                     if walk_ended(position, setup, value, action, now):
                         return END
                     if frames[-1] is frame and frame.phase == ARRIVE:  # the next param set of the same walk
@@ -280,7 +282,7 @@ def _pause(position: Position, phase: int) -> str:
 def _item_done(frame: Frame) -> bool:
     """Whether an item of a batch node has been called since `advance` last stopped after one."""
     work = frame.work
-    if work is None or work.is_single or frame.plan.is_flow or work.items.read <= frame.items_told:
+    if work is None or work.is_single or frame.plan.facts.is_flow or work.items.read <= frame.items_told:
         return False
     frame.items_told = work.items.read
     return True
@@ -318,10 +320,10 @@ def _call_async(position: Position, frame: Frame) -> str:
     Return "" if the result was not awaitable: the call has then ended.
     """
     __tracebackhide__ = True
-    plan = frame.plan
-    exec_ = getattr(frame.visit, plan.hooks.exec)
+    facts = frame.plan.facts
+    exec_ = getattr(frame.visit, facts.hooks.exec)
     try:
-        result = exec_(position.shared, frame.prep_res) if plan.exec_takes_shared else exec_(frame.prep_res)
+        result = exec_(position.shared, frame.prep_res) if facts.exec_takes_shared else exec_(frame.prep_res)
     except (Exception, CancelledError) as exc:
         return _hand_over(position, frame, None, exc)
     if type(result) is CoroutineType or is_awaitable(result):
@@ -333,28 +335,28 @@ def _call_async(position: Position, frame: Frame) -> str:
 def _start_exec(position: Position, setup: Setup, frame: Frame, mask: int) -> str:
     """Start an exec that is more than one direct call. Return "" if it has already ended."""
     __tracebackhide__ = True
-    plan = frame.plan
-    if plan.layer is not None:  # a stepper may have gone back to here
+    plan, facts = frame.plan, frame.plan.facts
+    if facts.layer is not None:  # a stepper may have gone back to here
         driven = plan.driven_by(frame.visit, position.shared)
         driven.attempts, driven.status = 0, "ok"
-    if plan.kind == "node":
-        if plan.awaited and position.awaits_exec:
+    if facts.kind == "node":
+        if facts.awaited and position.awaits_exec:
             return _call_async(position, frame)
         frame.work = Batch.single(plan, frame.params, frame.prep_res)
         return _continue_calls(position, setup, frame, mask)
-    if plan.kind == "flow":
+    if facts.kind == "flow":
         setup.recorder.drop_old()
         position.frames.append(enter(frame.visit, plan))
         return _PUSHED
-    what = f"{plan.path}.{plan.hooks.prep}"
+    what = f"{plan.path}.{facts.hooks.prep}"
     items = frame.prep_res
-    if plan.kind == "batch_flow":
+    if facts.kind == "batch_flow":
         sets = open_batch(plan, frame.visit.params, items, f"{what} (a BatchFlow)", keep=True)
         sets.outcomes.actions = []
         sets.visit, sets.hook_attributes = frame.visit, set_by_hooks(frame)
         sets.parent_set = position.param_set()
         setup.recorder.add_batch(sets)
-        if sets.items.is_async or (plan.limit != 1 and setup.concurrent):
+        if sets.items.is_async or (plan.settings.limit != 1 and setup.concurrent):
             plan.require_start(frame.visit)  # now, and not once for each set
             frame.work = sets
             return SETS
@@ -364,7 +366,7 @@ def _start_exec(position: Position, setup: Setup, frame: Frame, mask: int) -> st
         next_set(position, setup, clock())
         return _PUSHED
     frame.items_told = 0
-    frame.work = open_batch(plan, frame.params, items, f"{what} (a BatchNode)", keep=plan.keep)
+    frame.work = open_batch(plan, frame.params, items, f"{what} (a BatchNode)", keep=plan.settings.keep_items)
     frame.work.visit, frame.work.hook_attributes = frame.visit, set_by_hooks(frame)
     frame.work.parent_set = position.param_set()
     setup.recorder.add_batch(frame.work)
@@ -375,7 +377,7 @@ def _continue_calls(position: Position, setup: Setup, frame: Frame, mask: int) -
     """Continue the calls of a visit. Return "" if all have ended: ``exec_res`` is then set."""
     work = frame.work
     assert work is not None
-    if frame.plan.kind == "batch_flow":
+    if frame.plan.facts.kind == "batch_flow":
         if work.retry_queue or not work.items.exhausted:  # the visit was resumed
             return SETS
         if work.outcomes.exceptional and not mask:
@@ -385,7 +387,7 @@ def _continue_calls(position: Position, setup: Setup, frame: Frame, mask: int) -
     if work.retry_queue:
         return CALLS
     if not work.items.exhausted and not (work.is_single and work.items.read):
-        if work.items.is_async or mask & AFTER_ITEM or not (frame.plan.inline and position.inline):
+        if work.items.is_async or mask & AFTER_ITEM or not (frame.plan.facts.inline and position.inline):
             return CALLS
         _make_calls(frame, work, position.shared, setup.recorder.spent)
         if work.started is not None:
@@ -403,7 +405,7 @@ def take_results(frame: Frame, work: Batch) -> None:
         AllFailedError: There were several, and none has a result.
     """
     __tracebackhide__ = True
-    if frame.plan.kind == "batch_flow":
+    if frame.plan.facts.kind == "batch_flow":
         work.require_results("param sets")
         take_sets(frame, work)
         return
@@ -421,7 +423,7 @@ def take_results(frame: Frame, work: Batch) -> None:
 def _note_attempts(frame: Frame, work: Batch) -> None:
     """Note how many attempts were made, also within an override; ``post`` finds the last one in ``cur_retry``."""
     frame.attempts = work.attempts_of_visit
-    if frame.plan.layer is not None:
+    if frame.plan.facts.layer is not None:
         driven = frame.plan.driven_by(frame.visit)
         frame.attempts, frame.status = driven.attempts or frame.attempts, driven.status
     last = frame.attempts
@@ -441,8 +443,9 @@ def _make_calls(frame: Frame, work: Batch, shared: Any, spent: list[Usage]) -> N
     item's start time is then the end time of the item before.
     """
     __tracebackhide__ = True
-    exec_, takes_shared = getattr(frame.visit, frame.plan.hooks.exec), frame.plan.exec_takes_shared
-    if frame.plan.layer is not None:
+    facts = frame.plan.facts
+    exec_, takes_shared = getattr(frame.visit, facts.hooks.exec), facts.exec_takes_shared
+    if facts.layer is not None:
         shared = frame.plan.driven_by(frame.visit, shared)
     items, outcomes = work.items, work.outcomes
     results, has_all = outcomes.results, items.is_materialised

@@ -49,7 +49,7 @@ class AsyncHooks:
     def _overlaps(self, branch: Branch) -> bool:
         """Return whether hooks of a branch are awaited beside those of others: in one thread only, as in PocketFlow."""
         is_inner = branch.parent is not None and self._loop.awaits_itself
-        return is_inner and branch.position.frames[-1].plan.hooks_overlap
+        return is_inner and branch.position.frames[-1].plan.facts.hooks_overlap
 
     def _follow(self, flight: Flight, value: Any, error: BaseException | None) -> Any:
         """Advance a branch in its own task when a hook that overlaps with others has ended.

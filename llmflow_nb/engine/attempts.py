@@ -65,7 +65,7 @@ class Attempts:
                 if cached.is_replayed:
                     call.batch.mark_replayed(call.index)
                 return
-        if call.plan.limiter is None or self._has_slot(call):
+        if call.plan.settings.limiter is None or self._has_slot(call):
             self._launch(call)
 
     def take_over(self, call: Call, awaitable: Any, error: BaseException | None, started: float) -> None:
@@ -81,7 +81,7 @@ class Attempts:
 
     def _has_slot(self, call: Call) -> bool:
         """Return whether a call has a slot of its limiter. If it has none, it waits for one, or has failed."""
-        limiter, ticket = call.plan.limiter, call.ticket
+        limiter, ticket = call.plan.settings.limiter, call.ticket
         if ticket is None:
             ticket = call.ticket = Ticket(lambda: self._loop.post((None, call, None)), call.plan.path)
             call.move(LIMIT)
@@ -124,11 +124,12 @@ class Attempts:
 
     def _launch(self, call: Call) -> None:
         """Run one attempt: as a task, on the spot, in the user's executor, or in a thread."""
-        setup, position, plan = self._setup, call.branch.position, call.plan
+        setup, position = self._setup, call.branch.position
+        facts, settings = call.plan.facts, call.plan.settings
         if setup.stop is not None:
             setup.stop.check()
         name, args, is_async = call.hook(position.shared)
-        executor = self._executor if plan.layer is None else None  # the calls behind a layer are sent
+        executor = self._executor if facts.layer is None else None  # the calls behind a layer are sent
         if is_async and executor is not None and not executor.sends_async:
             executor = None
         if executor is not None and executor.is_full:
@@ -140,24 +141,24 @@ class Attempts:
         if call.in_fallback:
             call.move(FALLBACK_STARTS)
         else:
-            if setup.budget is not None and plan.layer is None and "exec" in plan.hooks.own:
+            if setup.budget is not None and facts.layer is None and "exec" in facts.hooks.own:
                 try:
-                    setup.budget.start(call, plan.path)
+                    setup.budget.start(call, call.plan.path)
                 except BudgetError as exc:
                     self.stop_waiting(call)
                     self._calls.refuse(call, exc)
                     return
-            if self._cache is not None and plan.layer is None:
+            if self._cache is not None and facts.layer is None:
                 self._cache.calling(call)
             call.attempts += 1
             call.move(ATTEMPT_STARTS)
             if setup.subscribers:
                 self._calls.tell("attempt_started", call, value=call.item)
         flight = Flight(call.branch, self._loop, call)
-        if is_async and executor is None and plan.limit != 1 and not call.batch.is_single:
+        if is_async and executor is None and settings.limit != 1 and not call.batch.is_single:
             self._start_coroutine(flight, call, name, args)
             return
-        if executor is None and (is_async or (plan.limit == 1 and plan.timeout is None and position.inline)):
+        if executor is None and (is_async or (settings.limit == 1 and settings.timeout is None and position.inline)):
             self._flights.in_progress[flight] = None  # so that `stop` closes it
             awaitable = run_within(position, self._call_here, flight, call, name, args)
             if awaitable is not None:
@@ -167,8 +168,8 @@ class Attempts:
             self._flights.call_in_thread(flight, name, args)
         else:
             self._flights.send(flight, name, args)
-        if plan.timeout is not None:
-            self._timers.add(plan.timeout, partial(self._time_out, flight))
+        if settings.timeout is not None:
+            self._timers.add(settings.timeout, partial(self._time_out, flight))
 
     def _start_coroutine(self, flight: Flight, call: Call, name: str, args: tuple[Any, ...]) -> None:
         """Call an async def beside others, and await it in a task of its own.
@@ -213,24 +214,24 @@ class Attempts:
 
         A call in turn that has a timeout gets a task of its own too, if the walk's task is that of the driver.
         """
-        plan, flights = call.plan, self._flights
-        if call.is_in_turn and (plan.timeout is None or not flights.is_drivers(flight)):
+        timeout, flights = call.plan.settings.timeout, self._flights
+        if call.is_in_turn and (timeout is None or not flights.is_drivers(flight)):
             flights.await_in_walk(flight, awaitable)
         else:
             context = context_of_attempt(flight)
             if call.attempts > 1:
                 context.run(ATTEMPT.set, call.attempts - 1)
             flights.await_in_task(flight, awaitable, context)
-        if plan.timeout is not None:
-            self._timers.add(plan.timeout, partial(self._time_out, flight))
+        if timeout is not None:
+            self._timers.add(timeout, partial(self._time_out, flight))
 
     def _time_out(self, flight: Flight) -> None:
         call = flight.call
         has_landed = flight.outcome() is not None  # in time, and on its way here
         if flight in self._flights.in_progress and call is not None and not has_landed:
             self._flights.release(flight)
-            plan = call.plan
-            self._attempt_failed(call, CallTimeoutError(f"{plan.path}: exec took longer than {plan.timeout} s"))
+            path, timeout = call.plan.path, call.plan.settings.timeout
+            self._attempt_failed(call, CallTimeoutError(f"{path}: exec took longer than {timeout} s"))
 
     # ---- ending ------------------------------------------------------------------------------------------------------
 
@@ -272,7 +273,7 @@ class Attempts:
 
     def cache_result(self, call: Call, value: Any) -> None:
         """Keep the result of an attempt in the cache."""
-        if self._cache is not None and call.plan.layer is None and not call.in_fallback:
+        if self._cache is not None and call.plan.facts.layer is None and not call.in_fallback:
             self._cache.keep(call, value)
 
     def _attempt_failed(self, call: Call, error: Exception) -> None:
@@ -307,6 +308,6 @@ class Attempts:
             self._executor.queue.pop(call, None)
         ticket = call.ticket
         if ticket is not None:
-            call.plan.limiter.give_back(ticket)
+            call.plan.settings.limiter.give_back(ticket)
             self._setup.recorder.limited.pop(ticket, None)
             call.ticket = None

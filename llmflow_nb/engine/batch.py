@@ -297,7 +297,7 @@ def open_batch(plan: "Plan", params: Any, returned: Any, what: str, *, keep: boo
         HookReturnError: It is not iterable, or it is one value (a string, a dict, a record); says what to write.
     """
     __tracebackhide__ = True
-    if returned.__class__ in (list, tuple) and returned and plan.kind == "batch_node":
+    if returned.__class__ in (list, tuple) and returned and plan.facts.kind == "batch_node":
         _refuse_coroutines_with_retries(returned, plan.node, what)
     return Batch(plan, params, Items(returned, what, keep=keep))
 

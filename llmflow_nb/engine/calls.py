@@ -101,7 +101,7 @@ class Call:
     @property
     def max_retries(self) -> int:
         """Attempts in all. The exec of a batch flow has no such setting; an override makes its own."""
-        return 1 if self.plan.is_flow or self.plan.layer is not None else self.target.max_retries
+        return 1 if self.plan.facts.is_flow or self.plan.facts.layer is not None else self.target.max_retries
 
     @property
     def wait(self) -> Any:
@@ -110,8 +110,8 @@ class Call:
 
     def hook(self, shared: Any) -> tuple[str, tuple[Any, ...], bool]:
         """Return the method to call now, its arguments, and whether it is ``async def``."""
-        hooks = self.plan.hooks
-        if self.plan.layer is not None:
+        hooks = self.plan.facts.hooks
+        if self.plan.facts.layer is not None:
             return hooks.exec, (self.plan.driven_by(self.target, shared), self.item), hooks.exec_is_async
         if self.in_fallback:
             args = (shared, self.item, self.error) if hooks.fallback_takes_shared else (self.item, self.error)
@@ -121,12 +121,12 @@ class Call:
     @property
     def has_fallback(self) -> bool:
         """Whether the class has a fallback of its own; the default one only raises the error again."""
-        return "fallback" in self.plan.hooks.own
+        return "fallback" in self.plan.facts.hooks.own
 
     @property
     def is_in_turn(self) -> bool:
         """Whether the calls of its visit are made one after the other."""
-        return self.plan.limit == 1 or self.batch.is_single
+        return self.plan.settings.limit == 1 or self.batch.is_single
 
     def append(self, usage: Usage) -> None:
         """Add what the call has used: a call is the `Meter` of its attempts."""

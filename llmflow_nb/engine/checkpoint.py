@@ -248,8 +248,8 @@ def rebuild_plans(frames: list[Frame], setup: Setup) -> None:
         for batch, plan in ((frame.work, plan_of_work), (frame.sets, frame.owner)):
             if batch is not None:
                 batch.plan = plan
-        if frame.visit is not None and type(frame.visit) is not frame.plan.cls:
-            frame.visit.__class__ = frame.plan.cls
+        if frame.visit is not None and type(frame.visit) is not frame.plan.facts.cls:
+            frame.visit.__class__ = frame.plan.facts.cls
         below = frame
 
 
@@ -278,7 +278,7 @@ def clone_again(plan: Plan, previous: Any, params: Any, hook_attributes: dict[st
 
 def _is_read_once(frame: Frame) -> bool:
     """Return whether the result of ``prep`` has yet to be read, and can be read only once."""
-    is_batch = frame.phase in (PREPPED, EXEC) and frame.plan.kind in ("batch_node", "batch_flow")
+    is_batch = frame.phase in (PREPPED, EXEC) and frame.plan.facts.kind in ("batch_node", "batch_flow")
     return is_batch and is_iterator(frame.prep_res)
 
 
@@ -286,11 +286,11 @@ def _attributes(frame: Frame) -> Any:
     """Return the attributes of the copy that serves a visit; None if there is none."""
     if frame.visit is None:
         return None
-    return frame.visit.__dict__.copy() if frame.plan.copies_plainly else copy.copy(frame.visit)
+    return frame.visit.__dict__.copy() if frame.plan.facts.copies_plainly else copy.copy(frame.visit)
 
 
 def _visit(frame: Frame, attributes: Any) -> Any:
-    if not frame.plan.copies_plainly:
+    if not frame.plan.facts.copies_plainly:
         return copy.copy(attributes)
     visit = object.__new__(type(frame.visit))
     visit.__dict__ = attributes.copy()
@@ -337,17 +337,17 @@ def _rewind_visit(frame: Frame) -> None:
     reached = _phase_reached(frame)
     if reached == POST:  # exec has returned, and no call is made again
         frame.phase = POST
-        if plan.kind in ("node", "batch_node"):  # the row of a flow has no attempts, and would not set them back
+        if plan.facts.kind in ("node", "batch_node"):  # the row of a flow has no attempts, and would not set them back
             frame.attempts = 0
-        if plan.kind == "node" and work is None:
+        if plan.facts.kind == "node" and work is None:
             frame.work = Batch.single(plan, frame.params, frame.prep_res)
         elif work is not None:
             work.attempts_before = work.attempts
-        if plan.kind == "batch_node":  # rows may have been retried: `advance` takes their results again
+        if plan.facts.kind == "batch_node":  # rows may have been retried: `advance` takes their results again
             frame.phase = WORKING
     elif work is not None and work.is_single and work.without_result():
         frame.phase, frame.work = EXEC, None
-    elif work is None and plan.kind == "node" and (reached >= EXEC or not plan.has_prep):
+    elif work is None and plan.facts.kind == "node" and (reached >= EXEC or not plan.facts.has_prep):
         frame.phase = EXEC  # it was called on the spot, and interrupted
     elif work is not None and work.items.can_resume:
         frame.phase = WORKING

@@ -1,21 +1,22 @@
 """Facts about nodes that depend on nothing but class, hooks and settings.
 
-Working it out takes 20 us. All nodes of one class with the same settings share the result, in all runs, until a method
-of the class is replaced. The cache belongs to the `Hooks` of the class, which are then decided again.
+To find them out takes 20 us. All nodes of one class with the same settings share them, in all runs, until a method of
+the class is replaced. The cache belongs to the `Hooks` of the class, which are then decided again.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cache
 from operator import attrgetter, is_
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..core.hooks import Hooks, hooks_of, hooks_of_class, look_in
-from ..core.layers import overridden, router_of
+from ..core.layers import EXEC, ITEM, RUN, Layer, overridden, router_of
 from ..core.node import BaseNode
 from ..core.seconds import LONGEST
 from ..core.settings import check_setting
 
-__all__ = ["Checked", "Facts", "facts_of"]
+__all__ = ["Checked", "Facts", "Settings", "behind_layers", "facts_of"]
 
 _OF_KIND = {
     "max_retries": 1,
@@ -34,12 +35,65 @@ _OF_KIND = {
 _MOST_COMBINATIONS = 64
 """Combinations of settings that are cached for a class."""
 
-Facts = dict[str, Any]
+
+class Settings(NamedTuple):
+    """The settings of a node, as the engine obeys them."""
+
+    limit: int | None  # calls or param sets in flight at once; None: no bound
+    timeout: float | None  # seconds of one attempt
+    limiter: Any
+    on_error: str
+    keep_items: bool
+    strict: bool
+    max_steps: int | None
+    item_key: str | None
+
+
+@dataclass(slots=True, eq=False)
+class Facts:
+    """What a visit has to know of a node besides the node itself. Not to be changed: many nodes share it."""
+
+    cls: type[BaseNode]
+    kind: str  # "node", "batch_node", "flow" or "batch_flow"
+    hooks: Hooks
+    settings: Settings
+    has_prep: bool
+    has_post: bool
+    plain_names: bool  # whether the hooks are called ``prep``, ``exec`` and ``post``
+    exec_takes_shared: bool
+    copies_plainly: bool  # whether a copy is a new object with the same attributes
+    is_flow: bool
+    expands: bool  # whether it is a `BatchFlow` with an ``exec`` of its own
+    has_router: bool  # whether it is a flow with a ``get_next_node`` of the user's
+    # How ``exec`` may be called, if the run makes calls in the caller's thread.
+    inline: bool  # whether `advance` itself may call it
+    direct: bool  # whether it is that of a plain node with plain names, and `advance` may call it
+    awaited: bool  # whether it is the async one of a plain node, which a driver may await itself
+    # Of a node with methods of the user's around its hooks, see `override`.
+    layers: list[Layer]
+    layer: Layer | None = None  # the one that makes the visit
+
+    @property
+    def hands_on(self) -> bool:
+        """Whether it is a flow whose action is that of its last step."""
+        return self.kind == "flow" and "post" not in self.hooks.own
+
+    @property
+    def any_action(self) -> bool:
+        """Whether ``post`` may return any hashable value."""
+        return self.cls._dialect.any_action
+
+    @property
+    def hooks_overlap(self) -> bool:
+        """Whether ``prep`` and ``post`` are awaited side by side with those of other walks."""
+        return self.cls._dialect.hooks_overlap
+
+
 Checked = dict[type, "_OfClass"]
 
 
 def facts_of(node: BaseNode, calls_here: bool, checked: Checked) -> Facts:
-    """Return the fields of a `Plan` that depend on the class, the hooks and the settings of a node. Not to be changed.
+    """Return the facts that depend on the class, the hooks and the settings of a node.
 
     Args:
         node: The node.
@@ -137,46 +191,86 @@ def _fixed(library_class: type) -> dict[str, Any]:
 
 def _work_out(node: BaseNode, hooks: Hooks, settings: dict[str, Any], calls_here: bool) -> Facts:
     cls = type(node)
-    kind, dialect = cls._kind, cls._dialect
+    kind = cls._kind
     is_flow = kind in ("flow", "batch_flow")
     limit, timeout, limiter = settings["max_concurrency"], settings["timeout"], settings["limiter"]
     is_unbound = calls_here and limit == 1 and timeout is None and limiter is None
     inline = is_unbound and not hooks.exec_is_async
     plain_names = (hooks.prep, hooks.exec, hooks.post) == ("prep", "exec", "post")
-    return {
-        "cls": cls,
-        "kind": kind,
-        "hooks": hooks,
-        "plain_names": plain_names,
-        "exec_takes_shared": hooks.exec_takes_shared,
-        "any_action": dialect.any_action,
-        "hooks_overlap": dialect.hooks_overlap,
-        "copies_plainly": _copies_plainly(cls),
-        "limit": limit,
-        "timeout": None if timeout is None else min(timeout, LONGEST),
-        "limiter": limiter,
-        "on_error": settings["on_error"],
-        "keep": settings["keep_items"],
-        "strict": settings["strict"],
-        "max_steps": settings["max_steps"],
-        "item_key": settings["item_key"],
-        "expands": kind == "batch_flow" and "exec" in hooks.own,
-        "inline": inline,
-        "direct": inline and kind == "node" and plain_names,
-        "awaited": is_unbound and kind == "node" and hooks.exec_is_async,
-        "is_flow": is_flow,
-        "hands_on": kind == "flow" and "post" not in hooks.own,
-        "has_prep": "prep" in hooks.own or is_flow,
-        "has_post": "post" in hooks.own or is_flow,
-        "has_router": is_flow and router_of(node) is not None,
-        "layers": overridden(node),
-        "is_reusable": kind in ("node", "flow"),
-        "layer": None,
-        "driven": None,
-        "setup": None,
-        "names": None,
-        "inner": None,
-    }
+    return Facts(
+        cls=cls,
+        kind=kind,
+        hooks=hooks,
+        settings=Settings(
+            limit=limit,
+            timeout=None if timeout is None else min(timeout, LONGEST),
+            limiter=limiter,
+            on_error=settings["on_error"],
+            keep_items=settings["keep_items"],
+            strict=settings["strict"],
+            max_steps=settings["max_steps"],
+            item_key=settings["item_key"],
+        ),
+        has_prep="prep" in hooks.own or is_flow,
+        has_post="post" in hooks.own or is_flow,
+        plain_names=plain_names,
+        exec_takes_shared=hooks.exec_takes_shared,
+        copies_plainly=_copies_plainly(cls),
+        is_flow=is_flow,
+        expands=kind == "batch_flow" and "exec" in hooks.own,
+        has_router=is_flow and router_of(node) is not None,
+        inline=inline,
+        direct=inline and kind == "node" and plain_names,
+        awaited=is_unbound and kind == "node" and hooks.exec_is_async,
+        layers=overridden(node),
+    )
+
+
+def behind_layers(facts: Facts, within: int) -> Facts:
+    """Return the facts of a visit in which the user's override of ``_run``, ``_exec`` or ``_orch`` is the exec.
+
+    Args:
+        facts: Those of the node.
+        within: The outermost layer that counts; those further out have been entered.
+    """
+    kind, limit = facts.kind, facts.settings.limit
+    if within > ITEM and kind == "batch_node":  # the base of the innermost layer calls one item
+        kind, limit = "node", 1
+    layer = next((layer for layer in facts.layers if layer.level >= within), None)
+    if layer is None:
+        return replace(facts, kind=kind, settings=facts.settings._replace(limit=limit))
+    hooks = replace(
+        facts.hooks,
+        exec=layer.called_by,
+        exec_takes_shared=True,
+        exec_is_async=layer.is_async,
+        own=(facts.hooks.own | {"exec"}) - {"fallback"},
+        facts={},
+    )
+    is_visit = layer.level == RUN
+    if is_visit:
+        hooks = replace(hooks, post="_hand_back", facts={})
+    if is_visit or (layer.level == EXEC and facts.kind != "batch_flow"):
+        kind, limit = "node", 1
+    elif facts.kind == "batch_flow":
+        kind = "batch_node"
+    return replace(
+        facts,
+        kind=kind,
+        hooks=hooks,
+        settings=facts.settings._replace(limit=limit),
+        has_prep=facts.has_prep and not is_visit,
+        has_post=facts.has_post or is_visit,
+        plain_names=False,
+        exec_takes_shared=True,
+        copies_plainly=False,
+        is_flow=False,
+        expands=False,
+        inline=limit == 1 and not layer.is_async,
+        direct=False,
+        awaited=False,
+        layer=layer,
+    )
 
 
 def _copies_plainly(cls: type) -> bool:

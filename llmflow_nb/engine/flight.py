@@ -137,7 +137,7 @@ class Flight:
     def free(self) -> None:
         """Give the slot of the limiter back."""
         if self.ticket is not None and self.call is not None:
-            self.call.plan.limiter.give_back(self.ticket)
+            self.call.plan.settings.limiter.give_back(self.ticket)
 
     def task_done(self, task: "Task[Any]") -> None:
         """Report the outcome of a task."""

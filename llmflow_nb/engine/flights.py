@@ -159,8 +159,8 @@ class Flights:
         the slot must not be given to another one.
         """
         is_exact = flight.where is not EXECUTOR or self.executor is None or self.executor.cancels_exactly
-        has_slot = flight.call is not None and flight.ticket is not None
-        if not is_exact and has_slot and flight.call.plan.limiter.max_concurrency is not None:  # type: ignore[union-attr]
+        limiter = None if flight.call is None or flight.ticket is None else flight.call.plan.settings.limiter
+        if not is_exact and limiter is not None and limiter.max_concurrency is not None:
             return False
         return bool(flight.handle.cancel()) and is_exact
 

@@ -14,6 +14,7 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from dataclasses import replace
 from time import perf_counter as clock
 from typing import Any
 
@@ -79,7 +80,7 @@ class _Rest:
             setup = _hiding(setup, plan, driven)
         self.setup = setup
         self.is_run = level == RUN
-        if level == EXEC and plan.is_flow:
+        if level == EXEC and plan.facts.is_flow:
             walk = Frame(plan, node, Params(params or node.params), plan.require_start(node))
             self.position = Position(shared, [walk])
             self.is_run = True
@@ -90,7 +91,7 @@ class _Rest:
         frame.steps = 1
         frame.phase = PREP
         if level != RUN:
-            plan.has_post = False
+            plan.facts = replace(plan.facts, has_post=False)
             frame.prep_res = prep_res
             frame.phase = BEFORE_EXEC
         frame.t_start = frame.t_prepared = clock()
@@ -117,7 +118,7 @@ def _place_of(node: Any, level: int) -> tuple[Driven | None, Plan, Setup]:
     if driven is not None and driven.calls:  # else the visit is over, and this a call from outside
         setup = driven.setup
         plan = driven.plan.behind(level, setup)
-        if plan.layer is not None:
+        if plan.facts.layer is not None:
             plan.driven = driven.plan.driven
             node.__dict__[DRIVEN] = driven
         return driven, plan, setup
@@ -128,7 +129,7 @@ def _place_of(node: Any, level: int) -> tuple[Driven | None, Plan, Setup]:
     else:
         setup = current.setup
         plan = step.behind(level, setup)
-    if plan.layer is not None:
+    if plan.facts.layer is not None:
         plan.serve(node, is_shared=step is None)
     return None, plan, setup
 
@@ -136,7 +137,7 @@ def _place_of(node: Any, level: int) -> tuple[Driven | None, Plan, Setup]:
 def _step_of(driven: Driven, node: Any) -> Plan | None:
     """Return the plan of the step of a flow that this is a copy of, if it is one."""
     owner = driven.plan.behind(EXEC, driven.setup)
-    if not owner.is_flow or driven.visit.start_node is None:
+    if not owner.facts.is_flow or driven.visit.start_node is None:
         return None
     start = driven.visit.start_node
     for step in reachable(start):
@@ -149,7 +150,7 @@ def _hiding(setup: Setup, plan: Plan, driven: Driven) -> Setup:
     """Return the setup of a run in which the visits of one plan leave no row and no event: they have theirs."""
 
     def note(row: tuple[Any, ...]) -> None:
-        if plan.layer is None:  # else the layer further in has noted it
+        if plan.facts.layer is None:  # else the layer further in has noted it
             driven.attempts += row[3]
             driven.status = "fallback" if row[4] == "fallback" else driven.status
 

@@ -1,20 +1,22 @@
-"""Plans: what the engine has to know of a node, found out once for a run and a path, so that a visit is cheap."""
+"""Plans: what the engine has to know of a node, found out once for a run and a path, so that a visit is cheap.
+
+A plan belongs to one place of one run. What it says of a class and its settings are `Facts`, which all nodes of the
+class share.
+"""
 
 import copy
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from ..core.hooks import Hooks
-from ..core.layers import EXEC, ITEM, RUN, Layer
+from ..core.layers import RUN
 from ..core.node import BaseNode, label
 from ..core.seconds import LONGEST
 from ..core.traversal import names_of, no_start, path_part, reachable
 from ..core.usage import Usage
 from .budget import Budget
 from .events import Event, Recorder, Subscriber
-from .facts import Checked, Facts, facts_of
+from .facts import Checked, Facts, Settings, behind_layers, facts_of
 from .stop import Stop
 
 if TYPE_CHECKING:
@@ -24,105 +26,56 @@ if TYPE_CHECKING:
 __all__ = ["NOWHERE", "CachedResult", "Plan", "ResultCache", "Setup"]
 
 
+_REUSED = ("node", "flow")
+"""The kinds of nodes whose plan the next run may use again. A record reads the settings of its batches later."""
+
+
 class Plan:
-    """How one run visits one node at one place of its flow."""
+    """One node at one place of a flow, as one run visits it. What depends on class and settings only are `Facts`."""
 
-    node: BaseNode  # the user's own object, of which every visit gets a copy
-    name: str  # its name among the steps of its flow
-    path: str  # the names from the outermost flow down, joined by "/"
-    next: "Plan"  # the plan of the step that followed last time
-    children: "dict[int, Plan]"  # of a flow: the plans of its steps, by id of the node; some from the previous run
-    names: dict[int, str] | None  # of a flow: the names of its steps, by id of the node
-    stamp: object  # of the run that uses this plan now, see `renew`
-
-    # From `facts_of`: the same for all nodes of the class with these settings, except what `_take_layers` changes.
-    facts: Facts
-    cls: type[BaseNode]
-    kind: str  # "node", "batch_node", "flow" or "batch_flow"
-    hooks: Hooks
-    plain_names: bool  # whether the hooks are called ``prep``, ``exec`` and ``post``
-    exec_takes_shared: bool
-    any_action: bool  # whether ``post`` may return any hashable value
-    copies_plainly: bool  # whether a copy is a new object with the same attributes
-    inline: bool  # whether ``exec`` may be called by `advance` itself
-    direct: bool  # whether it is a plain node with plain names whose ``exec`` may be called so
-    awaited: bool  # whether it is a plain node whose async ``exec`` may be awaited by a driver itself
-    is_flow: bool
-    hands_on: bool  # whether it is a flow whose action is that of its last step
-    hooks_overlap: bool  # whether ``prep`` and ``post`` are awaited side by side with those of other walks
-    has_prep: bool
-    has_post: bool
-    limit: int | None  # calls or param sets in flight at once; None: no bound
-    timeout: float | None  # seconds of one attempt
-    limiter: Any
-    on_error: str
-    strict: bool
-    max_steps: int | None
-    item_key: str | None
-    keep: bool  # the setting ``keep_items``
-    expands: bool  # whether it is a `BatchFlow` with an ``exec`` of its own
-    has_router: bool  # whether it is a flow with a ``get_next_node`` of the user's
-    is_reusable: bool  # whether the next run may use this plan
-
-    # Of a node with methods of the user's around its hooks, see `override`.
-    layers: list[Layer]
-    layer: Layer | None  # the one that makes the visit here
-    within: int  # the outermost layer that counts; those further out have been entered
-    inner: "dict[int, Plan] | None"  # the plans of the same node behind each layer
-    setup: "Setup | None"  # of the run
-    driven: "Driven | None"  # the state of a visit that the user's own object serves
+    __slots__ = (  # noqa: RUF023  ordered by meaning
+        "node",  # the user's own object, of which every visit gets a copy
+        "name",  # its name among the steps of its flow
+        "path",  # the names from the outermost flow down, joined by "/"
+        "facts",
+        "stamp",  # of the run that uses this plan now, see `renew`
+        "next",  # the plan of the step that followed last time
+        "children",  # of a flow: the plans of its steps, by id of the node; some from the previous run
+        "names",  # of a flow: the names of its steps, by id of the node; None if unknown
+        # Of a node with methods of the user's around its hooks, see `override`.
+        "within",  # the outermost layer that counts; those further out have been entered
+        "inner",  # the plans of the same node behind each layer; None: there is none
+        "setup",  # of the run, if a layer makes the visit
+        "driven",  # the state of a visit that the user's own object serves
+    )
 
     def __init__(self, node: BaseNode, name: str, path: str, setup: "Setup", within: int = RUN) -> None:
         """Plan a node."""
-        # One copy of a dict in place of 36 assignments: a chain of nodes that are visited once is mostly this.
-        facts = setup.facts_of(node)
-        self.__dict__ = {
-            **facts,
-            "facts": facts,
-            "node": node,
-            "name": name,
-            "path": path,
-            "within": within,
-            "stamp": setup.stamp,
-            "children": {},
-            "next": NOWHERE,
-        }
-        if self.layers or within:
-            self._take_layers(setup)
+        self.node = node
+        self.name = name
+        self.path = path
+        self.facts = facts = setup.facts_of(node)
+        self.stamp: object = setup.stamp
+        self.next = NOWHERE
+        self.children: dict[int, Plan] = {}
+        self.names: dict[int, str] | None = None
+        self.within = within
+        self.inner: dict[int, Plan] | None = None
+        self.setup: Setup | None = None
+        self.driven: Driven | None = None
+        if facts.layers or within:
+            self.facts = behind_layers(facts, within)
+            self.setup = setup
 
-    def _take_layers(self, setup: "Setup") -> None:
-        """Call the user's override of PocketFlow's ``_run``, ``_exec`` or ``_orch`` in place of the exec."""
-        kind, within = self.kind, self.within
-        if within > ITEM and kind == "batch_node":  # the base of the innermost layer calls one item
-            self.kind, self.limit = "node", 1
-        layer = next((layer for layer in self.layers if layer.level >= within), None)
-        if layer is None:
-            return
-        self.layer, self.setup = layer, setup
-        self.copies_plainly = self.is_reusable = False
-        self.hooks = replace(
-            self.hooks,
-            exec=layer.called_by,
-            exec_takes_shared=True,
-            exec_is_async=layer.is_async,
-            own=(self.hooks.own | {"exec"}) - {"fallback"},
-            facts={},
-        )
-        self.plain_names, self.exec_takes_shared = False, True
-        self.direct = self.awaited = self.expands = self.is_flow = self.hands_on = False
-        if layer.level == RUN:
-            self.hooks = replace(self.hooks, post="_hand_back", facts={})
-            self.has_prep, self.has_post = False, True
-        if layer.level == RUN or (layer.level == EXEC and kind != "batch_flow"):
-            self.kind, self.limit = "node", 1
-        elif kind == "batch_flow":
-            self.kind = "batch_node"
-        self.inline = self.limit == 1 and not layer.is_async
+    @property
+    def settings(self) -> Settings:
+        """The settings of the node."""
+        return self.facts.settings
 
     def behind(self, level: int, setup: "Setup") -> "Plan":
         """Return the plan of this node behind this layer, and behind those further out."""
         if self.inner is None:
-            self.inner, self.is_reusable = {}, False
+            self.inner = {}
         plan = self.inner.get(level)
         if plan is None:
             plan = self.inner[level] = Plan(self.node, self.name, self.path, setup, level + 1)
@@ -135,7 +88,7 @@ class Plan:
             visit: The node, or a copy of it.
             is_shared: Whether another run may use the same object. This plan then serves this visit only.
         """
-        if self.layer is not None:
+        if self.facts.layer is not None:
             assert self.setup is not None
             visit.__dict__[DRIVEN] = driven = Driven(self, visit, self.setup)
             self.driven = driven if is_shared else None
@@ -169,21 +122,21 @@ class Plan:
 
         Only one run uses a plan at a time. The records of several runs refer to it for what never changes: node, path.
         """
-        node = self.node
-        if not self.is_reusable or facts_of(node, setup.calls_here, setup.checked) is not self.facts:
+        node, facts = self.node, self.facts
+        if facts.kind not in _REUSED or self.inner is not None or setup.facts_of(node) is not facts:
             return False
-        if self.is_flow and self.names is not setup.names.get(id(node.start_node)):  # type: ignore[attr-defined]
+        if facts.is_flow and self.names is not setup.names.get(id(node.start_node)):  # type: ignore[attr-defined]
             self.children, self.names = {}, None
         self.stamp = setup.stamp
         return True
 
     def clone(self, params: Any) -> Any:
         """Return the copy of the node that serves one visit."""
-        if not self.copies_plainly:
+        if not self.facts.copies_plainly:
             twin = self.serve(copy.copy(self.node))
             twin.__dict__["params"] = params  # not by setattr, which the class may have closed
             return twin
-        twin = object.__new__(self.cls)
+        twin = object.__new__(self.facts.cls)
         twin.__dict__ = {**self.node.__dict__, "params": params}
         return twin
 
@@ -228,8 +181,8 @@ DRIVEN = "_driven"
 
 
 NOWHERE: Plan = object.__new__(Plan)
-NOWHERE.__dict__.update(node=None, stamp=None)
 """The value of ``next`` before a step is known. It saves a comparison with None in every visit."""
+NOWHERE.node = NOWHERE.stamp = NOWHERE.facts = None  # type: ignore[assignment]
 
 
 class CachedResult(NamedTuple):
@@ -328,7 +281,7 @@ class Setup:
         self.checked: Checked = {}
 
     def facts_of(self, node: BaseNode) -> Facts:
-        """Return the fields that the plan of a node has in this run. See `facts_of`."""
+        """Return the facts of a node in this run. See `facts_of`."""
         return facts_of(node, self.calls_here, self.checked)
 
     def notify(self, event: Event) -> None:

@@ -12,7 +12,7 @@ from ..core.node import BaseNode, label
 from ..core.traversal import path_part
 from .batch import PENDING, Batch
 from .lane import Lane
-from .plan import DRIVEN, Plan, Setup
+from .plan import DRIVEN, NOWHERE, Plan, Setup
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -95,7 +95,7 @@ class Frame:
         self.params = params
         self.start = start
         self.node = start
-        self.plan: Plan = None  # type: ignore[assignment]
+        self.plan: Plan = NOWHERE
         self.visit: Any = None
         self.phase = ARRIVE
         self.prep_res: Any = None
@@ -119,7 +119,7 @@ class Frame:
         self.inner_items: Iterable[Any] | None = None
         self.part_of: tuple[Batch, int] | None = None
         self.implicit = False
-        self.follows = owner is not None and not owner.has_router
+        self.follows = owner is not None and not owner.facts.has_router
 
     def copy(self) -> "Frame":
         """Return another frame with the same visit and the same batches."""
@@ -143,7 +143,7 @@ _copy_slots = _copier_of_slots()
 
 def most_steps(owner: Plan | None) -> float:
     """Return how many visits one walk through a flow may make."""
-    return float("inf") if owner is None or owner.max_steps is None else owner.max_steps
+    return float("inf") if owner is None or owner.settings.max_steps is None else owner.settings.max_steps
 
 
 def set_by_hooks(frame: Frame) -> dict[str, Any]:

@@ -83,7 +83,7 @@ def workload_to_retry(node: Any, batch: Batch, setup: Setup) -> Workload:
     # A setting that is given for this retry wins over what prep had set.
     kept = {name: value for name, value in batch.hook_attributes.items() if vars(node).get(name) is before.get(name)}
     plan = Plan(node, batch.plan.name, batch.plan.path, setup, batch.plan.within)
-    return Workload(batch, plan, clone_again(plan, batch.visit, batch.params, kept), plan.limit)
+    return Workload(batch, plan, clone_again(plan, batch.visit, batch.params, kept), plan.settings.limit)
 
 
 def position_of_post(work: Workload, shared: Any) -> Position:

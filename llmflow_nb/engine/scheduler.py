@@ -73,7 +73,7 @@ class Scheduler:
         """Call the queued rows of some visits of one node again. The position has no frames."""
         root = self._root
         root.to_retry, root.keeps_failures = deque(visits), True
-        root.need = SETS if visits[0].plan.kind == "batch_flow" else CALLS
+        root.need = SETS if visits[0].plan.facts.kind == "batch_flow" else CALLS
         self._fill(root)
 
     def step(self) -> Any:
@@ -241,7 +241,7 @@ class Scheduler:
             branch.need, branch.work = need, work
             branch.running, branch.error, branch.draining = 0, None, False
             # The failure of the only call of a visit always goes up.
-            branch.keeps_failures = work.plan.on_error == "keep" and not work.batch.is_single
+            branch.keeps_failures = work.plan.settings.on_error == "keep" and not work.batch.is_single
             self._fill(branch)
 
     def _reach(self, need: str) -> None:
@@ -263,8 +263,8 @@ class Scheduler:
             return True
         work = branch.work
         batch, plan, _, limit = work
-        one_by_one = bool(self._mask & AFTER_ITEM) and branch is self._root and plan.kind == "batch_node"
-        inline = plan.inline and branch.position.inline and not one_by_one
+        one_by_one = bool(self._mask & AFTER_ITEM) and branch is self._root and plan.facts.kind == "batch_node"
+        inline = plan.facts.inline and branch.position.inline and not one_by_one
         on_the_spot = branch.need == CALLS and inline and not batch.items.is_async
         if one_by_one:
             limit = 1

@@ -73,7 +73,7 @@ def _unwind(position: Position, setup: Setup, error: BaseException) -> bool:
     checkpoint = position.failure = Checkpoint(position, is_failure=True)
     while True:
         frame = frames[-1]
-        keeps = frame.sets is not None and (is_unanswered or (may_be_kept and frame.owner.on_error == "keep"))
+        keeps = frame.sets is not None and (is_unanswered or (may_be_kept and frame.owner.settings.on_error == "keep"))
         for batch in (frame.work, frame.sets):
             if batch is not None and not (batch is frame.sets and keeps):
                 batch.close()
@@ -125,14 +125,14 @@ def claim_usage(position: Position, setup: Setup, frame: Frame) -> None:
 
 def _close_visit(position: Position, setup: Setup, frame: Frame, status: str, error: BaseException) -> None:
     plan, now = frame.plan, clock()
-    if plan.layer is not None:
+    if plan.facts.layer is not None:
         attempts = plan.driven_by(frame.visit).attempts or 1
-    elif frame.work is not None and not plan.is_flow:
+    elif frame.work is not None and not plan.facts.is_flow:
         attempts = frame.work.attempts_of_visit
     else:  # none was made if prep did not end (its two readings are equal then), or if its result was no batch
         is_resumed = frame.resumed_at is not None and frame.resumed_at[0] is frame.visit
-        in_prep = plan.has_prep and frame.t_prepared == frame.t_start and not is_resumed
-        attempts = int(not (plan.kind == "batch_node" or in_prep))
+        in_prep = plan.facts.has_prep and frame.t_prepared == frame.t_start and not is_resumed
+        attempts = int(not (plan.facts.kind == "batch_node" or in_prep))
     frame.visit.__dict__.pop("cur_retry", None)
     prepared = frame.t_prepared if frame.t_prepared >= frame.t_start else now  # else a reading of an earlier visit
     executed = frame.t_executed if frame.t_executed >= prepared else now

@@ -55,7 +55,7 @@ def _begin_set(frame: Frame, element: Any, now: float) -> None:
     frame.set_started = now
     frame.steps = 0
     frame.node = frame.start
-    if frame.owner.expands and not frame.implicit:
+    if frame.owner.facts.expands and not frame.implicit:
         frame.inner_items = None
         frame.params = frame.base_params
         frame.phase = EXPAND
@@ -74,9 +74,9 @@ def _merge(frame: Frame, element: Any) -> Params:
     if isinstance(element, Mapping):
         return Params({**frame.base_params, **element})
     owner = frame.owner
-    key = owner.item_key
+    key = owner.settings.item_key
     if key is None:
-        if not (owner.expands or frame.flow.items is not None):
+        if not (owner.facts.expands or frame.flow.items is not None):
             raise HookReturnError(
                 f"{owner.path}.prep returned a param set that is {a_type(element)}; a BatchFlow needs dicts. "
                 'Return [{"filename": value}, ...], or set item_key="filename" to have plain values put under that key.'
@@ -132,10 +132,10 @@ def call_expansion(position: Position, frame: Frame) -> str:
     owner, element = frame.owner, frame.element
     began = clock()
     begun: tuple[Any, Any, BaseException | None, float] | None = None
-    if owner.inline and position.inline:
-        exec_ = getattr(frame.flow, owner.hooks.exec)
+    if owner.facts.inline and position.inline:
+        exec_ = getattr(frame.flow, owner.facts.hooks.exec)
         try:
-            frame.exec_res = exec_(position.shared, element) if owner.exec_takes_shared else exec_(element)
+            frame.exec_res = exec_(position.shared, element) if owner.facts.exec_takes_shared else exec_(element)
         except (Exception, CancelledError) as exc:
             begun = element, None, exc, began
         else:
@@ -170,7 +170,7 @@ def next_set(position: Position, setup: Setup, now: float) -> bool:
         setup.recorder.drop_old()
     if setup.subscribers:
         setup.notify(Event("param_set_started", frame.owner.path, frame.base_params, place, value=element))
-    if element.__class__ is not dict or frame.owner.expands:
+    if element.__class__ is not dict or frame.owner.facts.expands:
         _begin_set(frame, element, now)
     else:  # the same without its call, see `walk_ended`
         frame.element = element
@@ -228,7 +228,7 @@ def walk_ended(position: Position, setup: Setup, value: Any, action: Any, now: f
     below.exec_res, below.result, below.phase = action, value, EXECED
     # Of a step with edges it was said, unless the edge leads to None; of a flow without any, if it was said within.
     edges = frame.node.successors
-    below.has_warned = (action or "default") not in edges if edges else frame.has_warned and frame.plan.hands_on
+    below.has_warned = (action or "default") not in edges if edges else frame.has_warned and frame.plan.facts.hands_on
     return False
 
 

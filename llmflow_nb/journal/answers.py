@@ -87,7 +87,7 @@ class Answers:
     def find(self, call: Call) -> CachedResult | None:
         """Return the result of a call if there is one."""
         plan, target = call.plan, call.target
-        if plan.layer is not None or "exec" not in plan.hooks.own:  # the default exec costs nothing
+        if plan.facts.layer is not None or "exec" not in plan.facts.hooks.own:  # the default exec costs nothing
             return None
         if getattr(target, "volatile", False) is True:
             self._in_progress[call] = _WITHOUT_KEY
@@ -122,7 +122,7 @@ class Answers:
         started = None if call.attempts else self._in_progress.get(call)
         if started is not None:
             self._store.start(call, started.key, started.nth)
-        self.counts["called"] += "exec" in call.plan.hooks.own
+        self.counts["called"] += "exec" in call.plan.facts.hooks.own
 
     def keep(self, call: Call, value: Any) -> None:
         """Keep the result of a call that was made. An interrupt may come at any line: then this is called again."""

@@ -122,7 +122,7 @@ class CallKeys:
         code = self.fingerprints.of(target)
         attributes = self._attributes_for(call)
         of_params = self.of_value(dict(params)) if params else b""
-        shared = self.of_shared(call.branch.position.shared) if plan.hooks.exec_takes_shared else b""
+        shared = self.of_shared(call.branch.position.shared) if plan.facts.hooks.exec_takes_shared else b""
         path = plan.path.encode("utf-8", "surrogatepass")
         whole = digest(pack("call", FORMAT, path, code, item, of_params, shared, *attributes.parts))
         return CallKey(whole, plan.path, code, item, of_params, attributes.hashes, attributes.values, shared)

@@ -75,7 +75,7 @@ class RunAnswers(Answers):
             return
         params = stored_form(dict(call.batch.params)) if call.batch.params else None
         occurrences: Counter[bytes] = Counter()
-        work = Workload(call.batch, call.plan, call.target, call.plan.limit)
+        work = Workload(call.batch, call.plan, call.target, call.plan.settings.limit)
         for n, item in enumerate(rest, call.index + 1):
             try:
                 following = self._keys.of(Call(call.branch, work, n, item))

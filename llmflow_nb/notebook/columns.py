@@ -61,7 +61,7 @@ def columns_of(result: BatchResult, sample: Sequence[Item], texts: ValueTexts) -
 
     params, more = _spread("params", params_of, sample, texts, param_head)
     if result.is_of_params:
-        name = result._batches[0][1].plan.item_key or "item"
+        name = result._batches[0][1].plan.settings.item_key or "item"
         items, more_of_items = _spread(name, lambda _, item: item.item, sample, texts, param_head)
     else:
         items, more_of_items = _spread("item", lambda _, item: item.item, sample, texts, "item.{}".format)

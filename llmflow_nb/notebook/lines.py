@@ -136,7 +136,7 @@ class _NodeProgress:
         counts = self._ended.copy()
         batches, self.batches, self.is_total_known = self.batches, [], True
         for batch in batches:
-            self.what = "param set" if batch.plan.kind == "batch_flow" else "item"
+            self.what = "param set" if batch.plan.facts.kind == "batch_flow" else "item"
             by_status = batch.counts()
             done, failed = count_with(by_status, ENDED) - _ended_before(batch), count_with(by_status, FAILURES)
             found = {"total": batch.rows, "done": done, "failed": failed, "cancelled": by_status.get("cancelled", 0)}

@@ -84,7 +84,7 @@ class BatchResult(BatchMethods):
     @property
     def is_of_params(self) -> bool:
         """Whether these are the param sets of a `BatchFlow`, rather than the items of a `BatchNode`."""
-        return self._batches[0][1].plan.kind == "batch_flow"
+        return self._batches[0][1].plan.facts.kind == "batch_flow"
 
     @property
     def usage(self) -> UsageSum:

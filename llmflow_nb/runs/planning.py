@@ -154,10 +154,10 @@ class _Planner(Answers):
             self.stops.add_unknown(plan.path, f"only the first {MAX_UNSIZED:,} inputs were looked at")
             self._stop(call)
             raise _TooManyError(f"{batch.path} is read no further than {MAX_UNSIZED:,}, as its input has no length")
-        if plan.layer is not None:
-            self.stops.add_unknown(plan.path, f"its own {plan.layer.method} decides what is called")
+        if plan.facts.layer is not None:
+            self.stops.add_unknown(plan.path, f"its own {plan.facts.layer.method} decides what is called")
             return self._unanswered(call)
-        if "exec" not in plan.hooks.own:
+        if "exec" not in plan.facts.hooks.own:
             return CachedResult(None)
         found = super().find(call)
         started = self._in_progress.pop(call, None)
@@ -188,7 +188,7 @@ class _Planner(Answers):
         """Note, once for each visit, that it cannot go on."""
         if call.batch not in self._seen:
             self._seen.add(call.batch)
-            self.stops.add(call.plan.path, is_within=call.plan.is_flow)
+            self.stops.add(call.plan.path, is_within=call.plan.facts.is_flow)
 
 
 def _too_long(call: Call) -> Batch | None:

@@ -86,7 +86,8 @@ class RunRecorder:
             self._drop_batches(self.budget.surplus(self.batches))
         self.batches.append(batch)
         self.budget.add(batch)
-        if batch.plan.kind == "batch_node" and "exec" not in batch.plan.hooks.own and not batch.items.is_none:
+        facts = batch.plan.facts
+        if facts.kind == "batch_node" and "exec" not in facts.hooks.own and not batch.items.is_none:
             self.add_problem(
                 f"{batch.path}: the class defines no exec, so every result is None. Is the method name misspelt?"
             )

@@ -71,7 +71,7 @@ def retry(
 def _answers(run: Run, journal: "RunJournal", chosen: list[tuple[Batch, list[int]]], at_end: ExitStack) -> ResultCache:
     """Open the journal of the run, and keep the new results there. A row that has a result is called again."""
     has_results = any(batch.outcomes.has_result(row) for batch, rows in chosen for row in rows)
-    of_node = chosen[0][0].plan.kind == "batch_node"
+    of_node = chosen[0][0].plan.facts.kind == "batch_node"
     session = journal.open(retries_rows=of_node and not has_results)
     at_end.callback(lambda: journal.end(session, run.status, run.action, run.error))
     if has_results:
@@ -117,7 +117,7 @@ def _retry(run: Run, path: str, node: Any, chosen: list[tuple[Batch, list[int]]]
 
 def _is_ready_for_post(batch: Batch) -> bool:
     """Return whether ``post`` may see the results: without all of them only if the node keeps failures."""
-    return not (batch.all_failed if batch.plan.on_error == "keep" else batch.without_result())
+    return not (batch.all_failed if batch.plan.settings.on_error == "keep" else batch.without_result())
 
 
 def _has_new_result(batch: Batch, row: int, before: Outcome | None, had_result: bool) -> bool:

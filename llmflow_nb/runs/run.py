@@ -85,9 +85,8 @@ class Run(RunMethods):
 
     def __repr__(self) -> str:
         """Summarize the run in a line."""
-        failed = sum(
-            count_with(batch.counts(), FAILURES) for batch in self._recorder.batches if batch.plan.kind == "batch_node"
-        )
+        of_nodes = [batch for batch in self._recorder.batches if batch.plan.facts.kind == "batch_node"]
+        failed = sum(count_with(batch.counts(), FAILURES) for batch in of_nodes)
         counts = [(self.visit_count, "visit"), (self.calls, "call")]
         counts += [(n, what) for n, what in ((failed, "failed item"), (len(self.problems), "problem")) if n]
         parts = [f"{n} {what}{'s' * (n != 1)}" for n, what in counts]

@@ -233,7 +233,7 @@ def _batch(plan: Plan, path: str, params: Any, rows: dict[int, _Row], size: int 
     batch = Batch(plan, params, items)
     batch.path = path
     outcomes = batch.outcomes
-    if plan.kind == "batch_flow":
+    if plan.facts.kind == "batch_flow":
         outcomes.actions = []
     for position in range(count):
         row = rows.get(position) or _Row(None, None, Outcome("pending", 0), 0.0)

@@ -336,7 +336,7 @@ def _merged(batch: Batch, element: Any) -> Mapping[Any, Any]:
     """Return the params of a walk: those of the flow merged with the param set."""
     if isinstance(element, Mapping):
         return {**batch.params, **element}
-    return batch.params if element is None else {**batch.params, batch.plan.item_key or "item": element}
+    return batch.params if element is None else {**batch.params, batch.plan.settings.item_key or "item": element}
 
 
 def _errors(rows: Iterable[tuple[BaseException | None, str]]) -> tuple[list[str | None], list[str | None]]:

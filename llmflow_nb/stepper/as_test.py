@@ -56,9 +56,9 @@ def write_test(session: Session, path: Path) -> Path:
         ExportError: The test could not import the class, or a value cannot be written. No file is written.
     """
     here, frame = session.history.now.location, session.position.frames[-1]
-    node, hooks = frame.node, frame.plan.hooks
+    node, hooks = frame.node, frame.plan.facts.hooks
     ended = here.boundary.ended
-    if frame.plan.is_flow or not (ended == "post" or (ended == "exec" and "post" not in hooks.own)):
+    if frame.plan.facts.is_flow or not (ended == "post" or (ended == "exec" and "post" not in hooks.own)):
         raise RunStateError(
             f"as_test needs a place after the post of a node. The stepper is at {here.path}, {here.phase}."
         )
@@ -68,7 +68,7 @@ def write_test(session: Session, path: Path) -> Path:
             f"{cls.__qualname__} is defined in {cls.__module__.replace('__main__', 'the notebook')}, where a test "
             "cannot import it; move the class to a module, import it from there, and step again."
         )
-    is_batch = frame.plan.kind == "batch_node"
+    is_batch = frame.plan.facts.kind == "batch_node"
     start = session.history.visit_start()
     start.require_saved()  # without it, the values of shared are not kept either
     values = {

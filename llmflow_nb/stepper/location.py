@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from ..core.node import BaseNode
 from ..core.text import error_text, message, params_text, plain_text, quoted, shown
 from ..engine.batch import Batch
-from ..engine.position import WORKING, Position
+from ..engine.position import EXPANDED, WORKING, Position
 from .boundaries import AT_END, BOUNDARY_AT, Boundary
 
 __all__ = ["Location", "Pending", "failed_call_of", "location_of", "pending_at"]
@@ -160,13 +160,13 @@ def failed_call_of(position: Position, error: BaseException) -> tuple[int | None
     The number is from 1, and None outside of batch nodes. The input is in a tuple; () if no call failed, or if unknown.
     """
     frame = (position.failure or position).frames[-1]  # a failure closes the frames of the position
-    if frame.work is None or frame.plan is None or frame.plan.is_flow:  # no plan: exec of a batch flow
+    if frame.work is None or frame.phase == EXPANDED or frame.plan.facts.is_flow:
         return None, ()
     items, exceptional = frame.work.items, frame.work.outcomes.exceptional
     index = next((index for index, outcome in exceptional.items() if outcome.error is error), None)
     if index is None:
         return None, ()
-    number = index + 1 if frame.plan.kind == "batch_node" else None
+    number = index + 1 if frame.plan.facts.kind == "batch_node" else None
     try:
         return number, (items.at(index),)
     except LookupError:  # it was not kept

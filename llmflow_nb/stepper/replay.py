@@ -126,7 +126,7 @@ class Replay(Answers):
 
     def find(self, call: Call) -> CachedResult | None:
         """Return the mocked or earlier result of a call; None: the call is made."""
-        if self._mocks and self._mocks[0][0] == call.plan.path and call.plan.layer is None:
+        if self._mocks and self._mocks[0][0] == call.plan.path and call.plan.facts.layer is None:
             self.counts["mocked"] += 1
             return CachedResult(self._mocks.popleft()[1], is_replayed=False)
         return super().find(call)

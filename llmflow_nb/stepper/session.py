@@ -85,7 +85,7 @@ class Session:
         if self.position.frames[-1].phase not in BOUNDARY_AT:  # else it is in the middle of a visit
             drive(self.position, self.setup, BEFORE_PREP)
             plan = self.position.frames[-1].plan
-            if plan.kind == "flow" and "prep" not in plan.hooks.own:
+            if plan.facts.kind == "flow" and "prep" not in plan.facts.hooks.own:
                 drive(self.position, self.setup, BEFORE_PREP)
         self.add_entry(BEFORE_PREP)
 
@@ -206,8 +206,8 @@ class Session:
         """Whether the hook that has just ended is not defined by the class, so that nothing happened."""
         frame = self.position.frames[-1]
         ended, plan = BOUNDARY_AT[frame.phase].ended, frame.plan
-        is_walk_before_post = ended == "exec" and plan.is_flow and "post" in plan.hooks.own
-        return bool(ended) and ended not in plan.hooks.own and not is_walk_before_post
+        is_walk_before_post = ended == "exec" and plan.facts.is_flow and "post" in plan.facts.hooks.own
+        return bool(ended) and ended not in plan.facts.hooks.own and not is_walk_before_post
 
     def _stops_at(self, entry: HistoryEntry, rule: Rule, start: Location) -> bool:
         here = entry.location

@@ -190,7 +190,7 @@ class Stepper(ShownWithWidget):
         """
         __tracebackhide__ = True
         here, plan = self.place, self._session.position.frames[-1].plan
-        if plan.kind != "batch_node" or "exec" not in here.boundary.next_hooks:
+        if plan.facts.kind != "batch_node" or "exec" not in here.boundary.next_hooks:
             raise RunStateError(f"to_item: {here.path}, {here.phase}, has no items left to run.")
         done = here.item or 0
         if not is_whole(item) or item <= done:
@@ -314,8 +314,8 @@ class Stepper(ShownWithWidget):
         is_between_items = here.item is not None
         if "exec" not in here.boundary.next_hooks:
             raise RunStateError(f"mock: {here.path} is {here.phase}. Go back to a place before its exec.")
-        results = check_mock(plan.kind, here.path, result, at_item=is_between_items)
-        if plan.kind == "batch_node" and not is_between_items:
+        results = check_mock(plan.facts.kind, here.path, result, at_item=is_between_items)
+        if plan.facts.kind == "batch_node" and not is_between_items:
             if here.boundary.mask == BEFORE_PREP:
                 session.move(RULES["through prep"])
                 if self.error is not None:
