@@ -24,7 +24,7 @@ from typing import Any
 from ..core.usage import Usage
 from .actions import check_action, check_steps, lost_action, route
 from .awaitables import PLAIN, is_awaitable
-from .batch import PENDING, Batch, Outcome, open_batch
+from .batch import PENDING, Batch, Outcome, open_batch, positions_of
 from .checkpoint import keep_place
 from .events import Event, ReplayedAttempts
 from .plan import NOWHERE, Setup
@@ -142,7 +142,8 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                     frame.t_start = frame.t_prepared = clock()
                     frame.visit = visit  # only now: a checkpoint reads off the clocks how far a visit came
                     if watched:
-                        setup.notify(Event("visit_started", plan.path, visit.params))
+                        around = positions_of(position.param_set())
+                        setup.notify(Event("visit_started", plan.path, visit.params, param_sets=around))
                         frame.t_start = frame.t_prepared = clock()
                     if stop is not None:
                         stop.check()  # in the visit: between two of them, a run cannot be resumed
@@ -215,7 +216,8 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                             frame.t_start, frame.t_prepared, executed, now))
                     # fmt: on
                     if watched:
-                        setup.notify(Event("visit_finished", plan.path, visit.params, None, 0, frame.status, action))
+                        event = Event("visit_finished", plan.path, visit.params, None, 0, frame.status, action)
+                        setup.notify(event._replace(param_sets=positions_of(position.param_set())))
                     frame.visit = None
                     if spent or frame.work is not None:
                         claim_usage(position, setup, frame)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .checkpoint import Checkpoint
     from .plan import Plan
 
-__all__ = ["PENDING", "Batch", "Outcome", "SavedBatch", "open_batch"]
+__all__ = ["PENDING", "Batch", "Outcome", "SavedBatch", "open_batch", "positions_of"]
 
 _USAGE_LOCK = Lock()
 
@@ -318,3 +318,13 @@ def _refuse_coroutines_with_retries(items: Sequence[Any], node: Any, what: str) 
         f"{what} returned coroutines, which can be awaited only once, so max_retries={node.max_retries} has no effect. "
         "Return the arguments as items. In exec, call the async function and await it."
     )
+
+
+def positions_of(param_set: tuple[Batch, int] | None) -> tuple[int, ...]:
+    """Return the positions of a param set and of those around it, the outermost first; empty for None."""
+    positions: list[int] = []
+    while param_set is not None:
+        batch, index = param_set
+        positions.insert(0, index)
+        param_set = batch.parent_set
+    return tuple(positions)

@@ -43,6 +43,8 @@ class Event(NamedTuple):
             ``visit_finished`` and ``run_finished`` the action.
         error: The exception of what failed.
         usage: For ``call_finished``: what all attempts of the call have reported with `spend`.
+        param_sets: The positions of the param sets around it, the outermost first. Together with the path it says
+            which of several walks that run side by side the event belongs to.
     """
 
     kind: EventKind
@@ -54,6 +56,7 @@ class Event(NamedTuple):
     value: Any = None
     error: BaseException | None = None
     usage: tuple[Usage, ...] = ()
+    param_sets: tuple[int, ...] = ()
 
     def __repr__(self) -> str:
         """Return the fields, each cut to a line, with secrets masked."""

@@ -9,6 +9,7 @@ from time import perf_counter as clock
 from typing import Any
 
 from ..core.kept_errors import drop_callers
+from .batch import positions_of
 from .branch import Branch, Workload
 from .calls import SETTLE, Call
 from .events import Event, EventKind
@@ -82,5 +83,6 @@ class OpenCalls:
             index = None if call.batch.is_single else call.index
             attempt = call.attempts if of_attempt else 0
             usage = call.batch.usage_of(call.index) if kind == "call_finished" else ()
-            event = Event(kind, call.plan.path, call.batch.params, index, attempt, status, value, error, usage)
+            around = positions_of(call.branch.position.param_set())
+            event = Event(kind, call.plan.path, call.batch.params, index, attempt, status, value, error, usage, around)
             self._setup.notify(event)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from time import perf_counter as clock
 from typing import Any
 
-from .batch import PENDING, Batch
+from .batch import PENDING, Batch, positions_of
 from .branch import Branch, Workload
 from .events import Event
 from .flights import context_of
@@ -35,7 +35,9 @@ class ParamSets:
         batch = work.batch
         self._setup.recorder.drop_old()
         if self._setup.subscribers:
-            self._setup.notify(Event("param_set_started", batch.plan.path, batch.params, index, value=element))
+            around = positions_of(batch.parent_set)
+            path, params = batch.plan.path, batch.params
+            self._setup.notify(Event("param_set_started", path, params, index, value=element, param_sets=around))
         try:
             position = position or position_of_set(work, parent.position.shared, index, element)
         except Exception as exc:
@@ -95,8 +97,9 @@ class ParamSets:
         self, batch: Batch, index: int, status: str, value: Any = None, error: BaseException | None = None
     ) -> None:
         if self._setup.subscribers:
+            around = positions_of(batch.parent_set)
             path, params = batch.plan.path, batch.params
-            self._setup.notify(Event("param_set_finished", path, params, index, 0, status, value, error))
+            self._setup.notify(Event("param_set_finished", path, params, index, 0, status, value, error, (), around))
 
 
 def _param_set(position: Position) -> tuple[Batch, int]:

@@ -8,7 +8,7 @@ from types import AsyncGeneratorType
 from ..core.errors import BudgetError, HookCancelledError
 from ..core.kept_errors import drop_callers
 from ..core.text import message, params_text, shown
-from .batch import Batch
+from .batch import Batch, positions_of
 from .checkpoint import Checkpoint
 from .events import Event
 from .outcomes import UnansweredError
@@ -140,7 +140,10 @@ def _close_visit(position: Position, setup: Setup, frame: Frame, status: str, er
     setup.recorder.add_failed_visit(row, error)
     claim_usage(position, setup, frame)
     if setup.subscribers:
-        setup.notify(Event("visit_finished", plan.path, frame.visit.params, None, 0, status, error=error))
+        around = positions_of(position.param_set())
+        setup.notify(
+            Event("visit_finished", plan.path, frame.visit.params, None, 0, status, error=error, param_sets=around)
+        )
     frame.visit = None
 
 

@@ -10,7 +10,7 @@ from ..core.node import kind_of
 from ..core.params import Params
 from ..core.text import class_name, quoted
 from .awaitables import PLAIN, is_awaitable
-from .batch import Batch, Outcome, open_batch
+from .batch import Batch, Outcome, open_batch, positions_of
 from .branch import Workload
 from .checkpoint import keep_place
 from .events import Event
@@ -169,7 +169,9 @@ def next_set(position: Position, setup: Setup, now: float) -> bool:
     if not place % CHECK_SETS_EVERY:
         setup.recorder.drop_old()
     if setup.subscribers:
-        setup.notify(Event("param_set_started", frame.owner.path, frame.base_params, place, value=element))
+        around = positions_of(sets.parent_set)
+        path, params = frame.owner.path, frame.base_params
+        setup.notify(Event("param_set_started", path, params, place, value=element, param_sets=around))
     if element.__class__ is not dict or frame.owner.facts.expands:
         _begin_set(frame, element, now)
     else:  # the same without its call, see `walk_ended`
@@ -199,7 +201,9 @@ def settle_set(
     outcomes.seconds.append(clock() - frame.set_started)
     outcomes.actions.append(action)  # type: ignore[union-attr]
     if setup.subscribers:
-        setup.notify(Event("param_set_finished", frame.owner.path, frame.base_params, place, 0, status, value, error))
+        around = positions_of(sets.parent_set)
+        path, params = frame.owner.path, frame.base_params
+        setup.notify(Event("param_set_finished", path, params, place, 0, status, value, error, (), around))
 
 
 def walk_ended(position: Position, setup: Setup, value: Any, action: Any, now: float) -> bool:

@@ -128,6 +128,32 @@ def test_what_events_carry():
     assert [str(event.error) for event in of("attempt_finished") if event.status == "failed"] == ["busy"]
 
 
+class Outer(BatchFlow):
+    """Its param sets are walked through another batch flow."""
+
+    def prep(self, shared):
+        return [{"m": 0}, {"m": 1}]
+
+
+@pytest.mark.parametrize("concurrency", [1, 2])
+def test_events_tell_walks_apart(concurrency):
+    """The path and the positions of the param sets around it say where an event belongs, also side by side."""
+    listener = Listener()
+    sets = Sets(Ask(max_retries=2), max_concurrency=concurrency)
+    Outer(sets, max_concurrency=concurrency).run({}, subscribers=[listener])
+
+    def around(kind):
+        return sorted((event.path, event.param_sets) for event in listener.events if event.kind == kind)
+
+    asks = [("Outer/Sets/Ask", (m, n)) for m in (0, 1) for n in (0, 1)]
+    visits = [("Outer", ()), ("Outer/Sets", (0,)), ("Outer/Sets", (1,)), *asks]
+    assert around("visit_started") == around("visit_finished") == visits
+    assert around("call_started") == around("call_finished") == asks
+    sets = [("Outer", ()), ("Outer", ()), *(("Outer/Sets", (m,)) for m in (0, 0, 1, 1))]
+    assert around("param_set_started") == around("param_set_finished") == sets
+    assert all(event.param_sets[-1] == event.params["n"] for event in listener.events if event.kind == "call_started")
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_fallback_events(mode):
     """A call that its fallback answered says so; attempts are those of ``exec``."""
