@@ -12,10 +12,11 @@ from ..core.node import BaseNode, kind_of, label
 from ..core.settings import is_whole
 from ..core.text import quoted
 from ..core.traversal import last_name
+from ..engine.calls import Call
 from ..engine.drivers.sync import drive
-from ..journal.answers import Answers
+from ..journal.answers import Answers, Kept
 from ..journal.journal import Journal, as_journal
-from ..journal.keys import CallKeys
+from ..journal.keys import CallKey, CallKeys
 from ..journal.run_code import RunCode
 from ..runs.rows import Item
 from ..runs.run import Run, Watch
@@ -29,7 +30,7 @@ from .variants import Variant, Variants, find_node
 
 __all__ = ["compare"]
 
-_unfinished: list[Memory] = []
+_unfinished: list["_Results"] = []
 """The results of the latest comparison in which something failed or that was interrupted. The next one uses them."""
 
 
@@ -81,6 +82,16 @@ def _judged(runner: "_Runner", judge: BaseNode, rows: dict[Key, Row]) -> Run:
     return record
 
 
+class _Results(Memory):
+    """The results of the calls that runs of one comparison have made. For the other runs, they are paid for."""
+
+    def load(self, call: Call, key: CallKey, nth: int) -> Kept | None:
+        """Return a copy of a result; None if there is none."""
+        found = super().load(call, key, nth)
+        paid = () if found is None else tuple(usage._replace(replayed=True) for usage in found.usage)
+        return None if found is None else found._replace(usage=paid)
+
+
 class _Runner:
     """Runs the variants. Their calls are answered from one place, so calls that do not differ are made once."""
 
@@ -95,7 +106,7 @@ class _Runner:
     ) -> None:
         self._root, self._variants, self._shared = root, variants, shared
         self._journal, self._executor, self._watch = journal, executor, watch
-        self._memory = _unfinished[0] if _unfinished else Memory()
+        self._memory = _unfinished[0] if _unfinished else _Results()
         self._resampled = variants.resampled()
         self._counts: dict[str, Counter[bytes]] = {variant.name: Counter() for variant in variants.known}
         self.calls: dict[str, Counter[str]] = {variant.name: Counter() for variant in variants.known}
@@ -130,7 +141,8 @@ class _Runner:
         record = recorded.record
         if path:
             return record, list(cells_of(record, path))
-        item = Item(0, 0, {}, None, recorded.position.result, "ok", 1, record.seconds_so_far, None, record.action, None)
+        result, usage = recorded.position.result, tuple(record._recorder.all_usage())
+        item = Item(0, 0, {}, None, result, "ok", 1, record.seconds_so_far, None, record.action, None, usage)
         return record, [(("",), Cell(item, None))]
 
     def run_judge(self, judge: BaseNode, pairs: list[Any]) -> Run:

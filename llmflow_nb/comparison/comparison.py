@@ -4,6 +4,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from ..core.api.display import Shown
+from ..core.prices import UsageSum, sum_of
 from ..core.text import shown
 from ..journal.journal import Journal
 from ..runs.run import Run
@@ -63,6 +64,22 @@ class Comparison(Shown):
         return self._variants.known
 
     @property
+    def usage(self) -> UsageSum:
+        """The tokens and dollars that this comparison has spent: those of all runs and of the judge.
+
+        It does not include calls that were not made again. ``summary`` has what each variant costs, with these.
+        """
+        records = [record for runs in self.runs.values() for record in runs] + [self.judge] * (self.judge is not None)
+        return sum_of(usage for record in records if record is not None for usage in record._recorder.all_usage())
+
+    def usage_of(self, variant: str) -> UsageSum:
+        """Return what one run of a variant costs, also for calls that were not made again; the mean of the repeats."""
+        runs = self.runs[variant]
+        used = sum_of((usage for run in runs for usage in run._recorder.all_usage()), replayed=True)
+        cost = None if used.cost is None else used.cost / len(runs)
+        return used._replace(tokens_in=used.tokens_in // len(runs), tokens_out=used.tokens_out // len(runs), cost=cost)
+
+    @property
     def verdict(self) -> list[str]:
         """What the comparison says, in sentences, the best variant first."""
         return sentences(self.measures)
@@ -83,7 +100,8 @@ class Comparison(Shown):
         * ``status.<variant>`` (string): ok, fallback, failed, cancelled or pending; with repeats the first that is not
           ok;
         * ``seconds.<variant>`` (Float64): of the call, as the mean over the repeats. If an earlier call was used, its
-          seconds.
+          seconds;
+        * ``cost.<variant>`` (Float64, US dollars), only if a call has reported it with `spend`: as for seconds.
 
         With three variants or more there is a ``changed.<variant>`` and a ``delta.<variant>`` for each but the first.
         """
@@ -101,7 +119,8 @@ class Comparison(Shown):
           ``Label.prompt``: the value in this variant, that of the flow if the variant does not change it;
         * one for each param of the batch; ``row``: the label of the row; ``repeat`` (Int64), from 1;
         * ``item``, ``result``; ``status`` (string); ``score`` (Float64) or ``score.<field>``, only with scores;
-        * ``seconds`` (Float64): of the call;
+        * ``seconds`` (Float64): of the call; ``tokens_in``, ``tokens_out`` (Int64) and ``cost`` (Float64), only if a
+          call has reported them with `spend`, also of calls that were not made again;
         * ``error_type``, ``error`` (string): of the call, or of its score.
         """
         from .tables import tidy
@@ -124,11 +143,13 @@ class Comparison(Shown):
         * ``changed`` (Int64): the number of rows with another result than the baseline;
         * ``calls``, ``replayed`` (Int64): the calls of ``exec`` that this comparison made, and those that it did not
           make again, over all nodes and repeats;
-        * ``seconds`` (Float64): of the calls of the rows, as the mean over the repeats.
+        * ``seconds`` (Float64): of the calls of the rows, as the mean over the repeats;
+        * ``tokens_in``, ``tokens_out`` (Int64), ``cost`` (Float64, US dollars), only if a call has reported some with
+          `spend`: of one run of the variant over all nodes, also of calls that were not made again.
         """
         from .tables import summary
 
-        return summary(self.measures, self.calls)
+        return summary(self.measures, self.calls, {name: self.usage_of(name) for name in self.runs})
 
     @property
     def regressions(self) -> "pd.DataFrame":

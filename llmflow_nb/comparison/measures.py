@@ -52,6 +52,11 @@ class Measures:
         found = adjusted([difference(before, by_variant[name]) for name in self.others])
         return dict(zip(self.others, found, strict=True))
 
+    @cached_property
+    def has_usage(self) -> bool:
+        """Whether a call of a row has reported what it has used."""
+        return any(cell.item.usage for cell in self._cells())
+
     @property
     def failures(self) -> list[tuple[str, Any, BaseException | None]]:
         """What failed: the variant, the label of the row, and the exception of the call, or of its score."""

@@ -81,12 +81,12 @@ def cells_of(run: Run, path: str) -> Iterator[tuple[Key, Cell]]:
     except RowError:  # another action has led past it
         return
     seen: Counter[Key] = Counter()
-    number = 0
+    number, usage = 0, result._usage_of_sets()
     for visit, batch in result._batches:
         params, index = content_of(dict(batch.params)), batch.items.index
         names = None if index is None else tuple(index.names)
         for position in range(batch.rows):
-            item = item_of(batch, position)
+            item = item_of(batch, position, usage)
             key = (params, visit, position if names is None else content_of(item.label))
             yield (*key, seen[key]), Cell(item, number, names)
             seen[key] += 1

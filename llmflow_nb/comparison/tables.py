@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..core.prices import UsageSum, sum_of
 from ..core.text import text_of
 from ..runs.tables import TEXT, _Columns, _series, index_from
 from .measures import Measures
@@ -47,6 +48,9 @@ def wide(measures: Measures) -> pd.DataFrame:
         table.add_typed(f"status.{name}", [_status(row, name) for row in rows], TEXT)
     for name in variants:
         table.add_typed(f"seconds.{name}", [_mean_seconds(row, name) for row in rows], "Float64")
+    if measures.has_usage:
+        for name in variants:
+            table.add_typed(f"cost.{name}", [_mean_cost(row, name) for row in rows], "Float64")
     return table.frame(_index(rows))
 
 
@@ -70,6 +74,12 @@ def _status(row: Row, variant: str) -> str | None:
 def _mean_seconds(row: Row, variant: str) -> float | None:
     found = [cell.item.seconds for cell in row.cells[variant].values()]
     return sum(found) / len(found) if found else None
+
+
+def _mean_cost(row: Row, variant: str) -> float | None:
+    used = [usage for cell in row.cells[variant].values() for usage in cell.item.usage]
+    cost = sum_of(used, replayed=True).cost if used else None
+    return None if cost is None else cost / len(row.cells[variant])
 
 
 def _index(rows: list[Row]) -> pd.Index:
@@ -103,14 +113,22 @@ def tidy(measures: Measures, settings: dict[str, dict[str, Any]]) -> pd.DataFram
     for score in measures.scores:
         table.add_typed(_score_name(score), [cell.scored.values.get(score) for cell in cells], "Float64")
     table.add_typed("seconds", [cell.item.seconds for cell in cells], "Float64")
+    if measures.has_usage:
+        sums = [sum_of(cell.item.usage, replayed=True) if cell.item.usage else None for cell in cells]
+        _add_usage(table, sums)
     errors = [cell.scored.error if cell.has_result else cell.item.error for cell in cells]
     table.add_typed("error_type", [None if error is None else type(error).__name__ for error in errors], TEXT)
     table.add_typed("error", [None if error is None else text_of(error) for error in errors], TEXT)
     return table.frame()
 
 
-def summary(measures: Measures, calls: dict[str, Counter[str]]) -> pd.DataFrame:
-    """See `Comparison.summary`. ``calls``: see `Comparison`."""
+def _add_usage(table: _Table, sums: list[UsageSum | None]) -> None:
+    for name, dtype in (("tokens_in", "Int64"), ("tokens_out", "Int64"), ("cost", "Float64")):
+        table.add_typed(name, [None if used is None else getattr(used, name) for used in sums], dtype)
+
+
+def summary(measures: Measures, calls: dict[str, Counter[str]], usage: dict[str, UsageSum]) -> pd.DataFrame:
+    """See `Comparison.summary`. ``calls``: see `Comparison`. ``usage``: of each variant."""
     table = _Table()
     rows, names = measures.rows, measures.names
     cells = {name: [cell for row in rows for cell in row.cells[name].values()] for name in names}
@@ -129,6 +147,8 @@ def summary(measures: Measures, calls: dict[str, Counter[str]]) -> pd.DataFrame:
         table.add_typed(column, [calls[name][count] for name in names], "Int64")
     seconds = [sum(cell.item.seconds for cell in cells[name]) / measures.repeats for name in names]
     table.add_typed("seconds", seconds, "Float64")
+    if any(used != UsageSum() for used in usage.values()):
+        _add_usage(table, [usage[name] for name in names])
     return table.frame(pd.Index(names, name="variant"))
 
 

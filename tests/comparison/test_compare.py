@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from llmflow_nb import BatchFlow, BatchNode, Flow, Limiter, Node
+from llmflow_nb import BatchFlow, BatchNode, Flow, Limiter, Node, spend
 from llmflow_nb.pocketflow import AsyncFlow, AsyncParallelBatchNode
 from tests.comparison.helpers import CALLS, TEXTS, Label, flow_of, is_upper
 
@@ -354,3 +354,45 @@ def test_many_variants():
     assert {"changed.title", "changed.upper", "delta.title", "delta.upper"} < set(found.df)
     assert [text.partition(" ")[0] for text in found.verdict[:2]] == ["no", "no"]
     assert "upper and lower" in found.verdict[0]
+
+
+class Priced(BatchNode):
+    """Reports what it costs."""
+
+    dollars = 1
+
+    def prep(self, shared):
+        return shared["items"]
+
+    def exec(self, item):
+        spend(input=10, output=1, cost=self.dollars)
+        return item
+
+
+def test_what_each_variant_costs(tmp_path):
+    """The cost of a variant has all its calls, those that were not made again too; the sum has those that were made."""
+    flow = Flow(start=Priced())
+    options = {"journal": tmp_path / "runs.db", "score": lambda item, result: 1}
+    for spent in (2 * 1 + 2 * 3, 0):
+        found = flow.compare({"items": ["a", "b"]}, one={}, three={"Priced.dollars": 3}, **options)
+        assert found.usage.cost == spent
+        assert found.summary["cost"].tolist() == [2, 6]
+        assert found.summary["tokens_in"].tolist() == [20, 20]
+        assert found.df["cost.three"].tolist() == [3, 3]
+        assert found.tidy["cost"].tolist() == [1, 1, 3, 3]
+
+
+def test_what_an_upstream_call_costs():
+    """A call that two variants need is paid once, and is a part of the cost of both."""
+
+    class After(Clean2):
+        ending = ""
+
+        def prep(self, shared):
+            return ["a", "b"]
+
+    first = Priced()
+    first >> After()
+    found = Flow(start=first).compare({"items": ["a", "b"]}, one={}, two={"After.ending": "!"})
+    assert found.usage.cost == 2
+    assert found.summary["cost"].tolist() == [2, 2]
