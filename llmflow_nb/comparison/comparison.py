@@ -4,8 +4,9 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from ..core.api.display import Shown
+from ..core.errors import RowError
 from ..core.prices import UsageSum, sum_of
-from ..core.text import shown
+from ..core.text import quoted, shown
 from ..journal.journal import Journal
 from ..runs.run import Run
 from .measures import Measures
@@ -15,6 +16,11 @@ from .verdict import sentences
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
+
+    from ..stepper.replay import Results
+    from ..stepper.stepper import Stepper
+    from .debug import Steppers
 
 __all__ = ["Comparison"]
 
@@ -44,9 +50,10 @@ class Comparison(Shown):
         runs: dict[str, list[Run]],
         judge: Run | None,
         calls: dict[str, Counter[str]],
+        results: "Results | None",
     ) -> None:
         """Put the results together."""
-        self._variants, self._shared, self._journal = variants, shared, journal
+        self._variants, self._shared, self._journal, self._results = variants, shared, journal, results
         self.path = path
         self.measures = Measures(rows, list(runs), len(runs[variants.known[0].name]))
         self.runs = runs
@@ -160,6 +167,60 @@ class Comparison(Shown):
         from .tables import regressions
 
         return regressions(self.measures)
+
+    def debug(self, row: Any, *names: str) -> "Steppers":
+        """Return steppers of two variants at one row, to be shown side by side.
+
+        They are before ``exec`` with this item, on copies of the flow and of ``shared``, as in `BatchResult.debug`. A
+        result of the comparison is not asked for again. ``comparison.debug(row)["new"]`` is one of the steppers.
+
+        Args:
+            row: The label of the row, as in ``df``; if the labels are not numbers, also its number, from 0.
+            names: The variants. Default: the baseline, and the variant that is worst in this row.
+
+        Raises:
+            RowError: There is no such row, several have this label, or its item was not kept.
+            SettingError: There is no such variant.
+        """
+        from .debug import Steppers, chosen
+
+        found, known = chosen(self.df, self.path or self.name, self.measures, row, names)
+        return Steppers({name: self._stepper(found, name) for name in known})
+
+    def _stepper(self, row: Row, name: str) -> "Stepper":
+        from ..stepper.debug import stepper_at
+        from ..stepper.stepper import Stepper
+
+        cell = row.first(name)
+        if cell is None:
+            raise RowError(f"{name} has no row {quoted(row.label)}.")
+        if cell.number is None:
+            variant = next(variant for variant in self.variants if variant.name == name)
+            node, shared = self._variants.copies(variant, self._shared)
+            stepper = Stepper(node, shared, journal=self._journal, title=self.name)
+        else:
+            run = self.runs[name][next(iter(row.cells[name]))]
+            stepper = stepper_at(run.batch(self.path), cell.number)
+        stepper.title = f"{name}: {stepper.title}"
+        if self._results is not None:
+            stepper._session.cache.know(self._results)
+        return stepper
+
+    def plot(self, axes: Any = None) -> "Axes":
+        """Draw for each variant the differences of the rows from the baseline, their mean and its 95 % interval.
+
+        It needs matplotlib, and returns its ``Axes``.
+
+        Args:
+            axes: The ``Axes`` to draw on. Default: a new figure.
+
+        Raises:
+            SettingError: There are no scores.
+        """
+        from .plot import plot
+
+        drawn: Axes = plot(self.measures, axes)
+        return drawn
 
     def __repr__(self) -> str:
         """Return the verdict as text."""

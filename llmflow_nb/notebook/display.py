@@ -15,6 +15,7 @@ from ..graph.render import DrawingError
 from ..runs.batch import BatchResult
 from ..runs.run import Run
 from ..stepper.stepper import Stepper
+from .comparison import comparison_bundle
 from .frontend import has_kernel, is_static, is_svg_only, publish
 from .html import MAX_HTML, Summary, notes_html, to_html, to_text
 from .lines import bundle_of
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from .table_view import TableView
     from .view import Places
 
-__all__ = ["is_live", "mimebundle", "show_batch", "show_stepper", "table_of", "view_of"]
+__all__ = ["is_live", "mimebundle", "show_batch", "show_stepper", "show_steppers", "table_of", "view_of"]
 
 MAX_TEXT = 20_000
 """The largest number of characters of an outline."""
@@ -134,6 +135,23 @@ def publish_stepper(stepper: Stepper, places: "Places | None" = None) -> None:
     publish_view(view_of(stepper), stepper_bundle(stepper), places)
 
 
+def show_steppers(steppers: list[Stepper]) -> None:
+    """Show steppers side by side, each as `show_stepper` does."""
+    if not is_live():
+        publish(steppers_bundle(steppers))
+        return
+    from .view import publish_side_by_side
+
+    publish_side_by_side([view_of(stepper) for stepper in steppers], list(map(stepper_bundle, steppers)))
+
+
+def steppers_bundle(steppers: list[Stepper]) -> dict[str, Any]:
+    """Return the display of steppers without their widgets."""
+    bundles = list(map(stepper_bundle, steppers))
+    html = "\n".join(bundle["text/html"] for bundle in bundles)
+    return {"text/html": html, "text/plain": "\n\n".join(bundle["text/plain"] for bundle in bundles)}
+
+
 def show_batch(result: BatchResult) -> None:
     """Show the widget of a batch, and beside it what a saved notebook shows. Below is room for a stepper."""
     from .view import publish_view, reserve
@@ -182,8 +200,9 @@ _BUNDLES: dict[str, Callable[[Any], dict[str, Any]]] = {
     "run": run_bundle,
     "plan": lambda plan: summary_bundle(of_plan(plan)),
     "batch": lambda result: summary_bundle(of_batch(result)),
-    "comparison": lambda comparison: {"text/plain": repr(comparison)},
+    "comparison": comparison_bundle,
     "journal": lambda journal: summary_bundle(of_journal(journal)),
     "stepper": stepper_bundle,
+    "steppers": lambda steppers: steppers_bundle(list(steppers.values())),
     "submitted": lambda submitted: bundle_of(submitted.run),
 }

@@ -19,8 +19,10 @@ __all__ = [
     "Table",
     "chip",
     "colour_of",
+    "folded",
     "notes_html",
     "style_sheet",
+    "table_html",
     "to_html",
     "to_text",
 ]
@@ -40,11 +42,11 @@ _STYLES: dict[Kind, str] = {
 }
 # The colour of each state and status, by its name in the graph. Of all others: that of a failure.
 _COLOURS = {
-    **dict.fromkeys(("ok",), "ok"),
+    **dict.fromkeys(("ok", "better"), "ok"),
     **dict.fromkeys(("running", "calling rows again"), "running"),
     **dict.fromkeys(("fallback", "some failed"), "partly"),
     **dict.fromkeys(("cancelled", "incomplete", "interrupted", "stopped"), "cancelled"),
-    **dict.fromkeys(("pending", "plan", "replayed"), "unvisited"),
+    **dict.fromkeys(("pending", "plan", "replayed", "not clear", "same"), "unvisited"),
 }
 
 
@@ -96,7 +98,7 @@ def to_html(summary: Summary) -> str:
     ]
     size = sum(map(len, parts))
     for table in summary.tables:
-        html = _table_html(table)
+        html = table_html(table)
         size += len(html)
         if size > MAX_HTML - 1_000:
             parts.append("<div>(cut here: .df has everything)</div>")
@@ -118,7 +120,8 @@ def colour_of(word: str) -> str:
     return COLOURS[_COLOURS.get(word, "failed")][1]
 
 
-def _table_html(table: Table) -> str:
+def table_html(table: Table) -> str:
+    """Return a table as HTML."""
     heads = "".join(map(_head, table.columns, zip(*table.rows, strict=True)))
     kinds = [kind for _, kind in table.columns]
     rows = "\n".join(f"<tr>{''.join(map(_cell, kinds, row, count()))}</tr>" for row in table.rows)
@@ -140,12 +143,12 @@ def _head(column: tuple[str, Kind], cells: Iterable[str]) -> str:
 
 
 def _cell(kind: Kind, text: str, column: int) -> str:
-    content = chip(text) if kind == "status" and text else _folded(text) if kind in FOLDED else escape(text)
+    content = chip(text) if kind == "status" and text else folded(text) if kind in FOLDED else escape(text)
     style = _STYLES.get(kind, "text-align:left")
     return f'<td style="{style}">{content}</td>' if column else f'<th scope="row" style="{style}">{content}</th>'
 
 
-def _folded(text: str) -> str:
+def folded(text: str) -> str:
     """Return a text; of a long one the beginning, which opens to the rest."""
     if len(text) <= SEEN:
         return escape(text)

@@ -12,7 +12,7 @@ import anywidget
 
 from .frontend import publish
 
-__all__ = ["Places", "View", "publish_view", "reserve", "script", "style"]
+__all__ = ["Places", "View", "publish_side_by_side", "publish_view", "reserve", "script", "style"]
 
 STATIC = Path(__file__).parent / "static"
 SHARED = ("elements.js", "values.js", "kernel.js")
@@ -39,6 +39,20 @@ def publish_view(view: View, still: dict[str, Any], places: Places | None = None
     is_there = places is not None
     publish(view.bundle(), transient={"display_id": shown_at}, update=is_there)
     publish(still, transient={"display_id": view.still_id}, update=is_there)
+
+
+def publish_side_by_side(views: list[View], stills: list[dict[str, Any]]) -> None:
+    """Show widgets side by side, and below them what a saved notebook shows of each."""
+    from ipywidgets import Box, Layout
+
+    for view in views:
+        view.layout = Layout(flex="1 1 480px", min_width="0")
+    box: Any = Box(views, layout=Layout(flex_flow="row wrap"))
+    data = box._repr_mimebundle_()
+    publish({name: value for name, value in data.items() if name != "text/plain"})
+    for view, still in zip(views, stills, strict=True):
+        view.still_id = _new_places()[1]
+        publish(still, transient={"display_id": view.still_id}, update=False)
 
 
 def reserve() -> Places:

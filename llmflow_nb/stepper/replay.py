@@ -13,10 +13,14 @@ from ..journal.answers import Answers, Kept
 from ..journal.keys import CallKey, CallKeys
 from ..journal.store import RunStore
 
-__all__ = ["ANSWERS", "Memory", "Replay", "check_mock"]
+__all__ = ["ANSWERS", "Memory", "Replay", "Results", "check_mock"]
 
 ANSWERS = ("called", "replayed", "mocked")
 """How a call of ``exec`` gets its result: by being made, from an earlier call, or from the user."""
+
+
+Results = dict[tuple[bytes, int], Kept]
+"""Results by the digest of their key and their occurrence."""
 
 
 class Memory:
@@ -27,7 +31,7 @@ class Memory:
     """
 
     def __init__(self) -> None:
-        self.results: dict[tuple[bytes, int], Kept] = {}
+        self.results: Results = {}
         self.file: RunStore | None = None
         self._started: dict[Call, float] = {}  # the calls in progress
 
@@ -88,6 +92,10 @@ class Replay(Answers):
     @file.setter
     def file(self, file: RunStore | None) -> None:
         self._memory.file = file
+
+    def know(self, results: Results) -> None:
+        """Answer calls by these results too, which runs have returned."""
+        self._memory.results.update(results)
 
     def mock(self, path: str, values: list[Any]) -> None:
         """Answer the next calls of a node with these values."""

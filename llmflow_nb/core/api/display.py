@@ -88,6 +88,17 @@ class ShownWithWidget(Shown):
         return view_of(stepper)
 
 
+class ShownSideBySide(Shown):
+    """Several steppers, which are displayed with their widgets side by side."""
+
+    def _ipython_display_(self) -> None:
+        """Show the widgets, and pictures for a notebook without a kernel."""
+        from ...notebook.display import show_steppers
+
+        steppers: Any = self
+        show_steppers(list(steppers.values()))
+
+
 class ShownLive(Shown):
     """An object whose display is updated while its ``run`` is in progress."""
 

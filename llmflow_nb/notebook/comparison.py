@@ -1,0 +1,276 @@
+"""What a cell shows of a comparison: the verdict, a row for each variant, and the rows, those that got worse first."""
+
+from collections.abc import Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..comparison.comparison import Comparison
+from ..comparison.measures import Measures
+from ..comparison.rows import Cell, Row
+from ..comparison.verdict import ordered
+from ..core.prices import UsageSum, dollars
+from ..core.text import MASK, is_secret, shown
+from .columns import Kind, error_line, text_of_cell
+from .frontend import is_static
+from .html import NO_MATHS, Table, chip, folded, style_sheet, table_html, to_text
+from .html import Summary as Texts
+from .marked import Part, differing
+from .values import CELL, ValueTexts, duration, many
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["comparison_bundle"]
+
+ROWS = 10
+MOST_VARIANTS, MOST_BESIDE = 50, 3
+"""The number of variants in the table of variants, and of those that are shown beside the baseline in each row."""
+LONGEST = 2_000
+"""The number of characters of a text that are looked at."""
+BETTER, WORSE = "46,125,50", "198,40,40"
+# Written into the cells, since a notebook that is not trusted has no style sheet. Readable on a dark page too.
+_MARK = 'style="background-color:rgba({},0.22)"'
+_TEXT, _NUMBER = "text-align:left", "text-align:right;white-space:nowrap"
+
+
+def comparison_bundle(comparison: Comparison) -> dict[str, str]:
+    """Return the display of a comparison: HTML and text."""
+    texts = ValueTexts()
+    title = shown(comparison.name, CELL)
+    facts = _facts(comparison)
+    verdict = comparison.verdict
+    variants = _variants_table(comparison)
+    rows = _RowsTable(comparison, texts)
+    plain = Texts(title, "", facts, [], [variants, rows.as_texts()])
+    head, _, rest = to_text(plain).partition("\n\n")
+    lines = "\n".join(f"  {sentence}" for sentence in verdict)
+    html = [
+        f"<style>{style_sheet()}</style>",
+        f'<div class="llmflow-nb {NO_MATHS}">',
+        f"<div><strong>{escape(title)}</strong> {escape(' · '.join(facts))}</div>",
+        *(f"<div><strong>{escape(sentence)}</strong></div>" for sentence in verdict[:1]),
+        *(f"<div>{escape(sentence)}</div>" for sentence in verdict[1:]),
+        table_html(variants),
+        rows.as_html(),
+        "</div>",
+    ]
+    return {"text/html": "\n".join(html), "text/plain": f"{head}\n{lines}\n\n{rest}"}
+
+
+def _facts(comparison: Comparison) -> list[str]:
+    measures = comparison.measures
+    facts = [many(len(measures.rows), "row"), many(len(measures.names), "variant")]
+    if measures.repeats > 1:
+        facts.append(many(measures.repeats, "repeat"))
+    called = sum(counts["called"] for counts in comparison.calls.values())
+    replayed = sum(counts["replayed"] for counts in comparison.calls.values())
+    facts.append(f"{many(called, 'call')} made, {replayed:,} not made again")
+    if comparison.usage != UsageSum():
+        facts.append(str(comparison.usage))
+    return facts
+
+
+# ---- variants --------------------------------------------------------------------------------------------------------
+
+
+def _variants_table(comparison: Comparison) -> Table:
+    """Return a row for each variant, the baseline first, then the best one."""
+    measures = comparison.measures
+    names = [measures.baseline, *ordered(measures)]
+    heads: list[tuple[str, Kind]] = [("variant", "name")]
+    columns = [[shown(name, CELL) for name in names[:MOST_VARIANTS]]]
+
+    def add(head: str, kind: Kind, values: Sequence[Any], written: Any = str) -> None:
+        cells = ["" if value is None or value == "" else written(value) for value in values]
+        if any(cells):
+            heads.append((head, kind))
+            columns.append(cells)
+
+    summary = comparison.summary.loc[names[:MOST_VARIANTS]]
+    column = {name: _values(summary[name]) for name in summary}
+    found = [measures.differences.get(name) for name in names[:MOST_VARIANTS]]
+    if measures.scores:
+        for score in measures.scores:
+            name = f"score.{score}" if score else "score"
+            add(name, "number", column[name], number)
+        add("", "status", [each and _word(each.is_noise, each.mean) for each in found])
+        add("difference", "number", column["delta"], signed)
+        ends = [each and each.low is not None and f"{signed(each.low)} to {signed(each.high)}" for each in found]
+        add("95 % interval", "number", [end or None for end in ends])
+        for name in ("better", "worse", "same"):
+            add(name, "number", column[name], "{:,}".format)
+    add("differ", "number", column["changed"], "{:,}".format)
+    add("failed", "number", [n or None for n in column["failed"]], "{:,}".format)
+    add("calls", "number", column["calls"], "{:,}".format)
+    if not is_static():
+        add("seconds", "seconds", column["seconds"], duration)
+    if "cost" in column:
+        add("tokens in", "number", column["tokens_in"], "{:,}".format)
+        add("tokens out", "number", column["tokens_out"], "{:,}".format)
+        add("cost", "number", column["cost"], dollars)
+    more = f"{len(names) - MOST_VARIANTS} more variants: .summary has them all" if len(names) > MOST_VARIANTS else ""
+    return Table("", heads, [list(row) for row in zip(*columns, strict=True)], more)
+
+
+def _values(column: "pd.Series[Any]") -> list[Any]:
+    """Return the values of a column, None for those that are missing."""
+    return column.astype(object).where(column.notna(), None).tolist()
+
+
+def _word(is_noise: bool | None, mean: float | None) -> str | None:
+    """Return what is said of a difference in a word."""
+    if mean is None or is_noise is None:
+        return None
+    if is_noise:
+        return "not clear" if mean else "same"
+    return "better" if mean > 0 else "worse"
+
+
+def number(value: float) -> str:
+    """Return a score as a text of three digits."""
+    return f"{value:.3g}"
+
+
+def signed(value: float | None) -> str:
+    """Return a difference as a text, with its sign; 0 has none."""
+    return "" if value is None else f"{value:+.3g}" if abs(value) > 1e-9 else "0"
+
+
+# ---- rows ------------------------------------------------------------------------------------------------------------
+
+
+class _Shown(NamedTuple):
+    """A cell of a row: a text in parts, and what is written before it."""
+
+    parts: list[Part]
+    status: str = ""
+
+
+class _RowsTable:
+    """The first rows, those that got worse first, as HTML and as texts."""
+
+    def __init__(self, comparison: Comparison, texts: ValueTexts) -> None:
+        measures = comparison.measures
+        self._texts = texts
+        names = [measures.baseline, *ordered(measures)[:MOST_BESIDE]]
+        self._measures = shown_of = Measures(measures.rows, names, measures.repeats)
+        first = shown_of.worst_first()
+        self._rows = first[:ROWS]
+        worse = sum(any(shown_of.is_regression(row, name) for name in shown_of.others) for row in first)
+        self.title = "Rows, those that got worse first" if 0 < worse < len(first) else "Rows"
+        more = [f"{len(first) - ROWS:,} more rows: .df has them all"] if len(first) > ROWS else []
+        more += [f".regressions has the {many(worse, 'row')} that got worse"] if worse > ROWS else []
+        more += [".debug(label) opens the variants at a row"] if first else []
+        self.more = "; ".join(more)
+        self._scored = bool(measures.scores)
+
+    def _heads(self) -> list[tuple[str, bool]]:
+        """Return the heads of the columns, and whether a column has numbers."""
+        heads = [("row", False), ("item", False)]
+        for name in self._measures.names:
+            heads.append((shown(name, CELL), False))
+            if self._scored:
+                heads.append(("score", True))
+                heads += [("difference", True)] * (name != self._measures.baseline)
+        return heads
+
+    def _results(self, row: Row) -> list[_Shown]:
+        """Return the results of the variants, with the words marked in which they differ from the baseline."""
+        names = self._measures.names
+        cells = {name: row.first(name) for name in names}
+        base = self._text(cells[names[0]])
+        found = []
+        marked_base: list[Part] | None = None
+        for name in names[1:]:
+            text = self._text(cells[name])
+            if base.status or text.status or base.parts == text.parts:
+                found.append(text)
+                continue
+            before, after = differing(base.parts[0].text, text.parts[0].text)
+            marked_base = before if marked_base is None and len(names) == 2 else marked_base
+            found.append(_Shown(after))
+        return [base if marked_base is None else _Shown(marked_base), *found]
+
+    def _text(self, cell: Cell | None) -> _Shown:
+        if cell is None:
+            return _Shown([Part("no such row", False)], "pending")
+        if not cell.has_result:
+            error = cell.item.error
+            return _Shown([Part("" if error is None else error_line(error, self._texts), False)], cell.item.status)
+        return _Shown([Part(self._value(cell.item.result), False)])
+
+    def _value(self, value: Any) -> str:
+        """Return a value as a text. A long text keeps its lines."""
+        if type(value) is dict and any(map(is_secret, value)):
+            value = {key: MASK if is_secret(key) else part for key, part in value.items()}
+        return text_of_cell("text", value, self._texts, LONGEST) or "''"
+
+    def _numbers(self, row: Row, name: str) -> list[tuple[str, float]]:
+        """Return the score of a variant, and its difference from the baseline unless it is the baseline."""
+        measures = self._measures
+        score, spread = measures.score(row, name), measures.spread(row, name)
+        text = "" if score is None else number(score) + (f" ± {number(spread)}" if spread else "")
+        found = [(text, 0.0)]
+        if name != measures.baseline:
+            delta = measures.delta(row, name)
+            found.append((signed(delta), delta or 0.0))
+        return found if self._scored else []
+
+    def as_html(self) -> str:
+        """Return the table as HTML."""
+        if not self._rows:
+            return ""
+        heads = "".join(
+            f'<th scope="col" style="{_NUMBER if is_number else _TEXT}">{escape(head)}</th>'
+            for head, is_number in self._heads()
+        )
+        rows = "\n".join(f"<tr>{self._row_html(row)}</tr>" for row in self._rows)
+        more = f"<div>{escape(self.more)}</div>" if self.more else ""
+        return (
+            f'<table class="llmflow-nb-table"><caption>{escape(self.title)}</caption><thead><tr>{heads}</tr></thead>'
+            f"<tbody>\n{rows}\n</tbody></table>{more}"
+        )
+
+    def _row_html(self, row: Row) -> str:
+        cells = [f'<th scope="row" style="{_TEXT};white-space:nowrap">{escape(self._label(row))}</th>']
+        cells.append(f'<td style="{_TEXT}">{folded(self._value(row.any_cell().item.item))}</td>')
+        for name, result in zip(self._measures.names, self._results(row), strict=True):
+            is_base = name == self._measures.baseline
+            cells.append(f'<td style="{_TEXT}">{_html_of(result, is_base=is_base)}</td>')
+            for text, delta in self._numbers(row, name):
+                colour = f";background-color:rgba({BETTER if delta > 0 else WORSE},0.16)" if delta else ""
+                cells.append(f'<td style="{_NUMBER}{colour}">{escape(text)}</td>')
+        return "".join(cells)
+
+    def as_texts(self) -> Table:
+        """Return the table as texts: ``[-words of the baseline-]`` and ``{+words of the variant+}`` differ."""
+        heads: list[tuple[str, Kind]] = [(head, "number" if is_number else "text") for head, is_number in self._heads()]
+        rows = []
+        for row in self._rows:
+            cells = [self._label(row), self._value(row.any_cell().item.item)]
+            for name, result in zip(self._measures.names, self._results(row), strict=True):
+                cells.append(_text_of(result, is_base=name == self._measures.baseline))
+                cells += [text for text, _ in self._numbers(row, name)]
+            rows.append(cells)
+        return Table(self.title, heads, rows, self.more)
+
+    def _label(self, row: Row) -> str:
+        return text_of_cell("name", row.label, self._texts, CELL)
+
+
+def _html_of(result: _Shown, *, is_base: bool) -> str:
+    if len(result.parts) == 1 and not result.parts[0].is_marked:
+        text = folded(result.parts[0].text)
+    else:
+        tag, colour = ("del", WORSE) if is_base else ("ins", BETTER)
+        text = "".join(
+            f"<{tag} {_MARK.format(colour)}>{escape(part.text)}</{tag}>" if part.is_marked else escape(part.text)
+            for part in result.parts
+        )
+    return f"{chip(result.status)} {text}" if result.status else text
+
+
+def _text_of(result: _Shown, *, is_base: bool) -> str:
+    left, right = ("[-", "-]") if is_base else ("{+", "+}")
+    text = "".join(f"{left}{part.text}{right}" if part.is_marked else part.text for part in result.parts)
+    return f"{result.status}: {text}" if result.status else text

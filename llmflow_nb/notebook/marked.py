@@ -1,0 +1,86 @@
+"""Mark the words in which two texts differ."""
+
+import re
+from difflib import SequenceMatcher
+from typing import NamedTuple
+
+__all__ = ["Part", "differing"]
+
+MOST = 400
+"""The number of words that are compared, from the first difference. What follows up to the last one is left out."""
+AROUND = 8
+"""The number of words before and after a difference that are shown."""
+
+
+class Part(NamedTuple):
+    """A part of a text.
+
+    Attributes:
+        text: The part.
+        is_marked: Whether the other text does not have it.
+    """
+
+    text: str
+    is_marked: bool
+
+
+def differing(before: str, after: str) -> tuple[list[Part], list[Part]]:
+    """Return two texts in parts, those marked that the other one does not have. Far from a difference, words are cut.
+
+    >>> [part.text for part in differing("a cat sat", "a dog sat")[1]]
+    ['a ', 'dog', ' sat']
+    """
+    old, new = _words(before), _words(after)
+    first = _same_length(old, new)
+    last = _same_length(old[first:][::-1], new[first:][::-1])
+    rest = slice(first, -last or None)
+    runs = [
+        (False, old[:first], old[:first]),
+        *_runs(old[rest][:MOST], new[rest][:MOST]),
+        (False, old[len(old) - last :], old[len(old) - last :]),
+    ]
+    runs = [run for run in runs if run[1] or run[2]]
+    found: tuple[list[Part], list[Part]] = ([], [])
+    for n, (is_marked, *both) in enumerate(runs):
+        for parts, words in zip(found, both, strict=True):
+            text = "".join(words) if is_marked else _cut(words, is_first=n == 0, is_last=n == len(runs) - 1)
+            parts += [Part(text, is_marked)] * bool(text)
+    return found
+
+
+def _same_length(old: list[str], new: list[str]) -> int:
+    """Return how many words at the start are the same."""
+    return next((n for n, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new)))
+
+
+def _runs(old: list[str], new: list[str]) -> list[tuple[bool, list[str], list[str]]]:
+    """Return runs of words, and whether they differ. A space between two words that differ belongs to them."""
+    runs: list[tuple[bool, list[str], list[str]]] = []
+    for kind, i, j, k, m in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        is_space = i > 0 and j < len(old) and "".join(old[i:j]).isspace()
+        differs = kind != "equal" or is_space
+        if runs and runs[-1][0] == differs:
+            runs[-1][1].extend(old[i:j])
+            runs[-1][2].extend(new[k:m])
+        else:
+            runs.append((differs, old[i:j], new[k:m]))
+    return runs
+
+
+def _words(text: str) -> list[str]:
+    """Return the words, the spaces and the other characters of a text."""
+    return re.findall(r"\w+|\s+|[^\w\s]", text)
+
+
+def _cut(words: list[str], *, is_first: bool, is_last: bool) -> str:
+    """Return equal words, without those that are far from a difference."""
+    most = 2 * AROUND  # words and the spaces between them
+    if is_first and is_last:
+        return "".join(words)
+    if is_first:
+        return "".join(words) if len(words) <= 2 * most else f"… {''.join(words[-most:]).lstrip()}"
+    if is_last:
+        return "".join(words) if len(words) <= 2 * most else f"{''.join(words[:most]).rstrip()} …"
+    if len(words) <= 3 * most:
+        return "".join(words)
+    return f"{''.join(words[:most]).rstrip()} … {''.join(words[-most:]).lstrip()}"
