@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from .text import quoted
 from .usage import Usage
 
-__all__ = ["UsageSum", "cost_of", "sum_of"]
+__all__ = ["UsageSum", "cost_of", "dollars", "load_prices", "sum_of"]
 
 
 class UsageSum(NamedTuple):
@@ -28,9 +28,29 @@ class UsageSum(NamedTuple):
     cost: float | None = 0.0
     unpriced: tuple[str, ...] = ()
 
+    @classmethod
+    def total(cls, sums: "Iterable[UsageSum]") -> "UsageSum":
+        """Return the sum of sums. The cost is not known if one of theirs is not."""
+        sums = list(sums)
+        unpriced = tuple(dict.fromkeys(model for each in sums for model in each.unpriced))
+        cost = None if unpriced else sum(each.cost or 0.0 for each in sums)
+        return cls(sum(each.tokens_in for each in sums), sum(each.tokens_out for each in sums), cost, unpriced)
+
+    def times(self, factor: float) -> "UsageSum":
+        """Return a multiple, in whole tokens."""
+        cost = None if self.cost is None else self.cost * factor
+        return self._replace(
+            tokens_in=round(self.tokens_in * factor), tokens_out=round(self.tokens_out * factor), cost=cost
+        )
+
     def __str__(self) -> str:
         """Return the sums in a line, such as "1,204 tokens in, 310 out, $0.0021"."""
         return f"{self.tokens_in:,} tokens in, {self.tokens_out:,} out, {self.price}"
+
+    @property
+    def short(self) -> str:
+        """The cost, such as "$0.0021", or if it is not known the tokens, such as "1,514 tokens"."""
+        return f"{self.tokens_in + self.tokens_out:,} tokens" if self.cost is None else dollars(self.cost)
 
     @property
     def price(self) -> str:
@@ -79,6 +99,11 @@ def cost_of(usage: Usage) -> float | None:
     return _calculated(usage.model, usage.provider, usage.input, usage.output, usage.cached) if usage.model else None
 
 
+def load_prices() -> None:
+    """Import the list of prices now, which takes 0.6 s, and not in the middle of a run."""
+    _calculator()
+
+
 @lru_cache(maxsize=4096)
 def _calculated(model: str, provider: str | None, tokens_in: int, tokens_out: int, cached: int) -> float | None:
     calculate = _calculator()
@@ -96,7 +121,7 @@ def _calculated(model: str, provider: str | None, tokens_in: int, tokens_out: in
 
 @cache
 def _calculator() -> tuple[Any, Any] | None:
-    """Return the function and the class of ``genai-prices``; None if it is not installed. The import takes 0.6 s."""
+    """Return the function and the class of ``genai-prices``; None if it is not installed."""
     try:
         from genai_prices import Usage as Tokens
         from genai_prices import calc_price

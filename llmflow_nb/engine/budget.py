@@ -6,7 +6,7 @@ from threading import Lock
 from typing import Any
 
 from ..core.errors import BudgetError, SettingError
-from ..core.prices import cost_of, dollars
+from ..core.prices import cost_of, dollars, load_prices
 from ..core.settings import is_whole
 from ..core.text import quoted
 from ..core.usage import Usage
@@ -40,7 +40,7 @@ class Budget:
         calls: The number of attempts of ``exec``. None: no bound.
         cost: US dollars, as reported with `spend`. None: no bound.
         called: The number of attempts so far.
-        spent: US dollars so far.
+        spent: US dollars so far; 0 without a bound of them.
     """
 
     def __init__(self, *, calls: int | None = None, cost: float | None = None) -> None:
@@ -57,6 +57,8 @@ class Budget:
             raise SettingError(f"Budget(cost={quoted(cost)}): cost must be US dollars, above 0, or None for no bound.")
         self.calls, self.cost = calls, cost
         self.called, self.spent = 0, 0.0
+        if cost is not None:
+            load_prices()
         self._lock = Lock()
         self._attempts: dict[Any, _Attempt] = {}  # in progress, by call
         self._dearest: dict[str, float] = {}  # what an attempt has cost at most, by path
@@ -99,6 +101,8 @@ class Budget:
 
     def spend(self, usage: Usage, call: Any = None) -> None:
         """Count what was reported. Called from any thread. ``call``: what has reported it, if it was a call."""
+        if self.cost is None:
+            return
         cost = cost_of(usage)
         with self._lock:
             if cost is None:

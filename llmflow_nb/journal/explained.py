@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..core.errors import JournalError
+from ..core.prices import UsageSum, sum_of
 from ..core.text import message
 from ..core.traversal import last_name
 from .keys import CallKey
 from .schema import OF_RUN
+from .spent import spent_from
 
 __all__ = ["NAMED", "EarlierCalls", "code_of", "explained", "headline", "reasons_text"]
 
@@ -96,6 +98,17 @@ class EarlierCalls:
             except (TypeError, ValueError):  # of a row that somebody has changed
                 raise JournalError("the journal is damaged: its table of code has another content.") from None
         return found
+
+    def expected_usage(self, path: str, calls: int) -> UsageSum | None:
+        """Return what calls of a node will use, by the mean of its latest 1,000 that reported it; None without any."""
+        rows = self._execute(
+            "SELECT usage FROM call WHERE path = ? AND usage IS NOT NULL ORDER BY id DESC LIMIT 1000", (path,)
+        )
+        try:
+            sums = [sum_of(spent_from(usage)) for (usage,) in rows]
+        except (TypeError, ValueError):  # of a row that somebody has changed
+            raise JournalError("the journal is damaged: what a call has used cannot be read.") from None
+        return UsageSum.total(sums).times(calls / len(sums)) if sums else None
 
     def why(self, path: str, given: str | None, params: str | None, code: _Code | None) -> str:
         """Return why a call is made, from the latest call of the same node with the same input and params.

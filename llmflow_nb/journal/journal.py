@@ -233,10 +233,12 @@ class Journal(JournalMethods):
             rows = self._read()
         except JournalError as exc:
             return f"<Journal {self.path}: {exc}>"
+        used = self._usage_by_run() if rows else {}
         lines = [f"<Journal {self.path}: {len(rows)} run{'s' * (len(rows) != 1)}>"]
         for number, flow, started, seconds, status, called, replayed, failed, unanswered in rows[:20]:
             parts = [f"{called} called", f"{replayed} replayed"]
             parts += [f"{n} {what}" for n, what in ((failed, "failed"), (unanswered, "unanswered")) if n]
+            parts += [used[number].short] if number in used else []
             took = "" if seconds is None else f", {seconds:.1f} s"
             lines.append(f"  {number}  {started:%Y-%m-%d %H:%M}  {shown(flow, 80)}: {status}, {', '.join(parts)}{took}")
         return "\n".join([*lines, f"  ... {len(rows) - 20} more"] if len(rows) > 20 else lines)

@@ -4,16 +4,30 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
+from ..core.prices import sum_of
 from ..core.statuses import HAS_RESULT
 from ..core.text import MASK, class_name, is_secret, shown
 from ..runs.batch import BatchResult
 from ..runs.rows import Item
 from .values import CELL, ValueTexts, duration
 
-__all__ = ["ABSENT", "LABEL", "Column", "Kind", "columns_of", "error_line", "is_labelled", "text_of_cell"]
+__all__ = [
+    "ABSENT",
+    "LABEL",
+    "USAGE_HEADS",
+    "Column",
+    "Kind",
+    "columns_of",
+    "error_line",
+    "is_labelled",
+    "text_of_cell",
+]
 
 Kind = Literal["name", "text", "number", "seconds", "status", "error"]
 """How a column is written: names are not broken into lines, numbers and seconds are aligned to the right."""
+
+USAGE_HEADS = {"tokens in": "tokens_in", "tokens out": "tokens_out", "cost ($)": "cost"}
+"""The heads of the columns of what calls have used, with the attributes of `UsageSum`."""
 
 ABSENT: Any = object()
 """The value of a cell that is empty."""
@@ -48,7 +62,7 @@ def columns_of(result: BatchResult, sample: Sequence[Item], texts: ValueTexts) -
         sample: Some of its rows: the fields of these are spread.
         texts: Turns the names of fields into texts.
     """
-    own = {"row", "item", "result", "status", "replayed", "attempts", "seconds", "error"}
+    own = {"row", "item", "result", "status", "replayed", "attempts", *USAGE_HEADS, "seconds", "error"}
 
     def params_of(_: int, item: Item) -> Any:
         return dict(item.params)
@@ -76,9 +90,21 @@ def columns_of(result: BatchResult, sample: Sequence[Item], texts: ValueTexts) -
         *results,
         Column("error", "error", lambda _, item: ABSENT if item.error is None else item.error),
         Column("attempts", "number", lambda _, item: item.attempts),
+        *(_usage_columns() if result._reports_usage else []),
         Column("seconds", "seconds", lambda _, item: item.seconds),
     ]
     return columns, more + more_of_items + more_of_results
+
+
+def _usage_columns() -> list[Column]:
+    def of(name: str) -> Callable[[int, Item], Any]:
+        def value(_: int, item: Item) -> Any:
+            found = getattr(sum_of(item.usage), name) if item.usage else None
+            return ABSENT if found is None else found
+
+        return value
+
+    return [Column(head, "number", of(name)) for head, name in USAGE_HEADS.items()]
 
 
 def is_labelled(result: BatchResult) -> bool:

@@ -183,6 +183,9 @@ def _head(run: Run, going: bool) -> list[str]:
         facts.append(many(run.visit_count, "visit"))
     if not is_static():
         facts.append(duration(run.seconds_so_far))
+    used = run._usage_lately()
+    if used is not None:
+        facts.append(used.short)
     if run._outlook():
         facts.append(shown(run._outlook(), OUTLOOK))
     return facts

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from ..core.prices import sum_of
 from ..core.statuses import FAILURES, HAS_RESULT, STATUSES, count_with
 from ..core.text import class_name, shown
 from ..graph.builder import graph_of
@@ -146,6 +147,8 @@ def _visit_words(visits: list[Visit], failed: set[int], has_all_visits: bool) ->
         failures = sum(visit.step in failed for visit in visits)
         words += [f"{failures:,} failed"] if failures else []
     words += _fallback_words(sum(visit.status == "fallback" for visit in visits))
+    used = [usage for visit in visits for usage in visit.usage]
+    words += [sum_of(used).short] if used else []
     seconds = sum(visit.seconds for visit in visits)
     if seconds >= MIN_SECONDS and not is_static():
         words.append(duration(seconds))

@@ -6,15 +6,17 @@ from html import escape
 from itertools import islice
 from typing import Any
 
+from ..core.prices import sum_of
 from ..core.statuses import ENDED, FAILURES, HAS_RESULT, count_with
 from ..core.text import class_name, quoted, shown
 from ..core.traversal import last_name
+from ..core.usage import Usage
 from ..journal.journal import Journal
 from ..runs.batch import BatchResult
 from ..runs.rows import Visit, unresolved
 from ..runs.run import Run
 from ..runs.run_plan import RunPlan
-from .columns import Kind, columns_of, error_line, is_labelled, text_of_cell
+from .columns import USAGE_HEADS, Kind, columns_of, error_line, is_labelled, text_of_cell
 from .frontend import is_static
 from .html import MAX_HTML, Summary, Table
 from .values import CELL, ValueTexts, duration, many
@@ -34,6 +36,7 @@ _OF_NODES: list[tuple[str, Kind]] = [
     ("node", "name"),
     ("visits", "number"),
     ("attempts", "number"),
+    *((head, "number") for head in USAGE_HEADS),
     ("items", "text"),
     ("failed visits", "number"),
     ("seconds", "seconds"),
@@ -61,6 +64,8 @@ def of_run(run: Run) -> Summary:
     failed = sum(count_with(result.counts, FAILURES) for result in results if not result.is_of_params)
     if failed:
         facts.append(many(failed, "failed item"))
+    if run._recorder.all_usage():
+        facts.append(str(run.usage))
     if run.abandoned:
         facts.append(f"{many(run.abandoned, 'blocking call')} left to end")
     if run.reexecuted:
@@ -84,16 +89,18 @@ def of_plan(plan: RunPlan) -> Summary:
         ("to call", "number"),
         ("unknown", "number"),
         ("why", "text"),
+        ("expected", "text"),
     ]
     rows = [
         [
             _from_the_right(node.path),
             *(f"{n:,}" if n else "" for n in node[1:4]),
             shown(node.why, 400) if node.why else "",
+            "" if node.expected is None else str(node.expected),
         ]
         for node in plan.nodes[:MOST_NODES]
     ]
-    heads, rows = _without(columns, rows, set(), {"unknown", "why"})
+    heads, rows = _without(columns, rows, set(), {"unknown", "why", "expected"})
     tables = [Table("", heads, rows)] if rows else []
     return Summary(shown(plan.name, NAME), "plan", [plan.headline], [], tables)
 
@@ -141,6 +148,9 @@ def _nodes_table(run: Run, visits: list[Visit], results: list[BatchResult], by_p
         attempts[visit.path] += visit.attempts
     failed = Counter(visit.path for visit, _ in unresolved(run._recorder, visits))
     batches = {result.path: result for result in results}
+    used: dict[str, list[Usage]] = {}
+    for visit in visits:
+        used.setdefault(visit.path, []).extend(visit.usage)
     rows: list[list[str]] = []
     for path, depth in islice(_flows_first(list(by_path)), ROWS * 2):
         seconds, result = by_path[path], batches.get(path)
@@ -150,6 +160,7 @@ def _nodes_table(run: Run, visits: list[Visit], results: list[BatchResult], by_p
                 INDENT * depth + shown(names[path], NAME),
                 str(len(seconds)),
                 str(tries) if tries else "",
+                *_usage_cells(used.get(path, [])),
                 "" if result is None else _counts(result.counts),
                 str(failed[path]) if failed[path] else "",
                 duration(sum(seconds)) if seconds else "",
@@ -158,9 +169,17 @@ def _nodes_table(run: Run, visits: list[Visit], results: list[BatchResult], by_p
         )
     more = f"{len(by_path) - len(rows)} more nodes: .steps has them all" if len(by_path) > len(rows) else ""
     heads, rows = _without(
-        _OF_NODES, rows, {"seconds", "slowest"} if is_static() else set(), {"items", "failed visits"}
+        _OF_NODES, rows, {"seconds", "slowest"} if is_static() else set(), {"items", "failed visits", *USAGE_HEADS}
     )
     return Table("", heads, rows, more)
+
+
+def _usage_cells(usages: list[Usage]) -> list[str]:
+    """Return tokens in, tokens out and cost; nothing for what is not known."""
+    if not usages:
+        return ["", "", ""]
+    used = sum_of(usages)
+    return [f"{used.tokens_in:,}", f"{used.tokens_out:,}", "" if used.cost is None else f"{used.cost:.6g}"]
 
 
 def _flows_first(paths: list[str]) -> Iterator[tuple[str, int]]:
@@ -208,6 +227,8 @@ def of_batch(result: BatchResult, *, is_short: bool = False) -> Summary:
     if in_all and not is_static():
         which = quoted(result[row].label) if is_labelled(result) else row
         facts.append(f"{duration(in_all)} in all, {duration(slowest)} at most (row {which})")
+    if result._reports_usage:
+        facts.append(str(result.usage))
     notes = [note for path, note in result.run.notes if path == result.path]
     state = "running" if result.run.status == "running" else _state(counts)
     if is_short:
@@ -223,7 +244,9 @@ def of_journal(journal: Journal) -> Summary:
     """Summarize a journal: its latest runs, the newest first."""
     rows = journal._read()
     heads: list[tuple[str, Kind]] = [("run", "number"), ("flow", "name"), ("started", "name"), ("status", "status")]
-    heads += [(name, "number") for name in ("called", "replayed", "failed", "unanswered")] + [("seconds", "seconds")]
+    heads += [(name, "number") for name in ("called", "replayed", "failed", "unanswered", "cost")]
+    heads += [("seconds", "seconds")]
+    used = journal._usage_by_run() if rows else {}
     cells = [
         [
             str(number),
@@ -231,12 +254,15 @@ def of_journal(journal: Journal) -> Summary:
             f"{started:%Y-%m-%d %H:%M}",
             status,
             *(str(n) if n else "" for n in counts),
+            used[number].short if number in used else "",
             "" if seconds is None else duration(seconds),
         ]
         for number, flow, started, seconds, status, *counts in rows[: ROWS * 2]
     ]
     more = f"{len(rows) - len(cells)} more runs: .runs has them all" if len(rows) > len(cells) else ""
-    heads, cells = _without(heads, cells, {"seconds", "started"} if is_static() else set(), {"failed", "unanswered"})
+    heads, cells = _without(
+        heads, cells, {"seconds", "started"} if is_static() else set(), {"failed", "unanswered", "cost"}
+    )
     return Summary(shown(journal.path, NAME), "", [many(len(rows), "run")], (), [Table("", heads, cells, more)])
 
 

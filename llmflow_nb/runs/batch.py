@@ -91,6 +91,13 @@ class BatchResult(BatchMethods):
         """The tokens and dollars of all rows, as they were reported with `spend`. A replayed call is free."""
         return sum_of(usage for item in self for usage in item.usage)
 
+    @property
+    def _reports_usage(self) -> bool:
+        """Whether a call of a row has reported something with `spend`."""
+        if self.is_of_params:
+            return any(item.usage for item in self)
+        return any(batch.usage for _, batch in self._batches)
+
     def _usage_of_sets(self) -> UsageOfSets | None:
         return usage_by_param_set(self.run._recorder) if self.is_of_params else None
 

@@ -6,6 +6,7 @@ sets beside it.
 """
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -17,6 +18,7 @@ from ..core.copying import Copier
 from ..core.edited import rebind
 from ..core.errors import JournalError, a_type
 from ..core.node import BaseNode, label
+from ..core.prices import UsageSum
 from ..core.text import error_text, quoted
 from ..core.traversal import survey, within
 from ..engine.batch import Batch
@@ -67,9 +69,10 @@ def plan(node: BaseNode, shared: Any, *, journal: Any, fresh: str | None) -> Run
         position = Position.at_start(root, shared, setup, inline=False)
         with _opened(known) as (store.results, planner.earlier):
             ended_by = _walk(position, setup)
+            expected = planner.expected()
     finally:
         code.close()
-    return RunPlan(root, known.path.name, planner.calls, planner.stops, ended_by)
+    return RunPlan(root, known.path.name, planner.calls, planner.stops, ended_by, expected)
 
 
 def _walk(position: Position, setup: Setup) -> str:
@@ -178,6 +181,15 @@ class _Planner(Answers):
             return "its first run"
         params = stored_form(dict(call.batch.params)) if call.batch.params else None
         return self.earlier.why(column(path), stored_form(call.item), params, code_of(key))
+
+    def expected(self) -> dict[str, UsageSum]:
+        """Return what the calls that are to be made will use, by path, as far as the journal knows."""
+        found = {}
+        for path, count in Counter(call.path for call in self.calls if call.why).items():
+            usage = None if self.earlier is None else self.earlier.expected_usage(column(path), count)
+            if usage is not None:
+                found[path] = usage
+        return found
 
     def _unanswered(self, call: Call) -> CachedResult:
         self._stop(call)

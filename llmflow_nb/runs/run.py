@@ -65,6 +65,7 @@ class Run(RunMethods):
     _plan: "Plan | None" = None  # the plan of the node, which the next run uses again
     _where: Callable[[], str] = str  # returns the path of the node that is visited now; "" if unknown
     _journal: "RunJournal | None" = None
+    _usage_seen: tuple[float, UsageSum | None] = (0.0, None)  # when to sum the usage again, and what it was
     _budget: "Budget | None" = None  # the bound of the run, of its resumes and its retries
     _read_from: str = ""  # the journal that the record was read from
     _resume_from: "Checkpoint | None" = None  # where the run failed or was stopped
@@ -110,6 +111,17 @@ class Run(RunMethods):
     def usage(self) -> UsageSum:
         """The tokens and dollars of all calls so far, as they were reported with `spend`. A replayed call is free."""
         return sum_of(self._recorder.all_usage())
+
+    def _usage_lately(self) -> UsageSum | None:
+        """Return `usage`, or what it was a moment ago: summing it takes a twentieth of the time at most. None: none."""
+        started = perf_counter()
+        due, found = self._usage_seen
+        if started >= due or self.seconds is not None:
+            usages = self._recorder.all_usage()
+            found = sum_of(usages) if usages else None
+            now = perf_counter()
+            self._usage_seen = now + 20 * (now - started), found
+        return found
 
     @property
     def seconds_so_far(self) -> float:

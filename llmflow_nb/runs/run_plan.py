@@ -8,6 +8,7 @@ from ..core.api.display import Shown
 from ..core.hooks import hooks_of
 from ..core.layers import overridden, router_of
 from ..core.node import BaseNode, kind_of
+from ..core.prices import UsageSum
 from ..core.text import message, shown
 from ..core.traversal import FLOWS, last_name, reachable
 from ..journal.explained import NAMED, headline, reasons_text
@@ -29,6 +30,8 @@ class PlannedNode(NamedTuple):
         to_call: The number of calls that the run will make.
         unknown: The number of visits, at least, whose calls are not known, since their input is not there yet.
         why: Why calls will be made, and what unknown ones wait for.
+        expected: The tokens and dollars that the calls to make will use, by the mean of the node's earlier calls in the
+            journal; None if none of them has reported any.
     """
 
     path: str
@@ -36,6 +39,7 @@ class PlannedNode(NamedTuple):
     to_call: int
     unknown: int
     why: str
+    expected: UsageSum | None = None
 
 
 class Stops:
@@ -74,14 +78,22 @@ class RunPlan(Shown):
 
     _shown_as = "plan"
 
-    def __init__(self, root: BaseNode, journal: str, calls: list[PlannedCall], stops: Stops, ended_by: str) -> None:
+    def __init__(
+        self,
+        root: BaseNode,
+        journal: str,
+        calls: list[PlannedCall],
+        stops: Stops,
+        ended_by: str,
+        expected: dict[str, UsageSum],
+    ) -> None:
         """Put the plan of a flow together."""
         by_path = nodes_by_path(root)
         self.name = next(iter(by_path))
         self.journal = journal
         self.calls = calls
         self.ended_by = ended_by
-        self.nodes = _planned_nodes(by_path, calls, stops)
+        self.nodes = [node._replace(expected=expected.get(node.path)) for node in _planned_nodes(by_path, calls, stops)]
 
     @property
     def answered(self) -> int:
@@ -92,6 +104,15 @@ class RunPlan(Shown):
     def to_call(self) -> int:
         """The number of calls that are known and will be made."""
         return sum(node.to_call for node in self.nodes)
+
+    @property
+    def expected(self) -> UsageSum | None:
+        """The tokens and dollars that the calls to make will use, see `PlannedNode`; None if nothing is known of them.
+
+        Calls that are not known yet, and those of nodes that have reported nothing, are not in it.
+        """
+        known = [node.expected for node in self.nodes if node.expected is not None]
+        return UsageSum.total(known) if known else None
 
     @property
     def is_complete(self) -> bool:
@@ -122,12 +143,16 @@ class RunPlan(Shown):
         if waiting:
             more = f" and {len(waiting) - NAMED} more" if len(waiting) > NAMED else ""
             parts.append(f"not known yet: {', '.join(waiting[:NAMED])}{more}")
+        if self.expected is not None:
+            at_least = "" if self.is_complete else "at least "
+            parts.append(f"expected: {at_least}{self.expected}")
         return message("; ".join([*parts, *([self.ended_by] if self.ended_by else [])]))
 
     def __repr__(self) -> str:
         """Return the plan as a table of text, a row for each node."""
-        rows = [[name.replace("_", " ") for name in PlannedNode._fields]]
-        rows += [[message(str(cell or ""), 320) for cell in node] for node in self.nodes]
+        count = len(PlannedNode._fields) - (self.expected is None)
+        rows = [[name.replace("_", " ") for name in PlannedNode._fields[:count]]]
+        rows += [[message(str(cell or ""), 320) for cell in node[:count]] for node in self.nodes]
         widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         return "\n  ".join([f"<plan of {shown(self.name)}: {self.headline}>", *(lines if self.nodes else [])])

@@ -75,11 +75,12 @@ def test_a_run_ends_before_the_bound_is_exceeded(drive, cls, at_once, on_error, 
     made = flow.last_run.batch("Label").counts["ok"]
     assert made == 4 or (drive is run_in_threads and made == 3)  # the pool has not begun the fourth
     assert (flow.last_run.status, budget.called) == ("failed", made)
-    assert budget.spent == flow.last_run.usage.cost == pytest.approx(made / 10)
-    budget.calls, budget.cost = 100, 1.0
+    assert flow.last_run.usage.cost == pytest.approx(made / 10)
+    assert budget.spent == pytest.approx(made / 10 if "cost" in bound else 0)
+    budget.calls, budget.cost = 100, bound.get("cost") and 1.0
     flow.last_run.resume()
     assert flow.last_run.batch("Label").results == list(range(10))
-    assert (flow.last_run.status, budget.called, budget.spent) == ("ok", 10, pytest.approx(1.0))
+    assert (flow.last_run.status, budget.called) == ("ok", 10)
 
 
 @pytest.mark.parametrize("at_once", [1, 2])

@@ -449,3 +449,21 @@ def test_every_report_counts_once(first, second, at_once, hooks):
         assert run.steps["tokens_in"].sum() == total
     for batch, reports in zip(run.batches, [first, second], strict=True):
         assert [sum(usage.input for usage in item.usage) for item in batch] == list(map(sum, reports))
+
+
+def test_a_plan_says_what_the_calls_will_cost(tmp_path):
+    """By the mean of the node's earlier calls, before anything is called."""
+    journal = Journal(tmp_path / "runs.db")
+    load, label = Load(), Label(max_retries=2)
+    flow = chain(load, label)
+    assert flow.plan({}, journal=journal).expected is None
+    flow.run({}, journal=journal)
+    assert flow.plan({}, journal=journal).expected is None
+    label.prompt = "another"
+    plan = flow.plan({}, journal=journal)
+    assert plan.expected == plan.nodes[1].expected == UsageSum(140, 14, 1.5)
+    assert plan.headline.endswith("; expected: 140 tokens in, 14 out, $1.50")
+    assert "expected" in repr(plan)
+    load.prompt = "another"
+    plan = flow.plan({}, journal=journal)
+    assert "expected: at least 1,000 tokens in" in plan.headline

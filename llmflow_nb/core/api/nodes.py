@@ -170,6 +170,8 @@ class NodeMethods(HasGraph):
         what they do elsewhere, such as in a database, they do for a plan too. A node that waits for a result that is
         missing is listed as not known yet. Param sets are planned each by itself, as if none read what another writes.
 
+        If earlier calls have reported their tokens with `spend`, it also says what the calls to make will cost.
+
         Of an input whose length is not known, such as a generator, the first 10,000 items are looked at.
 
         Args:
