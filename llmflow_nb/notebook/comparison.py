@@ -35,12 +35,11 @@ _TEXT, _NUMBER = "text-align:left", "text-align:right;white-space:nowrap"
 
 def comparison_bundle(comparison: Comparison) -> dict[str, str]:
     """Return the display of a comparison: HTML and text."""
-    texts = ValueTexts()
     title = shown(comparison.name, CELL)
     facts = _facts(comparison)
     verdict = comparison.verdict
     variants = _variants_table(comparison)
-    rows = _RowsTable(comparison, texts)
+    rows = _RowsTable(comparison, ValueTexts())  # now: it has a time limit
     plain = Texts(title, "", facts, [], [variants, rows.as_texts()])
     head, _, rest = to_text(plain).partition("\n\n")
     lines = "\n".join(f"  {sentence}" for sentence in verdict)
@@ -93,21 +92,20 @@ def _variants_table(comparison: Comparison) -> Table:
         for score in measures.scores:
             name = f"score.{score}" if score else "score"
             add(name, "number", column[name], number)
-        add("", "status", [each and _word(each.is_noise, each.mean) for each in found])
+        add("verdict", "status", [each and _word(each.is_noise, each.mean) for each in found])
         add("difference", "number", column["delta"], signed)
         ends = [each and each.low is not None and f"{signed(each.low)} to {signed(each.high)}" for each in found]
-        add("95 % interval", "number", [end or None for end in ends])
+        add("95 % interval", "seconds", [end or None for end in ends])
         for name in ("better", "worse", "same"):
             add(name, "number", column[name], "{:,}".format)
     add("differ", "number", column["changed"], "{:,}".format)
     add("failed", "number", [n or None for n in column["failed"]], "{:,}".format)
-    add("calls", "number", column["calls"], "{:,}".format)
     if not is_static():
         add("seconds", "seconds", column["seconds"], duration)
     if "cost" in column:
+        add("cost", "number", column["cost"], dollars)
         add("tokens in", "number", column["tokens_in"], "{:,}".format)
         add("tokens out", "number", column["tokens_out"], "{:,}".format)
-        add("cost", "number", column["cost"], dollars)
     more = f"{len(names) - MOST_VARIANTS} more variants: .summary has them all" if len(names) > MOST_VARIANTS else ""
     return Table("", heads, [list(row) for row in zip(*columns, strict=True)], more)
 

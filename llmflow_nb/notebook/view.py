@@ -46,7 +46,7 @@ def publish_side_by_side(views: list[View], stills: list[dict[str, Any]]) -> Non
     from ipywidgets import Box, Layout
 
     for view in views:
-        view.layout = Layout(flex="1 1 480px", min_width="0")
+        view.layout = Layout(flex="1 1 400px", min_width="0")
     box: Any = Box(views, layout=Layout(flex_flow="row wrap"))
     data = box._repr_mimebundle_()
     publish({name: value for name, value in data.items() if name != "text/plain"})

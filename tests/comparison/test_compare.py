@@ -260,7 +260,8 @@ def test_a_limiter_is_one_for_all_variants():
     """The copies of a node share its limiter, so its limit holds over all of them."""
     limiter = Limiter(max_concurrency=2)
     found = flow_of(limiter=limiter).compare({"texts": TEXTS}, old=OLD, new=NEW)
-    assert all(run.batch("Label")._batches[0][1].plan.limiter is limiter for (run,) in found.runs.values())
+    nodes = [run.node.start_node.successors["default"] for (run,) in found.runs.values()]
+    assert [node.limiter for node in nodes] == [limiter, limiter]
 
 
 def test_param_sets_of_a_batch_flow():
