@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 if TYPE_CHECKING:
     from openai import OpenAI
 
+from .core.reported_usage import reported_usage
 from .core.seconds import date_in, number_in, seconds_asked
 from .core.usage import spend
 from .offline import summarise
@@ -157,7 +158,9 @@ def _answer_or_error(prompt: str, model: str, timeout: float | None) -> str | Ba
         )
         body = response.http_response.content.decode("utf-8", "replace")  # one bad byte loses no answer
         answer = _json(body)
-        _report(answer, url, model)
+        usage = reported_usage(answer)
+        if usage is not None:
+            spend(answer, model=usage.model or model, provider=url)
         return redact_answer(_text_of(answer, body, url, model), secrets)
     except BaseException as exc:
         return _safe_error(exc, secrets, _advice(exc, url, model, key, login))
@@ -196,19 +199,6 @@ def _json(body: str) -> Any:
         return json.loads(body)
     except (ValueError, RecursionError):
         return None
-
-
-def _report(answer: Any, url: str, model: str) -> None:
-    """Report the tokens that an answer says it has used, also if it has no text."""
-    tokens = [
-        _at(answer, "usage", *path)
-        for path in (("prompt_tokens",), ("completion_tokens",), ("prompt_tokens_details", "cached_tokens"))
-    ]
-    prompt, completion, cached = (n if type(n) is int and n >= 0 else 0 for n in tokens)
-    if prompt or completion:
-        named = _at(answer, "model")
-        model = named if isinstance(named, str) else model
-        spend(model=model, input=max(prompt, cached), output=completion, cached=cached, provider=url)
 
 
 def _text_of(answer: Any, body: str, url: str, model: str) -> str:

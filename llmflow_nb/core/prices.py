@@ -47,6 +47,10 @@ class UsageSum(NamedTuple):
         """Return the sums in a line, such as "1,204 tokens in, 310 out, $0.0021"."""
         return f"{self.tokens_in:,} tokens in, {self.tokens_out:,} out, {self.price}"
 
+    def __repr__(self) -> str:
+        """Return the sums, for people."""
+        return f"<{self}>"
+
     @property
     def short(self) -> str:
         """The cost, such as "$0.0021", or if it is not known the tokens, such as "1,514 tokens"."""
@@ -96,7 +100,9 @@ def cost_of(usage: Usage) -> float | None:
     """Return the cost in US dollars: the reported one, or one by the prices of the model; None if it is not known."""
     if usage.cost is not None:
         return usage.cost
-    return _calculated(usage.model, usage.provider, usage.input, usage.output, usage.cached) if usage.model else None
+    if not usage.model or not usage.input + usage.output:
+        return None
+    return _calculated(usage.model, usage.provider, usage.input, usage.output, usage.cached)
 
 
 def load_prices() -> None:

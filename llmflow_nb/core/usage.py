@@ -10,6 +10,7 @@ from math import isfinite
 from numbers import Integral, Real
 from typing import Any, NamedTuple, Protocol
 
+from .errors import a_type, warn
 from .text import quoted
 
 __all__ = ["METER", "Meter", "Usage", "merged", "spend"]
@@ -49,6 +50,8 @@ METER: ContextVar[Meter | None] = ContextVar("llmflow_nb_meter", default=None)
 
 
 def spend(
+    answer: Any = None,
+    /,
     *,
     model: str = "",
     input: int = 0,
@@ -67,6 +70,9 @@ def spend(
     the context; for a thread of your own, pass ``contextvars.copy_context().run``. Outside of a run it has no effect.
 
     Args:
+        answer: The answer of a model, as the SDKs of OpenAI, Anthropic, Google and LangChain return it, or as JSON: its
+            own figures are reported. The other arguments replace or complete them. If it has no figures, a
+            `FlowWarning` says so: a stream of OpenAI has them only with ``stream_options={"include_usage": True}``.
         model: The model's name, as its provider spells it. The cost is calculated from it.
         input: Tokens of the prompt, cached ones included. (Anthropic's ``input_tokens`` leaves those out: add them.)
         output: Tokens of the answer, those of its reasoning included.
@@ -81,6 +87,8 @@ def spend(
         ValueError: One of them is negative or not finite, or more tokens are cached than there are.
     """
     usage = Usage(_name("model", model), _tokens("input", input), _tokens("output", output), _tokens("cached", cached))
+    if answer is not None:
+        usage = _completed(usage, answer)
     if usage.cached > usage.input:
         raise ValueError(
             f"spend(input={usage.input}, cached={usage.cached}): input has to include the cached tokens; "
@@ -93,6 +101,22 @@ def spend(
     meter = METER.get()
     if meter is not None:
         meter.append(usage)
+
+
+def _completed(usage: Usage, answer: Any) -> Usage:
+    """Return what an answer reports, with what the caller has given in its place."""
+    from .reported_usage import reported_usage
+
+    reported = reported_usage(answer)
+    if reported is None:
+        if not usage.input + usage.output:
+            warn(
+                f"spend: {a_type(answer)} that reports no tokens; give input= and output=, or let the model report "
+                "them: for a stream of OpenAI, stream_options={'include_usage': True}."
+            )
+        return usage
+    given = {name: value for name, value in usage._asdict().items() if value}
+    return reported._replace(**given)
 
 
 def _name(name: str, value: Any) -> str:

@@ -402,6 +402,7 @@ def test_an_unknown_price_is_missing():
     known, unknown = Usage("a", 1, 1, cost=0.5), Usage("my-model", 1, 1)
     assert sum_of([known, unknown]) == UsageSum(2, 2, None, ("my-model",))
     assert str(sum_of([known, unknown])) == "2 tokens in, 2 out, cost unknown (no price of 'my-model')"
+    assert repr(sum_of([known])) == "<1 tokens in, 1 out, $0.50>"
     assert str(sum_of([known])) == "1 tokens in, 1 out, $0.50"
 
 
