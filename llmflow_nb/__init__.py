@@ -31,7 +31,7 @@ from .core.errors import (
 )
 from .core.flow import BatchFlow, Flow
 from .core.node import BatchNode, Node
-from .core.usage import spend
+from .core.spend import spend
 from .engine.budget import Budget
 from .engine.limiter import Limiter
 from .runs.batch import BatchResult

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 from .core.reported_usage import reported_usage
 from .core.seconds import date_in, number_in, seconds_asked
-from .core.usage import spend
+from .core.spend import spend
 from .offline import summarise
 from .redaction import encode_login, redact_answer, redact_error, secrets_of
 

@@ -14,7 +14,7 @@ from typing import Any
 from ..core.errors import BudgetError, CallTimeoutError, NestedLimiterError
 from ..core.kept_errors import drop_tracebacks
 from ..core.node import ATTEMPT
-from ..core.usage import METER
+from ..core.spend import METER
 from .awaitables import PLAIN, is_awaitable
 from .calls import (
     ATTEMPT_FAILS,

@@ -6,7 +6,7 @@ from contextvars import Context, copy_context
 from typing import Any
 
 from ..core.node import ATTEMPT
-from ..core.usage import METER
+from ..core.spend import METER
 from .awaitables import discard
 from .calls import invoke
 from .events import Recorder

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ..core.usage import METER, Usage
+from ..core.spend import METER
+from ..core.usage import Usage
 from .batch import Batch
 from .events import Recorder
 from .plan import Plan

@@ -18,8 +18,9 @@ from typing import Any, NamedTuple, Protocol
 from ..core.errors import SendError
 from ..core.hooks import hooks_of
 from ..core.node import BaseNode, label
+from ..core.spend import METER
 from ..core.text import class_name, error_text, quoted
-from ..core.usage import METER, Usage
+from ..core.usage import Usage
 from .calls import invoke
 from .packed_error import ErrorParcel, PackedError, pack_error
 from .pickling import dumps, explain_unreturned, explain_unsent, pickle_error, portable

@@ -14,9 +14,9 @@ from ..core.errors import RunStateError, StoppedError, warn
 from ..core.kept_errors import copy_without_callers
 from ..core.node import ATTEMPT, BaseNode
 from ..core.settings import check_setting
+from ..core.spend import METER
 from ..core.text import class_name, quoted
 from ..core.traversal import Survey, path_part
-from ..core.usage import METER
 from ..engine.budget import Budget
 from ..engine.drivers.async_ import drive_async
 from ..engine.drivers.sync import drive

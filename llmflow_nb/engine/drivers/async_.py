@@ -9,7 +9,7 @@ from contextvars import Context
 from threading import get_ident
 from typing import Any
 
-from ...core.usage import METER
+from ...core.spend import METER
 from ..advance import AWAIT, BOUNDARY, END, advance
 from ..flight import CANCEL_SECONDS, Flight
 from ..lane import Lane

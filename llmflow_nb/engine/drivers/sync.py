@@ -11,7 +11,7 @@ from time import perf_counter as clock
 from typing import Any
 
 from ...core.errors import warn
-from ...core.usage import METER
+from ...core.spend import METER
 from ..advance import BOUNDARY, END, advance
 from ..branch import Workload
 from ..flight import CANCEL_SECONDS, Flight

@@ -1,0 +1,125 @@
+"""`spend`: what a call of a model has used, reported from inside ``exec``.
+
+The engine sets `METER` to what collects the reports. Around an attempt that it makes beside others, this is a meter of
+that call. Otherwise it is one list for the whole run, which the engine empties after each call and each visit.
+"""
+
+from contextvars import ContextVar
+from math import isfinite
+from numbers import Integral, Real
+from typing import Any, Protocol
+
+from .errors import a_type, warn
+from .reported_usage import reported_usage
+from .text import quoted
+from .usage import Usage
+
+__all__ = ["METER", "Meter", "spend"]
+
+
+class Meter(Protocol):
+    """Collect what is used."""
+
+    def append(self, usage: Usage, /) -> None:
+        """Add a report. Called from any thread."""
+
+
+METER: ContextVar[Meter | None] = ContextVar("llmflow_nb_meter", default=None)
+"""What `spend` reports to; None outside of a run."""
+
+
+def spend(
+    answer: Any = None,
+    /,
+    *,
+    model: str = "",
+    input: int = 0,
+    output: int = 0,
+    cached: int = 0,
+    cost: float | None = None,
+    provider: str | None = None,
+) -> None:
+    """Report what a call of a model has used. Write it in ``exec``, after each call of a model.
+
+    Tables get the columns ``tokens_in``, ``tokens_out`` and ``cost``; `Run.usage` has the sums. Also report an answer
+    that was streamed, or that is then found to be bad: failed attempts count what they cost. `call_llm` reports by
+    itself.
+
+    The report belongs to the call that runs in the current context. ``asyncio`` tasks and ``asyncio.to_thread`` keep
+    the context; for a thread of your own, pass ``contextvars.copy_context().run``. Outside of a run it has no effect.
+
+    Args:
+        answer: The answer of a model, as the SDKs of OpenAI, Anthropic, Google and LangChain return it, or as JSON: its
+            own figures are reported. The other arguments replace or complete them. If it has no figures, a
+            `FlowWarning` says so: a stream of OpenAI has them only with ``stream_options={"include_usage": True}``.
+        model: The model's name, as its provider spells it. The cost is calculated from it.
+        input: Tokens of the prompt, cached ones included. (Anthropic's ``input_tokens`` leaves those out: add them.)
+        output: Tokens of the answer, those of its reasoning included.
+        cached: Tokens of the prompt that were read from the provider's cache.
+        cost: In US dollars. None: calculated from the model's prices, if the extra ``prices`` is installed and knows
+            the model; otherwise it is missing.
+        provider: Such as "openai" or "openrouter", or the address of its API, such as "https://openrouter.ai/api/v1".
+            None: the one that the model's name suggests.
+
+    Raises:
+        TypeError: A number of tokens is not an integer, the cost not a number, or a name not a str.
+        ValueError: One of them is negative or not finite, or more tokens are cached than there are.
+    """
+    usage = Usage(_name("model", model), _tokens("input", input), _tokens("output", output), _tokens("cached", cached))
+    if answer is not None:
+        usage = _completed(usage, answer)
+    if usage.cached > usage.input:
+        raise ValueError(
+            f"spend(input={usage.input}, cached={usage.cached}): input has to include the cached tokens; "
+            f"write input={usage.input + usage.cached}."
+        )
+    if cost is not None:
+        usage = usage._replace(cost=_dollars(cost))
+    if provider is not None:
+        usage = usage._replace(provider=_name("provider", provider))
+    meter = METER.get()
+    if meter is not None:
+        meter.append(usage)
+
+
+def _completed(usage: Usage, answer: Any) -> Usage:
+    """Return what an answer reports, with what the caller has given in its place."""
+    reported = reported_usage(answer)
+    if reported is None:
+        if not usage.input + usage.output:
+            warn(
+                f"spend: {a_type(answer)} that reports no tokens; give input= and output=, or let the model report "
+                "them: for a stream of OpenAI, stream_options={'include_usage': True}."
+            )
+        return usage
+    given = {name: value for name, value in usage._asdict().items() if value}
+    return reported._replace(**given)
+
+
+def _name(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"spend({name}={quoted(value)}): a name is a str, not {type(value).__name__}.")
+    return value
+
+
+def _tokens(name: str, value: Any) -> int:
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise TypeError(
+            f"spend({name}={quoted(value)}): tokens are an integer, not {type(value).__name__}; "
+            "if the answer did not tell them, leave them out."
+        )
+    if value < 0:
+        raise ValueError(f"spend({name}={value}): tokens are not negative.")
+    return int(value)
+
+
+def _dollars(value: Any) -> float:
+    try:
+        dollars = float(value) if isinstance(value, Real) or hasattr(type(value), "as_tuple") else None
+    except (OverflowError, ValueError):
+        dollars = None
+    if dollars is None or isinstance(value, bool):
+        raise TypeError(f"spend(cost={quoted(value)}): the cost is a number of US dollars.")
+    if not (isfinite(dollars) and dollars >= 0):
+        raise ValueError(f"spend(cost={value}): the cost is 0 or more, and finite.")
+    return dollars
