@@ -12,8 +12,10 @@ from ..core.node import BaseNode, kind_of, label
 from ..core.settings import is_whole
 from ..core.text import quoted
 from ..core.traversal import last_name
+from ..engine.budget import Budget
 from ..engine.calls import Call
 from ..engine.drivers.sync import drive
+from ..engine.unwind import FINISHED
 from ..journal.answers import Answers, Kept
 from ..journal.journal import Journal, as_journal
 from ..journal.keys import CallKey, CallKeys
@@ -44,6 +46,7 @@ def compare(
     repeat: int,
     journal: Any,
     executor: Executor | None,
+    budget: Budget | None,
     watch: Watch | None,
 ) -> Comparison:
     """Compare variants of a flow. See `BaseNode.compare`."""
@@ -53,7 +56,7 @@ def compare(
     path = _compared_path(variants.by_path, of)
     scorer = _scorer(variants.by_path, path, score)
     known = None if journal is None else as_journal(journal, label(root))
-    runner = _Runner(root, variants, shared, known, executor, watch)
+    runner = _Runner(root, variants, shared, known, executor, budget, watch)
     with runner.opened():
         records, found = {variant.name: list[Run]() for variant in variants.known}, []
         for number, variant in product(range(repeat), variants.known):
@@ -105,8 +108,10 @@ class _Runner:
         shared: Any,
         journal: Journal | None,
         executor: Executor | None,
+        budget: Budget | None,
         watch: Watch | None,
     ) -> None:
+        self._budget = budget
         self._root, self._variants, self._shared = root, variants, shared
         self._journal, self._executor, self._watch = journal, executor, watch
         self.memory = _unfinished[0] if _unfinished else _Results()
@@ -162,7 +167,15 @@ class _Runner:
         self._code.lend(node)
         cache = Answers(self.memory, CallKeys(self._code.fingerprints))
         recorded = Recorded(
-            node, shared, self._executor, (), self._watch, journal=self._journal, cache=cache, name=name
+            node,
+            shared,
+            self._executor,
+            (),
+            self._watch,
+            journal=self._journal,
+            cache=cache,
+            name=name,
+            budget=self._budget,
         )
         answers = cache if recorded.session is None else recorded.session.answers
         answers.occurrences.update(occurrences)
@@ -173,6 +186,7 @@ class _Runner:
             if "pairs" not in shared:
                 raise
         except Exception as exc:
+            _drop_advice(exc)
             exc.add_note(f"in {name}; run the cell again to make only the calls that are missing")
             raise
         finally:
@@ -181,6 +195,12 @@ class _Runner:
 
     def _is_resampled(self, path: str) -> bool:
         return any(f"{path}/".startswith(f"{changed}/") for changed in self._resampled)
+
+
+def _drop_advice(error: Exception) -> None:
+    """Remove the advice to look at ``last_run`` from the notes of an error: a comparison does not change it."""
+    notes = getattr(error, "__notes__", [])
+    notes[:] = [note.split(f"; {FINISHED}")[0] for note in notes]
 
 
 # ---- options ---------------------------------------------------------------------------------------------------------

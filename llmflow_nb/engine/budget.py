@@ -127,4 +127,4 @@ class Budget:
                 self._dearest[attempt.path] = max(attempt.cost, self._dearest.get(attempt.path, 0.0))
 
 
-_ADVICE = "raise it, such as budget.{name} = ..., and .last_run.resume() continues."
+_ADVICE = "raise it, such as budget.{name} = ..., and continue: with .last_run.resume(), or a comparison in its cell."

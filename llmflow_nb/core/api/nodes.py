@@ -197,6 +197,7 @@ class NodeMethods(HasGraph):
         repeat: int = 1,
         journal: "str | PathLike[str] | Journal | bool | None" = None,
         executor: "Executor | None" = None,
+        budget: "Budget | None" = None,
         progress: "Progress" = "auto",
         **variants: "Mapping[str, Any]",
     ) -> "Comparison":
@@ -224,6 +225,8 @@ class NodeMethods(HasGraph):
                 each time, the others are not.
             journal: As for `run`. The second time, the same comparison calls nothing.
             executor: As for `run`.
+            budget: As for `run`, for all runs and the judge together. Run the cell again with more of it: what was
+                finished is not called again.
             progress: As for `run`.
             **variants: A dict of changes for each name. If a name is no identifier: ``**{"gpt-4.1": {...}}``.
 
@@ -231,6 +234,7 @@ class NodeMethods(HasGraph):
             SettingError: A variant or an option makes no sense: no node or attribute has this name, two variants are
                 the same, or ``shared`` cannot be copied. Nothing was called.
             WiringError: The flow cannot run as it is wired.
+            BudgetError: As for `run`.
             JournalError: As for `run`.
             Exception: The exception that a hook raised.
         """
@@ -246,6 +250,7 @@ class NodeMethods(HasGraph):
             repeat=repeat,
             journal=None if journal is False else journal,
             executor=executor,
+            budget=budget,
             watch=watcher_for(progress),
         )
 
