@@ -135,9 +135,9 @@ class Run(RunMethods):
 
     @property
     def reexecuted(self) -> int:
-        """How often a cluster has made a call again because a worker had died: at least so many were billed twice.
+        """How often a cluster has made a call again because a worker had died. The model may have been asked twice.
 
-        A call that had begun in the last milliseconds before its worker died may be missing.
+        Among short calls, which travel together, one that started just before its worker died may be missing.
         """
         return self._recorder.reexecuted
 

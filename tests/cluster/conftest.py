@@ -1,4 +1,9 @@
-"""A cluster on this machine: two workers with two threads each."""
+"""A cluster on this machine: two workers with two threads each. And one whose parts are processes of their own."""
+
+import os
+import subprocess
+import sys
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -31,3 +36,35 @@ def on_cluster(client):
     from llmflow_nb.dask import on
 
     return on(client)
+
+
+@contextmanager
+def _running(folder, module, *options, **environment):
+    command = [sys.executable, "-m", f"distributed.cli.{module}", "--scheduler-file", str(folder / "scheduler.json")]
+    options = "--host", "127.0.0.1", "--no-dashboard", *options
+    process = subprocess.Popen(
+        [*command, *options], cwd=folder, stderr=subprocess.DEVNULL, env=os.environ | environment
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def scheduler(tmp_path):
+    """The process of a scheduler without workers. ``tmp_path / "scheduler.json"`` says where it is."""
+    with _running(tmp_path, "dask_scheduler", "--port", "0") as process:
+        while not (tmp_path / "scheduler.json").exists():
+            assert process.poll() is None
+        yield process
+
+
+@pytest.fixture
+def start_worker(scheduler, tmp_path):
+    """Returns a function that starts a worker of that scheduler, with some environment variables."""
+    with ExitStack() as stack:
+        yield lambda *options, **environment: stack.enter_context(
+            _running(tmp_path, "dask_worker", "--nthreads", "2", *options, **environment)
+        )

@@ -97,14 +97,16 @@ class Returns(Work):
 
 
 class Dies(Work):
-    """Some items kill the worker the first time that they are called; -1 does each time."""
+    """Some items kill the worker the first time that they are called, while it runs; -1 does each time, at once."""
 
     kills = ()
 
     def exec(self, item):
         enter(self.folder, item)
+        if item == -1:
+            os._exit(1)
         time.sleep(0.02)
-        if item == -1 or (item in self.kills and entered(self.folder).count(str(item)) == 1):
-            time.sleep(0.1)  # as a call that is in progress for a while
+        if item in self.kills and entered(self.folder).count(str(item)) == 1:
+            time.sleep(0.1)
             os._exit(1)
         return item
