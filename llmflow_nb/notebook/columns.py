@@ -73,13 +73,13 @@ def columns_of(result: BatchResult, sample: Sequence[Item], texts: ValueTexts) -
     def is_replayed(row: int, _: Item) -> Any:
         return "replayed" if result._is_replayed(row) else ABSENT
 
-    params, more = _spread("params", params_of, sample, texts, param_head)
+    params, more = spread("params", params_of, sample, texts, param_head)
     if result.is_of_params:
         name = result._batches[0][1].plan.settings.item_key or "item"
-        items, more_of_items = _spread(name, lambda _, item: item.item, sample, texts, param_head)
+        items, more_of_items = spread(name, lambda _, item: item.item, sample, texts, param_head)
     else:
-        items, more_of_items = _spread("item", lambda _, item: item.item, sample, texts, "item.{}".format)
-    results, more_of_results = _spread("result", lambda _, item: _result(item), sample, texts, "result.{}".format)
+        items, more_of_items = spread("item", lambda _, item: item.item, sample, texts, "item.{}".format)
+    results, more_of_results = spread("result", lambda _, item: _result(item), sample, texts, "result.{}".format)
     label = (lambda row, item: item.label) if is_labelled(result) else (lambda row, item: row)
     columns = [
         Column("row", "name", label),
@@ -146,7 +146,7 @@ def _result(item: Item) -> Any:
     return ABSENT if item.result is None and item.status not in HAS_RESULT else item.result
 
 
-def _spread(
+def spread(
     head: str,
     value: Callable[[int, Item], Any],
     sample: Sequence[Item],

@@ -10,7 +10,7 @@ from ..comparison.rows import Cell, Row
 from ..comparison.verdict import ordered
 from ..core.prices import UsageSum, dollars
 from ..core.text import MASK, is_secret, shown
-from .columns import Kind, error_line, text_of_cell
+from .columns import Kind, error_line, spread, text_of_cell
 from .frontend import is_static
 from .html import NO_MATHS, Table, chip, folded, style_sheet, table_html, to_text
 from .html import Summary as Texts
@@ -25,6 +25,8 @@ __all__ = ["comparison_bundle"]
 ROWS = 10
 MOST_VARIANTS, MOST_BESIDE = 50, 3
 """The number of variants in the table of variants, and of those that are shown beside the baseline in each row."""
+MOST_FIELDS = 3
+"""The number of fields of items that are shown."""
 LONGEST = 2_000
 """The number of characters of a text that are looked at."""
 BETTER, WORSE = "46,125,50", "198,40,40"
@@ -161,10 +163,13 @@ class _RowsTable:
         more += [".debug(label) opens the variants at a row"] if first else []
         self.more = "; ".join(more)
         self._scored = bool(measures.scores)
+        sample = [row.any_cell().item for row in self._rows]
+        columns, _ = spread("item", lambda _, item: item.item, sample, texts, "item.{}".format)
+        self._items = columns[:MOST_FIELDS]
 
     def _heads(self) -> list[tuple[str, bool]]:
         """Return the heads of the columns, and whether a column has numbers."""
-        heads = [("row", False), ("item", False)]
+        heads = [("row", False), *((column.head, False) for column in self._items)]
         for name in self._measures.names:
             heads.append((shown(name, CELL), False))
             if self._scored:
@@ -231,7 +236,7 @@ class _RowsTable:
 
     def _row_html(self, row: Row) -> str:
         cells = [f'<th scope="row" style="{_TEXT};white-space:nowrap">{escape(self._label(row))}</th>']
-        cells.append(f'<td style="{_TEXT}">{folded(self._value(row.any_cell().item.item))}</td>')
+        cells += [f'<td style="{_TEXT}">{folded(text)}</td>' for text in self._item_texts(row)]
         for name, result in zip(self._measures.names, self._results(row), strict=True):
             is_base = name == self._measures.baseline
             cells.append(f'<td style="{_TEXT}">{_html_of(result, is_base=is_base)}</td>')
@@ -245,12 +250,16 @@ class _RowsTable:
         heads: list[tuple[str, Kind]] = [(head, "number" if is_number else "text") for head, is_number in self._heads()]
         rows = []
         for row in self._rows:
-            cells = [self._label(row), self._value(row.any_cell().item.item)]
+            cells = [self._label(row), *self._item_texts(row)]
             for name, result in zip(self._measures.names, self._results(row), strict=True):
                 cells.append(_text_of(result, is_base=name == self._measures.baseline))
                 cells += [text for text, _ in self._numbers(row, name)]
             rows.append(cells)
         return Table(self.title, heads, rows, self.more)
+
+    def _item_texts(self, row: Row) -> list[str]:
+        item = row.any_cell().item
+        return [text_of_cell(kind, value(0, item), self._texts, LONGEST) for _, kind, value in self._items]
 
     def _label(self, row: Row) -> str:
         return text_of_cell("name", row.label, self._texts, CELL)
