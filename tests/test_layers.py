@@ -33,6 +33,7 @@ PACKAGES = {
     "runs/selection.py": {"pandas"},
     "dask": {"cloudpickle", "dask", "distributed"},
     "llm.py": {"openai"},
+    "otel.py": {"opentelemetry"},
     "offline.py": {"sklearn", "numpy"},
 }
 # The one folder that imports layers above its own, inside its functions, so that ``flow.run`` can be a method.

@@ -217,7 +217,8 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                     # fmt: on
                     if watched:
                         event = Event("visit_finished", plan.path, visit.params, None, 0, frame.status, action)
-                        setup.notify(event._replace(param_sets=positions_of(position.param_set())))
+                        around = positions_of(position.param_set())
+                        setup.notify(event._replace(usage=tuple(spent), param_sets=around))
                     frame.visit = None
                     if spent or frame.work is not None:
                         claim_usage(position, setup, frame)

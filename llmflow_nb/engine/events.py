@@ -42,7 +42,8 @@ class Event(NamedTuple):
         value: For ``call_started`` the item (or ``prep``'s result), for ``call_finished`` the result, for
             ``visit_finished`` and ``run_finished`` the action.
         error: The exception of what failed.
-        usage: For ``call_finished``: what all attempts of the call have reported with `spend`.
+        usage: What was reported with `spend`: for ``call_finished`` by all attempts of the call, for
+            ``visit_finished`` by ``prep`` and ``post``.
         param_sets: The positions of the param sets around it, the outermost first. Together with the path it says
             which of several walks that run side by side the event belongs to.
     """

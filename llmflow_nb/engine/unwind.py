@@ -138,12 +138,12 @@ def _close_visit(position: Position, setup: Setup, frame: Frame, status: str, er
     executed = frame.t_executed if frame.t_executed >= prepared else now
     row = (plan, frame.visit.params, None, attempts, status, frame.t_start, prepared, executed, now)
     setup.recorder.add_failed_visit(row, error)
+    used = tuple(setup.recorder.spent)
     claim_usage(position, setup, frame)
     if setup.subscribers:
         around = positions_of(position.param_set())
-        setup.notify(
-            Event("visit_finished", plan.path, frame.visit.params, None, 0, status, error=error, param_sets=around)
-        )
+        event = Event("visit_finished", plan.path, frame.visit.params, None, 0, status, error=error)
+        setup.notify(event._replace(usage=used, param_sets=around))
     frame.visit = None
 
 
