@@ -14,6 +14,8 @@ import uuid
 from collections import Counter, OrderedDict, defaultdict, deque
 from typing import Any
 
+from .loaded import loaded
+
 FIXED_TYPES: frozenset[type] = frozenset(
     {
         type(None),
@@ -89,13 +91,13 @@ def slot_fields(cls: type) -> tuple[str, ...]:
 
 def is_pydantic(cls: type) -> bool:
     """Return whether a class is a model of pydantic."""
-    pydantic = sys.modules.get("pydantic")
+    pydantic = loaded("pydantic", "BaseModel")
     return pydantic is not None and issubclass(cls, pydantic.BaseModel)
 
 
 def is_pandas(value: Any) -> bool:
     """Return whether a value is a DataFrame, a Series or an Index."""
-    pandas = sys.modules.get("pandas")  # without it there is no DataFrame
+    pandas = loaded("pandas", "DataFrame")  # without it there is no DataFrame
     return pandas is not None and isinstance(value, pandas.DataFrame | pandas.Series | pandas.Index)
 
 
@@ -107,17 +109,17 @@ def copies_on_write() -> bool:
 
 def is_array(value: Any) -> bool:
     """Return whether a value is a numpy array that contains no Python objects."""
-    numpy = sys.modules.get("numpy")
+    numpy = loaded("numpy", "ndarray")
     return numpy is not None and type(value) is numpy.ndarray and not value.dtype.hasobject
 
 
 def is_object_array(value: Any) -> bool:
     """Return whether a value is a numpy array that contains Python objects."""
-    numpy = sys.modules.get("numpy")
+    numpy = loaded("numpy", "ndarray")
     return numpy is not None and type(value) is numpy.ndarray and value.dtype.hasobject
 
 
 def is_numpy_scalar(value: Any) -> bool:
     """Return whether a value is a numpy scalar that cannot change."""
-    numpy = sys.modules.get("numpy")
+    numpy = loaded("numpy", "ndarray")
     return numpy is not None and isinstance(value, numpy.generic) and not isinstance(value, numpy.void)

@@ -5,12 +5,13 @@ The prices are those of ``genai-prices``, the extra ``prices``. A price that is 
 
 from collections.abc import Iterable
 from functools import cache, lru_cache
+from threading import Thread
 from typing import Any, NamedTuple
 
 from .text import quoted
 from .usage import Usage
 
-__all__ = ["UsageSum", "cost_of", "dollars", "load_prices", "sum_of"]
+__all__ = ["UsageSum", "are_loaded", "cost_of", "dollars", "load_prices", "sum_of"]
 
 
 class UsageSum(NamedTuple):
@@ -108,6 +109,17 @@ def cost_of(usage: Usage) -> float | None:
 def load_prices() -> None:
     """Import the list of prices now, which takes 0.6 s, and not in the middle of a run."""
     _calculator()
+
+
+def are_loaded() -> bool:
+    """Return whether the list of prices is there. If not, a thread begins to load it."""
+    if not _calculator.cache_info().currsize and not _loading:
+        _loading.append(Thread(target=_calculator, name="llmflow_nb-prices", daemon=True))
+        _loading[0].start()
+    return bool(_calculator.cache_info().currsize)
+
+
+_loading: list[Thread] = []
 
 
 @lru_cache(maxsize=4096)

@@ -1,10 +1,11 @@
 """What a hook returned: a plain value, or something that still has to be awaited."""
 
-import sys
 from contextlib import suppress
 from inspect import CO_ITERABLE_COROUTINE
 from types import CoroutineType, GeneratorType
 from typing import Any
+
+from ..core.loaded import loaded
 
 __all__ = ["PLAIN", "discard", "is_awaitable"]
 
@@ -30,7 +31,7 @@ def discard(value: Any) -> None:
     if isinstance(value, CoroutineType):
         value.close()
         return
-    asyncio = sys.modules.get("asyncio")  # without it, there is no future; importing it takes 20 ms
+    asyncio = loaded("asyncio", "Future")  # without it, there is no future; importing it takes 20 ms
     if asyncio is not None and isinstance(value, asyncio.Future):
         with suppress(RuntimeError):  # its loop is closed, and so nothing of it runs
             value.get_loop().call_soon_threadsafe(value.cancel)

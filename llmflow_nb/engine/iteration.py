@@ -14,6 +14,7 @@ from types import FunctionType
 from typing import Any
 
 from ..core.errors import HookReturnError, a_type
+from ..core.loaded import loaded
 from ..core.text import quoted
 from .awaitables import is_awaitable
 
@@ -57,7 +58,7 @@ def is_iterator(value: Any) -> bool:
 
 def index_of(returned: Any) -> Any:
     """Return the index of a pandas DataFrame or Series; None for anything else."""
-    pandas = sys.modules.get("pandas")  # whoever has a DataFrame has imported it
+    pandas = loaded("pandas", "DataFrame")  # whoever has a DataFrame has imported it
     return returned.index if pandas is not None and isinstance(returned, pandas.DataFrame | pandas.Series) else None
 
 
@@ -84,7 +85,8 @@ def _rows(value: Any, what: str) -> Iterator[Any] | None:
 
     A library is asked for only if the program has imported it: else the value cannot be from it.
     """
-    numpy, pandas, polars, pyarrow = map(sys.modules.get, ("numpy", "pandas", "polars", "pyarrow"))
+    numpy, pandas = loaded("numpy", "ndarray"), loaded("pandas", "api")
+    polars, pyarrow = loaded("polars", "DataFrame"), loaded("pyarrow", "Table")
     if pandas is not None:
         if isinstance(value, pandas.DataFrame):
             return _rows_of_frame(value, what)
@@ -158,7 +160,7 @@ def _values_of_array(array: Any) -> Iterable[Any]:
 
 def plain_value(value: Any) -> Any:
     """Return a numpy number, bool or text as the Python value that it stands for; anything else as it is."""
-    numpy = sys.modules.get("numpy")
+    numpy = loaded("numpy", "ndarray")
     if numpy is None or not isinstance(value, numpy.number | numpy.bool_ | numpy.character):
         return value
     return value if isinstance(value, numpy.timedelta64) else value.item()

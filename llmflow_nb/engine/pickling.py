@@ -1,12 +1,12 @@
 """Pickle nodes and values for another process, and name the part of one that cannot be pickled."""
 
 import pickle
-import sys
 from collections.abc import Callable, Iterable
 from types import FunctionType, ModuleType
 from typing import Any
 
 from ..core.errors import SendError, a_type
+from ..core.loaded import loaded
 from ..core.text import class_name, error_text, quoted, text_of
 from .plan import DRIVEN
 
@@ -18,7 +18,7 @@ def dumps(value: Any) -> bytes:
     try:
         return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
     except Exception:
-        cloudpickle = sys.modules.get("cloudpickle")
+        cloudpickle = loaded("cloudpickle", "dumps")
         if cloudpickle is None:
             raise
         pickled: bytes = cloudpickle.dumps(value)

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
-from ..core.prices import sum_of
+from ..core.prices import dollars, sum_of
 from ..core.statuses import HAS_RESULT
 from ..core.text import MASK, class_name, is_secret, shown
 from ..runs.batch import BatchResult
@@ -23,11 +23,11 @@ __all__ = [
     "text_of_cell",
 ]
 
-Kind = Literal["name", "text", "number", "seconds", "status", "error"]
-"""How a column is written: names are not broken into lines, numbers and seconds are aligned to the right."""
+Kind = Literal["name", "text", "number", "cost", "seconds", "status", "error"]
+"""How a column is written: names are not broken into lines, numbers, dollars and seconds are aligned to the right."""
 
-USAGE_HEADS = {"tokens in": "tokens_in", "tokens out": "tokens_out", "cost ($)": "cost"}
-"""The heads of the columns of what calls have used, with the attributes of `UsageSum`."""
+USAGE_HEADS: dict[str, Kind] = {"tokens in": "number", "tokens out": "number", "cost": "cost"}
+"""The columns of what calls have used. The attributes of `UsageSum` have these names, with "_"."""
 
 ABSENT: Any = object()
 """The value of a cell that is empty."""
@@ -104,7 +104,7 @@ def _usage_columns() -> list[Column]:
 
         return value
 
-    return [Column(head, "number", of(name)) for head, name in USAGE_HEADS.items()]
+    return [Column(head, kind, of(head.replace(" ", "_"))) for head, kind in USAGE_HEADS.items()]
 
 
 def is_labelled(result: BatchResult) -> bool:
@@ -118,6 +118,8 @@ def text_of_cell(kind: Kind, value: Any, texts: ValueTexts, length: int) -> str:
         return ""
     if kind == "seconds":
         return duration(value)
+    if kind == "cost":
+        return dollars(value)
     if kind == "error":
         return error_line(value, texts)
     if kind == "name":

@@ -4,18 +4,20 @@ import os
 import sys
 from typing import Any
 
+from ..core.loaded import loaded
+
 __all__ = ["cell_name", "has_kernel", "is_static", "is_svg_only", "is_terminal", "publish"]
 
 
 def has_kernel() -> bool:
     """Whether this process is a kernel, with a front end to show output."""
-    ipython = sys.modules.get("IPython")  # a kernel has imported it
+    ipython = loaded("IPython", "get_ipython")  # a kernel has imported it
     return ipython is not None and getattr(ipython.get_ipython(), "kernel", None) is not None
 
 
 def cell_name(file: str) -> str:
     """Return the cell that code with this file name was written in, such as "Cell In[3]"; "" for a file."""
-    ipython = sys.modules.get("IPython")
+    ipython = loaded("IPython", "get_ipython")
     shell = None if ipython is None else ipython.get_ipython()
     return "" if shell is None else " ".join(shell.compile.format_code_name(file) or ())
 

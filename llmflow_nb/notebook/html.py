@@ -38,6 +38,7 @@ SEEN = 90
 _STYLES: dict[Kind, str] = {
     "name": "text-align:left;white-space:nowrap",
     "number": "text-align:right",
+    "cost": "text-align:right",
     "seconds": "text-align:right;white-space:nowrap",
 }
 # The colour of each state and status, by its name in the graph. Of all others: that of a failure.
@@ -180,7 +181,7 @@ def _table_lines(table: Table) -> list[str]:
     return [
         "  "
         + "  ".join(
-            text.rjust(width) if kind in ("number", "seconds") else text.ljust(width)
+            text.rjust(width) if kind in ("number", "cost", "seconds") else text.ljust(width)
             for text, width, (_, kind) in zip(row, widths, table.columns, strict=True)
         )
         for row in rows

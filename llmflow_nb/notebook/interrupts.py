@@ -7,11 +7,12 @@ where the signal would be ignored, a handler of our own takes it.
 
 import asyncio
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+
+from ..core.loaded import loaded
 
 __all__ = ["on_interrupt"]
 
@@ -41,7 +42,7 @@ def on_interrupt(callback: Callable[[], None]) -> Iterator[None]:
 
 
 def _kernel_loop() -> asyncio.AbstractEventLoop | None:
-    ipython = sys.modules.get("IPython")  # a kernel has imported it
+    ipython = loaded("IPython", "get_ipython")  # a kernel has imported it
     kernel = None if ipython is None else getattr(ipython.get_ipython(), "kernel", None)
     loop = getattr(getattr(kernel, "io_loop", None), "asyncio_loop", None)
     return loop if isinstance(loop, asyncio.AbstractEventLoop) else None

@@ -6,11 +6,11 @@ fields or rows that are left out, and ``cut`` says that text is. All texts are b
 """
 
 import json
-import sys
 from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
+from ..core.loaded import loaded
 from ..core.text import MASK, is_secret, shown
 from .values import ValueTexts
 
@@ -45,7 +45,7 @@ def readable(value: Any, texts: ValueTexts, length: int) -> Readable:
             return _dict(value, texts, length) if type(value) is dict else _list(value, texts, length)
         except RuntimeError:  # another thread has added a key
             pass
-    if (pandas := sys.modules.get("pandas")) is not None and type(value) is pandas.DataFrame:
+    if (pandas := loaded("pandas", "DataFrame")) is not None and type(value) is pandas.DataFrame:
         return _frame(value, texts)
     return _text(as_python, is_cut=as_python.endswith("…") or ", ... " in as_python)
 

@@ -6,7 +6,7 @@ from html import escape
 from itertools import islice
 from typing import Any
 
-from ..core.prices import sum_of
+from ..core.prices import dollars, sum_of
 from ..core.statuses import ENDED, FAILURES, HAS_RESULT, count_with
 from ..core.text import class_name, quoted, shown
 from ..core.traversal import last_name
@@ -36,7 +36,7 @@ _OF_NODES: list[tuple[str, Kind]] = [
     ("node", "name"),
     ("visits", "number"),
     ("attempts", "number"),
-    *((head, "number") for head in USAGE_HEADS),
+    *USAGE_HEADS.items(),
     ("items", "text"),
     ("failed visits", "number"),
     ("seconds", "seconds"),
@@ -179,7 +179,7 @@ def _usage_cells(usages: list[Usage]) -> list[str]:
     if not usages:
         return ["", "", ""]
     used = sum_of(usages)
-    return [f"{used.tokens_in:,}", f"{used.tokens_out:,}", "" if used.cost is None else f"{used.cost:.6g}"]
+    return [f"{used.tokens_in:,}", f"{used.tokens_out:,}", "" if used.cost is None else dollars(used.cost)]
 
 
 def _flows_first(paths: list[str]) -> Iterator[tuple[str, int]]:
@@ -244,8 +244,8 @@ def of_journal(journal: Journal) -> Summary:
     """Summarize a journal: its latest runs, the newest first."""
     rows = journal._read()
     heads: list[tuple[str, Kind]] = [("run", "number"), ("flow", "name"), ("started", "name"), ("status", "status")]
-    heads += [(name, "number") for name in ("called", "replayed", "failed", "unanswered", "cost")]
-    heads += [("seconds", "seconds")]
+    heads += [(name, "number") for name in ("called", "replayed", "failed", "unanswered")]
+    heads += [("cost", "cost"), ("seconds", "seconds")]
     used = journal._usage_by_run() if rows else {}
     cells = [
         [

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.api.records import RunMethods
 from ..core.errors import RowError, RunStateError, did_you_mean
 from ..core.node import BaseNode, label
-from ..core.prices import UsageSum, sum_of
+from ..core.prices import UsageSum, are_loaded, sum_of
 from ..core.statuses import FAILURES, count_with
 from ..core.text import quoted
 from ..core.traversal import Survey, last_name, path_part
@@ -113,11 +113,17 @@ class Run(RunMethods):
         return sum_of(self._recorder.all_usage())
 
     def _usage_lately(self) -> UsageSum | None:
-        """Return `usage`, or what it was a moment ago: summing it takes a twentieth of the time at most. None: none."""
+        """Return `usage`, or what it was a moment ago; None if nothing was reported.
+
+        It is for the progress. To sum it takes a twentieth of the time at most, and prices that have to be loaded are
+        not waited for: so long, the cost is unknown.
+        """
         started = perf_counter()
         due, found = self._usage_seen
         if started >= due or self.seconds is not None:
             usages = self._recorder.all_usage()
+            if usages and not are_loaded():
+                usages = [usage._replace(model="") for usage in usages]
             found = sum_of(usages) if usages else None
             now = perf_counter()
             self._usage_seen = now + 20 * (now - started), found

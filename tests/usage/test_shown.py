@@ -41,15 +41,15 @@ def test_a_run_has_the_sums_and_those_of_each_node(flow):
     (n,) = [n for n, line in enumerate(lines) if "attempts" in line]
     head, _, load, label = lines[n : n + 4]
     start = head.index("tokens in")
-    end = head.index("cost ($)") + len("cost ($)")
-    assert [line[start:end].split() for line in (load, label)] == [["1,000", "10", "1"], ["20", "4", "0.5"]]
+    end = head.index("cost") + len("cost")
+    assert [line[start:end].split() for line in (load, label)] == [["1,000", "10", "$1.00"], ["20", "4", "$0.50"]]
 
 
 def test_a_batch_has_them_for_each_row(flow):
     """As columns, and in the line of facts."""
     text = shown(flow.last_run.batch("Label"))
     assert "20 tokens in, 4 out, $0.50" in text
-    assert [line.split()[-5:-2] for line in text.splitlines()[-2:]] == [["10", "2", "0.25"]] * 2
+    assert [line.split()[-5:-2] for line in text.splitlines()[-2:]] == [["10", "2", "$0.25"]] * 2
 
 
 def test_the_graph_has_the_cost_of_each_node(flow):

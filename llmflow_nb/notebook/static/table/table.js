@@ -1,6 +1,6 @@
 // The table of a batch. Which rows are seen, and in which order, is the kernel's: this draws the page that it sends.
 
-const RIGHT = ["number", "seconds"];
+const RIGHT = ["number", "cost", "seconds"];
 
 function render({ model, el }) {
   const root = make("div", "root table", undefined, { role: "group", "aria-label": "Rows of a batch" });
