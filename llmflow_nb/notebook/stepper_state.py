@@ -48,6 +48,7 @@ def place(stepper: Stepper, model: GraphModel, texts: ValueTexts) -> dict[str, A
         "next": _next(here, hooks_of(pending.node).own),
         "called": here.called,
         "replayed": here.replayed,
+        "spent": "" if (spent := stepper.record._usage_lately()) is None else spent.short,
         "number": entry.number,
         "note": shown(here.note, 300) if here.note else "",
         "failure": _failure(here, texts),

@@ -4,6 +4,8 @@ import pytest
 
 from llmflow_nb import BatchNode, Flow, Journal, Node, spend
 from llmflow_nb.notebook.lines import bundle_of
+from llmflow_nb.notebook.stepper_state import place
+from llmflow_nb.notebook.values import ValueTexts
 
 
 class Load(Node):
@@ -80,3 +82,14 @@ def test_without_a_report_nothing_is_shown():
     flow.run({})
     assert "token" not in shown(flow.last_run)
     assert "$" not in bundle_of(flow.last_run)["text/plain"]
+
+
+def test_the_stepper_has_the_cost_of_this_way():
+    """Beside its counts of calls. Back at the start it is nothing."""
+    load = Load()
+    load >> Label()
+    flow = Flow(load)
+    stepper, model = flow.stepper({}), flow.graph()
+    assert place(stepper, model, ValueTexts())["spent"] == ""
+    stepper.run()
+    assert place(stepper, model, ValueTexts())["spent"] == "$1.50"

@@ -89,7 +89,7 @@ function render({ model, el }) {
     if (!now.is_end) place.append(make("span", "soft", "  next: " + now.next));
     if (now.failure.text) place.append(make("div", "error", now.failure.text));
     if (now.note) place.append(make("div", "note", now.note));
-    counts.textContent = `called ${now.called}, replayed ${now.replayed}`;
+    counts.textContent = `called ${now.called}, replayed ${now.replayed}` + (now.spent && `, ${now.spent}`);
     counts.title = "Calls of exec that were made, and calls that were answered by the result of an earlier call. Going back does not undo what a node did outside of shared.";
     seen.note(2, now.output ? now.output.split("\n").length - 1 || 1 : "");
     if (output.body.textContent !== now.output) {
