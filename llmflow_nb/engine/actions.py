@@ -59,7 +59,7 @@ def lost_action(setup: Setup, frames: list[Frame], action: Any, known: list[str]
         return
     setup.recorder.add_missing_edge(frame.plan.path, action, known)
     text = lost_text(frame.plan.path, frame.plan.facts.hooks.post, action, known)
-    if frame.owner.settings.strict:
+    if frame.walk.owner.settings.strict:
         raise LostActionError(text, action, known)
     warn(text)
 
@@ -89,7 +89,7 @@ def _leads_on(frames: list[Frame], action: Any) -> bool:
     if frames[-1].plan.facts.any_action:  # PocketFlow warns in any case
         return False
     for below, frame in reversed([*pairwise(frames)]):
-        if not frame.owner.facts.hands_on:
+        if not frame.walk.owner.facts.hands_on:
             return False
         if (action or "default") in below.node.successors:
             return True
@@ -102,15 +102,16 @@ def check_steps(frame: Frame, setup: Setup) -> None:
     Raises:
         MaxStepsError: The walk has made ``max_steps`` visits.
     """
-    if frame.steps > frame.max_steps:
+    walk = frame.walk
+    if walk.steps > walk.max_steps:
         raise _endless(frame)
     setup.recorder.drop_old()
-    frame.check_at = min(frame.steps + CHECK_EVERY, frame.max_steps)
+    walk.check_at = min(walk.steps + CHECK_EVERY, walk.max_steps)
 
 
 def _endless(frame: Frame) -> Exception:
     """Return the error for an endless loop. It names the shortest cycle of edges through the current node."""
-    origin = frame.node
+    origin, walk = frame.node, frame.walk
     way = {id(origin): [origin]}
     todo = [origin]
     for node in todo:
@@ -118,7 +119,7 @@ def _endless(frame: Frame) -> Exception:
             if target is origin:
                 cycle = " > ".join(shown(label(n)) for n in (*way[id(node)], origin))
                 return MaxStepsError(
-                    f"{frame.owner.path} made {frame.steps - 1} visits and is still in the loop {cycle}. If that is "
+                    f"{walk.owner.path} made {walk.steps - 1} visits and is still in the loop {cycle}. If that is "
                     "intended, give the flow a larger max_steps (None for no limit). If a node counts its visits, let "
                     "it count in shared: every visit has a copy of the node."
                 )
@@ -126,5 +127,5 @@ def _endless(frame: Frame) -> Exception:
                 way[id(target)] = [*way[id(node)], target]
                 todo.append(target)
     return MaxStepsError(
-        f"{frame.owner.path} made {frame.steps - 1} visits. If that is intended, give it a larger max_steps."
+        f"{walk.owner.path} made {walk.steps - 1} visits. If that is intended, give it a larger max_steps."
     )

@@ -102,7 +102,7 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                 raise error
             frame = frames[-1]
             phase = frame.phase
-            params = frame.params
+            walk, params = frame.walk, frame.params
             node, plan, visit = frame.node, frame.plan, frame.visit
             prep_res, action = frame.prep_res, frame.action
             if phase == ARRIVE:
@@ -114,14 +114,14 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
             while True:
                 if phase == ARRIVE:
                     if plan.node is not node:
-                        following = frame.owner.children.get(id(node))  # `Plan.child`, without its call for each set
+                        following = walk.owner.children.get(id(node))  # `Plan.child`, without its call for each set
                         if following is None or following.stamp is not stamp:
-                            following = frame.owner.child(node, frame.start, setup)
+                            following = walk.owner.child(node, walk.start, setup)
                         plan = following
                     frame.plan = plan
                     facts = plan.facts
-                    frame.steps += 1
-                    if frame.steps > frame.check_at:
+                    walk.steps += 1
+                    if walk.steps > walk.check_at:
                         check_steps(frame, setup)
                     if facts.copies_plainly:  # Plan.clone, written out: a call would cost a tenth of the visit
                         visit = new(facts.cls)
@@ -130,8 +130,8 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                         visit.__dict__ = attributes
                     else:
                         visit = plan.clone(params)
-                    if frame.inner_items is not None and node is frame.start:
-                        visit.__dict__["items"] = frame.inner_items
+                    if walk.inner_items is not None and node is walk.start:
+                        visit.__dict__["items"] = walk.inner_items
 
                 if mask and phase <= ARRIVED and mask & BEFORE_PREP:
                     frame.t_start = frame.t_prepared = clock()
@@ -224,20 +224,21 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                         claim_usage(position, setup, frame)
                         frame.work, frame.attempts, frame.status = None, 1, "ok"
                         visit.__dict__.pop("cur_retry", None)  # the node that a run begins with stays
-                    successors = node.successors
-                    target = None
-                    if successors and frame.follows:
+                    if walk is None:  # the node that is run: its edges are not followed
+                        target = None
+                    elif walk.owner.facts.has_router:
+                        target = route(walk.flow, visit, action)
+                    else:
+                        successors = node.successors
                         target = successors.get(action or "default")
-                        if target is None:
+                        if target is None and successors:
                             lost_action(setup, frames, action, list(successors))
-                    elif frame.owner is not None and frame.owner.facts.has_router:
-                        target = route(frame.flow, visit, action)
                     if target is not None:
                         following = plan.next  # mostly it is where this node led to before
                         if following.node is not target or (
                             following.stamp is not stamp and not following.renew(setup)
                         ):
-                            following = plan.next = frame.owner.child(target, frame.start, setup)
+                            following = plan.next = walk.owner.child(target, walk.start, setup)
                         plan = following
                         node = frame.node = target
                         phase = ARRIVE
@@ -297,7 +298,8 @@ def _leave_out_pause(frames: list[Frame], seconds: float) -> None:
         frame.t_start += seconds
         frame.t_prepared += seconds
         frame.t_executed += seconds
-        frame.set_started += seconds
+        if frame.walk is not None:
+            frame.walk.set_started += seconds
 
 
 def _await(position: Position, awaitable: Any, slot: str) -> str:
@@ -364,7 +366,7 @@ def _start_exec(position: Position, setup: Setup, frame: Frame, mask: int) -> st
             frame.work = sets
             return SETS
         inner = enter(frame.visit, plan)
-        inner.sets = sets
+        inner.walk.sets = sets
         position.frames.append(inner)
         next_set(position, setup, clock())
         return _PUSHED

@@ -34,7 +34,7 @@ class Workload(NamedTuple):
         batch = frame.work
         assert batch is not None
         if frame.phase == EXPANDED:  # the exec of the flow around the visit is called, or its elements are walked
-            return cls(batch, frame.owner, frame.flow, 1)
+            return cls(batch, frame.walk.owner, frame.walk.flow, 1)
         return cls(batch, frame.plan, frame.visit, 1 if batch.is_single else frame.plan.settings.limit)
 
 

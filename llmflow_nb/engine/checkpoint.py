@@ -104,7 +104,7 @@ class Checkpoint:
         for name in Checkpoint.__slots__:  # copy.copy takes five times as long
             setattr(inner, name, getattr(self, name))
         first = self.frames[depth].copy()
-        first.sets = None  # whoever resumes the param set settles its row
+        first.walk.sets = None  # what resumes the param set settles its row
         inner.frames = [first, *self.frames[depth + 1 :]]
         inner.open_rows = [None, *self.open_rows[depth + 1 :]]
         inner.outermost = None
@@ -132,7 +132,7 @@ class Checkpoint:
         rebuild_plans(frames, setup)
         for below, frame in itertools.pairwise(frames):
             # The copy whose hooks serve the walk is the one that its visit belongs to.
-            frame.flow = below.flow if frame.implicit else below.visit
+            frame.walk.flow = below.walk.flow if frame.walk.implicit else below.visit
         position = Position(shared, frames, inline=self.inline)
         position.paused_at, position.action, position.result = self.paused_at, self.action, self.result
         # Not the same context: the task of the closed lane takes its last step in it, in the thread of its loop.
@@ -155,13 +155,13 @@ class Checkpoint:
         if depth is None and frames[-1].visit is None and not _is_expanding(frames[-1]):
             depth = len(frames) - 1
         if depth is not None:
-            walk = frames[depth]
+            walk = frames[depth].walk
             if depth == 0 or walk.sets is None:
                 return False
             del frames[depth:]
             frames[-1].work = walk.sets
             if walk.implicit:
-                frames[-1].phase, frames[-1].set_open = EXPANDED, True
+                frames[-1].phase, frames[-1].walk.set_open = EXPANDED, True
         return all(frame.sets.items.can_resume for frame in frames if frame.sets is not None)
 
     def _is_retried(self, sets: Batch | None, row: int | None) -> bool:
@@ -195,10 +195,10 @@ class Checkpoint:
                 frame.visit = _visit(kept, attributes)
             if _is_read_once(kept):
                 kept.prep_res, frame.prep_res = split(kept.prep_res)
-            for batch, name in zip(batches, ("work", "sets"), strict=True):
+            for batch, holder, name in zip(batches, (frame, frame.walk), ("work", "sets"), strict=True):
                 if batch is not None:
                     twin = twins[id(batch.batch)] = batch.batch.restored(batch)
-                    setattr(frame, name, twin)
+                    setattr(holder, name, twin)
         for twin in twins.values():
             if twin.parent_set is not None:
                 twin.parent_set = twins.get(id(twin.parent_set[0]), twin.parent_set[0]), twin.parent_set[1]
@@ -236,18 +236,19 @@ def rebuild_plans(frames: list[Frame], setup: Setup) -> None:
     setup.checked.clear()
     below: Frame | None = None
     for frame in frames:
-        if below is not None:
-            frame.owner = below.owner if frame.implicit else below.plan
-        elif frame.owner is not None:  # the walk of a param set
-            frame.owner = _plan_again(frame.owner, setup)
-        if frame.owner is None:  # the bottom of a run
+        walk = frame.walk
+        if walk is None:  # the bottom of a run
             frame.plan = _plan_again(frame.plan, setup)
         else:
-            frame.plan = frame.owner.child(frame.node, frame.start, setup)
-        plan_of_work = frame.owner if frame.phase == EXPANDED else frame.plan
-        for batch, plan in ((frame.work, plan_of_work), (frame.sets, frame.owner)):
-            if batch is not None:
-                batch.plan = plan
+            if below is None:  # the walk of a param set
+                walk.owner = _plan_again(walk.owner, setup)
+            else:
+                walk.owner = below.walk.owner if walk.implicit else below.plan
+            frame.plan = walk.owner.child(frame.node, walk.start, setup)
+            if walk.sets is not None:
+                walk.sets.plan = walk.owner
+        if frame.work is not None:
+            frame.work.plan = walk.owner if frame.phase == EXPANDED else frame.plan
         if frame.visit is not None and type(frame.visit) is not frame.plan.facts.cls:
             frame.visit.__class__ = frame.plan.facts.cls
         below = frame
@@ -302,7 +303,7 @@ def _visit(frame: Frame, attributes: Any) -> Any:
 
 def _is_expanding(frame: Frame) -> bool:
     """Return whether a walk stands at the ``exec`` of its batch flow, or at the elements that this returned."""
-    return frame.set_open and frame.phase in (EXPAND, EXPANDED)
+    return frame.phase in (EXPAND, EXPANDED) and frame.walk.set_open
 
 
 def _reopen(position: Position, hook_attributes: dict[str, Any], setup: Setup) -> None:
@@ -310,13 +311,16 @@ def _reopen(position: Position, hook_attributes: dict[str, Any], setup: Setup) -
     frames = position.frames
     now = position.paused_at = clock()  # the clocks of the frames start when it is advanced
     for frame in frames:
-        frame.set_started = now
-        frame.max_steps = most_steps(frame.owner)  # the setting may have changed
-        frame.check_at = min(frame.steps, frame.max_steps)
-        if frame.sets is not None:
-            frame.set_started = now - frame.sets.outcomes.reopen(frame.sets.items.read - 1)
-            frame.sets.items.resume(frame.sets.path)
-            frame.set_open = True
+        walk = frame.walk
+        if walk is None:
+            continue
+        walk.set_started = now
+        walk.max_steps = most_steps(walk.owner)  # the setting may have changed
+        walk.check_at = min(walk.steps, walk.max_steps)
+        if walk.sets is not None:
+            walk.set_started = now - walk.sets.outcomes.reopen(walk.sets.items.read - 1)
+            walk.sets.items.resume(walk.sets.path)
+            walk.set_open = True
     top = frames[-1]
     before = top.work
     _rewind_visit(top)
@@ -352,11 +356,11 @@ def _rewind_visit(frame: Frame) -> None:
     elif work is not None and work.items.can_resume:
         frame.phase = WORKING
         work.resume()
-    elif frame.owner is None:  # a run begins with a visit
+    elif frame.walk is None:  # a run begins with a visit
         frame.phase, frame.work = ARRIVED, None
     else:
         frame.phase, frame.work = ARRIVE, None
-        frame.steps -= 1
+        frame.walk.steps -= 1
         return
     frame.visit = clone_again(plan, frame.visit, frame.params)
     frame.resumed_at = (frame.visit, frame.phase)

@@ -20,7 +20,6 @@ from typing import Any
 
 from ..core.layers import EXEC, RUN
 from ..core.node import ATTEMPT, label
-from ..core.params import Params
 from ..core.traversal import path_part, reachable
 from .drivers.async_ import drive_async
 from .drivers.sync import drive
@@ -28,6 +27,7 @@ from .hiding import Hiding, Unrecorded
 from .plan import DRIVEN, Driven, Plan, Setup
 from .position import EXEC as BEFORE_EXEC
 from .position import PREP, Frame, Position
+from .walks import enter
 
 __all__ = ["called_in", "finish", "finish_async"]
 
@@ -81,14 +81,12 @@ class _Rest:
         self.setup = setup
         self.is_run = level == RUN
         if level == EXEC and plan.facts.is_flow:
-            walk = Frame(plan, node, Params(params or node.params), plan.require_start(node))
-            self.position = Position(shared, [walk])
+            self.position = Position(shared, [enter(node, plan, params)])
             self.is_run = True
             return
-        frame = Frame(None, None, node.params, node)
+        frame = Frame(node, node.params)
         frame.plan = plan
         frame.visit = node
-        frame.steps = 1
         frame.phase = PREP
         if level != RUN:
             plan.facts = replace(plan.facts, has_post=False)

@@ -58,7 +58,7 @@ class ParamSets:
         if checkpoint is not None:
             position = resume_param_set(checkpoint, self._setup, parent.position.shared)
             if position is not None:
-                position.frames[0].part_of = batch, index
+                position.frames[0].walk.part_of = batch, index
         if position is None:  # it starts from the beginning, so its earlier batches are of no more use
             self._setup.recorder.discard_batches(lambda inner: inner.is_within(batch, index))
         self.start(parent, work, index, batch.items.at(index), position)
@@ -104,7 +104,7 @@ class ParamSets:
 
 def _param_set(position: Position) -> tuple[Batch, int]:
     """Return the param set that a branch walks: its batch, and its index there."""
-    param_set = position.frames[0].part_of
+    param_set = position.frames[0].walk.part_of
     assert param_set is not None
     return param_set
 

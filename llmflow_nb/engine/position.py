@@ -1,8 +1,8 @@
 """Where a run is: an explicit stack of frames, as plain data.
 
-A frame is one walk through one flow. The bottom frame of a run has only the node that is run; a flow that is visited
-puts a frame on top. Nothing of a run is on Python's own stack, which therefore limits neither depth nor length, and a
-`Checkpoint` can be taken of a position.
+A frame is the visit of a node, and the walk through a flow that the visit belongs to. The bottom frame of a run has the
+node that is run, and no walk; a flow that is visited puts a frame on top. Nothing of a run is on Python's own stack,
+which therefore limits neither depth nor length, and a `Checkpoint` can be taken of a position.
 """
 
 from contextvars import Context
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from .checkpoint import Checkpoint
 
-__all__ = ["ARRIVE", "Frame", "Position"]
+__all__ = ["ARRIVE", "Frame", "Position", "Walk"]
 
 # Why `advance` came back.
 END, BOUNDARY, AWAIT, CALLS, SETS = "end", "boundary", "await", "calls", "sets"
@@ -46,18 +46,27 @@ BEFORE_PREP, AFTER_PREP, AFTER_ITEM, AFTER_EXEC, AFTER_POST = (1 << n for n in (
 ALL = BEFORE_PREP | AFTER_PREP | AFTER_EXEC | AFTER_POST
 
 
-class Frame:
-    """One walk through one flow, and the visit of the node where it is."""
+def _copier(cls: type) -> "Callable[[Any], Any]":
+    """Return a function that copies an object slot by slot, a line for each: 0.5 us; with getattr and setattr 5 us.
+
+    A stepper copies each frame at each boundary.
+    """
+    names: tuple[str, ...] = cls.__slots__  # type: ignore[attr-defined]
+    lines = ["def copy(self):", "    twin = new(cls)", *(f"    twin.{name} = self.{name}" for name in names)]
+    namespace: dict[str, Any] = {"new": object.__new__, "cls": cls}
+    exec("\n".join([*lines, "    return twin"]), namespace)
+    copy: Callable[[Any], Any] = namespace["copy"]
+    return copy
+
+
+class Walk:
+    """One walk through the nodes of a flow, or of one param set after the other through those of a batch flow."""
 
     __slots__ = (  # noqa: RUF023  ordered by meaning
-        # The walk.
-        "owner",  # the plan of the flow; None at the bottom of a run
+        "owner",  # the plan of the flow
         "flow",  # the copy of the flow whose hooks serve this walk
         "start",  # the first node
-        "params",  # what the nodes see as their params
-        "base_params",  # what the element of a param set is merged into
-        "follows",  # whether edges choose the next node: not at the bottom, nor if the flow has a ``get_next_node``
-        "implicit",  # whether the walk is for elements that ``exec`` of the frame below returned
+        "implicit",  # whether it is for elements that ``exec`` of the batch flow around it returned
         "steps",  # visits so far
         "max_steps",  # how many there may be
         "check_at",  # after how many their number is checked again
@@ -66,9 +75,34 @@ class Frame:
         "set_open",  # whether one is in progress
         "set_started",  # clock when it started
         "element",  # the element that it is made of
+        "base_params",  # what the element is merged into
         "inner_items",  # what the start node is given as ``items``
         "part_of",  # of a walk side by side: its param set, as the batch and the index there
-        # The visit.
+    )
+
+    def __init__(self, owner: Plan, flow: Any, params: Any, start: BaseNode) -> None:
+        self.owner = owner
+        self.flow = flow
+        self.start = start
+        self.implicit = False
+        self.steps = 0
+        self.max_steps = most_steps(owner)
+        self.check_at = CHECK_EVERY if self.max_steps > CHECK_EVERY else self.max_steps
+        self.sets: Batch | None = None
+        self.set_open = False
+        self.set_started = 0.0
+        self.element: Any = None
+        self.base_params = params
+        self.inner_items: Iterable[Any] | None = None
+        self.part_of: tuple[Batch, int] | None = None
+
+
+class Frame:
+    """The visit of a node, in a walk or at the bottom of a run."""
+
+    __slots__ = (  # noqa: RUF023  ordered by meaning
+        "walk",  # None at the bottom of a run
+        "params",  # what the nodes of the walk see as their params
         "node",  # the user's object
         "plan",  # its plan
         "visit",  # its copy, which the three hooks share; None between visits
@@ -88,13 +122,10 @@ class Frame:
         "resumed_at",  # of a visit that was resumed: its copy, and its phase then; the clocks count from there
     )
 
-    def __init__(self, owner: Plan | None, flow: Any, params: Any, start: BaseNode) -> None:
-        self.owner: Plan = owner  # type: ignore[assignment]
-        self.flow = flow
-        self.base_params = params
+    def __init__(self, node: BaseNode, params: Any, walk: Walk | None = None) -> None:
+        self.walk: Walk = walk  # type: ignore[assignment]
         self.params = params
-        self.start = start
-        self.node = start
+        self.node = node
         self.plan: Plan = NOWHERE
         self.visit: Any = None
         self.phase = ARRIVE
@@ -105,45 +136,31 @@ class Frame:
         self.status = "ok"
         self.attempts = 1
         self.t_start = self.t_prepared = self.t_executed = 0.0
-        self.resumed_at: tuple[Any, int] | None = None
-        self.steps = 0
-        self.max_steps = most_steps(owner)
-        self.check_at = CHECK_EVERY if self.max_steps > CHECK_EVERY else self.max_steps
         self.work: Batch | None = None
         self.items_told = 0
         self.has_warned = False
-        self.sets: Batch | None = None
-        self.set_open = False
-        self.set_started = 0.0
-        self.element: Any = None
-        self.inner_items: Iterable[Any] | None = None
-        self.part_of: tuple[Batch, int] | None = None
-        self.implicit = False
-        self.follows = owner is not None and not owner.facts.has_router
+        self.resumed_at: tuple[Any, int] | None = None
+
+    @property
+    def sets(self) -> Batch | None:
+        """The param sets of its walk; None if there are none."""
+        return None if self.walk is None else self.walk.sets
 
     def copy(self) -> "Frame":
         """Return another frame with the same visit and the same batches."""
-        return _copy_slots(self, object.__new__(Frame))
+        twin = _copy_frame(self)
+        if twin.walk is not None:
+            twin.walk = _copy_walk(twin.walk)
+        return twin
 
 
-def _copier_of_slots() -> "Callable[[Frame, Frame], Frame]":
-    """Return a function that copies each slot in a line of its own: 0.5 us, with getattr and setattr 5 us.
-
-    A stepper copies each frame at each boundary.
-    """
-    lines = ["def copy_slots(frame, twin):", *(f"    twin.{name} = frame.{name}" for name in Frame.__slots__)]
-    namespace: dict[str, Any] = {}
-    exec("\n".join([*lines, "    return twin"]), namespace)
-    copy_slots: Callable[[Frame, Frame], Frame] = namespace["copy_slots"]
-    return copy_slots
+_copy_walk: "Callable[[Walk], Walk]" = _copier(Walk)
+_copy_frame: "Callable[[Frame], Frame]" = _copier(Frame)
 
 
-_copy_slots = _copier_of_slots()
-
-
-def most_steps(owner: Plan | None) -> float:
+def most_steps(owner: Plan) -> float:
     """Return how many visits one walk through a flow may make."""
-    return float("inf") if owner is None or owner.settings.max_steps is None else owner.settings.max_steps
+    return float("inf") if owner.settings.max_steps is None else owner.settings.max_steps
 
 
 def set_by_hooks(frame: Frame) -> dict[str, Any]:
@@ -204,14 +221,13 @@ class Position:
         A copy of the node serves the visit, as in a flow, so several callers may run one node at once. `give_back`
         sets on the node what the hooks have set on the copy.
         """
-        frame = Frame(None, None, node.params, node)
+        frame = Frame(node, node.params)
         plan, name = setup.plan, label(node)
         if plan is None or plan.name != name or not plan.renew(setup):
             plan = Plan(node, name, path_part(name), setup)
         frame.plan = plan
         frame.visit = frame.plan.clone(node.params)
         frame.phase = ARRIVED
-        frame.steps = 1
         position = cls(shared, [frame], inline=inline)
         before = dict(vars(node))
         before.pop("last_run", None)  # else each failed run would hold the one before
@@ -240,10 +256,11 @@ class Position:
     def param_set(self) -> "tuple[Batch, int] | None":
         """Return the innermost param set that is walked here: its batch, and its index there."""
         for frame in reversed(self.frames):
-            if frame.sets is not None:
-                return frame.sets, frame.sets.items.read - 1
-            if frame.part_of is not None:
-                return frame.part_of
+            walk = frame.walk
+            if walk is not None and walk.sets is not None:
+                return walk.sets, walk.sets.items.read - 1
+            if walk is not None and walk.part_of is not None:
+                return walk.part_of
         return None
 
     @property

@@ -100,7 +100,6 @@ def debug_item(batch: Batch, item: Any, shared: Any, setup: Setup) -> Position:
     frame = _frame_of(workload_to_retry(batch.plan.node, batch, setup))
     frame.prep_res = [item]
     frame.phase = EXEC
-    frame.steps = 1
     return Position(shared, [frame])
 
 
@@ -125,6 +124,6 @@ def debug_param_set(batch: Batch, index: int, checkpoint: Checkpoint | None, sha
 
 def _frame_of(work: Workload) -> Frame:
     """Return a frame at the bottom of a run, with an earlier visit."""
-    frame = Frame(None, None, work.batch.params, work.plan.node)
+    frame = Frame(work.plan.node, work.batch.params)
     frame.plan, frame.visit = work.plan, work.target
     return frame

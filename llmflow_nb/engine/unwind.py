@@ -65,7 +65,7 @@ def _unwind(position: Position, setup: Setup, error: BaseException) -> bool:
     status = "failed" if is_failure else "cancelled"
     if position.failed_at is None:  # otherwise the error comes from a param set side by side, and was located there
         top = frames[-1]
-        position.failed_at = top.plan.path if top.visit is not None or top.owner is None else top.owner.path
+        position.failed_at = top.plan.path if top.visit is not None or top.walk is None else top.walk.owner.path
     failed_at = position.failed_at
     top = frames[-1]
     if id(error) not in setup.noted:
@@ -73,18 +73,19 @@ def _unwind(position: Position, setup: Setup, error: BaseException) -> bool:
     checkpoint = position.failure = Checkpoint(position, is_failure=True)
     while True:
         frame = frames[-1]
-        keeps = frame.sets is not None and (is_unanswered or (may_be_kept and frame.owner.settings.on_error == "keep"))
-        for batch in (frame.work, frame.sets):
-            if batch is not None and not (batch is frame.sets and keeps):
+        sets = frame.sets
+        keeps = sets is not None and (is_unanswered or (may_be_kept and sets.plan.settings.on_error == "keep"))
+        for batch in (frame.work, sets):
+            if batch is not None and not (batch is sets and keeps):
                 batch.close()
                 if isinstance(batch.items.source, AsyncGeneratorType) and not batch.items.exhausted:
                     setup.open_sources.append(batch)  # the driver closes it, because that has to be awaited
         if frame.visit is not None:
             _close_visit(position, setup, frame, status, error)
-        if frame.sets is not None and frame.set_open:
-            if len(frame.sets.checkpoints) < MAX_CHECKPOINTS:
-                frame.sets.checkpoints[frame.sets.items.read - 1] = checkpoint.of_param_set(len(frames) - 1)
-            settle_set(setup, frame, status, None, None, error, failed_at)
+        if sets is not None and frame.walk.set_open:
+            if len(sets.checkpoints) < MAX_CHECKPOINTS:
+                sets.checkpoints[sets.items.read - 1] = checkpoint.of_param_set(len(frames) - 1)
+            settle_set(setup, frame.walk, status, None, None, error, failed_at)
             if keeps:
                 position.failed_at = None
                 drop_callers(error)

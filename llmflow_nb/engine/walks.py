@@ -16,7 +16,7 @@ from .checkpoint import keep_place
 from .events import Event
 from .iteration import is_iterator
 from .plan import Plan, Setup
-from .position import ARRIVE, CALLS, CHECK_SETS_EVERY, EXECED, EXPAND, EXPANDED, Frame, Position
+from .position import ARRIVE, CALLS, CHECK_SETS_EVERY, EXECED, EXPAND, EXPANDED, Frame, Position, Walk
 
 __all__ = [
     "call_expansion",
@@ -33,38 +33,40 @@ __all__ = [
 _NO_MORE = object()
 
 
-def enter(flow: Any, plan: Plan) -> Frame:
-    """Return the frame of a walk through the flow that is visited."""
-    start = plan.require_start(flow)
-    return Frame(plan, flow, Params(flow.params), start)
+def enter(flow: Any, plan: Plan, params: Any = None) -> Frame:
+    """Return the frame of a walk through the flow that is visited, with other params if they are given."""
+    start, params = plan.require_start(flow), Params(params or flow.params)
+    return Frame(start, params, Walk(plan, flow, params, start))
 
 
 def position_of_set(work: Workload, shared: Any, index: int, element: Any) -> Position:
     """Return the position of one param set of the batch flow that is visited, to run beside others."""
     inner = enter(work.target, work.plan)
-    inner.params = inner.base_params = work.batch.params  # of elements that an exec returned, not the flow's own
-    inner.implicit = work.batch.path != work.plan.path
-    inner.part_of = work.batch, index
+    walk = inner.walk
+    inner.params = walk.base_params = work.batch.params  # of elements that an exec returned, not the flow's own
+    walk.implicit = work.batch.path != work.plan.path
+    walk.part_of = work.batch, index
     _begin_set(inner, element, clock())
     return Position(shared, [inner], inline=False)
 
 
 def _begin_set(frame: Frame, element: Any, now: float) -> None:
-    frame.element = element
-    frame.set_open = True
-    frame.set_started = now
-    frame.steps = 0
-    frame.node = frame.start
-    if frame.owner.facts.expands and not frame.implicit:
-        frame.inner_items = None
-        frame.params = frame.base_params
+    walk = frame.walk
+    walk.element = element
+    walk.set_open = True
+    walk.set_started = now
+    walk.steps = 0
+    frame.node = walk.start
+    if walk.owner.facts.expands and not walk.implicit:
+        walk.inner_items = None
+        frame.params = walk.base_params
         frame.phase = EXPAND
     else:
-        frame.params = _merge(frame, element)
+        frame.params = _merge(walk, element)
         frame.phase = ARRIVE
 
 
-def _merge(frame: Frame, element: Any) -> Params:
+def _merge(walk: Walk, element: Any) -> Params:
     """Merge an element into the params of its walk.
 
     Raises:
@@ -72,22 +74,22 @@ def _merge(frame: Frame, element: Any) -> Params:
     """
     __tracebackhide__ = True
     if isinstance(element, Mapping):
-        return Params({**frame.base_params, **element})
-    owner = frame.owner
+        return Params({**walk.base_params, **element})
+    owner = walk.owner
     key = owner.settings.item_key
     if key is None:
-        if not (owner.facts.expands or frame.flow.items is not None):
+        if not (owner.facts.expands or walk.flow.items is not None):
             raise HookReturnError(
                 f"{owner.path}.prep returned a param set that is {a_type(element)}; a BatchFlow needs dicts. "
                 'Return [{"filename": value}, ...], or set item_key="filename" to have plain values put under that key.'
             )
         key = "item"
-    if key in frame.base_params:
+    if key in walk.base_params:
         raise HookReturnError(
             f"{owner.path}: params already hold {quoted(key)}, so the {class_name(element)} would replace it. "
             f'Give this BatchFlow a key of its own: item_key="..."'
         )
-    return Params({**frame.base_params, key: element})
+    return Params({**walk.base_params, key: element})
 
 
 def expand(position: Position, setup: Setup, frame: Frame, given: Any) -> bool:
@@ -96,31 +98,33 @@ def expand(position: Position, setup: Setup, frame: Frame, given: Any) -> bool:
     True: the position has ended.
     """
     __tracebackhide__ = True
+    walk = frame.walk
     frame.phase = ARRIVE
     if given is None or isinstance(given, Mapping):
-        frame.params = Params({**_merge(frame, frame.element), **(given or {})})
+        frame.params = Params({**_merge(walk, walk.element), **(given or {})})
         return False
     if isinstance(given, str | bytes | bytearray) or not hasattr(type(given), "__iter__"):
         raise HookReturnError(
-            f"{frame.owner.path}.exec returned {a_type(given)}; the exec of a BatchFlow returns None, a dict "
+            f"{walk.owner.path}.exec returned {a_type(given)}; the exec of a BatchFlow returns None, a dict "
             "of params, or an iterable of elements for the inner batch ([value] for one)."
         )
     elements = list(given) if is_iterator(given) else given
-    if kind_of(frame.start) == "batch_flow":
-        frame.params = _merge(frame, frame.element)
-        frame.inner_items = elements
+    if kind_of(walk.start) == "batch_flow":
+        frame.params = _merge(walk, walk.element)
+        walk.inner_items = elements
         return False
     # The elements take the place of the one they were made of: only one of the two can be under item_key.
-    if isinstance(frame.element, Mapping):
-        frame.params = _merge(frame, frame.element)
-    inner = Frame(frame.owner, frame.flow, frame.params, frame.start)
-    inner.implicit = True
-    inner.sets = open_batch(frame.owner, frame.params, elements, f"{frame.owner.path}.exec", keep=True)
-    inner.sets.outcomes.actions = []
-    inner.sets.path, inner.sets.visit = f"{frame.owner.path}.exec", frame.flow
-    inner.sets.parent_set = position.param_set()
-    setup.recorder.add_batch(inner.sets)
-    position.frames.append(inner)
+    if isinstance(walk.element, Mapping):
+        frame.params = _merge(walk, walk.element)
+    path = f"{walk.owner.path}.exec"
+    sets = open_batch(walk.owner, frame.params, elements, path, keep=True)
+    sets.outcomes.actions = []
+    sets.path, sets.visit = path, walk.flow
+    sets.parent_set = position.param_set()
+    setup.recorder.add_batch(sets)
+    inner = Walk(walk.owner, walk.flow, frame.params, walk.start)
+    inner.implicit, inner.sets = True, sets
+    position.frames.append(Frame(walk.start, frame.params, inner))
     return next_set(position, setup, clock())
 
 
@@ -129,11 +133,12 @@ def call_expansion(position: Position, frame: Frame) -> str:
 
     Return "" if it was called directly and the result was not awaitable: the call has then ended.
     """
-    owner, element = frame.owner, frame.element
+    walk = frame.walk
+    owner, element = walk.owner, walk.element
     began = clock()
     begun: tuple[Any, Any, BaseException | None, float] | None = None
     if owner.facts.inline and position.inline:
-        exec_ = getattr(frame.flow, owner.facts.hooks.exec)
+        exec_ = getattr(walk.flow, owner.facts.hooks.exec)
         try:
             frame.exec_res = exec_(position.shared, element) if owner.facts.exec_takes_shared else exec_(element)
         except (Exception, CancelledError) as exc:
@@ -142,7 +147,7 @@ def call_expansion(position: Position, frame: Frame) -> str:
             if type(frame.exec_res) in PLAIN or not is_awaitable(frame.exec_res):
                 return ""
             begun = element, frame.exec_res, None, began
-    frame.work = Batch.single(owner, frame.base_params, element)
+    frame.work = Batch.single(owner, walk.base_params, element)
     frame.work.started = begun
     frame.phase = EXPANDED
     return CALLS
@@ -151,7 +156,8 @@ def call_expansion(position: Position, frame: Frame) -> str:
 def next_set(position: Position, setup: Setup, now: float) -> bool:
     """Begin the next param set of the top frame, or go on further out when there is none. True: it all has ended."""
     frame = position.frames[-1]
-    sets = frame.sets
+    walk = frame.walk
+    sets = walk.sets
     assert sets is not None
     items = sets.items
     try:
@@ -170,39 +176,39 @@ def next_set(position: Position, setup: Setup, now: float) -> bool:
         setup.recorder.drop_old()
     if setup.subscribers:
         around = positions_of(sets.parent_set)
-        path, params = frame.owner.path, frame.base_params
+        path, params = walk.owner.path, walk.base_params
         setup.notify(Event("param_set_started", path, params, place, value=element, param_sets=around))
-    if element.__class__ is not dict or frame.owner.facts.expands:
+    if element.__class__ is not dict or walk.owner.facts.expands:
         _begin_set(frame, element, now)
     else:  # the same without its call, see `walk_ended`
-        frame.element = element
-        frame.set_open = True
-        frame.set_started = now
-        frame.steps = 0
-        frame.node = frame.start
-        base = frame.base_params
+        walk.element = element
+        walk.set_open = True
+        walk.set_started = now
+        walk.steps = 0
+        frame.node = walk.start
+        base = walk.base_params
         frame.params = Params({**base, **element} if base else element)
         frame.phase = ARRIVE
     return False
 
 
 def settle_set(
-    setup: Setup, frame: Frame, status: str, value: Any, action: Any, error: Any = None, failed_at: str | None = None
+    setup: Setup, walk: Walk, status: str, value: Any, action: Any, error: Any = None, failed_at: str | None = None
 ) -> None:
     """Enter the outcome of the open param set."""
-    sets = frame.sets
+    sets = walk.sets
     assert sets is not None
     place, outcomes = sets.items.read - 1, sets.outcomes
     before = outcomes.exceptional.get(place)  # of one that is walked again
-    frame.set_open = False  # first, or an interrupt in between would have the set entered twice
+    walk.set_open = False  # first, or an interrupt in between would have the set entered twice
     if before is not None or status != "ok":
         outcomes.exceptional[place] = Outcome(status, before.attempts if before else 1, error, failed_at)
     outcomes.results.append(value)
-    outcomes.seconds.append(clock() - frame.set_started)
+    outcomes.seconds.append(clock() - walk.set_started)
     outcomes.actions.append(action)  # type: ignore[union-attr]
     if setup.subscribers:
         around = positions_of(sets.parent_set)
-        path, params = frame.owner.path, frame.base_params
+        path, params = walk.owner.path, walk.base_params
         setup.notify(Event("param_set_finished", path, params, place, 0, status, value, error, (), around))
 
 
@@ -213,15 +219,15 @@ def walk_ended(position: Position, setup: Setup, value: Any, action: Any, now: f
     """
     frames = position.frames
     frame = frames[-1]
-    sets = frame.sets
-    if sets is not None:
+    walk = frame.walk
+    if walk is not None and walk.sets is not None:
         if setup.subscribers:
-            settle_set(setup, frame, "ok", value, action)
+            settle_set(setup, walk, "ok", value, action)
         else:  # the same without its call: a flow of cheap nodes over many params spends its time here
-            frame.set_open = False
-            outcomes = sets.outcomes
+            walk.set_open = False
+            outcomes = walk.sets.outcomes
             outcomes.results.append(value)
-            outcomes.seconds.append(now - frame.set_started)
+            outcomes.seconds.append(now - walk.set_started)
             outcomes.actions.append(action)  # type: ignore[union-attr]
         return next_set(position, setup, now)
     if len(frames) == 1:
@@ -240,15 +246,16 @@ def _walks_ended(position: Position, setup: Setup) -> bool:
     """Continue with the flow whose param sets are all done. Return whether the position has ended."""
     __tracebackhide__ = True
     frames = position.frames
-    frame = frames[-1]
-    assert frame.sets is not None
-    frame.sets.require_results("param sets")  # before the frame is gone, for it may keep that too
+    walk = frames[-1].walk
+    sets = walk.sets
+    assert sets is not None
+    sets.require_results("param sets")  # while the frame is there, since the flow may keep this failure too
     frames.pop()
-    if frame.implicit:
-        return elements_ended(position, setup, frame.sets)
-    if frame.sets.outcomes.exceptional:
-        keep_place(position, frame.sets)
-    take_sets(frames[-1], frame.sets)
+    if walk.implicit:
+        return elements_ended(position, setup, sets)
+    if sets.outcomes.exceptional:
+        keep_place(position, sets)
+    take_sets(frames[-1], sets)
     frames[-1].phase = EXECED
     return False
 
