@@ -7,8 +7,9 @@ from ..core.errors import HookReturnError, LostActionError, MaxStepsError, a_typ
 from ..core.node import check_node, label
 from ..core.text import quoted, shown
 from .awaitables import discard, is_awaitable
-from .plan import Plan, Setup
+from .plan import Plan
 from .position import CHECK_EVERY, Frame
+from .setup import Setup
 
 __all__ = ["check_action", "check_steps", "lost_action", "lost_text", "route"]
 

@@ -27,7 +27,7 @@ from .awaitables import PLAIN, is_awaitable
 from .batch import PENDING, Batch, Outcome, open_batch, positions_of
 from .checkpoint import keep_place
 from .events import Event, ReplayedAttempts
-from .plan import NOWHERE, Setup
+from .plan import NOWHERE
 from .position import (
     AFTER_EXEC,
     AFTER_ITEM,
@@ -55,6 +55,7 @@ from .position import (
     Position,
     set_by_hooks,
 )
+from .setup import Setup
 from .unwind import LOST, claim_usage, recover
 from .walks import call_expansion, elements_ended, enter, expand, next_set, take_sets, walk_ended
 
@@ -226,7 +227,7 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                         visit.__dict__.pop("cur_retry", None)  # the node that a run begins with stays
                     if walk is None:  # the node that is run: its edges are not followed
                         target = None
-                    elif walk.owner.facts.has_router:
+                    elif walk.has_router:
                         target = route(walk.flow, visit, action)
                     else:
                         successors = node.successors

@@ -14,7 +14,7 @@ from .advance import AWAIT, advance
 from .branch import Branch
 from .flight import Flight, Loop
 from .flights import Flights
-from .plan import Setup
+from .setup import Setup
 
 __all__ = ["AsyncHooks", "next_item"]
 

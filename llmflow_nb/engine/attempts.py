@@ -31,8 +31,8 @@ from .flight import EXECUTOR, Flight, Loop
 from .flights import Flights, context_of_attempt, run_within
 from .limiter import HELD, Ticket, hold
 from .open_calls import OpenCalls
-from .plan import Setup
 from .retry_policy import seconds_before_retry
+from .setup import Setup
 from .timers import Timers
 
 __all__ = ["Attempts"]

@@ -15,7 +15,7 @@ call is in one state, and these are the rules:
 `NEXT_STATE` has every allowed step; any other is a bug, and raises. `attempts` and `open_calls` take the steps.
 """
 
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from ..core.node import ATTEMPT
 from ..core.text import params_text, quoted
@@ -25,7 +25,7 @@ from .branch import Branch, Workload
 from .budget import Budget
 from .plan import Plan
 
-__all__ = ["NEXT_STATE", "SETTLED", "WAITING", "Call", "add_context", "invoke"]
+__all__ = ["NEXT_STATE", "SETTLED", "WAITING", "CachedResult", "Call", "ResultCache", "add_context", "invoke"]
 
 # States.
 NEW = "new"
@@ -174,3 +174,41 @@ def invoke(target: Any, name: str, args: tuple[Any, ...], attempt: int) -> Any:
     __tracebackhide__ = True
     ATTEMPT.set(attempt)
     return getattr(target, name)(*args)
+
+
+class CachedResult(NamedTuple):
+    """The result of an earlier call of ``exec``.
+
+    Attributes:
+        value: The result.
+        attempts: The number of attempts.
+        error: The error of the attempt before the last one, if it is known.
+        seconds: How long the call took.
+        is_replayed: Whether an earlier call has returned it; not if it is the user's.
+        status: "ok"; or "failed", with an `UnansweredError`: the call is not made either.
+        usage: What the call has used.
+    """
+
+    value: Any
+    attempts: int = 1
+    error: Exception | None = None
+    seconds: float = 0.0
+    is_replayed: bool = True
+    status: str = "ok"
+    usage: tuple[Usage, ...] = ()
+
+
+class ResultCache(Protocol):
+    """Answers calls instead of ``exec``, and keeps their results. Used in the driver's thread."""
+
+    def find(self, call: Call) -> CachedResult | None:
+        """Return the cached result of a call; None: the call is made."""
+
+    def calling(self, call: Call) -> None:
+        """Count an attempt that is about to be made."""
+
+    def keep(self, call: Call, value: Any) -> None:
+        """Keep the result of a call that was made."""
+
+    def settled(self, call: Call, status: str, value: Any, error: BaseException | None) -> None:
+        """Note how a call ends, after `keep` if ``exec`` has returned. The value may be that of the fallback."""

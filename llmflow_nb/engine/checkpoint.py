@@ -21,7 +21,7 @@ from ..core.statuses import FAILURES
 from .batch import Batch, SavedBatch
 from .items import split
 from .iteration import is_iterator
-from .plan import Plan, Setup
+from .plan import Plan
 from .position import (
     ARRIVE,
     ARRIVED,
@@ -36,6 +36,7 @@ from .position import (
     most_steps,
     set_by_hooks,
 )
+from .setup import Setup
 
 __all__ = ["Checkpoint", "batches_of", "clone_again", "keep_place", "rebuild_plans"]
 
@@ -244,6 +245,7 @@ def rebuild_plans(frames: list[Frame], setup: Setup) -> None:
                 walk.owner = _plan_again(walk.owner, setup)
             else:
                 walk.owner = below.walk.owner if walk.implicit else below.plan
+            walk.has_router = walk.owner.facts.has_router
             frame.plan = walk.owner.child(frame.node, walk.start, setup)
             if walk.sets is not None:
                 walk.sets.plan = walk.owner

@@ -13,7 +13,7 @@ from .batch import positions_of
 from .branch import Branch, Workload
 from .calls import SETTLE, Call
 from .events import Event, EventKind
-from .plan import Setup
+from .setup import Setup
 from .unwind import note_where
 
 __all__ = ["OpenCalls"]

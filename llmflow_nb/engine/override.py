@@ -24,9 +24,10 @@ from ..core.traversal import path_part, reachable
 from .drivers.async_ import drive_async
 from .drivers.sync import drive
 from .hiding import Hiding, Unrecorded
-from .plan import DRIVEN, Driven, Plan, Setup
+from .plan import DRIVEN, Driven, Plan
 from .position import EXEC as BEFORE_EXEC
 from .position import PREP, Frame, Position
+from .setup import Setup
 from .walks import enter
 
 __all__ = ["called_in", "finish", "finish_async"]

@@ -9,9 +9,9 @@ from .batch import PENDING, Batch, positions_of
 from .branch import Branch, Workload
 from .events import Event
 from .flights import context_of
-from .plan import Setup
 from .position import Position
 from .resume import resume_param_set
+from .setup import Setup
 from .unwind import cancel, keep_checkpoint
 from .walks import position_of_set
 

@@ -12,7 +12,8 @@ from ..core.node import BaseNode, label
 from ..core.traversal import path_part
 from .batch import PENDING, Batch
 from .lane import Lane
-from .plan import DRIVEN, NOWHERE, Plan, Setup
+from .plan import DRIVEN, NOWHERE, Plan
+from .setup import Setup
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -66,6 +67,7 @@ class Walk:
         "owner",  # the plan of the flow
         "flow",  # the copy of the flow whose hooks serve this walk
         "start",  # the first node
+        "has_router",  # whether the flow has a ``get_next_node`` of the user's, which chooses the next node
         "implicit",  # whether it is for elements that ``exec`` of the batch flow around it returned
         "steps",  # visits so far
         "max_steps",  # how many there may be
@@ -84,6 +86,7 @@ class Walk:
         self.owner = owner
         self.flow = flow
         self.start = start
+        self.has_router = owner.facts.has_router
         self.implicit = False
         self.steps = 0
         self.max_steps = most_steps(owner)
@@ -215,14 +218,23 @@ class Position:
         self.result: Any = PENDING
 
     @classmethod
-    def at_start(cls, node: BaseNode, shared: Any, setup: Setup, *, inline: bool = True) -> "Position":
+    def at_start(
+        cls, node: BaseNode, shared: Any, setup: Setup, *, inline: bool = True, plan: Plan | None = None
+    ) -> "Position":
         """Return the position before the first prep of a run.
 
         A copy of the node serves the visit, as in a flow, so several callers may run one node at once. `give_back`
         sets on the node what the hooks have set on the copy.
+
+        Args:
+            node: The node that is run.
+            shared: What the hooks read and write.
+            setup: The options of the run.
+            inline: Whether calls may be made on the spot.
+            plan: The plan of the node from the previous run, which is used again if it is still valid.
         """
         frame = Frame(node, node.params)
-        plan, name = setup.plan, label(node)
+        name = label(node)
         if plan is None or plan.name != name or not plan.renew(setup):
             plan = Plan(node, name, path_part(name), setup)
         frame.plan = plan

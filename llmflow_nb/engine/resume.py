@@ -12,8 +12,9 @@ from .advance import take_results
 from .batch import Batch
 from .branch import Workload
 from .checkpoint import Checkpoint, clone_again
-from .plan import Plan, Setup
+from .plan import Plan
 from .position import EXEC, EXECED, Frame, Position
+from .setup import Setup
 from .walks import position_of_set
 
 __all__ = [

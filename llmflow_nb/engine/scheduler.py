@@ -27,8 +27,8 @@ from .flights import Flights, run_within
 from .open_calls import OpenCalls
 from .outcomes import UnansweredError
 from .param_sets import ParamSets
-from .plan import Setup
 from .position import Position
+from .setup import Setup
 from .stopping import Stopping
 from .timers import Timers
 

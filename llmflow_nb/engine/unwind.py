@@ -12,8 +12,8 @@ from .batch import Batch, positions_of
 from .checkpoint import Checkpoint
 from .events import Event
 from .outcomes import UnansweredError
-from .plan import Setup
 from .position import END, EXPAND, EXPANDED, POST, PREPPED, Frame, Position
+from .setup import Setup
 from .walks import next_set, settle_set
 
 __all__ = ["FINISHED", "LOST", "cancel", "claim_usage", "keep_checkpoint", "note_where", "recover"]

@@ -15,8 +15,9 @@ from .branch import Workload
 from .checkpoint import keep_place
 from .events import Event
 from .iteration import is_iterator
-from .plan import Plan, Setup
+from .plan import Plan
 from .position import ARRIVE, CALLS, CHECK_SETS_EVERY, EXECED, EXPAND, EXPANDED, Frame, Position, Walk
+from .setup import Setup
 
 __all__ = [
     "call_expansion",

@@ -6,8 +6,7 @@ from typing import Any, NamedTuple, Protocol
 from ..core.encoding import NoKeyError
 from ..core.kinds import FIXED_TYPES
 from ..core.usage import Usage
-from ..engine.calls import Call
-from ..engine.plan import CachedResult
+from ..engine.calls import CachedResult, Call
 from .errors import RefusedError
 from .keys import CallKey, CallKeys
 

@@ -9,9 +9,8 @@ from ..core.encoding import NoKeyError
 from ..core.text import quoted
 from ..engine.batch import Batch
 from ..engine.branch import Workload
-from ..engine.calls import Call
+from ..engine.calls import CachedResult, Call
 from ..engine.iteration import COLLECTIONS, iterate
-from ..engine.plan import CachedResult
 from .answers import Answers
 from .explained import EarlierCalls, code_of, headline
 from .file import stored_form

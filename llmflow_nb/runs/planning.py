@@ -22,13 +22,13 @@ from ..core.prices import UsageSum
 from ..core.text import error_text, quoted
 from ..core.traversal import survey, within
 from ..engine.batch import Batch
-from ..engine.calls import Call
+from ..engine.calls import CachedResult, Call
 from ..engine.drivers.sync import drive
 from ..engine.hiding import Unrecorded
 from ..engine.iteration import is_iterator
 from ..engine.outcomes import UnansweredError
-from ..engine.plan import CachedResult, Setup
 from ..engine.position import Position
+from ..engine.setup import Setup
 from ..journal.answers import Answers, Kept
 from ..journal.explained import EarlierCalls, code_of
 from ..journal.file import stored_form

@@ -4,9 +4,9 @@ from time import perf_counter
 
 from ..core.errors import RunStateError
 from ..engine.checkpoint import Checkpoint
-from ..engine.plan import Setup
 from ..engine.position import Position
 from ..engine.resume import errors_to_retry, resume_run
+from ..engine.setup import Setup
 from .batch import BatchResult
 from .run import Run
 

@@ -14,10 +14,11 @@ from ..core.statuses import FAILURES
 from ..core.text import quoted
 from ..core.traversal import path_part, within
 from ..engine.batch import Batch, Outcome
+from ..engine.calls import ResultCache
 from ..engine.drivers.sync import drive, drive_retry
 from ..engine.hiding import Unrecorded
-from ..engine.plan import ResultCache, Setup
 from ..engine.resume import position_of_post, workload_to_retry
+from ..engine.setup import Setup
 from .checks import check_executor
 from .run import Run, Watch
 

@@ -16,13 +16,14 @@ from ..core.node import ATTEMPT, BaseNode
 from ..core.settings import check_setting
 from ..core.spend import METER
 from ..core.text import class_name, quoted
-from ..core.traversal import Survey, path_part
+from ..core.traversal import path_part
 from ..engine.budget import Budget
+from ..engine.calls import ResultCache
 from ..engine.drivers.async_ import drive_async
 from ..engine.drivers.sync import drive
 from ..engine.events import Event, Subscriber
-from ..engine.plan import ResultCache, Setup
 from ..engine.position import Position
+from ..engine.setup import Setup
 from ..engine.stop import Stop, Stopped
 from ..engine.unwind import FINISHED
 from .batch import BatchResult
@@ -182,10 +183,8 @@ class Recorded:
             from_start=None if resumed is None else False,
         )
         self.setup.names = wiring.names
-        if before is not None and before._survey is wiring:
-            self.setup.plan = before.__dict__.pop("_plan", None)  # no other run gets it then
         try:
-            self.position = self._first_position(resumed, wiring)
+            self.position = self._first_position(before) if resumed is None else resumed_position(resumed, self.setup)
         except BaseException:
             if self.session is not None:
                 self.session.end("failed")
@@ -196,13 +195,17 @@ class Recorded:
         self.watch = watch
         self.unwatch: Callable[[], None] | None = None
 
-    def _first_position(self, resumed: Run | None, wiring: Survey) -> Position:
+    def _first_position(self, before: Run | None) -> Position:
+        """Return the position of a new run, with the plan of the previous run if the wiring is still the same."""
         __tracebackhide__ = True
-        if resumed is not None:
-            return resumed_position(resumed, self.setup)
-        for edge in wiring.overwritten:
-            self.record._recorder.add_problem(edge)
-        return Position.at_start(self.record.node, self.record.shared, self.setup, inline=self.setup.stop is None)
+        record, setup = self.record, self.setup
+        assert record._survey is not None
+        for edge in record._survey.overwritten:
+            record._recorder.add_problem(edge)
+        plan = None
+        if before is not None and before._survey is record._survey:
+            plan = before.__dict__.pop("_plan", None)  # no other run gets it then
+        return Position.at_start(record.node, record.shared, setup, inline=setup.stop is None, plan=plan)
 
     @property
     def name(self) -> str:

@@ -15,7 +15,8 @@ from ..core.usage import Usage
 from ..engine.batch import PENDING, Batch, Outcome
 from ..engine.events import ReplayedAttempts
 from ..engine.items import Items
-from ..engine.plan import Plan, Setup
+from ..engine.plan import Plan
+from ..engine.setup import Setup
 from ..journal.journal import Journal
 from ..journal.schema import OF_RUN
 from ..journal.spent import spent_from

@@ -5,9 +5,9 @@ from typing import Any
 from ..core.copying import Copier
 from ..core.errors import RowError
 from ..core.text import quoted
-from ..engine.plan import Setup
 from ..engine.position import Position
 from ..engine.resume import debug_item, debug_param_set
+from ..engine.setup import Setup
 from ..runs.batch import BatchResult
 from .stepper import Stepper
 

@@ -7,8 +7,7 @@ from typing import Any
 
 from ..core.copying import Copier
 from ..core.errors import RunStateError
-from ..engine.calls import Call
-from ..engine.plan import CachedResult
+from ..engine.calls import CachedResult, Call
 from ..journal.answers import Answers, Kept
 from ..journal.keys import CallKey, CallKeys
 from ..journal.store import RunStore

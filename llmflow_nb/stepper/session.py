@@ -21,8 +21,8 @@ from ..core.traversal import survey
 from ..engine.advance import AFTER_POST, BEFORE_PREP, END
 from ..engine.checkpoint import batches_of, rebuild_plans
 from ..engine.drivers.sync import drive
-from ..engine.plan import Setup
 from ..engine.position import Position
+from ..engine.setup import Setup
 from ..engine.stop import Stop, Stopped
 from ..engine.unwind import FINISHED
 from ..journal.journal import Journal

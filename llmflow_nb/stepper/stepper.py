@@ -11,8 +11,8 @@ from ..core.errors import HookReturnError, RunStateError, SettingError, a_type, 
 from ..core.node import BaseNode, label
 from ..core.settings import is_whole
 from ..core.text import quoted
-from ..engine.plan import Setup
 from ..engine.position import AFTER_POST, BEFORE_PREP, Position
+from ..engine.setup import Setup
 from ..journal.journal import as_journal
 from .as_test import write_test
 from .commands import RULES

@@ -12,8 +12,8 @@ from llmflow_nb import FlowError, Run
 from llmflow_nb.engine.advance import AFTER_ITEM, ALL, BOUNDARY
 from llmflow_nb.engine.checkpoint import Checkpoint
 from llmflow_nb.engine.drivers.sync import drive
-from llmflow_nb.engine.plan import Setup
 from llmflow_nb.engine.position import Position
+from llmflow_nb.engine.setup import Setup
 from tests.properties.flows import Boom, World, build, flows
 from tests.properties.test_laws import by_walk
 

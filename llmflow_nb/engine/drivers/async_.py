@@ -13,9 +13,9 @@ from ...core.spend import METER
 from ..advance import AWAIT, BOUNDARY, END, advance
 from ..flight import CANCEL_SECONDS, Flight
 from ..lane import Lane
-from ..plan import Setup
 from ..position import Position
 from ..scheduler import Scheduler
+from ..setup import Setup
 from ..sources import close_sources
 from ..unwind import cancel
 

@@ -16,9 +16,9 @@ from ..advance import BOUNDARY, END, advance
 from ..branch import Workload
 from ..flight import CANCEL_SECONDS, Flight
 from ..lane import Lane
-from ..plan import Setup
 from ..position import Position
 from ..scheduler import Scheduler
+from ..setup import Setup
 from .loop import LoopThread, take
 
 __all__ = ["drive", "drive_retry"]
