@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmflow_nb import (
+    AllFailedError,
     BatchFlow,
     BatchNode,
     Budget,
@@ -271,3 +272,70 @@ def test_the_excess_is_bounded(costs, bound, at_once):
     assert sum(made) == round(budget.spent * 100)
     assert budget.called == len(made)
     assert sum(made) <= bound + max(costs) * at_once
+
+
+@given(
+    calls=st.integers(1, 40),
+    items=st.integers(0, 6),
+    sets=st.integers(1, 4),
+    at_once=st.sampled_from([1, 2, 5]),
+    sets_at_once=st.sampled_from([1, 3]),
+    fails=st.sets(st.integers(0, 5)),
+    retries=st.integers(1, 3),
+    on_error=st.sampled_from(["raise", "keep"]),
+    is_async=st.booleans(),
+)
+def test_a_bound_on_calls_is_exact(calls, items, sets, at_once, sets_at_once, fails, retries, on_error, is_async):
+    """Attempts side by side, retried, in param sets: never one more than the bound, and resuming makes the rest."""
+    made = []
+
+    class Rows(BatchNode):
+        def prep(self, shared):
+            return range(items)
+
+        def exec(self, item):
+            made.append(item)
+            if item in fails and not self.cur_retry:
+                raise ValueError("broken")
+            return item
+
+    class AsyncRows(Rows):
+        async def exec(self, item):
+            await asyncio.sleep(0)
+            return super().exec(item)
+
+    class Sets(BatchFlow):
+        def prep(self, shared):
+            return [{"n": n} for n in range(sets)]
+
+    def flow():
+        rows = (AsyncRows if is_async else Rows)(name="Rows", max_concurrency=at_once, max_retries=retries)
+        rows.on_error = on_error
+        return Sets(start=rows, max_concurrency=sets_at_once, on_error=on_error)
+
+    def run(bounded, budget):
+        try:
+            bounded.run({}, budget=budget)
+        except (ValueError, BudgetError, AllFailedError) as exc:
+            return type(exc)
+        return None
+
+    free = flow()
+    error = run(free, Budget(calls=1_000))
+    needed = len(made)
+    made.clear()
+    bounded, budget = flow(), Budget(calls=calls)
+    found = run(bounded, budget)
+    assert len(made) == budget.called <= calls
+    if error is None:  # else what is made before the failure depends on time
+        assert found == (BudgetError if needed > calls else None)
+    if found is BudgetError:
+        budget.calls = 1_000
+        try:
+            bounded.last_run.resume()
+        except (ValueError, AllFailedError):
+            assert error is not None
+        if error is None:
+            assert len(made) == needed
+            results = [batch.results for batch in bounded.last_run.batches if not batch.is_of_params]
+            assert results == [batch.results for batch in free.last_run.batches if not batch.is_of_params]
