@@ -139,7 +139,6 @@ class DaskExecutor:
 
     def _send_and_take(self) -> None:
         tasks, waiting = self._tasks, self._waiting
-        tasks.subscribe()
         while True:
             arrived = self._next_arrivals()
             waiting.extend(each for each in arrived if isinstance(each, SentCall))

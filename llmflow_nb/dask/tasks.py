@@ -86,15 +86,6 @@ class Tasks:
 
     # ---- submitting --------------------------------------------------------------------------------------------------
 
-    def subscribe(self) -> None:
-        """Have the scheduler report each start of a call."""
-        self._client.subscribe_topic(self._topic, self._on_starts)
-
-    def _on_starts(self, event: tuple[float, list[int]]) -> None:
-        for id in event[1]:
-            if id in self._calls:
-                self._calls[id].starts += 1
-
     def submit(self, calls: list[SentCall], size: int) -> None:
         """Submit calls of one node, in tasks of ``size`` calls."""
         node: Any = calls[0].node
@@ -188,15 +179,18 @@ class Tasks:
     # ---- a cluster that is gone --------------------------------------------------------------------------------------
 
     def check_cluster(self) -> None:
-        """Count the threads of the cluster, if that was some time ago.
+        """Count the threads of the cluster, and have the scheduler report each start of a call.
+
+        Nothing is done if that was a moment ago. It is repeated, since a scheduler that was restarted knows nothing.
 
         Raises:
-            ExecutorError: It is gone, or has had no worker for a while.
+            ExecutorError: The cluster is gone, or has had no worker for a while.
         """
         if time.monotonic() < self._check_at:
             return
         self._check_at = time.monotonic() + CHECK_SECONDS
         self._threads = sum(self._ask(self._client.nthreads, SILENT_SECONDS).values())
+        self._client.subscribe_topic(self._topic, self._on_starts)
         if self._threads:
             self._alone_since = None
             return
@@ -205,6 +199,11 @@ class Tasks:
         if time.monotonic() - self._alone_since > ALONE_SECONDS:
             self._alone_since = None
             raise ExecutorError(f"it has had no worker for {ALONE_SECONDS:g} s")
+
+    def _on_starts(self, event: tuple[float, list[int]]) -> None:
+        for id in event[1]:
+            if id in self._calls:
+                self._calls[id].starts += 1
 
     def _ask(self, method: Callable[..., Any], seconds: float, *args: Any) -> Any:
         """Ask the scheduler by a method of the client. Most of them have no timeout of their own.

@@ -248,12 +248,15 @@ def test_on_needs_a_client(client):
             on(client, batch=batch)
 
 
-def test_on_needs_a_cluster_that_is_there(cluster):
-    """An error at once, before anything is run."""
+def test_the_client_has_to_be_connected(cluster):
+    """An error at once, also if it was closed since."""
     client = Client(cluster, set_as_default=False)
+    executor = on(client)
     client.close()
     with pytest.raises(ExecutorError, match="the cluster cannot be used"):
         on(client)
+    with pytest.raises(ExecutorError, match="its client was closed"):
+        run(Work(), executor, range(2))
 
 
 def test_without_dask():
