@@ -19,6 +19,7 @@ from ..engine.pickling import explain_unsent, pickle_error, portable
 from ..engine.remote import RemoteCall, Reply
 from .by_value import dumps
 from .tasks import Ended, SentCall, Tasks
+from .versions import differences
 
 __all__ = ["DaskExecutor", "on"]
 
@@ -46,16 +47,21 @@ def on(client: Client, *, resources: dict[str, float] | None = None, batch: int 
 
     Raises:
         SettingError: ``client`` is no client of Dask, or ``batch`` makes no sense.
-        ExecutorError: Versions of packages differ between here and the cluster, or it cannot be reached.
+        ExecutorError: The cluster cannot be reached, or has another version of Python (its first two numbers),
+            llmflow_nb, dask, distributed, cloudpickle or msgpack. Names the package.
     """
-    if not isinstance(client, Client):
-        raise SettingError(f"on({quoted(client)}): it must be a distributed.Client.")
+    if not isinstance(client, Client) or client.asynchronous:
+        raise SettingError(f"on({quoted(client)}): it must be a distributed.Client, and not an asynchronous one.")
     if batch != "auto" and not (is_whole(batch) and int(batch) >= 1):
         raise SettingError(f"on(batch={quoted(batch)}): it must be 'auto', or a number of calls, at least 1.")
     try:
-        client.get_versions(check=True)
+        different = differences(client)
     except Exception as exc:
         raise ExecutorError(f"the cluster cannot be used: {error_text(exc, 600)}") from None
+    if different:
+        raise ExecutorError(
+            f"the cluster cannot be used: {'; '.join(different)}; install the same versions everywhere."
+        )
     return DaskExecutor(client, resources, batch)
 
 

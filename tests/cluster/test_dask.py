@@ -1,5 +1,7 @@
 """``executor=on(client)``: a Dask cluster with its workers in other processes, on this machine."""
 
+import asyncio
+import os
 import re
 import subprocess
 import sys
@@ -124,7 +126,7 @@ def test_a_scheduler_that_was_killed(scheduler, start_worker, tmp_path):
     start_worker()
     node = work_in(tmp_path)
     with Client(scheduler_file=str(tmp_path / "scheduler.json"), set_as_default=False) as client:
-        client.wait_for_workers(1)
+        client.wait_for_workers(1, timeout=30)
         run = run_until_gone(node, on(client, batch=1), scheduler.kill)
         check_that_it_resumes(run, node.folder, "connection to the scheduler lost|has not answered")
 
@@ -239,10 +241,17 @@ def test_a_journal(on_cluster, tmp_path):
 # ---- bad input -------------------------------------------------------------------------------------------------------
 
 
-def test_on_needs_a_client(client):
+def test_on_needs_a_client(cluster, client):
     """And a sensible number of calls that travel together."""
     with pytest.raises(SettingError, match=r"it must be a distributed\.Client"):
         on("tcp://127.0.0.1:8786")
+
+    async def connect():
+        async with Client(cluster.scheduler_address, asynchronous=True, set_as_default=False) as client:
+            on(client)
+
+    with pytest.raises(SettingError, match="not an asynchronous one"):
+        asyncio.run(connect())
     for batch in (0, -1, 1.5, "all", True):
         with pytest.raises(SettingError, match=r"on\(batch="):
             on(client, batch=batch)
@@ -257,6 +266,33 @@ def test_the_client_has_to_be_connected(cluster):
         on(client)
     with pytest.raises(ExecutorError, match="its client was closed"):
         run(Work(), executor, range(2))
+
+
+def test_versions_that_differ(start_worker, tmp_path):
+    """An error before anything is sent, which names the packages and where they are."""
+    older = tmp_path / "older"
+    for name in ("cloudpickle", "llmflow_nb"):
+        (older / f"{name}-0.1.dist-info").mkdir(parents=True)
+        (older / f"{name}-0.1.dist-info" / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.1\n"
+        )
+    (tmp_path / "preload.py").write_text(
+        "import distributed.versions as module\n"
+        "def found(packages, true=module.get_package_info):\n"
+        "    return true(packages) | {'python': '3.9.1.final.0'}\n"
+        "module.get_package_info = found\n"
+    )
+    start_worker()
+    start_worker("--preload", "preload.py", PYTHONPATH=os.pathsep.join([str(older), os.getcwd()]))
+    with Client(scheduler_file=str(tmp_path / "scheduler.json"), set_as_default=False) as client:
+        client.wait_for_workers(2, timeout=30)
+        with pytest.raises(ExecutorError) as found:
+            on(client)
+    text = re.sub(r"\(here [^)]*\)", "(here)", re.sub(r"tcp:\S+", "tcp", str(found.value)))
+    assert text == (
+        "the cluster cannot be used: the worker tcp has Python 3.9 (here), llmflow_nb 0.1 (here), "
+        "cloudpickle 0.1 (here); install the same versions everywhere."
+    )
 
 
 def test_without_dask():
