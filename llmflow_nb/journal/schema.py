@@ -23,7 +23,7 @@ CREATE TABLE value(digest TEXT PRIMARY KEY, body BLOB, size INTEGER);
 CREATE TABLE call(
     id INTEGER PRIMARY KEY, key TEXT, nth INTEGER, run INTEGER, batch INTEGER, path TEXT, position INTEGER, code TEXT,
     input TEXT, params TEXT, status TEXT, started REAL, ended REAL, seconds REAL, attempts INTEGER, result TEXT,
-    attributes TEXT, usage TEXT, error_type TEXT, error TEXT);
+    attributes TEXT, usage TEXT, worker TEXT, error_type TEXT, error TEXT);
 CREATE INDEX call_by_key ON call(key, nth);
 CREATE TABLE use(
     run INTEGER, number INTEGER, batch INTEGER, position INTEGER, call INTEGER, PRIMARY KEY(run, number)
@@ -50,6 +50,7 @@ CREATE TABLE visit(
   visit with items or param sets, ``param_set`` one for each param set. ``wiring`` is the flow (see `wiring`).
   ``walk`` numbers the walks through a flow. ``parent`` is the batch of the param set around a batch, or around a visit
   that has used something.
+* ``worker`` is where an executor has made a call, if it says so.
 * ``usage`` is what a call has reported with `spend`, as JSON (see `spent`): a list for each model. It has the name, the
   tokens in, out and cached, the cost if it was reported, the provider, and whether an earlier run has paid. A visit of
   a plain node has that of its hooks and its call.

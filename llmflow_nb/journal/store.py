@@ -104,9 +104,9 @@ class RunStore:
                 self._file.write_later("UPDATE call SET key = NULL WHERE id = ?", row)
             self._file.write(
                 "UPDATE call SET status = 'ok', ended = ?, seconds = ? - started, attempts = ?, result = ?, "
-                "attributes = ?, usage = ?, error_type = ?, error = ? WHERE id = ?",
-                now, now, result.attempts, value, attributes, spent_text(result.usage), *error_columns(result.error),
-                row,
+                "attributes = ?, usage = ?, worker = ?, error_type = ?, error = ? WHERE id = ?",
+                now, now, result.attempts, value, attributes, spent_text(result.usage), _worker(call),
+                *error_columns(result.error), row,
             )  # fmt: skip
             self._rows.pop(call, None)
         except JournalError as exc:
@@ -121,10 +121,10 @@ class RunStore:
         try:
             self._file.write(
                 "UPDATE call SET status = ?, ended = ?, seconds = ? - started, attempts = ?, result = ?, usage = ?, "
-                "error_type = ?, error = ? WHERE id = ?",
+                "worker = ?, error_type = ?, error = ? WHERE id = ?",
                 "not kept" if status == "ok" else status, now, now, call.attempts,
                 self._file.add_value(value) if status == "fallback" else None,
-                spent_text(call.batch.usage_of(call.index)), *error_columns(error), row,
+                spent_text(call.batch.usage_of(call.index)), _worker(call), *error_columns(error), row,
             )  # fmt: skip
         except JournalError as exc:
             self.failure = exc
@@ -141,6 +141,11 @@ class RunStore:
             )
             self._codes[parts] = digest
         return digest
+
+
+def _worker(call: Call) -> str | None:
+    found = (call.batch.workers or {}).get(call.index)
+    return None if found is None else column(found)
 
 
 def _position(call: Call) -> int | None:

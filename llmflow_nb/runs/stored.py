@@ -43,10 +43,11 @@ SELECT position, item, result, action, status, failed_at, attempts, seconds, err
 WHERE batch = ? ORDER BY position
 """
 _CALLS = f"""
-SELECT batch, position, id AS made, input, result, status, attempts, seconds, usage, error_type, error, 0 FROM call
+SELECT batch, position, id AS made, input, result, status, attempts, seconds, usage, worker, error_type, error, 0
+FROM call
 WHERE {OF_RUN} AND batch IS NOT NULL
 UNION ALL
-SELECT use.batch, use.position, -1, input, result, status, attempts, seconds, usage, error_type, error, 1
+SELECT use.batch, use.position, -1, input, result, status, attempts, seconds, usage, NULL, error_type, error, 1
 FROM use JOIN call ON call.id = use.call WHERE use.run = ?1 AND use.batch IS NOT NULL
 ORDER BY made
 """
@@ -166,7 +167,7 @@ class _Reader:
 
     def _after(self, before: "_Row | None", row: Any) -> "_Row":
         """Return the row of a table after one more call: an item was called in the run, or its row was retried."""
-        _, _, item, result, status, attempts, seconds, usage, kind, text, is_replayed = row
+        _, _, item, result, status, attempts, seconds, usage, worker, kind, text, is_replayed = row
         spent = spent_from(usage, replayed=bool(is_replayed))
         status = self.statuses.get(status, status)
         attempts, seconds = attempts or 0, seconds or 0.0
@@ -179,7 +180,9 @@ class _Reader:
                 value, status, error = before.result, before.outcome.status, before.outcome.error
                 is_replayed = before.is_replayed
         outcome = Outcome(status, attempts, error)
-        return _Row(self.value(item), value, outcome, seconds, is_replayed=bool(is_replayed), usage=spent)
+        return _Row(
+            self.value(item), value, outcome, seconds, is_replayed=bool(is_replayed), usage=spent, worker=worker
+        )
 
     def _plan(self, path: str, kind: str) -> Plan:
         found = self.plans.get(path)
@@ -220,9 +223,10 @@ class _Row:
         *,
         is_replayed: bool = False,
         usage: tuple[Usage, ...] = (),
+        worker: str | None = None,
     ) -> None:
         self.item, self.result, self.outcome, self.seconds, self.action = item, result, outcome, seconds, action
-        self.is_replayed, self.usage = is_replayed, usage
+        self.is_replayed, self.usage, self.worker = is_replayed, usage, worker
 
 
 def _batch(plan: Plan, path: str, params: Any, rows: dict[int, _Row], size: int | None) -> Batch:
@@ -241,6 +245,9 @@ def _batch(plan: Plan, path: str, params: Any, rows: dict[int, _Row], size: int 
         outcome = row.outcome
         outcomes.results.append(PENDING if outcome.status == "pending" else row.result)
         outcomes.seconds.append(row.seconds)
+        if row.worker is not None:
+            batch.workers = batch.workers or {}
+            batch.workers[position] = str(row.worker)
         if row.usage:
             batch.add_usage(position, row.usage)
         if row.is_replayed:

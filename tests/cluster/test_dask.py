@@ -229,13 +229,18 @@ def test_param_sets_side_by_side(on_cluster, tmp_path):
 def test_a_journal(on_cluster, tmp_path):
     """What a worker has finished is kept here."""
     (tmp_path / "ledger").mkdir()
+    first = []
     for _ in range(2):
         node = Work(max_concurrency=4)
         node.folder = str(tmp_path / "ledger")
         flow = Flow(node)
         flow.run({"items": range(8)}, executor=on_cluster, journal=tmp_path / "runs.db", progress=False)
+        first = first or flow.last_run.batch(node).df["worker"].tolist()
     assert len(entered(tmp_path / "ledger")) == 8
-    assert list(Journal(tmp_path / "runs.db").runs["replayed"]) == [8, 0]
+    journal = Journal(tmp_path / "runs.db")
+    assert list(journal.runs["replayed"]) == [8, 0]
+    assert journal[1].batch("Work").df["worker"].tolist() == first
+    assert "worker" not in journal[2].batch("Work").df
 
 
 # ---- bad input -------------------------------------------------------------------------------------------------------
