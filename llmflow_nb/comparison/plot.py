@@ -22,7 +22,7 @@ def plot(measures: Measures, axes: Any) -> Any:
         raise SettingError("there are no scores to plot; give compare(score=...).")
     names = ordered(measures)
     if axes is None:
-        _, axes = plt.subplots(figsize=(6, 1 + 0.7 * len(names)))
+        _, axes = plt.subplots(figsize=(6, 1 + 0.45 * len(names)))
     for n, name in enumerate(names):
         deltas = [delta for row in measures.rows if (delta := measures.delta(row, name)) is not None]
         heights = [n + ((GOLDEN * m) % 1 - 0.5) * 0.6 for m in range(len(deltas))]

@@ -6,8 +6,8 @@ from .statistics import Difference
 
 __all__ = ["ordered", "sentences"]
 
-MOST = 5
-"""The number of variants that the verdict speaks of."""
+FEW = 3
+"""With more variants beside the baseline, the verdict has one sentence for all, and one for the best."""
 
 
 def ordered(measures: Measures) -> list[str]:
@@ -19,25 +19,39 @@ def ordered(measures: Measures) -> list[str]:
 
 
 def sentences(measures: Measures) -> list[str]:
-    """Return the sentences of the verdict: one for each variant, the best first, then what failed."""
+    """Return the sentences of the verdict: about the variants, the best first, then what failed."""
     rows = len(measures.rows)
     if not rows:
         return ["there are no rows to compare"]
     names = ordered(measures)
-    parts = []
-    for name in names[:MOST]:
+    parts = [_of_all(measures)] if len(names) > FEW else []
+    for name in names[:1] if parts else names:
         found = measures.differences.get(name)
         changed = sum(measures.is_changed(row, name) for row in measures.rows)
-        text = _unscored(measures.baseline, name, changed, rows)
-        if found is not None and found.mean is not None:
-            text = _scored(measures.baseline, name, found, changed)
-        parts.append(text)
-    if len(names) > MOST:
-        parts.append(f"{len(names) - MOST} more variants: .summary has them all")
+        if found is None or found.mean is None:
+            parts.append(_unscored(measures.baseline, name, changed, rows))
+        else:
+            parts.append(_scored(measures.baseline, name, found, changed))
     parts += [text for name in measures.names if (text := _failed(measures, name))]
     if any(found.p is None and found.mean is not None for found in measures.differences.values()) and rows > 1:
         parts.append('whether a difference is noise needs scipy: pip install "llmflow_nb[compare]"')
     return [message(part) for part in parts]
+
+
+def _of_all(measures: Measures) -> str:
+    """Return how many variants are better or worse than the baseline."""
+    found = list(measures.differences.values())
+    clear = [each for each in found if each.is_noise is False]
+    better = sum((each.mean or 0.0) > 0 for each in clear)
+    of = f"of {len(measures.others)} variants"
+    if not found:
+        changed = [any(measures.is_changed(row, name) for row in measures.rows) for name in measures.others]
+        return f"{sum(changed)} {of} have other results than {shown(measures.baseline)}"
+    if all(each.p is None for each in found):
+        better = sum((each.mean or 0.0) > 0 for each in found)
+        return f"{better} {of} score higher than {shown(measures.baseline)}"
+    counts = (better, "better"), (len(clear) - better, "worse"), (len(found) - len(clear), "not clearly different")
+    return f"compared with {shown(measures.baseline)}: {', '.join(f'{n} {what}' for n, what in counts if n)}"
 
 
 def _scored(baseline: str, name: str, found: Difference, changed: int) -> str:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["comparison_bundle"]
 
 ROWS = 10
-MOST_VARIANTS, MOST_BESIDE = 50, 3
+MOST_VARIANTS, MOST_BESIDE = 50, 2
 """The number of variants in the table of variants, and of those that are shown beside the baseline in each row."""
 MOST_FIELDS = 3
 """The number of fields of items that are shown."""
@@ -160,6 +160,8 @@ class _RowsTable:
         self.title = "Rows, those that got worse first" if 0 < worse < len(first) else "Rows"
         more = [f"{len(first) - ROWS:,} more rows: .df has them all"] if len(first) > ROWS else []
         more += [f".regressions has the {many(worse, 'row')} that got worse"] if worse > ROWS else []
+        left_out = len(measures.others) - len(names) + 1
+        more += [f"{many(left_out, 'more variant')} in .df"] if left_out else []
         more += [".debug(label) opens the variants at a row"] if first else []
         self.more = "; ".join(more)
         self._scored = bool(measures.scores)

@@ -131,8 +131,25 @@ def test_many_rows_and_variants_are_cut():
     found = flow_of(label).compare({"texts": ["x" * 3_000] * 30}, **variants, score=lambda item, result: 1)
     html, text = forms(found)
     assert "20 more rows: .df has them all" in text
-    assert "2 more variants: .summary has them all" in text
+    assert "5 more variants in .df" in text
     assert len(html) < 200_000
+
+
+def test_the_verdict_on_many_variants():
+    """One sentence is about all of them, and one about the best."""
+    scores = {"upper": 0, "title": 1, "lower": -1, "swapcase": 1, "capitalize": 1}
+    texts = [f"{letter}{letter} b" for letter in "abcdefghijklmno"]
+    variants = {name: {"Label.prompt": name} for name in scores}
+
+    def score(item, result):
+        return scores[next(name for name in scores if getattr(item, name)() == result)]
+
+    found = flow_of().compare({"texts": texts}, **variants, score=score)
+    assert found.verdict[0] == "compared with upper: 2 better, 1 worse, 1 not clearly different"
+    assert found.verdict[1].startswith("title is better than upper: +1 on average")
+    assert len(found.verdict) == 2
+    unscored = flow_of().compare({"texts": texts}, **variants)
+    assert unscored.verdict[0] == "3 of 4 variants have other results than upper"
 
 
 def test_static_displays_have_no_times(monkeypatch):
