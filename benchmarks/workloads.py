@@ -16,9 +16,9 @@ from typing import Any
 import pocketflow
 
 import llmflow_nb
-from llmflow_nb.engine.advance import ALL, END, advance
+from llmflow_nb.engine.advance import advance
 from llmflow_nb.engine.events import Event
-from llmflow_nb.engine.position import Position
+from llmflow_nb.engine.position import ALL, END, Position
 from llmflow_nb.engine.setup import Setup
 from llmflow_nb.graph import render
 from llmflow_nb.runs.run import Run

@@ -12,34 +12,27 @@
 
 It knows no thread, event loop, pool or widget. Every way of running is a loop over it, so stepping cannot differ from
 running. All state that a checkpoint needs is written to the frame immediately, so an exception may come at any line.
-Local variables are only copies. Flows are walked by `walks`, exceptions handled by `unwind`, actions checked by
-`actions`.
+Local variables are only copies. Flows are walked by `walks`, an exec of several calls is made by `visit_exec`,
+exceptions are handled by `unwind`, and actions are checked by `actions`.
 """
 
 from asyncio import CancelledError
 from time import perf_counter as clock
-from types import CoroutineType
-from typing import Any
 
-from ..core.usage import Usage
 from .actions import check_action, check_steps, lost_action, route
 from .awaitables import PLAIN, is_awaitable
-from .batch import PENDING, Batch, Outcome, open_batch, positions_of
-from .checkpoint import keep_place
-from .events import Event, ReplayedAttempts
+from .batch import positions_of
+from .events import Event
 from .plan import NOWHERE
 from .position import (
     AFTER_EXEC,
     AFTER_ITEM,
     AFTER_POST,
     AFTER_PREP,
-    ALL,
     ARRIVE,
     ARRIVED,
-    AWAIT,
     BEFORE_PREP,
     BOUNDARY,
-    CALLS,
     END,
     EXEC,
     EXECED,
@@ -53,29 +46,13 @@ from .position import (
     WORKING,
     Frame,
     Position,
-    set_by_hooks,
 )
 from .setup import Setup
 from .unwind import LOST, claim_usage, recover
-from .walks import call_expansion, elements_ended, enter, expand, next_set, take_sets, walk_ended
+from .visit_exec import PUSHED, continue_exec, hand_over, item_done, start_exec
+from .walks import call_expansion, elements_ended, expand, walk_ended
 
-__all__ = [
-    "AFTER_EXEC",
-    "AFTER_ITEM",
-    "AFTER_POST",
-    "AFTER_PREP",
-    "ALL",
-    "AWAIT",
-    "BEFORE_PREP",
-    "BOUNDARY",
-    "CALLS",
-    "END",
-    "SETS",
-    "advance",
-    "take_results",
-]
-
-_PUSHED = "pushed"
+__all__ = ["advance"]
 
 
 def advance(position: Position, setup: Setup, mask: int = 0) -> str:
@@ -99,7 +76,7 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
             if position.error is not None:
                 error, position.error = position.error, None
                 if frames[-1].phase == EXECED and isinstance(error, Exception | CancelledError):  # it was awaited
-                    return _hand_over(position, frames[-1], None, error)
+                    return hand_over(position, frames[-1], None, error)
                 raise error
             frame = frames[-1]
             phase = frame.phase
@@ -153,7 +130,7 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                         frame.prep_res = prep_res
                         if type(prep_res) not in PLAIN and is_awaitable(prep_res):
                             frame.phase = PREPPED
-                            return _await(position, prep_res, "prep_res")
+                            return position.wait_for(prep_res, "prep_res")
                         frame.t_prepared = clock()
                     else:
                         frame.prep_res = prep_res = None
@@ -168,21 +145,21 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                         try:
                             exec_res = visit.exec(shared, prep_res) if facts.exec_takes_shared else visit.exec(prep_res)
                         except (Exception, CancelledError) as exc:
-                            return _hand_over(position, frame, None, exc)
+                            return hand_over(position, frame, None, exc)
                         if type(exec_res) not in PLAIN and is_awaitable(exec_res):
-                            return _hand_over(position, frame, exec_res, None)
+                            return hand_over(position, frame, exec_res, None)
                         frame.exec_res = exec_res
                     else:
                         frame.phase = WORKING
-                        need = _start_exec(position, setup, frame, mask)
-                        if need == _PUSHED:
+                        need = start_exec(position, setup, frame, mask)
+                        if need == PUSHED:
                             break
                         if need:
                             return need
                 elif phase == WORKING:
-                    if mask & AFTER_ITEM and _item_done(frame):
+                    if mask & AFTER_ITEM and item_done(frame):
                         return _pause(position, WORKING)
-                    need = _continue_calls(position, setup, frame, mask)
+                    need = continue_exec(position, setup, frame, mask)
                     if need:
                         return need
 
@@ -201,7 +178,7 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                     frame.action = action
                     if action is not None and type(action) is not str and is_awaitable(action):
                         frame.phase = POSTED
-                        return _await(position, action, "action")
+                        return position.wait_for(action, "action")
 
                 if phase <= POSTED:
                     if action is not None and action.__class__ is not str:
@@ -284,15 +261,6 @@ def _pause(position: Position, phase: int) -> str:
     return BOUNDARY
 
 
-def _item_done(frame: Frame) -> bool:
-    """Whether an item of a batch node has been called since `advance` last stopped after one."""
-    work = frame.work
-    if work is None or work.is_single or frame.plan.facts.is_flow or work.items.read <= frame.items_told:
-        return False
-    frame.items_told = work.items.read
-    return True
-
-
 def _leave_out_pause(frames: list[Frame], seconds: float) -> None:
     """Move the clocks of visits in progress, so that time spent at a boundary counts for no hook."""
     for frame in frames:
@@ -301,206 +269,3 @@ def _leave_out_pause(frames: list[Frame], seconds: float) -> None:
         frame.t_executed += seconds
         if frame.walk is not None:
             frame.walk.set_started += seconds
-
-
-def _await(position: Position, awaitable: Any, slot: str) -> str:
-    position.awaiting = awaitable
-    position.slot = slot
-    return AWAIT
-
-
-def _hand_over(position: Position, frame: Frame, awaitable: Any, error: BaseException | None) -> str:
-    """Let the driver continue a call whose first attempt started here: it failed, or has to be awaited."""
-    if error is None and position.awaits_exec:
-        frame.phase = EXECED
-        return _await(position, awaitable, "exec_res")
-    frame.work = Batch.single(frame.plan, frame.params, frame.prep_res)
-    frame.work.started = (frame.prep_res, awaitable, error, frame.t_prepared)
-    frame.phase = WORKING
-    return CALLS
-
-
-def _call_async(position: Position, frame: Frame) -> str:
-    """Call an async exec that the driver awaits itself.
-
-    Return "" if the result was not awaitable: the call has then ended.
-    """
-    __tracebackhide__ = True
-    facts = frame.plan.facts
-    exec_ = getattr(frame.visit, facts.hooks.exec)
-    try:
-        result = exec_(position.shared, frame.prep_res) if facts.exec_takes_shared else exec_(frame.prep_res)
-    except (Exception, CancelledError) as exc:
-        return _hand_over(position, frame, None, exc)
-    if type(result) is CoroutineType or is_awaitable(result):
-        return _hand_over(position, frame, result, None)
-    frame.exec_res = result
-    return ""
-
-
-def _start_exec(position: Position, setup: Setup, frame: Frame, mask: int) -> str:
-    """Start an exec that is more than one direct call. Return "" if it has already ended."""
-    __tracebackhide__ = True
-    plan, facts = frame.plan, frame.plan.facts
-    if facts.layer is not None:  # a stepper may have gone back to here
-        driven = plan.driven_by(frame.visit, position.shared)
-        driven.attempts, driven.status = 0, "ok"
-    if facts.kind == "node":
-        if facts.awaited and position.awaits_exec:
-            return _call_async(position, frame)
-        frame.work = Batch.single(plan, frame.params, frame.prep_res)
-        return _continue_calls(position, setup, frame, mask)
-    if facts.kind == "flow":
-        setup.recorder.drop_old()
-        position.frames.append(enter(frame.visit, plan))
-        return _PUSHED
-    what = f"{plan.path}.{facts.hooks.prep}"
-    items = frame.prep_res
-    if facts.kind == "batch_flow":
-        sets = open_batch(plan, frame.visit.params, items, f"{what} (a BatchFlow)", keep=True)
-        sets.outcomes.actions = []
-        sets.visit, sets.hook_attributes = frame.visit, set_by_hooks(frame)
-        sets.parent_set = position.param_set()
-        setup.recorder.add_batch(sets)
-        if sets.items.is_async or (plan.settings.limit != 1 and setup.concurrent):
-            plan.require_start(frame.visit)  # now, and not once for each set
-            frame.work = sets
-            return SETS
-        inner = enter(frame.visit, plan)
-        inner.walk.sets = sets
-        position.frames.append(inner)
-        next_set(position, setup, clock())
-        return _PUSHED
-    frame.items_told = 0
-    frame.work = open_batch(plan, frame.params, items, f"{what} (a BatchNode)", keep=plan.settings.keep_items)
-    frame.work.visit, frame.work.hook_attributes = frame.visit, set_by_hooks(frame)
-    frame.work.parent_set = position.param_set()
-    setup.recorder.add_batch(frame.work)
-    return _continue_calls(position, setup, frame, mask)
-
-
-def _continue_calls(position: Position, setup: Setup, frame: Frame, mask: int) -> str:
-    """Continue the calls of a visit. Return "" if all have ended: ``exec_res`` is then set."""
-    work = frame.work
-    assert work is not None
-    if frame.plan.facts.kind == "batch_flow":
-        if work.retry_queue or not work.items.exhausted:  # the visit was resumed
-            return SETS
-        if work.outcomes.exceptional and not mask:
-            keep_place(position, work)
-        take_results(frame, work)
-        return ""
-    if work.retry_queue:
-        return CALLS
-    if not work.items.exhausted and not (work.is_single and work.items.read):
-        if work.items.is_async or mask & AFTER_ITEM or not (frame.plan.facts.inline and position.inline):
-            return CALLS
-        _make_calls(frame, work, position.shared, setup.recorder.spent)
-        if work.started is not None:
-            return CALLS
-    if work.outcomes.exceptional and not mask:
-        keep_place(position, work)
-    take_results(frame, work)
-    return ""
-
-
-def take_results(frame: Frame, work: Batch) -> None:
-    """Give a visit the results of its calls or param sets, for ``post``.
-
-    Raises:
-        AllFailedError: There were several, and none has a result.
-    """
-    __tracebackhide__ = True
-    if frame.plan.facts.kind == "batch_flow":
-        work.require_results("param sets")
-        take_sets(frame, work)
-        return
-    if work.is_single:
-        frame.exec_res = work.outcomes.results[0]
-        if 0 in work.outcomes.exceptional:
-            frame.status = work.outcomes.exceptional[0].status
-    else:
-        work.require_results("items")
-        frame.exec_res = work.outcomes.results[:]  # a list of the user's own; these columns are the record
-        frame.prep_res = work.items.for_post(frame.prep_res, work.plan.path)
-    _note_attempts(frame, work)
-
-
-def _note_attempts(frame: Frame, work: Batch) -> None:
-    """Note how many attempts were made, also within an override; ``post`` finds the last one in ``cur_retry``."""
-    frame.attempts = work.attempts_of_visit
-    if frame.plan.facts.layer is not None:
-        driven = frame.plan.driven_by(frame.visit)
-        frame.attempts, frame.status = driven.attempts or frame.attempts, driven.status
-    last = frame.attempts
-    if not work.is_single:
-        outcome = work.outcomes.exceptional.get(work.items.read - 1)
-        last = 1 if outcome is None else outcome.attempts
-    if last > 1:
-        frame.visit.__dict__["cur_retry"] = last - 1
-    if work.is_replayed:
-        frame.attempts = ReplayedAttempts(frame.attempts)
-
-
-def _make_calls(frame: Frame, work: Batch, shared: Any, spent: list[Usage]) -> None:
-    """Call ``exec`` for the items, one after the other, until they end or one needs the driver.
-
-    This loop must be fast. If all items are known at the start, each item costs two appends and one clock reading. An
-    item's start time is then the end time of the item before.
-    """
-    __tracebackhide__ = True
-    facts = frame.plan.facts
-    exec_, takes_shared = getattr(frame.visit, facts.hooks.exec), facts.exec_takes_shared
-    if facts.layer is not None:
-        shared = frame.plan.driven_by(frame.visit, shared)
-    items, outcomes = work.items, work.outcomes
-    results, has_all = outcomes.results, items.is_materialised
-    keep = items.values.append if items.values is not None and not has_all else None
-    add_result, add_seconds = results.append, outcomes.seconds.append
-    in_exec = False
-    of_prep = spent[:]
-    spent.clear()
-    started = clock()
-    try:
-        for item in items.source:
-            if not has_all:
-                if keep is not None:
-                    keep(item)
-                started = clock()
-            try:
-                result = exec_(shared, item) if takes_shared else exec_(item)
-            except (Exception, CancelledError) as exc:
-                work.started = (item, None, exc, started)
-                return
-            except BaseException as exc:
-                in_exec = True
-                outcomes.exceptional[len(results)] = Outcome("cancelled", 1, exc)
-                if items.values is None:
-                    items.dropped[len(results)] = item
-                add_result(PENDING)
-                add_seconds(clock() - started)
-                raise
-            if type(result) not in PLAIN and is_awaitable(result):
-                work.started = (item, result, None, started)
-                return
-            add_result(result)  # at once: it is paid for
-            if spent:
-                _claim_for_item(work, spent, len(results) - 1)
-            ended = clock()
-            add_seconds(ended - started)
-            started = ended
-        items.exhausted = True
-    except BaseException:
-        items.read_failed = not in_exec  # the input failed, or an interrupt lost an item between the input and here
-        raise
-    finally:
-        items.read = len(results)
-        if spent:  # of an attempt that failed
-            _claim_for_item(work, spent, len(results) - in_exec)
-        spent += of_prep
-
-
-def _claim_for_item(work: Batch, spent: list[Usage], index: int) -> None:
-    """Give an item what its call has used."""
-    work.add_usage(index, spent)
-    spent.clear()

@@ -10,10 +10,11 @@ from time import perf_counter as clock
 from typing import Any
 
 from ..core.errors import warn
-from .advance import AWAIT, advance
+from .advance import advance
 from .branch import Branch
 from .flight import Flight, Loop
 from .flights import Flights
+from .position import AWAIT
 from .setup import Setup
 
 __all__ = ["AsyncHooks", "next_item"]

@@ -296,6 +296,12 @@ class Position:
         assert self.context is not None
         self.lane, self.context = None, self.context.copy()
 
+    def wait_for(self, awaitable: Any, slot: str) -> str:
+        """Let the driver await what a hook returned, for an attribute of the top frame. Return `AWAIT`."""
+        self.awaiting = awaitable
+        self.slot = slot
+        return AWAIT
+
     def resume(self, value: Any) -> None:
         """Take the value that the awaited coroutine returned."""
         setattr(self.frames[-1], self.slot, value)

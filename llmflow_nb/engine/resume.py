@@ -8,13 +8,13 @@
 from collections.abc import Iterator
 from typing import Any
 
-from .advance import take_results
 from .batch import Batch
 from .branch import Workload
 from .checkpoint import Checkpoint, clone_again
 from .plan import Plan
 from .position import EXEC, EXECED, Frame, Position
 from .setup import Setup
+from .visit_exec import take_results
 from .walks import position_of_set
 
 __all__ = [

@@ -17,7 +17,7 @@ from typing import Any
 
 from ..core.errors import BudgetError
 from ..core.kept_errors import drop_callers
-from .advance import AFTER_ITEM, AWAIT, BOUNDARY, CALLS, END, SETS, advance
+from .advance import advance
 from .async_hooks import AsyncHooks, next_item
 from .attempts import Attempts
 from .branch import Branch, Workload
@@ -27,7 +27,7 @@ from .flights import Flights, run_within
 from .open_calls import OpenCalls
 from .outcomes import UnansweredError
 from .param_sets import ParamSets
-from .position import Position
+from .position import AFTER_ITEM, AWAIT, BOUNDARY, CALLS, END, SETS, Position
 from .setup import Setup
 from .stopping import Stopping
 from .timers import Timers

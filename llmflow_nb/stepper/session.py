@@ -18,10 +18,9 @@ from ..core.node import BaseNode
 from ..core.settings import check_setting
 from ..core.text import error_text, message
 from ..core.traversal import survey
-from ..engine.advance import AFTER_POST, BEFORE_PREP, END
 from ..engine.checkpoint import batches_of, rebuild_plans
 from ..engine.drivers.sync import drive
-from ..engine.position import Position
+from ..engine.position import AFTER_POST, BEFORE_PREP, END, Position
 from ..engine.setup import Setup
 from ..engine.stop import Stop, Stopped
 from ..engine.unwind import FINISHED

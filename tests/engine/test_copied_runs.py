@@ -7,10 +7,9 @@ import threading
 import pytest
 
 from llmflow_nb import BatchNode, Flow, Node, Run
-from llmflow_nb.engine.advance import AFTER_PREP, ALL, BOUNDARY
 from llmflow_nb.engine.checkpoint import Checkpoint
 from llmflow_nb.engine.drivers.sync import drive
-from llmflow_nb.engine.position import Position
+from llmflow_nb.engine.position import AFTER_PREP, ALL, BOUNDARY, Position
 from llmflow_nb.engine.setup import Setup
 
 

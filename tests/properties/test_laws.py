@@ -17,10 +17,9 @@ from hypothesis import HealthCheck, Phase, assume, given, note, settings
 from hypothesis import strategies as st
 
 from llmflow_nb import BatchFlow, BatchNode, FlowError, Limiter, Node, Run
-from llmflow_nb.engine.advance import AFTER_ITEM, ALL, BOUNDARY
 from llmflow_nb.engine.checkpoint import Checkpoint
 from llmflow_nb.engine.drivers.sync import drive
-from llmflow_nb.engine.position import Position
+from llmflow_nb.engine.position import AFTER_ITEM, ALL, BOUNDARY, Position
 from llmflow_nb.engine.setup import Setup
 from tests.properties.flows import Boom, Step, TooLong, World, build, flows, walk_of
 from tests.properties.reference import Reference, Refused

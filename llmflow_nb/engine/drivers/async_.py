@@ -10,10 +10,10 @@ from threading import get_ident
 from typing import Any
 
 from ...core.spend import METER
-from ..advance import AWAIT, BOUNDARY, END, advance
+from ..advance import advance
 from ..flight import CANCEL_SECONDS, Flight
 from ..lane import Lane
-from ..position import Position
+from ..position import AWAIT, BOUNDARY, END, Position
 from ..scheduler import Scheduler
 from ..setup import Setup
 from ..sources import close_sources

@@ -12,11 +12,11 @@ from typing import Any
 
 from ...core.errors import warn
 from ...core.spend import METER
-from ..advance import BOUNDARY, END, advance
+from ..advance import advance
 from ..branch import Workload
 from ..flight import CANCEL_SECONDS, Flight
 from ..lane import Lane
-from ..position import Position
+from ..position import BOUNDARY, END, Position
 from ..scheduler import Scheduler
 from ..setup import Setup
 from .loop import LoopThread, take
