@@ -63,6 +63,7 @@ EXCEPTION = "exception"  # an event, with these attributes
 EXCEPTION_TYPE = "exception.type"
 EXCEPTION_MESSAGE = "exception.message"
 SERVER = "server.address"
+PORT = "server.port"
 # What no convention has a name for.
 KIND = "llmflow_nb.kind"
 PATH = "llmflow_nb.path"
@@ -329,18 +330,20 @@ def _of_usage(usage: Usage) -> Iterable[tuple[str, Any]]:
     if cost is not None:
         yield COST, cost
     if usage.provider is not None:
-        host = _host(usage.provider)
-        if host is not None:
+        host, port = _server(usage.provider)
+        if host:
             yield SERVER, shown(host)
-        yield PROVIDER, shown(PROVIDERS.get(host or "", host or usage.provider))
+            yield PORT, port
+        yield PROVIDER, shown(PROVIDERS.get(host, host or usage.provider))
 
 
-def _host(provider: str) -> str | None:
-    """Return the host of an address, without the login that it may have; None if it is a name."""
+def _server(provider: str) -> tuple[str, int]:
+    """Return the host and the port of an address, without the login that it may have; "" and 0 if it is a name."""
     try:
-        return urlsplit(provider).hostname
+        parts = urlsplit(provider)
+        return parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443)
     except ValueError:
-        return None
+        return "", 0
 
 
 def _messages(role: str, value: Any) -> str:

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from llmflow_nb import BatchFlow, FlowWarning, Node
+from llmflow_nb import BatchFlow, FlowWarning, Node, spend
 from tests.engine.helpers import MODES, Items, Signal, go, items_node
 
 
@@ -126,6 +126,31 @@ def test_what_events_carry():
     assert [event.params for event in of("call_finished")] == [{"n": 0}, {"n": 1}]
     assert [event.value for event in of("visit_finished")] == ["asked", "asked", None]
     assert [str(event.error) for event in of("attempt_finished") if event.status == "failed"] == ["busy"]
+
+
+def test_usage_in_events():
+    """The end of a call has what its attempts have reported; that of a visit, what prep and post have reported."""
+
+    class Count(Ask):
+        def prep(self, shared):
+            spend(input=1)
+
+        def exec(self, prep_res):
+            spend(input=10)
+            return super().exec(prep_res)
+
+        def post(self, shared, prep_res, exec_res):
+            spend(input=100)
+
+    listener = Listener()
+    Sets(Count(max_retries=2)).run({}, subscribers=[listener])
+    found = [(e.kind, [usage.input for usage in e.usage]) for e in listener.events if e.usage]
+    assert found == [
+        ("call_finished", [10]),
+        ("visit_finished", [1, 100]),
+        ("call_finished", [10, 10]),
+        ("visit_finished", [1, 100]),
+    ]
 
 
 class Outer(BatchFlow):

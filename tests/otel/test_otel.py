@@ -387,16 +387,19 @@ def test_several_models(spans):
 @pytest.mark.parametrize(
     ("provider", "name", "server"),
     [
-        ("openai", "openai", None),
-        ("https://api.openai.com/v1", "openai", "api.openai.com"),
-        ("https://me:secret@models.example:8000/v1", "models.example", "models.example"),
-        ("http://[", "http://[", None),
+        ("openai", "openai", (None, None)),
+        ("https://api.openai.com/v1", "openai", ("api.openai.com", 443)),
+        ("http://localhost/v1", "localhost", ("localhost", 80)),
+        ("https://me:secret@models.example:8000/v1", "models.example", ("models.example", 8000)),
+        ("http://[", "http://[", (None, None)),
+        ("http://host:port", "http://host:port", (None, None)),
     ],
 )
 def test_providers(spans, provider, name, server):
     """The address of an API becomes the name that the conventions have for it, or its host, without a login."""
     (found,) = usage_of(spans, {"model": "m", "provider": provider})
-    assert (found["gen_ai.provider.name"], found.get("server.address")) == (name, server)
+    assert found["gen_ai.provider.name"] == name
+    assert (found.get("server.address"), found.get("server.port")) == server
 
 
 def test_tokens_of_prep_and_post(spans):
@@ -425,6 +428,19 @@ def test_tokens_of_prep_and_post(spans):
     ]
     tokens = sum(values(span)["gen_ai.usage.input_tokens"] for span in spans.of("model"))
     assert tokens == flow.last_run.usage.tokens_in == 121
+
+
+def test_tokens_of_a_hook_that_fails(spans):
+    """So is what was reported before a hook failed."""
+
+    class Ask(Node):
+        def prep(self, shared):
+            spend(model="a", input=1)
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        Ask().run({}, subscribers=[spans.subscriber()])
+    assert [(span.name, spans.parent(span).name) for span in spans.of("model")] == [("chat a", "Ask")]
 
 
 def test_replayed_calls(spans, tmp_path):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry import trace
 
-from llmflow_nb import FlowError
+from llmflow_nb import FlowError, spend
 from tests.otel.spans import InterruptWithin, Spans, check
 from tests.properties.flows import Boom, Step, World, build, flows
 from tests.properties.test_laws import laws
@@ -41,11 +41,27 @@ def check_parents(spans: Spans) -> None:
             assert parent.attributes.get("llmflow_nb.path", "") == around
 
 
+class Spending(World):
+    """Every hook spends a token before it does what it does."""
+
+    def prep(self, *args):
+        spend(model="m", input=1)
+        return super().prep(*args)
+
+    def exec(self, *args):
+        spend(model="m", input=1)
+        return super().exec(*args)
+
+    def post(self, *args):
+        spend(model="m", input=1)
+        return super().post(*args)
+
+
 @laws
 @given(flows(), st.sampled_from(DRIVERS), st.sampled_from([None, 1, 3]))
 def test_spans_of_random_flows(step: Step, driver: str, width: int | None) -> None:
-    """There are as many spans as the record has visits, param sets and items, however the flow is run."""
-    spans, world = Spans(), World(most_at_once=2)
+    """There are as many spans as the record has visits, param sets and items, and as many tokens."""
+    spans, world = Spans(), Spending(most_at_once=2)
     node = build(step, world, width)
     current = trace.get_current_span()
     run(driver, node, [spans.subscriber()])
@@ -62,6 +78,8 @@ def test_spans_of_random_flows(step: Step, driver: str, width: int | None) -> No
     assert len(calls) == rows["items"]
     attempts = [span.attributes["llmflow_nb.attempts"] for span in spans.of("call")]
     assert len(spans.of("attempt")) == sum(n for n in attempts if n > 1)
+    tokens = sum(span.attributes["gen_ai.usage.input_tokens"] for span in spans.of("model"))
+    assert tokens == record.usage.tokens_in
 
 
 @laws
