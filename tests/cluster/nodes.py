@@ -32,7 +32,8 @@ class Work(BatchNode):
         return shared["items"]
 
     def exec(self, item):
-        enter(self.folder, item)
+        if self.folder:
+            enter(self.folder, item)
         time.sleep(self.seconds)
         return item, os.getpid()
 
@@ -45,6 +46,25 @@ class AsyncWork(Work):
         enter(self.folder, item)
         await asyncio.sleep(self.seconds)
         return item, os.getpid()
+
+
+class Waits(Work):
+    """Waits until there is a file ``open`` beside its folder."""
+
+    def exec(self, item):
+        enter(self.folder, item)
+        while not Path(self.folder).with_name("open").exists():
+            time.sleep(0.02)
+        return item
+
+
+class Spans(Work):
+    """Returns the clock of this machine when the call started and when it ended."""
+
+    def exec(self, item):
+        start = time.monotonic()
+        time.sleep(0.02)
+        return start, time.monotonic()
 
 
 class Sleeps(Work):

@@ -1,12 +1,13 @@
 """``executor=on(client)``: a Dask cluster with its workers in other processes, on this machine."""
 
 import asyncio
+import importlib
 import os
 import re
 import subprocess
 import sys
-import textwrap
 
+import cloudpickle
 import dask.config
 import pytest
 from distributed import Client, LocalCluster
@@ -16,77 +17,32 @@ from llmflow_nb.dask import on
 from llmflow_nb.notebook.display import mimebundle
 from tests.cluster.nodes import Dies, Work, entered
 
-SETUP = """
-from distributed import Client, LocalCluster
-from llmflow_nb import BatchNode, Flow
-from llmflow_nb.dask import on
-
-cluster = LocalCluster(
-    n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", host="127.0.0.1", silence_logs=50
-)
-client = Client(cluster, timeout=5)
-"""
-
-
-def run_program(text, folder):
-    """Run a script, whose classes are as those of a notebook: of the module ``__main__``.
-
-    It writes no bytecode, by which a module that was edited within a second would not be read again.
-    """
-    body = textwrap.indent(SETUP + textwrap.dedent(text), "    ")
-    (folder / "notebook.py").write_text(
-        f"import importlib, os, time\nfrom pathlib import Path\nif __name__ == '__main__':\n{body}"
-    )
-    done = subprocess.run(
-        [sys.executable, "-B", "notebook.py"], cwd=folder, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout.split()
-
 
 def run(node, executor, items, **options):
     node.run({"items": items}, executor=executor, progress=False, **options)
     return node.last_run.batch(node)
 
 
-# ---- code of a notebook ----------------------------------------------------------------------------------------------
+# ---- modules of the user ---------------------------------------------------------------------------------------------
 
 
-def test_what_was_edited_arrives(tmp_path):
-    """A class, a global, and a module beside the notebook are sent as they are at each run."""
-    (tmp_path / "helper.py").write_text("def shape(text):\n    return text + '!'\n")
-    found = run_program(
-        """
-        import helper
-        PROMPT = "old"
-        class Label(BatchNode):
-            def prep(self, shared):
-                return ["x"]
-            def exec(self, item):
-                return helper.shape(f"{PROMPT}-{item}")
-        executor = on(client)
-        flow = Flow(Label())
-        def show():
-            flow.run({}, executor=executor, progress=False)
-            print(flow.last_run.batch("Label").results[0])
-        show()
-        PROMPT = "new"
-        show()
-        Path("helper.py").write_text("def shape(text):\\n    return text + '?'\\n")
-        importlib.invalidate_caches()
-        importlib.reload(helper)
-        show()
-        class Label(BatchNode):
-            def prep(self, shared):
-                return ["x"]
-            def exec(self, item):
-                return "edited"
-        flow = Flow(Label())
-        show()
-        """,
-        tmp_path,
-    )
-    assert found == ["old-x!", "new-x!", "new-x?", "edited"]
+def test_a_module_beside_the_notebook(on_cluster, tmp_path, monkeypatch):
+    """Its code is sent as it is now: workers need not have it, and an edit needs no restart."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # a module edited within a second would not be read again
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "helper.py").write_text("def shape(item):\n    return f'{item}!'\n")
+    helper = importlib.import_module("helper")
+
+    class Shape(Work):
+        def exec(self, item):
+            return helper.shape(item)
+
+    assert run(Shape(), on_cluster, [1]).results == ["1!"]
+    (tmp_path / "helper.py").write_text("def shape(item):\n    return f'{item}?'\n")
+    importlib.reload(helper)
+    assert run(Shape(), on_cluster, [1]).results == ["1?"]
+    assert cloudpickle.list_registry_pickle_by_value() == set()
+    del sys.modules["helper"]
 
 
 # ---- a cluster that is gone ------------------------------------------------------------------------------------------
