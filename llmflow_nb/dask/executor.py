@@ -18,6 +18,7 @@ from ..core.text import error_text, quoted
 from ..engine.pickling import explain_unsent, pickle_error, portable
 from ..engine.remote import RemoteCall, Reply
 from .by_value import dumps
+from .interrupts import keep_workers
 from .tasks import Ended, SentCall, Tasks
 from .versions import differences
 
@@ -56,6 +57,7 @@ def on(client: Client, *, resources: dict[str, float] | None = None, batch: int 
         raise SettingError(f"on(batch={quoted(batch)}): it must be 'auto', or a number of calls, at least 1.")
     try:
         different = differences(client)
+        keep_workers(client)
     except Exception as exc:
         raise ExecutorError(f"the cluster cannot be used: {error_text(exc, 600)}") from None
     if different:

@@ -4,6 +4,8 @@ import asyncio
 import importlib
 import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
 
@@ -197,6 +199,54 @@ def test_a_journal(on_cluster, tmp_path):
     assert list(journal.runs["replayed"]) == [8, 0]
     assert journal[1].batch("Work").df["worker"].tolist() == first
     assert "worker" not in journal[2].batch("Work").df
+
+
+PROGRAM = """
+import sys
+from distributed import Client, LocalCluster
+from llmflow_nb import Flow
+from llmflow_nb.dask import on
+from tests.cluster.nodes import Work
+
+class Report:
+    def handle(self, event):
+        if event.kind == "call_finished":
+            print(event.value[0], flush=True)
+
+if __name__ == "__main__":
+    folder, journal = sys.argv[1:]
+    work = Work(max_concurrency=8)
+    work.folder, work.seconds = folder, 0.1
+    address = {"dashboard_address": "127.0.0.1:0", "host": "127.0.0.1", "silence_logs": 50}
+    with LocalCluster(n_workers=2, threads_per_worker=2, **address) as cluster, Client(cluster) as client:
+        options = {"executor": on(client), "subscribers": [Report()], "progress": False}
+        Flow(work).run({"items": range(40)}, journal=journal, **options)
+"""
+
+
+def test_a_kernel_and_a_cluster_that_are_killed(on_cluster, tmp_path):
+    """The journal has all that was reported: neither another process nor another cluster calls it again."""
+    node = Work(max_concurrency=8)
+    node.folder, node.seconds = str(tmp_path / "ledger"), 0.1
+    (tmp_path / "ledger").mkdir()
+    (tmp_path / "program.py").write_text(PROGRAM)
+    command = [sys.executable, str(tmp_path / "program.py"), node.folder, str(tmp_path / "first" / "runs.db")]
+    (tmp_path / "first").mkdir()
+    environment = os.environ | {"PYTHONPATH": os.getcwd()}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    ) as process:
+        reported = [process.stdout.readline() for _ in range(20)]
+        os.killpg(process.pid, signal.SIGKILL)
+        reported += process.stdout.readlines()
+    finished = [line.strip() for line in reported]
+    assert len(finished) < 40
+    shutil.copytree(tmp_path / "first", tmp_path / "second")
+    for folder, executor in (("first", None), ("second", on_cluster)):
+        flow = Flow(node)
+        flow.run({"items": range(40)}, executor=executor, journal=tmp_path / folder / "runs.db", progress=False)
+        assert [item for item, _ in flow.last_run.batch("Work").results] == list(range(40))
+        assert [entered(node.folder).count(item) for item in finished] == [1] * len(finished)
 
 
 # ---- bad input -------------------------------------------------------------------------------------------------------
