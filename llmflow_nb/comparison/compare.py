@@ -54,6 +54,7 @@ def compare(
     _check_options(of, score, repeat)
     variants = Variants(root, given)
     path = _compared_path(variants.by_path, of)
+    _check_kinds(variants, path)
     scorer = _scorer(variants.by_path, path, score)
     known = None if journal is None else as_journal(journal, label(root))
     runner = _Runner(root, variants, shared, known, executor, budget, watch)
@@ -139,9 +140,10 @@ class _Runner:
             path: The batch that is compared; "" for the result of the whole flow.
         """
         __tracebackhide__ = True
-        node, shared = self._variants.copies(variant, self._shared)
+        node, shared = self._variants.copies(variant, self._shared, kept=path)
         earlier = self._counts[variant.name]
-        recorded, answers = self._recorded(node, shared, f"{label(node)} ({variant.name}{which})", earlier)
+        name = f"{label(node)} ({variant.name}{which})"
+        recorded, answers = self._recorded(node, shared, name, earlier, self._executor)
         self._counts[variant.name] = Counter(
             {key: n for key, n in answers.occurrences.items() if self._is_resampled(answers.paths.get(key, ""))}
         )
@@ -154,13 +156,17 @@ class _Runner:
         return record, [(("",), Cell(item, None))]
 
     def run_judge(self, judge: BaseNode, pairs: list[Any]) -> Run:
-        """Run a judge, and return its record. Pairs that it could not judge are in it as failed rows."""
+        """Run a judge, and return its record. Pairs that it could not judge are in it as failed rows.
+
+        It is not sent to an executor: its class exists in this process only.
+        """
         __tracebackhide__ = True
-        recorded, _ = self._recorded(judge, {"pairs": pairs}, "", Counter())
+        name = f"{label(self._root)} ({label(judge)})"
+        recorded, _ = self._recorded(judge, {"pairs": pairs}, name, Counter(), None)
         return recorded.record
 
     def _recorded(
-        self, node: BaseNode, shared: Any, name: str, occurrences: Counter[bytes]
+        self, node: BaseNode, shared: Any, name: str, occurrences: Counter[bytes], executor: Executor | None
     ) -> tuple[Recorded, Answers]:
         """Run a node. The n-th of equal calls gets the n-th result, counted from the earlier occurrences."""
         __tracebackhide__ = True
@@ -169,7 +175,7 @@ class _Runner:
         recorded = Recorded(
             node,
             shared,
-            self._executor,
+            executor,
             (),
             self._watch,
             journal=self._journal,
@@ -243,6 +249,19 @@ def _compared_path(by_path: dict[str, BaseNode], of: str | None) -> str:
     if len(last) != 1:
         raise SettingError(f"compare: it is not clear which rows to compare; give of=. {_batches_text(by_path)}.")
     return last[0]
+
+
+def _check_kinds(variants: Variants, path: str) -> None:
+    """Refuse variants that put another kind of node in the place of the one whose rows are compared.
+
+    Raises:
+        SettingError: It has no rows to compare.
+    """
+    for variant in variants.known:
+        for change in variant.changes:
+            if change.path == path and not change.attribute and change.value._kind != kind_of(variants.by_path[path]):
+                kind = change.value._kind
+                raise SettingError(f"{variant.name}: the rows of {path} are compared, and a {kind} there has none.")
 
 
 def _after(by_path: dict[str, BaseNode], path: str) -> set[str]:

@@ -152,11 +152,29 @@ def scored_from(item: Item) -> Scored:
     for name, value in fields.items():
         if value is None:
             continue
-        if isinstance(value, str) or not hasattr(type(value), "__float__"):
+        try:
+            score = _number(value)
+        except (ArithmeticError, TypeError, ValueError) as exc:
             of = f" {quoted(name)}" if name else ""
-            return Scored(
-                {}, TypeError(f"the score{of} is {a_type(value)}; return a number, a bool, or a dict of them")
-            )
-        if not math.isnan(number := float(value)):
-            values[text_of(name)] = number
+            return Scored({}, TypeError(f"the score{of} is {exc}; return a number, a bool, or a dict of these"))
+        if not math.isnan(score):
+            values[text_of(name)] = score
     return Scored(values)
+
+
+def _number(value: Any) -> float:
+    """Return a score as a float.
+
+    Raises:
+        TypeError: It is no number. The text is its type.
+        ArithmeticError: It is too large, or infinite.
+    """
+    if isinstance(value, str) or not hasattr(type(value), "__float__"):
+        raise TypeError(a_type(value))
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if math.isinf(number):
+        raise ArithmeticError("infinite, or too large")
+    return number

@@ -149,7 +149,7 @@ def summary(measures: Measures, calls: dict[str, Counter[str]], usage: dict[str,
     table.add_typed("seconds", seconds, "Float64")
     if any(used != UsageSum() for used in usage.values()):
         _add_usage(table, [usage[name] for name in names])
-    return table.frame(pd.Index(names, name="variant"))
+    return table.frame(pd.Index(names, name="variant", dtype=object))
 
 
 def _mean(values: list[float | None]) -> float | None:

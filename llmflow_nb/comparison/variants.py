@@ -88,8 +88,13 @@ class Variants:
         self.known = [self._variant(name, settings) for name, settings in given.items()]
         self._refuse_equal_ones()
 
-    def copies(self, variant: Variant, shared: Any) -> tuple[BaseNode, Any]:
+    def copies(self, variant: Variant, shared: Any, kept: str = "") -> tuple[BaseNode, Any]:
         """Return a copy of the flow with the changes of a variant, and a copy of ``shared``.
+
+        Args:
+            variant: The variant.
+            shared: The object of the user.
+            kept: The path of a batch whose items are kept, whatever its ``keep_items``; "" for none.
 
         Raises:
             SettingError: ``shared`` cannot be copied, or has an iterator.
@@ -105,6 +110,8 @@ class Variants:
         by_path = nodes_by_path(root)
         for change in variant.changes:
             _apply(change, by_path[change.path])
+        if kept and "keep_items" in type(by_path[kept])._dialect.settings:
+            by_path[kept].__dict__["keep_items"] = True
         return root, copied_shared(shared, copier, "the variants cannot have one each")
 
     def resampled(self) -> set[str]:
@@ -230,7 +237,7 @@ def _check_attribute(node: BaseNode, change: Change) -> Any:
         if not hasattr(node, attribute):
             raise SettingError(f"{where} has no attribute {quoted(attribute)}{_meant(node, attribute)}.")
         if isinstance(of_class, FunctionType | classmethod | property) or hasattr(type(of_class), "__set__"):
-            kind = "a method" if isinstance(of_class, FunctionType | classmethod) else "computed by its class"
+            kind = "a method" if isinstance(of_class, FunctionType | classmethod) else "no plain attribute"
             raise SettingError(
                 f"{where}: {attribute} is {kind}, so it cannot be set on a node; give another class or node: "
                 f"{{{quoted(label(node))}: OtherClass}}."

@@ -85,7 +85,7 @@ def _failed(measures: Measures, name: str) -> str:
     parts = [f"{_rows(failed)} failed"] * bool(failed)
     parts += [f"{_rows(missing)} missing"] * bool(missing)
     parts += [f"{_rows(len(unscored))} could not be scored ({_first_error(unscored)})"] if unscored else []
-    return f"{shown(name)}: {', '.join(parts)}; they count in no score" if parts else ""
+    return f"{shown(name)}: {', '.join(parts)}; not counted in the scores" if parts else ""
 
 
 def _first_error(errors: list[BaseException]) -> str:

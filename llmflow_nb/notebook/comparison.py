@@ -87,7 +87,7 @@ def _variants_table(comparison: Comparison) -> Table:
             heads.append((head, kind))
             columns.append(cells)
 
-    summary = comparison.summary.loc[names[:MOST_VARIANTS]]
+    summary = comparison.summary.iloc[[measures.names.index(name) for name in names[:MOST_VARIANTS]]]
     column = {name: _values(summary[name]) for name in summary}
     found = [measures.differences.get(name) for name in names[:MOST_VARIANTS]]
     if measures.scores:

@@ -322,8 +322,7 @@ def _index(batches: Batches) -> pd.Index:
 
 def index_from(labels: list[Any], names: list[Any]) -> pd.Index:
     """Return an index with these labels, which are tuples if it has several levels."""
-    index: pd.Index = pd.Index(labels, name=names[0])
-    return pd.MultiIndex.from_tuples(labels, names=names) if len(names) > 1 else index
+    return pd.MultiIndex.from_tuples(labels, names=names) if len(names) > 1 else pd.Index(labels, name=names[0])
 
 
 def _filled(values: Iterable[Any], n: int, rest: Any = None) -> list[Any]:

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from llmflow_nb import BatchFlow, BatchNode, Flow, Limiter, Node, spend
+from llmflow_nb import BatchFlow, BatchNode, Flow, Journal, Limiter, Node, spend
 from llmflow_nb.pocketflow import AsyncFlow, AsyncParallelBatchNode
 from tests.comparison.helpers import CALLS, TEXTS, Label, flow_of, is_upper
 
@@ -82,6 +82,27 @@ def test_labels_of_the_input():
     found = flow.compare({}, old={}, new={"Label": TurnedBack})
     assert found.df["changed"].to_dict() == {"a": False, "b": False}
     assert found.df.index.name == "key"
+
+
+def test_labels_of_several_levels(tmp_path):
+    """The index has the levels of the input, also in a run that is read from a journal."""
+
+    class Levels(Label):
+        def prep(self, shared):
+            keys = pd.MultiIndex.from_tuples([("a", 1), ("a", 1), ("b", 2)], names=["letter", "n"])
+            return pd.Series(["x", "y", "z"], index=keys)
+
+    flow = Flow(start=Levels(name="Label"))
+    found = flow.compare({}, old={}, new={"Label.prompt": "lower"}, journal=tmp_path / "runs.db")
+    assert found.df.loc[("b", 2), "old"] == "Z"
+    assert found.df["new"].tolist() == ["x", "y", "z"]
+    assert list(Journal(tmp_path / "runs.db")[-1].batch("Label").df.index.names) == ["letter", "n"]
+
+
+def test_items_are_kept_for_the_score():
+    """Also of a node that does not keep them, since a score needs them."""
+    found = flow_of(keep_items=False).compare({"texts": TEXTS}, old=OLD, new=NEW, score=is_upper)
+    assert found.df["item"].tolist() == ["ant", "bee", "Cat"]
 
 
 def test_rows_that_one_variant_does_not_have():

@@ -59,6 +59,14 @@ def test_a_score_that_is_no_number():
     assert any("3 rows could not be scored (TypeError: the score is a str; return a number" in t for t in found.verdict)
 
 
+@pytest.mark.parametrize("score", [float("inf"), 10**400, 1j, b"1"])
+def test_a_score_that_cannot_be_compared(score):
+    """An infinite score has no mean, and other values are no numbers."""
+    found = flow_of().compare(SHARED, **VARIANTS, score=lambda item, result: score)
+    assert "score.old" not in found.df
+    assert len(found.measures.failures) == 6
+
+
 def test_a_score_that_raises():
     """A comparison is never lost because of its score: the rows have none, and the error is in the tidy table."""
     found = flow_of().compare(SHARED, **VARIANTS, score=lambda item, result: 1 / (result != "Bee"))

@@ -110,6 +110,17 @@ def test_nothing_is_markup():
     assert "&lt;img" in html
 
 
+def test_names_that_cannot_be_encoded():
+    """A lone surrogate, a control character and a change of the reading direction are shown as escapes."""
+    flow = flow_of()
+    flow.name = "x\ud800"
+    found = flow.compare({"texts": ["\ud800", "\x1b[1m", "\u202eabc"]}, **{"a\ud800": {}, "\x1b": VARIANTS["new"]})
+    html, text = forms(found)
+    html.encode()
+    text.encode()
+    assert "\\u202e" in text
+
+
 def test_worst_rows_first():
     """Rows that got worse come first, and `regressions` has them in this order."""
 

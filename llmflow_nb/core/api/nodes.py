@@ -224,7 +224,7 @@ class NodeMethods(HasGraph):
             repeat: How often each variant is run. The nodes that are changed, and those that follow, are called again
                 each time, the others are not.
             journal: As for `run`. The second time, the same comparison calls nothing.
-            executor: As for `run`.
+            executor: As for `run`. A judge is called in this process.
             budget: As for `run`, for all runs and the judge together. Run the cell again with more of it: what was
                 finished is not called again.
             progress: As for `run`.
