@@ -61,7 +61,7 @@ class Attempts:
                 call.started = clock() - cached.seconds
                 self._calls.settle(call, cached.status, cached.value, cached.error)
                 if cached.usage:
-                    call.batch.add_usage(call.index, cached.usage)
+                    call.batch.usage.add(call.index, cached.usage)
                 if cached.is_replayed:
                     call.batch.mark_replayed(call.index)
                 return

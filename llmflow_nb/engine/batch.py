@@ -6,15 +6,14 @@ holds these objects themselves, so nothing is copied, and a table can be read wh
 
 import copy
 from collections import deque
-from collections.abc import Iterable, Sequence
-from threading import Lock
+from collections.abc import Sequence
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..core.errors import AllFailedError, HookReturnError
 from ..core.statuses import FAILURES, HAS_RESULT
 from ..core.text import error_text, shown
-from ..core.usage import Usage
+from .item_usage import ItemUsage
 from .items import Items, SavedItems
 from .outcomes import PENDING, Outcome, Outcomes, UnansweredError
 
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
     from .plan import Plan
 
 __all__ = ["PENDING", "Batch", "Outcome", "SavedBatch", "open_batch", "positions_of"]
-
-_USAGE_LOCK = Lock()
 
 
 class Batch:
@@ -45,7 +42,7 @@ class Batch:
     retry_queue: deque[int]  # the items to call again before any is read
     previous: dict[int, tuple[Outcome, float]]  # the outcomes that these had, and their seconds
     replayed: set[int] | None = None  # the items whose result is that of an earlier call; None: there are none
-    usage: dict[int, tuple[Usage, ...]] | None = None  # what the calls of each item have used; None: nothing
+    usage: ItemUsage  # what the calls of each item have used
     workers: dict[int, str] | None = None  # where each item was called, if an executor says so
     stored: tuple[int, int] | None = None  # its run and its number in a journal
     kept_at: "Checkpoint | None" = None  # where it ended with failures that were kept, to run ``post`` again
@@ -58,6 +55,7 @@ class Batch:
         self.items = items
         self.outcomes = Outcomes()
         self.hook_attributes = {}
+        self.usage = ItemUsage()
         self.retry_queue = deque()
         self.previous = {}
         self.checkpoints = {}
@@ -127,20 +125,6 @@ class Batch:
         """Note that the result of an item is that of an earlier call."""
         self.replayed = self.replayed or set()
         self.replayed.add(index)
-
-    def add_usage(self, index: int, usages: Iterable[Usage]) -> None:
-        """Add what a call has used. Called from any thread, also after a call that was not waited for any more."""
-        with _USAGE_LOCK:
-            self.usage = self.usage or {}
-            self.usage[index] = self.usage_of(index) + tuple(usages)
-
-    def usage_of(self, index: int) -> tuple[Usage, ...]:
-        """Return what the calls of an item have used so far."""
-        return () if self.usage is None else self.usage.get(index, ())
-
-    def all_usage(self) -> tuple[Usage, ...]:
-        """Return what the calls of all items have used. Those of param sets are in the batches and visits within."""
-        return () if self.usage is None else tuple(usage for used in list(self.usage.values()) for usage in used)
 
     def retry(self, indices: list[int]) -> None:
         """Queue items to be called again. One that was not read yet is read, with those before it.
@@ -275,7 +259,7 @@ class Batch:
         twin.stopped, twin.started = saved.stopped, saved.started
         twin.checkpoints = {index: kept for index, kept in self.checkpoints.items() if index < twin.items.read}
         twin.retry_queue, twin.previous, twin.kept_at = deque(), {}, None
-        twin.usage = self.usage and {index: used for index, used in self.usage.items() if index < twin.items.read}
+        twin.usage = self.usage.first(twin.items.read)
         twin.replayed = self.replayed and {index for index in self.replayed if index < twin.items.read}
         return twin
 

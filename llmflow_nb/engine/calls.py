@@ -130,7 +130,7 @@ class Call:
 
     def append(self, usage: Usage) -> None:
         """Add what the call has used: a call is the `Meter` of its attempts."""
-        self.batch.add_usage(self.index, (usage,))
+        self.batch.usage.add(self.index, (usage,))
         if self.budget is not None:
             self.budget.spend(usage, self)
 

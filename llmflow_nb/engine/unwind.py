@@ -119,7 +119,7 @@ def claim_usage(position: Position, setup: Setup, frame: Frame) -> None:
         for usage in recorder.spent:  # by prep or post: what a call has reported is counted
             setup.budget.spend(usage)
     if work is not None and work.is_single and work.usage:
-        recorder.spent += work.usage.pop(0, ())
+        recorder.spent += work.usage.take(0)
     if recorder.spent:
         recorder.add_usage(position.param_set())
 

@@ -225,5 +225,5 @@ def _make_calls(frame: Frame, work: Batch, shared: Any, spent: list[Usage]) -> N
 
 def _claim_for_item(work: Batch, spent: list[Usage], index: int) -> None:
     """Give an item what its call has used."""
-    work.add_usage(index, spent)
+    work.usage.add(index, spent)
     spent.clear()

@@ -139,7 +139,7 @@ class Answers:
             if name not in before or before[name] is not item
         }
         try:
-            usage = call.batch.usage_of(call.index)
+            usage = call.batch.usage.of(call.index)
             result = Kept(value, attributes, call.attempts, call.error, usage=usage)
             self._store.save(call, key, started.nth, result)
         except RefusedError as exc:

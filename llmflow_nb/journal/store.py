@@ -124,7 +124,7 @@ class RunStore:
                 "worker = ?, error_type = ?, error = ? WHERE id = ?",
                 "not kept" if status == "ok" else status, now, now, call.attempts,
                 self._file.add_value(value) if status == "fallback" else None,
-                spent_text(call.batch.usage_of(call.index)), _worker(call), *error_columns(error), row,
+                spent_text(call.batch.usage.of(call.index)), _worker(call), *error_columns(error), row,
             )  # fmt: skip
         except JournalError as exc:
             self.failure = exc

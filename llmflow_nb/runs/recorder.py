@@ -117,7 +117,7 @@ class RunRecorder:
         with self.lock:
             old = [batch for batch in self.batches if which(batch)]
             self.dropped_calls += sum(map(_calls_of_batch, old))
-            self._drop_usage(usage for batch in old for usage in batch.all_usage())
+            self._drop_usage(usage for batch in old for usage in batch.usage.all())
             self.batches[:] = [batch for batch in self.batches if batch not in old]
             self.budget.remove(map(id, old))
 
@@ -142,7 +142,7 @@ class RunRecorder:
         with self.lock:
             ids = set(map(id, old))
             self.dropped_calls += sum(map(_calls_of_batch, old))
-            self._drop_usage(usage for batch in old for usage in batch.all_usage())
+            self._drop_usage(usage for batch in old for usage in batch.usage.all())
             walks = [(batch.path, id(batch.params)) for batch in old]
             _count_passes(self.batch_passes, walks, [batch.params for batch in old])
             self.batches = [batch for batch in self.batches if id(batch) not in ids]
@@ -167,7 +167,7 @@ class RunRecorder:
         """Return what all calls so far have used, one sum for each model."""
         with self.lock:
             of_visits = [usage for usages, _ in list(self.usage.values()) for usage in usages]
-            of_batches = [usage for batch in self.batches for usage in batch.all_usage()]
+            of_batches = [usage for batch in self.batches for usage in batch.usage.all()]
             return merged([*self.dropped_usage, *of_visits, *of_batches, *self.spent])
 
     # ---- replacing what was recorded ---------------------------------------------------------------------------------

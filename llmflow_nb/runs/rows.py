@@ -149,7 +149,7 @@ def _with_usage(recorder: RunRecorder, visits: list[Visit]) -> list[Visit]:
         (path, id(batch.params), number): used
         for path, batches in numbered_batches(recorder).items()
         for number, batch in batches
-        if (used := batch.all_usage())
+        if (used := batch.usage.all())
     }
     if not of_items and not recorder.usage:
         return visits
@@ -166,7 +166,7 @@ def _with_usage(recorder: RunRecorder, visits: list[Visit]) -> list[Visit]:
 def usage_by_param_set(recorder: RunRecorder) -> UsageOfSets:
     """Return what was used within each param set, at any depth, by the ``id`` of its batch and its index there."""
     found: dict[tuple[int, int], list[Usage]] = {}
-    used = [*recorder.usage.values(), *((batch.all_usage(), batch.parent_set) for batch in recorder.batches)]
+    used = [*recorder.usage.values(), *((batch.usage.all(), batch.parent_set) for batch in recorder.batches)]
     for usages, around in used:
         while usages and around is not None:
             found.setdefault((id(around[0]), around[1]), []).extend(usages)
@@ -239,5 +239,5 @@ def item_of(batch: Batch, position: int, usage: UsageOfSets | None = None) -> It
         outcome.error if outcome else None,
         plain_text(actions[position]) if position < len(actions) else None,
         outcome.failed_at if outcome else None,
-        batch.usage_of(position) if usage is None else usage.get((id(batch), position), ()),
+        batch.usage.of(position) if usage is None else usage.get((id(batch), position), ()),
     )

@@ -249,7 +249,7 @@ def _batch(plan: Plan, path: str, params: Any, rows: dict[int, _Row], size: int 
             batch.workers = batch.workers or {}
             batch.workers[position] = str(row.worker)
         if row.usage:
-            batch.add_usage(position, row.usage)
+            batch.usage.add(position, row.usage)
         if row.is_replayed:
             batch.mark_replayed(position)
         if outcomes.actions is not None:

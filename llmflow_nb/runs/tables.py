@@ -126,7 +126,7 @@ def batch_table(
     if any(batch.workers for _, batch in batches):
         order = _with(order, "worker", "seconds")
     usages = [
-        batch.usage_of(position) if usage is None else usage.get((id(batch), position), ())
+        batch.usage.of(position) if usage is None else usage.get((id(batch), position), ())
         for _, batch in batches
         for position in range(batch.rows)
     ]
