@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmflow_nb import (
@@ -244,6 +244,7 @@ def test_a_number_is_no_budget(budget):
         Flow(Label()).run({}, budget=budget)
 
 
+@settings(deadline=None, max_examples=60)  # a loaded machine takes longer than the 200 ms of the default
 @given(
     costs=st.lists(st.integers(1, 9), min_size=1, max_size=12),
     bound=st.integers(1, 60),
@@ -274,6 +275,7 @@ def test_the_excess_is_bounded(costs, bound, at_once):
     assert sum(made) <= bound + max(costs) * at_once
 
 
+@settings(deadline=None, max_examples=60)  # a loaded machine takes longer than the 200 ms of the default
 @given(
     calls=st.integers(1, 40),
     items=st.integers(0, 6),
