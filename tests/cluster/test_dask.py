@@ -86,7 +86,7 @@ def test_a_scheduler_that_was_killed(scheduler, start_worker, tmp_path):
     with Client(scheduler_file=str(tmp_path / "scheduler.json"), set_as_default=False) as client:
         client.wait_for_workers(1, timeout=30)
         run = run_until_gone(node, on(client, batch=1), scheduler.kill)
-        check_that_it_resumes(run, node.folder, "connection to the scheduler lost|has not answered")
+        check_that_it_resumes(run, node.folder, "connection to the scheduler lost|has not answered|lost the call")
 
 
 def test_a_client_that_was_closed(cluster, tmp_path):
