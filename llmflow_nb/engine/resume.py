@@ -6,6 +6,7 @@
 """
 
 from collections.abc import Iterator
+from time import perf_counter as clock
 from typing import Any
 
 from .batch import Batch
@@ -127,4 +128,5 @@ def _frame_of(work: Workload) -> Frame:
     """Return a frame at the bottom of a run, with an earlier visit."""
     frame = Frame(work.plan.node, work.batch.params)
     frame.plan, frame.visit = work.plan, work.target
+    frame.t_start = frame.t_prepared = clock()
     return frame

@@ -49,11 +49,11 @@ FLOW = """
 
 
 class Widget:
-    """The widget in the output of a cell."""
+    """A widget in the output of a cell, the first one by default."""
 
-    def __init__(self, notebook, i):
+    def __init__(self, notebook, i, n=0):
         self.page = notebook.page
-        self.root = notebook.output(i).locator(".llmflow-step-stepper")
+        self.root = notebook.output(i).locator(".llmflow-step-stepper").nth(n)
         self.root.wait_for()
         self.answers = int(self.root.get_attribute("data-answers"))
 

@@ -1,5 +1,7 @@
 """`batch.debug(row)`: a stepper at one row of a batch, on a copy of what there was."""
 
+from time import perf_counter
+
 import pandas as pd
 import pytest
 
@@ -33,6 +35,16 @@ def test_a_row_of_a_batch_node():
     assert shared["out"] == [1.0, None, 0.5]
     assert flow.last_run.batch(node).df["status"].tolist() == ["ok", "failed", "ok"]
     assert flow.last_run is not stepper.record
+
+
+def test_the_seconds_of_a_row():
+    """The visit begins when the stepper is opened, not when the machine was started."""
+    flow = Flow(Invert(), name="F")
+    flow.run({"items": [1, 2]})
+    before = perf_counter()
+    stepper = flow.last_run.batch("Invert").debug(1)
+    stepper.run()
+    assert stepper.record.visits[-1].seconds <= perf_counter() - before
 
 
 class Each(BatchFlow):
