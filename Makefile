@@ -80,8 +80,8 @@ PYTEST := $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal
 # The plugin that runs notebooks takes seconds to import, in every process.
 NO_NOTEBOOKS := -p no:nbval
 
-unit: .venv build ## run the unit tests
-	$(PYTEST) $(NO_NOTEBOOKS) --ignore=tests/browser
+unit: .venv build ## run the unit tests, also the long ones
+	$(PYTEST) $(NO_NOTEBOOKS) --ignore=tests/browser -m "kills or not kills"
 
 # These look for the program; all other tests of drawing and display say what draws.
 DRAWING := $(addprefix tests/,graph/test_render.py graph/test_svg.py graph/test_writers.py notebook/test_stepper_view.py)

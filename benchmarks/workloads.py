@@ -23,7 +23,7 @@ from llmflow_nb.engine.setup import Setup
 from llmflow_nb.graph import render
 from llmflow_nb.runs.run import Run
 
-from . import journal
+from . import cluster, journal
 from .measure import Work, import_seconds, peak_bytes, seconds
 
 __all__ = ["ROWS", "Row", "Target"]
@@ -429,6 +429,8 @@ ROWS = [
     ),
     Row("journal_again", "the same, all answered by the journal", "us CPU an item", journal.cpu_microseconds,
         partial(journal.labels, 8, "again"), None, Target(100, "ours"), best_of=3),
+    Row("cluster", f"{cluster.ITEMS:,} items of 20 ms on a Dask cluster of 8 threads", "times client.map",
+        cluster.times_map, cluster.map_and_run, None, Target(1.5, "ours")),
     Row("import", "import, in a new interpreter", "ms", import_ms,
         lambda: "llmflow_nb", lambda: "pocketflow", Target(1.5), best_of=3),
 ]

@@ -8,6 +8,14 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 
+def pytest_collection_modifyitems(config, items):
+    """Skip the long test, unless its mark is named."""
+    if "kills" not in config.option.markexpr:
+        for item in items:
+            if item.get_closest_marker("kills"):
+                item.add_marker(pytest.mark.skip(reason="it kills ten workers, which takes 30 s: -m kills runs it"))
+
+
 @pytest.fixture(scope="session")
 def cluster():
     from distributed import LocalCluster

@@ -127,6 +127,6 @@ class Dies(Work):
             os._exit(1)
         time.sleep(0.02)
         if item in self.kills and entered(self.folder).count(str(item)) == 1:
-            time.sleep(0.1)
+            time.sleep(0.5)  # Dask gives a worker up that dies in its first moments
             os._exit(1)
         return item

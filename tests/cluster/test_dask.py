@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 
 import cloudpickle
 import dask.config
@@ -102,9 +103,11 @@ def test_a_client_that_was_closed(cluster, tmp_path):
 
 @pytest.fixture(scope="module")
 def fragile_client():
-    """A cluster of its own: what watches over a worker may give up if the worker dies as soon as it is there."""
+    """A cluster of its own. It waits for a worker that was killed, also on a busy machine."""
     with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
+        dask.config.set(
+            {"distributed.scheduler.allowed-failures": 1, "distributed.deploy.lost-worker-timeout": "100s"}
+        ),
         LocalCluster(
             n_workers=4, threads_per_worker=1, dashboard_address="127.0.0.1:0", host="127.0.0.1", silence_logs=50
         ) as cluster,
@@ -131,6 +134,25 @@ def test_killed_workers(fragile_client, tmp_path):
     assert all(starts.count(str(item)) == n for item, n in finished)
     assert node.last_run.reexecuted == len(starts) - 60 >= 2
     assert "made again after a worker had died" in mimebundle(node.last_run)["text/plain"]
+
+
+@pytest.mark.kills
+def test_ten_killed_workers(fragile_client, tmp_path):
+    """Of 300 items none is lost, none that was reported finished is called again, and all that are made again count."""
+    node = Dies(max_concurrency=8)
+    node.folder, node.kills = str(tmp_path), tuple(range(20, 300, 28))
+    finished = []
+
+    class Watch:
+        def handle(self, event):
+            if event.kind == "call_finished":
+                finished.append((event.value, entered(node.folder).count(str(event.value))))
+
+    assert len(node.kills) == 10
+    assert run(node, on(fragile_client, batch=1), range(300), subscribers=[Watch()]).results == list(range(300))
+    starts = Counter(entered(node.folder))
+    assert [item for item, n in finished if starts[str(item)] != n] == []
+    assert node.last_run.reexecuted == starts.total() - 300 >= 10
 
 
 def test_an_item_that_kills_every_worker(fragile_client, tmp_path):
