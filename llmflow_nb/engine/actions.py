@@ -1,4 +1,4 @@
-"""The action that ``post`` returned, and the edge that it chooses: what can be wrong with them, and how it is said."""
+"""The action that ``post`` returned, and the edge that it chooses: what can be wrong, and the messages for it."""
 
 from itertools import pairwise
 from typing import Any
@@ -44,8 +44,8 @@ def _is_hashable(value: Any) -> bool:
 def lost_action(setup: Setup, frames: list[Frame], action: Any, known: list[str]) -> None:
     """Warn that there is no edge for an action, in the words of PocketFlow.
 
-    Not where the flow is left by that action on purpose: its edge leads to None, or a flow further out has an edge for
-    it. And once, in the innermost flow, where the action passes through several.
+    It does not warn if the action leaves the flow on purpose: the edge leads to None, or a flow around it has an edge
+    for the action. If the action ends several nested flows, only the innermost one warns.
 
     Raises:
         LostActionError: The flow is strict.
@@ -54,9 +54,9 @@ def lost_action(setup: Setup, frames: list[Frame], action: Any, known: list[str]
     if (action or "default") in known:
         return
     frame = frames[-1]
-    is_told = frame.has_warned and frame.plan.facts.hands_on and not frame.plan.facts.any_action
+    has_warned = frame.has_warned and frame.plan.facts.hands_on and not frame.plan.facts.any_action
     frame.has_warned = True
-    if is_told or _leads_on(frames, action):
+    if has_warned or _leads_on(frames, action):
         return
     setup.recorder.add_missing_edge(frame.plan.path, action, known)
     text = lost_text(frame.plan.path, frame.plan.facts.hooks.post, action, known)
@@ -66,7 +66,7 @@ def lost_action(setup: Setup, frames: list[Frame], action: Any, known: list[str]
 
 
 def lost_text(path: str, post: str, action: Any, known: list[str]) -> str:
-    """Say that there is no edge for an action, in the words of PocketFlow, with its place and a hint."""
+    """Return the message that there is no edge for an action, in the words of PocketFlow, with its path and a hint."""
     hint = did_you_mean(action, known) if action else f" ({post} returned {quoted(action)})"
     found = f"'{'' if action == '' else shown(action)}' not found in {quoted(known, 1_000, elements=30)}"
     return f"Flow ends: {found}{hint}, at {shown(path, 320)}"
@@ -86,7 +86,7 @@ def route(flow: Any, visit: Any, action: Any) -> Any:
 
 
 def _leads_on(frames: list[Frame], action: Any) -> bool:
-    """Whether the action, which ends the walk on top, is the flow's own action, and chooses an edge further out."""
+    """Whether the action that ends the top walk becomes the action of its flow, and has an edge in a flow around it."""
     if frames[-1].plan.facts.any_action:  # PocketFlow warns in any case
         return False
     for below, frame in reversed([*pairwise(frames)]):
@@ -98,7 +98,7 @@ def _leads_on(frames: list[Frame], action: Any) -> bool:
 
 
 def check_steps(frame: Frame, setup: Setup) -> None:
-    """Refuse one visit too many; on the way there, let the recorder drop what it has no room for.
+    """Refuse a visit above ``max_steps``. Otherwise let the recorder drop its oldest rows if there are too many.
 
     Raises:
         MaxStepsError: The walk has made ``max_steps`` visits.

@@ -118,7 +118,7 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
 
                 if phase <= PREP:
                     frame.t_start = frame.t_prepared = clock()
-                    frame.visit = visit  # only now: a checkpoint reads off the clocks how far a visit came
+                    frame.visit = visit  # only now: the clocks tell a checkpoint how far a visit came
                     if watched:
                         around = positions_of(position.param_set())
                         setup.notify(Event("visit_started", plan.path, visit.params, param_sets=around))
@@ -201,7 +201,7 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                     if spent or frame.work is not None:
                         claim_usage(position, setup, frame)
                         frame.work, frame.attempts, frame.status = None, 1, "ok"
-                        visit.__dict__.pop("cur_retry", None)  # the node that a run begins with stays
+                        visit.__dict__.pop("cur_retry", None)  # the copy of the outermost node stays
                     if walk is None:  # the node that is run: its edges are not followed
                         target = None
                     elif walk.has_router:

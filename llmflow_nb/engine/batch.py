@@ -38,6 +38,7 @@ class Batch:
     started: tuple[Any, Any, BaseException | None, float] | None = None  # see `take_started`
     stopped = False  # whether the visit ended before the items did
     is_single = False  # whether this is the one call of a plain node
+    items_reported = 0  # the number of items that were read when `advance` last stopped after an item
     attempts_before = 0  # attempts before the visit was resumed, which another row of the record has
     retry_queue: deque[int]  # the items to call again before any is read
     previous: dict[int, tuple[Outcome, float]]  # the outcomes that these had, and their seconds
@@ -256,7 +257,7 @@ class Batch:
         twin = copy.copy(self)
         twin.items = self.items.restored(saved.items, self.path)
         twin.outcomes = self.outcomes.restored(saved.outcomes)
-        twin.stopped, twin.started = saved.stopped, saved.started
+        twin.stopped, twin.started, twin.items_reported = saved.stopped, saved.started, twin.items.read
         twin.checkpoints = {index: kept for index, kept in self.checkpoints.items() if index < twin.items.read}
         twin.retry_queue, twin.previous, twin.kept_at = deque(), {}, None
         twin.usage = self.usage.first(twin.items.read)

@@ -105,7 +105,7 @@ class Checkpoint:
         for name in Checkpoint.__slots__:  # copy.copy takes five times as long
             setattr(inner, name, getattr(self, name))
         first = self.frames[depth].copy()
-        first.walk.sets = None  # what resumes the param set settles its row
+        first.walk.sets = None  # the resumed param set settles its row
         inner.frames = [first, *self.frames[depth + 1 :]]
         inner.open_rows = [None, *self.open_rows[depth + 1 :]]
         inner.outermost = None
@@ -358,7 +358,7 @@ def _rewind_visit(frame: Frame) -> None:
     elif work is not None and work.items.can_resume:
         frame.phase = WORKING
         work.resume()
-    elif frame.walk is None:  # a run begins with a visit
+    elif frame.walk is None:  # a run starts with a visit
         frame.phase, frame.work = ARRIVED, None
     else:
         frame.phase, frame.work = ARRIVE, None

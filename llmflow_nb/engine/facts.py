@@ -64,12 +64,12 @@ class Facts:
     copies_plainly: bool  # whether a copy is a new object with the same attributes
     is_flow: bool
     expands: bool  # whether it is a `BatchFlow` with an ``exec`` of its own
-    has_router: bool  # whether it is a flow with a ``get_next_node`` of the user's
+    has_router: bool  # whether it is a flow with its own ``get_next_node``
     # How ``exec`` may be called, if the run makes calls in the caller's thread.
     inline: bool  # whether `advance` itself may call it
     direct: bool  # whether it is that of a plain node with plain names, and `advance` may call it
     awaited: bool  # whether it is the async one of a plain node, which a driver may await itself
-    # Of a node with methods of the user's around its hooks, see `override`.
+    # Of a node whose class overrides methods around its hooks, see `override`.
     layers: list[Layer]
     layer: Layer | None = None  # the one that makes the visit
 
@@ -101,7 +101,7 @@ def facts_of(node: BaseNode, calls_here: bool, checked: Checked) -> Facts:
         checked: The classes that the run has checked, so that it checks each once.
 
     Raises:
-        SettingError: A setting that was assigned later makes no sense.
+        SettingError: A setting that was assigned later is not valid.
         SignatureError: A hook that was assigned later cannot be called.
     """
     cls = type(node)
@@ -227,11 +227,11 @@ def _work_out(node: BaseNode, hooks: Hooks, settings: dict[str, Any], calls_here
 
 
 def behind_layers(facts: Facts, within: int) -> Facts:
-    """Return the facts of a visit in which the user's override of ``_run``, ``_exec`` or ``_orch`` is the exec.
+    """Return the facts of a visit in which a user's override of ``_run``, ``_exec`` or ``_orch`` is the exec.
 
     Args:
         facts: Those of the node.
-        within: The outermost layer that counts; those further out have been entered.
+        within: The outermost layer that counts. The layers around it have been entered.
     """
     kind, limit = facts.kind, facts.settings.limit
     if within > ITEM and kind == "batch_node":  # the base of the innermost layer calls one item

@@ -44,7 +44,7 @@ def called_in(driven: Driven) -> Iterator[None]:
         yield
     finally:
         driven.calls -= 1
-        with suppress(ValueError):  # a coroutine that is thrown away ends in another context
+        with suppress(ValueError):  # a coroutine that is discarded ends in another context
             _CURRENT.reset(token)
 
 
@@ -101,7 +101,7 @@ class _Rest:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        with suppress(ValueError):  # a coroutine that is thrown away ends in another context
+        with suppress(ValueError):  # a coroutine that is discarded ends in another context
             ATTEMPT.reset(self.token)
 
     def result(self) -> Any:
@@ -113,7 +113,7 @@ def _place_of(node: Any, level: int) -> tuple[Driven | None, Plan, Setup]:
     current = _CURRENT.get()
     # A method that was wrapped on the object is bound to the node itself, while a copy of it serves the visit.
     is_here = current is not None and (current.visit is node or current.plan.node is node)
-    driven: Driven | None = current if is_here else node.__dict__.get(DRIVEN)  # not known in a thread of the user's
+    driven: Driven | None = current if is_here else node.__dict__.get(DRIVEN)  # a thread of the user does not know it
     if driven is not None and driven.calls:  # else the visit is over, and this a call from outside
         setup = driven.setup
         plan = driven.plan.behind(level, setup)
@@ -149,7 +149,7 @@ def _hiding(setup: Setup, plan: Plan, driven: Driven) -> Setup:
     """Return the setup of a run in which the visits of one plan leave no row and no event: they have theirs."""
 
     def note(row: tuple[Any, ...]) -> None:
-        if plan.facts.layer is None:  # else the layer further in has noted it
+        if plan.facts.layer is None:  # else the inner layer has noted it
             driven.attempts += row[3]
             driven.status = "fallback" if row[4] == "fallback" else driven.status
 

@@ -33,8 +33,8 @@ class Plan:
         "next",  # the plan of the step that followed last time
         "children",  # of a flow: the plans of its steps, by id of the node; some from the previous run
         "names",  # of a flow: the names of its steps, by id of the node; None if unknown
-        # Of a node with methods of the user's around its hooks, see `override`.
-        "within",  # the outermost layer that counts; those further out have been entered
+        # Of a node whose class overrides methods around its hooks, see `override`.
+        "within",  # the outermost layer that counts; the layers around it have been entered
         "inner",  # the plans of the same node behind each layer; None: there is none
         "setup",  # of the run, if a layer makes the visit
         "driven",  # the state of a visit that the user's own object serves
@@ -64,7 +64,7 @@ class Plan:
         return self.facts.settings
 
     def behind(self, level: int, setup: "Setup") -> "Plan":
-        """Return the plan of this node behind this layer, and behind those further out."""
+        """Return the plan of this node behind this layer and the layers around it."""
         if self.inner is None:
             self.inner = {}
         plan = self.inner.get(level)
@@ -86,7 +86,7 @@ class Plan:
         return visit
 
     def driven_by(self, visit: Any, shared: Any = None) -> "Driven":
-        """Return the state of a visit that a method of the user's makes, after setting its ``shared``."""
+        """Return the state of a visit that an override makes, after setting its ``shared``."""
         driven: Driven = self.driven or visit.__dict__[DRIVEN]
         if shared is not None:
             driven.shared = shared

@@ -33,7 +33,7 @@ ARRIVE = 0  # copy the node for a visit
 ARRIVED = 1  # (the boundary before prep)
 PREP = 2  # call prep
 PREPPED = 3  # prep's result is there
-EXEC = 4  # begin exec
+EXEC = 4  # start exec
 WORKING = 5  # exec was handed to the driver, or to the items of a batch, or to an inner frame
 EXECED = 6  # exec's result is there
 POST = 7  # call post
@@ -67,11 +67,11 @@ class Walk:
         "owner",  # the plan of the flow
         "flow",  # the copy of the flow whose hooks serve this walk
         "start",  # the first node
-        "has_router",  # whether the flow has a ``get_next_node`` of the user's, which chooses the next node
+        "has_router",  # whether the flow has its own ``get_next_node``, which chooses the next node
         "implicit",  # whether it is for elements that ``exec`` of the batch flow around it returned
         "steps",  # visits so far
         "max_steps",  # how many there may be
-        "check_at",  # after how many their number is checked again
+        "check_at",  # the number of visits after which it is checked again
         # The param sets of a batch flow.
         "sets",  # all of them; None for a plain flow
         "set_open",  # whether one is in progress
@@ -120,7 +120,6 @@ class Frame:
         "t_prepared",  # clock when it ended
         "t_executed",  # clock when ``exec`` ended
         "work",  # the calls, unless the only one is made on the spot
-        "items_told",  # the number of items that were read when `advance` last stopped after one
         "has_warned",  # whether a missing edge for the last action of this walk, or of the flow visited, was reported
         "resumed_at",  # of a visit that was resumed: its copy, and its phase then; the clocks count from there
     )
@@ -140,7 +139,6 @@ class Frame:
         self.attempts = 1
         self.t_start = self.t_prepared = self.t_executed = 0.0
         self.work: Batch | None = None
-        self.items_told = 0
         self.has_warned = False
         self.resumed_at: tuple[Any, int] | None = None
 

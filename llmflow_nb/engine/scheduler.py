@@ -269,7 +269,7 @@ class Scheduler:
         if one_by_one:
             limit = 1
         while not branch.is_halted() and (limit is None or branch.running < limit):
-            if one_by_one and batch.items.read > branch.position.frames[-1].items_told and not batch.is_single:
+            if one_by_one and batch.items.read > batch.items_reported and not batch.is_single:
                 break
             if batch.started is not None:
                 index, (item, awaitable, error, started) = batch.take_started()

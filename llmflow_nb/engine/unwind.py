@@ -22,7 +22,7 @@ LOST, KEPT = "lost", "kept"
 FINISHED = "completed results are in .last_run"
 
 MAX_CHECKPOINTS = 1000
-"""Param sets of one batch flow that can be resumed where they failed; further ones only start from the beginning."""
+"""Param sets of one batch flow that can be resumed where they failed. Others start from the first node."""
 
 
 def recover(position: Position, setup: Setup, error: BaseException) -> str:

@@ -26,9 +26,9 @@ PUSHED = "pushed"
 def item_done(frame: Frame) -> bool:
     """Whether an item of a batch node has been called since `advance` last stopped after one."""
     work = frame.work
-    if work is None or work.is_single or frame.plan.facts.is_flow or work.items.read <= frame.items_told:
+    if work is None or work.is_single or frame.plan.facts.is_flow or work.items.read <= work.items_reported:
         return False
-    frame.items_told = work.items.read
+    work.items_reported = work.items.read
     return True
 
 
@@ -94,7 +94,6 @@ def start_exec(position: Position, setup: Setup, frame: Frame, mask: int) -> str
         position.frames.append(inner)
         next_set(position, setup, clock())
         return PUSHED
-    frame.items_told = 0
     frame.work = open_batch(plan, frame.params, items, f"{what} (a BatchNode)", keep=plan.settings.keep_items)
     frame.work.visit, frame.work.hook_attributes = frame.visit, set_by_hooks(frame)
     frame.work.parent_set = position.param_set()
@@ -144,7 +143,7 @@ def take_results(frame: Frame, work: Batch) -> None:
             frame.status = work.outcomes.exceptional[0].status
     else:
         work.require_results("items")
-        frame.exec_res = work.outcomes.results[:]  # a list of the user's own; these columns are the record
+        frame.exec_res = work.outcomes.results[:]  # a copy for the user: the column is part of the record
         frame.prep_res = work.items.for_post(frame.prep_res, work.plan.path)
     _note_attempts(frame, work)
 

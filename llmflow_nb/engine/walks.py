@@ -1,4 +1,4 @@
-"""Walks through flows: how they begin, what a `BatchFlow` makes of its param sets, and what follows when they end."""
+"""Walks through flows: how they start, how a `BatchFlow` walks its param sets, and what follows when they end."""
 
 from asyncio import CancelledError
 from collections.abc import Mapping
@@ -47,11 +47,11 @@ def position_of_set(work: Workload, shared: Any, index: int, element: Any) -> Po
     inner.params = walk.base_params = work.batch.params  # of elements that an exec returned, not the flow's own
     walk.implicit = work.batch.path != work.plan.path
     walk.part_of = work.batch, index
-    _begin_set(inner, element, clock())
+    _start_set(inner, element, clock())
     return Position(shared, [inner], inline=False)
 
 
-def _begin_set(frame: Frame, element: Any, now: float) -> None:
+def _start_set(frame: Frame, element: Any, now: float) -> None:
     walk = frame.walk
     walk.element = element
     walk.set_open = True
@@ -94,9 +94,13 @@ def _merge(walk: Walk, element: Any) -> Params:
 
 
 def expand(position: Position, setup: Setup, frame: Frame, given: Any) -> bool:
-    """Go on with an element as the ``exec`` of its batch flow said: None, params, or elements of an inner batch.
+    """Continue with an element after the ``exec`` of its batch flow. Return whether the position has ended.
 
-    True: the position has ended.
+    Args:
+        position: Where the run is.
+        setup: The options of the run.
+        frame: The frame on top.
+        given: What ``exec`` returned: None, params, or the elements of an inner batch.
     """
     __tracebackhide__ = True
     walk = frame.walk
@@ -114,7 +118,7 @@ def expand(position: Position, setup: Setup, frame: Frame, given: Any) -> bool:
         frame.params = _merge(walk, walk.element)
         walk.inner_items = elements
         return False
-    # The elements take the place of the one they were made of: only one of the two can be under item_key.
+    # The elements replace the element that they were made of: only one of the two can be under item_key.
     if isinstance(walk.element, Mapping):
         frame.params = _merge(walk, walk.element)
     path = f"{walk.owner.path}.exec"
@@ -136,26 +140,29 @@ def call_expansion(position: Position, frame: Frame) -> str:
     """
     walk = frame.walk
     owner, element = walk.owner, walk.element
-    began = clock()
-    begun: tuple[Any, Any, BaseException | None, float] | None = None
+    start = clock()
+    started: tuple[Any, Any, BaseException | None, float] | None = None
     if owner.facts.inline and position.inline:
         exec_ = getattr(walk.flow, owner.facts.hooks.exec)
         try:
             frame.exec_res = exec_(position.shared, element) if owner.facts.exec_takes_shared else exec_(element)
         except (Exception, CancelledError) as exc:
-            begun = element, None, exc, began
+            started = element, None, exc, start
         else:
             if type(frame.exec_res) in PLAIN or not is_awaitable(frame.exec_res):
                 return ""
-            begun = element, frame.exec_res, None, began
+            started = element, frame.exec_res, None, start
     frame.work = Batch.single(owner, walk.base_params, element)
-    frame.work.started = begun
+    frame.work.started = started
     frame.phase = EXPANDED
     return CALLS
 
 
 def next_set(position: Position, setup: Setup, now: float) -> bool:
-    """Begin the next param set of the top frame, or go on further out when there is none. True: it all has ended."""
+    """Start the next param set of the top frame; if there is none, continue with the flow around it.
+
+    Return whether the position has ended.
+    """
     frame = position.frames[-1]
     walk = frame.walk
     sets = walk.sets
@@ -166,21 +173,21 @@ def next_set(position: Position, setup: Setup, now: float) -> bool:
     except BaseException:  # also an interrupt, which may have lost an element
         items.read_failed = True
         raise
-    if element is _NO_MORE:  # not by StopIteration: what comes next is no part of handling an exception
+    if element is _NO_MORE:  # not by StopIteration: what follows must not run while an exception is handled
         items.exhausted = True
         return _walks_ended(position, setup)
-    place = items.read
+    index = items.read
     if not items.is_materialised:
         items.values.append(element)  # type: ignore[union-attr]
-    items.read = place + 1
-    if not place % CHECK_SETS_EVERY:
+    items.read = index + 1
+    if not index % CHECK_SETS_EVERY:
         setup.recorder.drop_old()
     if setup.subscribers:
         around = positions_of(sets.parent_set)
         path, params = walk.owner.path, walk.base_params
-        setup.notify(Event("param_set_started", path, params, place, value=element, param_sets=around))
+        setup.notify(Event("param_set_started", path, params, index, value=element, param_sets=around))
     if element.__class__ is not dict or walk.owner.facts.expands:
-        _begin_set(frame, element, now)
+        _start_set(frame, element, now)
     else:  # the same without its call, see `walk_ended`
         walk.element = element
         walk.set_open = True
@@ -199,24 +206,24 @@ def settle_set(
     """Enter the outcome of the open param set."""
     sets = walk.sets
     assert sets is not None
-    place, outcomes = sets.items.read - 1, sets.outcomes
-    before = outcomes.exceptional.get(place)  # of one that is walked again
-    walk.set_open = False  # first, or an interrupt in between would have the set entered twice
+    index, outcomes = sets.items.read - 1, sets.outcomes
+    before = outcomes.exceptional.get(index)  # of a param set that is walked again
+    walk.set_open = False  # first, or an interrupt in between would enter the set twice
     if before is not None or status != "ok":
-        outcomes.exceptional[place] = Outcome(status, before.attempts if before else 1, error, failed_at)
+        outcomes.exceptional[index] = Outcome(status, before.attempts if before else 1, error, failed_at)
     outcomes.results.append(value)
     outcomes.seconds.append(clock() - walk.set_started)
     outcomes.actions.append(action)  # type: ignore[union-attr]
     if setup.subscribers:
         around = positions_of(sets.parent_set)
         path, params = walk.owner.path, walk.base_params
-        setup.notify(Event("param_set_finished", path, params, place, 0, status, value, error, (), around))
+        setup.notify(Event("param_set_finished", path, params, index, 0, status, value, error, (), around))
 
 
 def walk_ended(position: Position, setup: Setup, value: Any, action: Any, now: float) -> bool:
-    """Hand the outcome of a walk to the frame below. Return whether the position has ended.
+    """Give the outcome of a walk to the frame below. Return whether the position has ended.
 
-    One clock reading ends the visit, ends its param set and begins the next.
+    One clock reading ends the visit, ends its param set and starts the next.
     """
     frames = position.frames
     frame = frames[-1]
@@ -237,7 +244,7 @@ def walk_ended(position: Position, setup: Setup, value: Any, action: Any, now: f
     frames.pop()
     below = frames[-1]
     below.exec_res, below.result, below.phase = action, value, EXECED
-    # Of a step with edges it was said, unless the edge leads to None; of a flow without any, if it was said within.
+    # A step with edges has warned, unless the edge leads to None; a flow without edges, if a step in it has.
     edges = frame.node.successors
     below.has_warned = (action or "default") not in edges if edges else frame.has_warned and frame.plan.facts.hands_on
     return False
