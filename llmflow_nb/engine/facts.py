@@ -211,7 +211,7 @@ def _work_out(node: BaseNode, hooks: Hooks, settings: dict[str, Any], calls_here
             max_steps=settings["max_steps"],
             item_key=settings["item_key"],
         ),
-        has_prep="prep" in hooks.own or is_flow,
+        has_prep="prep" in hooks.own or kind == "batch_flow",
         has_post="post" in hooks.own or is_flow,
         plain_names=plain_names,
         exec_takes_shared=hooks.exec_takes_shared,

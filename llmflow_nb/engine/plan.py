@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.layers import RUN
 from ..core.node import BaseNode, label
 from ..core.traversal import names_of, no_start, path_part, reachable
-from .facts import Settings, behind_layers
+from .facts import Settings, behind_layers, facts_of
 
 if TYPE_CHECKING:
     from .setup import Setup
@@ -114,7 +114,9 @@ class Plan:
         Only one run uses a plan at a time. The records of several runs refer to it for what never changes: node, path.
         """
         node, facts = self.node, self.facts
-        if facts.kind not in _REUSED or self.inner is not None or setup.facts_of(node) is not facts:
+        if facts.kind not in _REUSED or self.inner is not None:
+            return False
+        if facts_of(node, setup.calls_here, setup.checked) is not facts:
             return False
         if facts.is_flow and self.names is not setup.names.get(id(node.start_node)):  # type: ignore[attr-defined]
             self.children, self.names = {}, None

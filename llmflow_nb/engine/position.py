@@ -193,7 +193,7 @@ class Position:
         "paused_at",  # clock when `advance` stopped at a boundary
         "failed_at",  # after a failure: the path of the node
         "failure",  # after a failure or an interrupt: a checkpoint from before the frames were closed
-        "outermost",  # the copy of the run's node that serves its visit, and what the node had on it
+        "outermost",  # the copy of the run's node that serves its visit, and what the node had; None if no hook gets it
         "action",  # at the end: the last action
         "result",  # at the end: the result of the last node; before: `PENDING`
     )
@@ -239,9 +239,11 @@ class Position:
         frame.visit = frame.plan.clone(node.params)
         frame.phase = ARRIVED
         position = cls(shared, [frame], inline=inline)
-        before = dict(vars(node))
-        before.pop("last_run", None)  # else each failed run would hold the one before
-        position.outermost = frame.visit, before
+        facts = plan.facts
+        if facts.hooks.own or facts.has_router or facts.layers:  # else no method of a user gets the copy
+            before = dict(vars(node))
+            before.pop("last_run", None)  # else each failed run would hold the one before
+            position.outermost = frame.visit, before
         return position
 
     def give_back(self, node: BaseNode) -> None:

@@ -45,12 +45,15 @@ class RunRecorder:
     a visit costs no lock.
     """
 
+    # Defaults of the class, as in `Run`.
+    abandoned = reexecuted = 0
+    dropped_visits = dropped_calls = dropped_batches = 0
+
     def __init__(self) -> None:
         self.columns: list[Any] = []  # the VISIT_FIELDS of all visits, one after the other
         self.add_visit: Callable[[Iterable[Any]], None] = self.columns.extend
         self.failures: dict[int, BaseException] = {}  # of visits, by step
         self.batches: list[Batch] = []  # one for each visit of a batch node or batch flow, in the order they started
-        self.abandoned = self.reexecuted = 0
         self.spent: list[Usage] = []
         self.usage: dict[int, tuple[tuple[Usage, ...], tuple[Batch, int] | None]] = {}  # of visits, by step
         self.dropped_usage: list[Usage] = []  # of dropped visits and batches
@@ -58,7 +61,6 @@ class RunRecorder:
         self.problems: dict[str, int] = {}  # how often each was reported
         self.notes: list[tuple[str, str]] = []  # of retries and resumes: path, text
         self.resolved: dict[int, BaseException] = {}  # errors of work that was repeated, by id
-        self.dropped_visits = self.dropped_calls = self.dropped_batches = 0
         self.passes: Passes = {}  # of dropped visits
         self.batch_passes: Passes = {}  # of dropped batches
         self.lock = Lock()

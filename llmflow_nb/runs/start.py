@@ -120,6 +120,9 @@ class Recorded:
     Not a ``contextmanager``, which sets attributes of the exception that passes: not every exception allows that.
     """
 
+    _is_published = False
+    unwatch: Callable[[], None] | None = None
+
     def __init__(
         self,
         node: BaseNode,
@@ -190,10 +193,8 @@ class Recorded:
                 self.session.end("failed")
             raise
         self._is_resumed = resumed is not None
-        self._is_published = False
         self.record._where = self.position.where
         self.watch = watch
-        self.unwatch: Callable[[], None] | None = None
 
     def _first_position(self, before: Run | None) -> Position:
         """Return the position of a new run, with the plan of the previous run if the wiring is still the same."""
@@ -219,8 +220,7 @@ class Recorded:
             if self._is_resumed:
                 reopen(self.record)
             self.record.node.__dict__["last_run"] = self.record  # not by setattr, which the class may have closed
-            if self.position.outermost is not None:  # hooks may read it too
-                self.position.outermost[0].__dict__["last_run"] = self.record
+            self.position.frames[0].visit.__dict__["last_run"] = self.record  # hooks may read it too
 
     def show_progress(self) -> None:
         """Show the progress of the run from now on, once."""
