@@ -143,7 +143,7 @@ class _Runner:
         node, shared = self._variants.copies(variant, self._shared, kept=path)
         earlier = self._counts[variant.name]
         name = f"{label(node)} ({variant.name}{which})"
-        recorded, answers = self._recorded(node, shared, name, earlier, self._executor)
+        recorded, answers = self._recorded(node, shared, name, earlier)
         self._counts[variant.name] = Counter(
             {key: n for key, n in answers.occurrences.items() if self._is_resampled(answers.paths.get(key, ""))}
         )
@@ -162,11 +162,11 @@ class _Runner:
         """
         __tracebackhide__ = True
         name = f"{label(self._root)} ({label(judge)})"
-        recorded, _ = self._recorded(judge, {"pairs": pairs}, name, Counter(), None)
+        recorded, _ = self._recorded(judge, {"pairs": pairs}, name, Counter(), is_judge=True)
         return recorded.record
 
     def _recorded(
-        self, node: BaseNode, shared: Any, name: str, occurrences: Counter[bytes], executor: Executor | None
+        self, node: BaseNode, shared: Any, name: str, occurrences: Counter[bytes], *, is_judge: bool = False
     ) -> tuple[Recorded, Answers]:
         """Run a node. The n-th of equal calls gets the n-th result, counted from the earlier occurrences."""
         __tracebackhide__ = True
@@ -175,7 +175,7 @@ class _Runner:
         recorded = Recorded(
             node,
             shared,
-            executor,
+            None if is_judge else self._executor,
             (),
             self._watch,
             journal=self._journal,
@@ -189,9 +189,9 @@ class _Runner:
             with recorded:
                 drive(recorded.position, recorded.setup)
         except AllFailedError:
-            if "pairs" not in shared:
+            if not is_judge:
                 raise
-        except Exception as exc:
+        except (Exception, KeyboardInterrupt) as exc:
             _drop_advice(exc)
             exc.add_note(f"in {name}; run the cell again to make only the calls that are missing")
             raise
@@ -203,10 +203,10 @@ class _Runner:
         return any(f"{path}/".startswith(f"{changed}/") for changed in self._resampled)
 
 
-def _drop_advice(error: Exception) -> None:
+def _drop_advice(error: BaseException) -> None:
     """Remove the advice to look at ``last_run`` from the notes of an error: a comparison does not change it."""
     notes = getattr(error, "__notes__", [])
-    notes[:] = [note.split(f"; {FINISHED}")[0] for note in notes]
+    notes[:] = [note.split(f"; {FINISHED}")[0] for note in notes if not note.startswith(FINISHED)]
 
 
 # ---- options ---------------------------------------------------------------------------------------------------------

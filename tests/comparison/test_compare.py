@@ -1,9 +1,11 @@
 """`flow.compare`: which calls are made, and what the tables say."""
 
+from types import SimpleNamespace
+
 import pandas as pd
 import pytest
 
-from llmflow_nb import BatchFlow, BatchNode, Flow, Journal, Limiter, Node, spend
+from llmflow_nb import AllFailedError, BatchNode, Flow, Limiter, spend
 from llmflow_nb.pocketflow import AsyncFlow, AsyncParallelBatchNode
 from tests.comparison.helpers import CALLS, TEXTS, Label, flow_of, is_upper
 
@@ -67,69 +69,6 @@ def test_the_tidy_table():
     assert means.to_dict() == {"upper": 1, "title": 0}
 
 
-def test_labels_of_the_input():
-    """Rows are known by the labels of a pandas input, also if a variant has them in another order."""
-
-    class Turned(Label):
-        def prep(self, shared):
-            return pd.Series(["ant", "bee"], index=pd.Index(["a", "b"], name="key"))
-
-    class TurnedBack(Turned):
-        def prep(self, shared):
-            return super().prep(shared)[::-1]
-
-    flow = Flow(start=Turned(name="Label"))
-    found = flow.compare({}, old={}, new={"Label": TurnedBack})
-    assert found.df["changed"].to_dict() == {"a": False, "b": False}
-    assert found.df.index.name == "key"
-
-
-def test_labels_of_several_levels(tmp_path):
-    """The index has the levels of the input, also in a run that is read from a journal."""
-
-    class Levels(Label):
-        def prep(self, shared):
-            keys = pd.MultiIndex.from_tuples([("a", 1), ("a", 1), ("b", 2)], names=["letter", "n"])
-            return pd.Series(["x", "y", "z"], index=keys)
-
-    flow = Flow(start=Levels(name="Label"))
-    found = flow.compare({}, old={}, new={"Label.prompt": "lower"}, journal=tmp_path / "runs.db")
-    assert found.df.loc[("b", 2), "old"] == "Z"
-    assert found.df["new"].tolist() == ["x", "y", "z"]
-    assert list(Journal(tmp_path / "runs.db")[-1].batch("Label").df.index.names) == ["letter", "n"]
-
-
-def test_items_are_kept_for_the_score():
-    """Also of a node that does not keep them, since a score needs them."""
-    found = flow_of(keep_items=False).compare({"texts": TEXTS}, old=OLD, new=NEW, score=is_upper)
-    assert found.df["item"].tolist() == ["ant", "bee", "Cat"]
-
-
-def test_rows_that_one_variant_does_not_have():
-    """A row that only one of the variants has is in the table."""
-
-    class Fewer(Label):
-        def prep(self, shared):
-            return shared["clean"][:1]
-
-    found = flow_of().compare({"texts": TEXTS}, old={}, new={"Label": Fewer})
-    assert found.df["status.new"].fillna("none").tolist() == ["ok", "none", "none"]
-    assert found.df["changed"].tolist() == [False, True, True]
-    assert any("2 rows missing" in text for text in found.verdict)
-
-
-def test_rows_that_fail():
-    """A row that fails has no score, is shown as failed, and comes first among the regressions."""
-    flow = flow_of(on_error="keep")
-    found = flow.compare({"texts": TEXTS}, old={}, new={"Label.prompt": "fail"}, score=is_upper)
-    assert found.df["status.new"].tolist() == ["ok", "failed", "ok"]
-    assert found.df["score.new"].isna().tolist() == [False, True, False]
-    assert found.regressions["item"].tolist() == ["bee"]
-    assert found.tidy["error"].dropna().tolist() == ["no bees"]
-    assert found.summary["failed"].tolist() == [0, 1]
-    assert any("new: 1 row failed" in text for text in found.verdict)
-
-
 def test_an_error_that_ends_a_run():
     """It is raised as by ``run``, and the next comparison makes only the calls that are missing."""
     label = Label()
@@ -145,6 +84,23 @@ def test_an_error_that_ends_a_run():
     assert CALLS.take() == [("Label", "fail", "bee")]  # it has failed again
 
 
+def test_all_calls_of_a_variant_fail():
+    """That is the error of its run, whatever ``shared`` is."""
+
+    class Fails(BatchNode):
+        is_broken = False
+
+        def prep(self, shared):
+            return shared.items
+
+        def exec(self, item):
+            return 1 / (not self.is_broken)
+
+    shared = SimpleNamespace(items=[1, 2])
+    with pytest.raises(AllFailedError, match="all 2 items failed"):
+        Flow(start=Fails(on_error="keep")).compare(shared, old={}, new={"Fails.is_broken": True})
+
+
 def test_an_interrupt():
     """The next comparison makes only the calls that are missing, and the one after it makes all of them."""
 
@@ -156,8 +112,9 @@ def test_an_interrupt():
 
     ARMED = type("Armed", (list,), {"__fingerprint__": lambda self: ""})([1])
     flow = flow_of()
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as raised:
         flow.compare({"texts": TEXTS}, old=OLD, new=NEW, score=score)
+    assert [note.partition(";")[0] for note in raised.value.__notes__] == ["in labels (score)"]
     CALLS.clear()
     flow.compare({"texts": TEXTS}, old=OLD, new=NEW, score=score)
     assert CALLS.take() == []
@@ -283,69 +240,6 @@ def test_a_limiter_is_one_for_all_variants():
     found = flow_of(limiter=limiter).compare({"texts": TEXTS}, old=OLD, new=NEW)
     nodes = [run.node.start_node.successors["default"] for (run,) in found.runs.values()]
     assert [node.limiter for node in nodes] == [limiter, limiter]
-
-
-def test_param_sets_of_a_batch_flow():
-    """A flow without a batch node is compared by the param sets of its batch flow."""
-
-    class Add(Node):
-        by = 1
-
-        def prep(self, shared):
-            return self.params["n"]
-
-        def exec(self, n):
-            return n + self.by
-
-    class Sweep(BatchFlow):
-        def prep(self, shared):
-            return [{"n": 1}, {"n": 2}]
-
-    found = Sweep(start=Add()).compare({}, one={}, ten={"Add.by": 10})
-    assert found.df[["one", "ten"]].to_numpy().tolist() == [[2, 11], [3, 12]]
-    assert found.path == "Sweep"
-
-
-def test_rows_in_param_sets():
-    """Rows of a batch node inside a batch flow belong together by their params, which are columns of the tidy table."""
-
-    class Times(BatchNode):
-        factor = 1
-
-        def prep(self, shared):
-            return range(self.params["n"])
-
-        def exec(self, item):
-            return item * self.factor
-
-    class Sweep(BatchFlow):
-        def prep(self, shared):
-            return [{"n": 1}, {"n": 2}]
-
-    found = Sweep(start=Times()).compare({}, one={}, two={"Times.factor": 2}, score=lambda item, result: result)
-    assert found.df[["one", "two"]].to_numpy().tolist() == [[0, 0], [0, 0], [1, 2]]
-    pivot = found.tidy.pivot_table(index="n", columns="variant", values="score", aggfunc="sum")
-    assert pivot.to_numpy().tolist() == [[0, 0], [1, 2]]
-
-
-def test_the_result_of_a_plain_flow():
-    """A flow without batches has one row: the result of its last exec."""
-
-    class Ask(Node):
-        prompt = "a"
-
-        def exec(self, _):
-            return self.prompt
-
-    found = Flow(start=Ask()).compare({}, old={}, new={"Ask.prompt": "b"}, score=lambda item, result: result == "b")
-    assert found.df[["old", "new", "delta"]].to_numpy().tolist() == [["a", "b", 1.0]]
-
-
-def test_the_last_batch_is_compared():
-    """Of several batch nodes, the rows of the last one are compared, unless ``of`` names another."""
-    shared = {"texts": TEXTS}
-    assert flow_of().compare(shared, old=OLD, new=NEW).path == "labels/Label"
-    assert flow_of().compare(shared, old=OLD, new=NEW, of="Clean").path == "labels/Clean"
 
 
 def test_a_program_of_pocketflow():
