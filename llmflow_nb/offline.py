@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 NOTICE = (
     "llmflow_nb: no model is configured, so call_llm() answers with an offline summary: the most central sentences\n"
-    'of the text, found by TF-IDF. That is no model. To get one: pip install "llmflow_nb[openai]", then set\n'
+    'of the text, found by TF-IDF. That is not a model. To get one: pip install "llmflow_nb[openai]", then set\n'
     "OPENAI_API_KEY, or OPENAI_BASE_URL for a server of your own."
 )
 NOTHING_TO_SUMMARISE = "(no text to summarise)"

@@ -121,7 +121,7 @@ class HookCancelledError(FlowError, RuntimeError):
     def of(cls, path: str, hook: str, error: BaseException) -> "HookCancelledError":
         """Return the error for a ``CancelledError`` that a hook raised."""
         text = f"({shown(error)})" if error.args else ""
-        made = cls(f"{path}: {hook} raised CancelledError{text}, and nobody had cancelled the run")
+        made = cls(f"{path}: {hook} raised CancelledError{text}, but the run was not cancelled")
         made.__cause__ = error
         return made
 

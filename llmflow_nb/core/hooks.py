@@ -226,7 +226,7 @@ def _takes_shared(cls: type, name: str, role: str, before: bool | None) -> bool:
     if nearest is None or unclear is not None:  # a default of the library accepts any arguments
         return bool(unclear)
     raise SignatureError(
-        f"{_owner(cls, name).__qualname__}.{name}{nearest.text} does not tell whether it wants shared; "
+        f"{_owner(cls, name).__qualname__}.{name}{nearest.text} does not say whether it takes shared; "
         f"{_advice(name, role)}."
     )
 
@@ -248,8 +248,8 @@ def _refuse_generator(cls: type, name: str, role: str, method: Any) -> None:
         inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
     ):
         raise SignatureError(
-            f"{cls.__qualname__}.{name} yields, so calling it would run nothing; collect the parts and return them, as "
-            'in return "".join(parts). To hand on a stream, return a generator that another function makes.'
+            f"{cls.__qualname__}.{name} is a generator, so a call of it runs nothing; collect the parts and return "
+            'them, as in return "".join(parts). To pass on a stream, return a generator that another function creates.'
         )
 
 

@@ -58,8 +58,8 @@ class BaseNode(NodeMethods):
         """
         if any(base.__name__ == "BaseModel" and base.__module__.startswith("pydantic.") for base in cls.__mro__):
             raise SignatureError(
-                f"{cls.__qualname__} inherits from pydantic's BaseModel, and a node cannot be a model too. Decorate "
-                "the node with pydantic.dataclasses.dataclass, or keep a model in an attribute of it."
+                f"{cls.__qualname__} inherits from pydantic's BaseModel, but a node cannot be a model. Decorate "
+                "the node with pydantic.dataclasses.dataclass, or keep a model in an attribute of the node."
             )
         super().__init_subclass__(**kwargs)
         cls._hooks = read_hooks(cls)
@@ -124,7 +124,7 @@ class BaseNode(NodeMethods):
             WiringTypeError: ``node`` is neither a node nor None, or ``action`` is not a non-empty string.
         """
         if not isinstance(action, str) or not action:
-            raise WiringTypeError(f"Action must be a string that is not empty, not {quoted(action)}.")
+            raise WiringTypeError(f"Action must be a non-empty string, not {quoted(action)}.")
         action = plain_text(action)  # the value of a string Enum, whose text would be "Go.DONE"
         edge = f"{self!r} >>" if action == "default" else f"{self!r} - {quoted(action)} >>"
         if node is not None:

@@ -92,18 +92,18 @@ def _or_none(plain: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 SETTINGS: dict[str, tuple[Callable[[Any], Any], str]] = {
-    "name": (_or_none(_text), "a string that is not empty"),
+    "name": (_or_none(_text), "a non-empty string"),
     "max_retries": (_count, "1 (try once) or more: it counts attempts, not repeats"),
     "wait": (_wait, "seconds, from 0 to a year, or a function of the attempt"),
     "timeout": (_or_none(_positive_seconds), "seconds, more than 0, or None for no limit"),
     "limiter": (_or_none(_limiter), "a Limiter or None"),
-    "max_concurrency": (_or_none(_count), "1 or more, or None for no bound"),
+    "max_concurrency": (_or_none(_count), "1 or more, or None for no limit"),
     "on_error": (_on_error, "'raise' or 'keep'"),
     "keep_items": (_flag, "True or False"),
     "volatile": (_flag, "True or False"),
     "strict": (_flag, "True or False"),
     "max_steps": (_or_none(_count), "1 or more, or None for no limit"),
-    "item_key": (_or_none(_text), "a string that is not empty"),
+    "item_key": (_or_none(_text), "a non-empty string"),
     "grace": (_seconds, "seconds, 0 or more"),
 }
 """For each setting: a function that returns its plain Python value or raises ValueError, and the values it may have."""

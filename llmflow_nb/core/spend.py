@@ -106,7 +106,7 @@ def _tokens(name: str, value: Any) -> int:
     if not isinstance(value, Integral) or isinstance(value, bool):
         raise TypeError(
             f"spend({name}={quoted(value)}): tokens are an integer, not {type(value).__name__}; "
-            "if the answer did not tell them, leave them out."
+            "if the answer does not have them, leave them out."
         )
     if value < 0:
         raise ValueError(f"spend({name}={value}): tokens are not negative.")

@@ -29,7 +29,7 @@ def reachable(start: BaseNode | None) -> list[BaseNode]:
                 if getattr(type(target), "_kind", None) is None:
                     raise WiringError(
                         f"the edge {quoted(action)} of {shown(label(node))} leads to {a_type(target)}, "
-                        "which is no node."
+                        "which is not a node."
                     )
                 seen.add(id(target))
                 found.append(target)

@@ -93,8 +93,8 @@ class AsyncHooks:
         self._warns_at = float("inf")
         text = (
             f"{self.blocking.branch.position.path}: a prep or post has been awaited for {SLOW_HOOK:g} s, and no other "
-            "param set runs meanwhile. If it waits for one of them, the wait never ends; await that in exec, which "
-            "runs side by side."
+            "param set runs meanwhile. If it waits for one of them, the wait never ends; await it in exec, whose "
+            "calls run side by side."
         )
         self._setup.recorder.add_problem(text)
         warn(text)

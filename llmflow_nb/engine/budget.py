@@ -50,11 +50,11 @@ class Budget:
             SettingError: A bound is not above 0, or both are None.
         """
         if calls is None and cost is None:
-            raise SettingError("Budget() bounds nothing; give calls=, or cost= in US dollars, or both.")
+            raise SettingError("Budget() limits nothing; give calls=, or cost= in US dollars, or both.")
         if calls is not None and (not is_whole(calls) or calls < 1):
-            raise SettingError(f"Budget(calls={quoted(calls)}): calls must be 1 or more, or None for no bound.")
+            raise SettingError(f"Budget(calls={quoted(calls)}): calls must be 1 or more, or None for no limit.")
         if cost is not None and not (isinstance(cost, Real) and not isinstance(cost, bool) and 0 < cost < inf):
-            raise SettingError(f"Budget(cost={quoted(cost)}): cost must be US dollars, above 0, or None for no bound.")
+            raise SettingError(f"Budget(cost={quoted(cost)}): cost must be US dollars, above 0, or None for no limit.")
         self.calls, self.cost = calls, cost
         self.called, self.spent = 0, 0.0
         if cost is not None:
@@ -90,7 +90,7 @@ class Budget:
         if self._unpriced is not None:
             raise BudgetError(
                 f"the price of the model {quoted(self._unpriced, 60)} is not known, so the budget of "
-                f"{dollars(self.cost)} cannot be kept; report the cost with spend(cost=...), or bound the number of "
+                f"{dollars(self.cost)} cannot be kept; report the cost with spend(cost=...), or limit the number of "
                 "calls: Budget(calls=...)."
             )
         reserved = sum(max(0.0, attempt.expected - attempt.cost) for attempt in self._attempts.values())

@@ -133,7 +133,7 @@ class Items:
             try:
                 self.source.close()
             except Exception as exc:
-                warn(f"{path}: the generator of its items raised {quoted(exc, 200)} when it was closed")
+                warn(f"{path}: the item generator raised {quoted(exc, 200)} when it was closed")
 
     # ---- going back --------------------------------------------------------------------------------------------------
 

@@ -98,7 +98,7 @@ async def await_here(awaitable: Any) -> Any:
 def _refuse_other_loop(awaitable: Any) -> None:
     if isinstance(awaitable, asyncio.Future) and awaitable.get_loop() is not asyncio.get_running_loop():
         raise NestedLoopError(
-            "the hook returned a future of another event loop than the one that its run uses; write the hook as "
+            "the hook returned a future that belongs to another event loop; write the hook as "
             "`async def` and await the future there, or use `await flow.run_async(shared)`."
         )
 

@@ -74,9 +74,9 @@ class Limiter:
         """Check the bounds."""
         for name, bound in (("max_concurrency", max_concurrency), ("per_minute", per_minute)):
             if bound is not None and (not is_whole(bound) or bound < 1):
-                raise SettingError(f"Limiter({name}={quoted(bound)}): {name} must be 1 or more, or None for no bound.")
+                raise SettingError(f"Limiter({name}={quoted(bound)}): {name} must be 1 or more, or None for no limit.")
         if max_concurrency is None and per_minute is None:
-            raise SettingError("Limiter() bounds nothing; give max_concurrency=, per_minute= or both.")
+            raise SettingError("Limiter() limits nothing; give max_concurrency=, per_minute= or both.")
         self.max_concurrency = None if max_concurrency is None else int(max_concurrency)
         self.per_minute = None if per_minute is None else int(per_minute)
         self._clock = clock
@@ -124,8 +124,8 @@ class Limiter:
         if self._granted <= waiting:
             outer = ", ".join(sorted({holder.path for holder in self._granted}))
             raise NestedLimiterError(
-                f"{ticket.path} would wait for ever for {self!r}: all its slots are held by calls whose exec runs a "
-                f"flow that needs one too: {outer}. Give the inner node a Limiter of its own, or raise "
+                f"{ticket.path} would wait forever for {self!r}: calls hold all its slots, and the flows that "
+                f"they run need a slot too: {outer}. Give the inner node a Limiter of its own, or raise "
                 "max_concurrency above the number of calls that run a flow at the same time."
             )
 

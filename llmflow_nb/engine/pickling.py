@@ -67,7 +67,7 @@ def explain_unsent(
         if value is not twin:
             return SendError(f"{name}: {path} {why}; pass plain data, and create it in exec.")
         if part is not twin:
-            return SendError(f"{path} {why}; create it in exec, or leave it out by __getstate__.")
+            return SendError(f"{path} {why}; create it in exec, or exclude it with __getstate__.")
         text = f"{name} cannot be sent to another process: {error_text(error)}"
         return SendError(f"{text}; define the class in a module that the other process can import.")
     return error

@@ -25,8 +25,6 @@ async def _close(batch: Batch) -> None:
         async with asyncio.timeout(CANCEL_SECONDS):
             await batch.items.source.aclose()
     except TimeoutError:
-        warn(
-            f"{batch.path}: the async generator of its items did not end within {CANCEL_SECONDS:g} s when it was closed"
-        )
+        warn(f"{batch.path}: the async item generator did not end within {CANCEL_SECONDS:g} s when it was closed")
     except Exception as exc:
-        warn(f"{batch.path}: the async generator of its items raised {quoted(exc, 200)} when it was closed")
+        warn(f"{batch.path}: the async item generator raised {quoted(exc, 200)} when it was closed")

@@ -82,13 +82,13 @@ def _merge(walk: Walk, element: Any) -> Params:
         if not (owner.facts.expands or walk.flow.items is not None):
             raise HookReturnError(
                 f"{owner.path}.prep returned a param set that is {a_type(element)}; a BatchFlow needs dicts. "
-                'Return [{"filename": value}, ...], or set item_key="filename" to have plain values put under that key.'
+                'Return [{"filename": value}, ...], or set item_key="filename" to store plain values under that key.'
             )
         key = "item"
     if key in walk.base_params:
         raise HookReturnError(
-            f"{owner.path}: params already hold {quoted(key)}, so the {class_name(element)} would replace it. "
-            f'Give this BatchFlow a key of its own: item_key="..."'
+            f"{owner.path}: params already contain {quoted(key)}, so the {class_name(element)} would replace it. "
+            f'Give this BatchFlow its own key: item_key="..."'
         )
     return Params({**walk.base_params, key: element})
 

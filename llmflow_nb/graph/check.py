@@ -198,7 +198,7 @@ def _missing_edges(steps: _Steps, step: BaseNode) -> Iterator[Problem]:
             continue
         if steps.slips.is_new_slip(step, action, usable, steps.reached):
             hint = did_you_mean(action, edges)
-            text = f"{returns} {quoted(action)}, and has no edge for it{hint}: there the flow ends."
+            text = f"{returns} {quoted(action)}, but has no edge for it{hint}: the flow ends there."
             yield Problem("no_edge", steps.path(step), text, action)
 
 

@@ -96,7 +96,7 @@ class EarlierCalls:
                 [(code, attributes)] = self._execute("SELECT code, attributes FROM code WHERE digest = ?", (digest,))
                 found = self._codes[digest] = code, dict(json.loads(attributes))
             except (TypeError, ValueError):  # of a row that somebody has changed
-                raise JournalError("the journal is damaged: its table of code has another content.") from None
+                raise JournalError("the journal is damaged: its table of code cannot be read.") from None
         return found
 
     def expected_usage(self, path: str, calls: int) -> UsageSum | None:
@@ -138,7 +138,7 @@ class EarlierCalls:
             return f"changed: {', '.join(f'self.{name}' for name in changed[:10])}"
         if status != "ok":
             return f"it had no result ({status})"
-        return "asked once more than before, or another shared, or fresh="
+        return "called more often than before, or with another shared, or fresh="
 
     def has_code(self, path: str, code: _Code) -> bool:
         """Return whether a node has made calls with this code and these attributes."""

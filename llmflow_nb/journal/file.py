@@ -122,7 +122,9 @@ class JournalFile:
             JournalError: It cannot be written, or this process is a fork of the one that opened the file.
         """
         if os.getpid() != self._pid:
-            raise JournalError(f"the journal {self.path} was opened before this process was forked; open it here.")
+            raise JournalError(
+                f"the journal {self.path} was opened before this process was forked; open it again here."
+            )
         try:
             with self._lock:
                 if self._waiting or self._db.in_transaction:
@@ -297,7 +299,7 @@ def text_of(stored: Any, row_of: Callable[[str], tuple[Any, ...] | None]) -> str
     try:
         data = inflate.decompress(row[0], MAX_BYTES * 4)  # as UTF-8, a character takes up to four bytes
         if not inflate.eof:
-            raise UnreadableError("it is longer than any value, or cut off")
+            raise UnreadableError("it is too long, or cut off")
         return data.decode()
     except (zlib.error, UnicodeDecodeError) as exc:
         raise UnreadableError(f"it is damaged ({type(exc).__name__})") from None

@@ -106,7 +106,7 @@ class Journal(JournalMethods):
         self._types = tuple(types)
         for each in self._types:
             if not isinstance(each, type):
-                raise SettingError(f"types={quoted(list(self._types))}: {quoted(each)} is no class.")
+                raise SettingError(f"types={quoted(list(self._types))}: {quoted(each)} is not a class.")
 
     @property
     def runs(self) -> "pd.DataFrame":
@@ -323,7 +323,7 @@ def as_journal(given: Any, name: str) -> Journal:
         return Journal(_own_folder() / f"{_file_name(name)}.db")
     if isinstance(given, str | os.PathLike) and str(given):
         return Journal(given)
-    raise SettingError(f"journal={quoted(given)} is neither a file name nor a Journal, nor True.")
+    raise SettingError(f"journal={quoted(given)}: it must be a file name, a Journal, or True.")
 
 
 def _own_folder() -> Path:

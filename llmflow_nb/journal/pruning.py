@@ -33,7 +33,7 @@ _ORPHANS = (
 def prune(path: Path, older_than: timedelta | None, keep: int | None, max_bytes: int | None) -> int:
     """See `Journal.prune`."""
     if older_than is None and keep is None and max_bytes is None:
-        raise SettingError("prune() removes nothing without older_than=, keep= or max_bytes=.")
+        raise SettingError("prune() needs older_than=, keep= or max_bytes=.")
     if older_than is not None and not (isinstance(older_than, timedelta) and older_than >= timedelta(0)):
         raise SettingError(f"prune(older_than={quoted(older_than)}): it must be a timedelta of 0 or more.")
     for name, value in (("keep", keep), ("max_bytes", max_bytes)):

@@ -112,12 +112,12 @@ def check(path: Path) -> None:
         raise JournalError(f"the journal {path} cannot be read: {exc}") from None
     if not head.startswith(_HEADER) or len(head) < 100:
         what = "is empty" if not size else f"begins with {head[:8]!r}"
-        raise _is_other(path, f"is no journal: it {what}")
+        raise _is_other(path, f"is not a journal: it {what}")
     page_size = int.from_bytes(head[16:18], "big")
     pages, application = int.from_bytes(head[28:32], "big"), int.from_bytes(head[68:72], "big")
     version = int.from_bytes(head[60:64], "big")
     if application != APPLICATION_ID:
-        raise _is_other(path, "is an SQLite database, but no journal")
+        raise _is_other(path, "is an SQLite database, but not a journal")
     if version > VERSION:
         raise JournalError(
             f"{path} has the newer format {version}, and this version of llmflow_nb reads format {VERSION}; update "
@@ -132,7 +132,7 @@ def check(path: Path) -> None:
 def check_tables(db: sqlite3.Connection, path: Path) -> None:
     """Check that a database has the tables of a journal, and nothing that would run by itself, such as a trigger."""
     if _objects(db) != _expected_objects():
-        raise _is_other(path, "has other tables than a journal")
+        raise _is_other(path, "does not have the tables of a journal")
 
 
 @cache

@@ -42,7 +42,7 @@ def unseen(node: BaseNode) -> str:
         found.add("a file")
     what = " and ".join(sorted(found - {""}))
     return what and (
-        f"{label(node)}: exec reads {what}, and a result is reused whatever it reads; "
+        f"{label(node)}: exec reads {what}, but a result is reused even if that has changed; "
         "volatile=True calls the node each time"
     )
 

@@ -356,7 +356,7 @@ class _Reader:
 
     @staticmethod
     def _other_fields(cls: type) -> UnreadableError:
-        return UnreadableError(f"its class {cls.__qualname__} has other fields now than when it was written")
+        return UnreadableError(f"its class {cls.__qualname__} had other fields when the result was written")
 
 
 _READ_TAGGED: dict[str, Callable[[_Reader, Any, dict[str, Any]], Any]] = {

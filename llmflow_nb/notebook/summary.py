@@ -67,13 +67,13 @@ def of_run(run: Run) -> Summary:
     if run._recorder.all_usage():
         facts.append(str(run.usage))
     if run.abandoned:
-        facts.append(f"{many(run.abandoned, 'blocking call')} left to end")
+        facts.append(f"{many(run.abandoned, 'blocking call')} could not be stopped")
     if run.reexecuted:
         facts.append(f"{many(run.reexecuted, 'call')} made again after a worker had died")
     notes = [_ended_by(run, run.error, texts)] if run.error is not None and run.status != "stopped" else []
     if run.visit_count > len(visits):
         dropped = run.visit_count - len(visits)
-        notes.append(f"only the latest {many(len(visits), 'visit')} are kept; {dropped} before them were counted")
+        notes.append(f"only the latest {many(len(visits), 'visit')} are kept; {dropped} earlier ones are only counted")
     notes += run.problems
     notes += [f"{path}: {note}" for path, note in run.notes]
     errors = _errors_table(_errors_in(run, results, visits), texts, with_paths=True)

@@ -35,7 +35,7 @@ def _warn_of_new_classes(edited: list[tuple[BaseNode, type[BaseNode]]]) -> None:
 
     for node, old in edited:
         if fingerprint(old) != fingerprint(type(node)):
-            warn(f"{label(node)}: its class was defined again, and this run has the new one.")
+            warn(f"{label(node)}: its class was defined again, and this run uses the new class.")
 
 
 def check_executor(node: BaseNode, executor: Executor | None) -> None:
@@ -59,7 +59,7 @@ def check_budget(budget: Any) -> None:
     """
     if not isinstance(budget, Budget):
         raise SettingError(
-            f"budget={quoted(budget)} is no Budget; write budget=Budget(calls=200), or Budget(cost=1.50) for dollars."
+            f"budget={quoted(budget)} is not a Budget; write Budget(calls=200), or Budget(cost=1.50) for US dollars."
         )
 
 
@@ -70,7 +70,7 @@ def check_fresh(fresh: str, name: str, wiring: Survey, journal: Any) -> None:
         SettingError: There is no journal, or no such node.
     """
     if journal is None:
-        raise SettingError(f"fresh={quoted(fresh)} is for a run with journal=: without one, every call is made.")
+        raise SettingError(f"fresh={quoted(fresh)} needs journal=: without a journal, every call is made.")
     known = [name, *(step for names in wiring.names.values() for step in names.values())]
     if last_name(fresh) not in known:
         raise SettingError(f"fresh={quoted(fresh)}: the flow has no such node{did_you_mean(fresh, known)}")

@@ -154,9 +154,9 @@ class _Planner(Answers):
         plan = call.plan
         batch = _too_long(call)
         if batch is not None:
-            self.stops.add_unknown(plan.path, f"only the first {MAX_UNSIZED:,} inputs were looked at")
+            self.stops.add_unknown(plan.path, f"only the first {MAX_UNSIZED:,} inputs were checked")
             self._stop(call)
-            raise _TooManyError(f"{batch.path} is read no further than {MAX_UNSIZED:,}, as its input has no length")
+            raise _TooManyError(f"{batch.path} is not read after item {MAX_UNSIZED:,}, since its input has no length")
         if plan.facts.layer is not None:
             self.stops.add_unknown(plan.path, f"its own {plan.facts.layer.method} decides what is called")
             return self._unanswered(call)

@@ -35,7 +35,7 @@ def checkpoint_of(record: Run, result: BatchResult) -> Checkpoint:
     if batch.parent_set is not None:
         outer = batch.parent_set[0].path
         raise RunStateError(
-            f"{result.path} is inside the batch flow {outer}, so it cannot be resumed by itself; retry param sets of "
+            f"{result.path} is inside the batch flow {outer}, so it cannot be resumed alone; retry param sets of "
             f"{outer}."
         )
     raise RunStateError(f"{result.path}: no row has failed since its post ran, so there is nothing to resume.")
@@ -49,7 +49,7 @@ def resumed_position(record: Run, setup: Setup) -> Position:
     """
     __tracebackhide__ = True
     if record._retrying.locked():
-        raise RunStateError(f"rows of {record.name} are being retried; wait until that has ended.")
+        raise RunStateError(f"rows of {record.name} are being retried; wait until the retry has ended.")
     position = resume_run(record._resume_from, setup) if record._resume_from is not None else None
     if position is None:
         raise RunStateError(

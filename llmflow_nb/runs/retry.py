@@ -57,7 +57,7 @@ def retry(
     check_executor(node, executor)
     grace = check_setting(twin, "grace", twin.grace)
     if not run._retrying.acquire(blocking=False):
-        raise RunStateError(f"rows of {run.name} are already being retried; wait until that has ended.")
+        raise RunStateError(f"rows of {run.name} are already being retried; wait until the retry has ended.")
     with ExitStack() as at_end:
         at_end.callback(run._retrying.release)
         cache = None if run._journal is None else _answers(run, run._journal, chosen, at_end)
@@ -139,7 +139,7 @@ def _with(node: Any, overrides: dict[str, Any]) -> Any:
         if not known or callable(getattr(type(node), name, None)):
             settings = [n for n in dir(node) if not n.startswith("_") and not callable(getattr(type(node), n, None))]
             hint = did_you_mean(name, [n for n in settings if n not in _NOT_SETTINGS])
-            raise SettingError(f"{label(node)} has no setting {quoted(name)} to be used for a retry{hint}")
+            raise SettingError(f"{label(node)} has no setting {quoted(name)} that a retry can change{hint}")
         if name in type(node)._dialect.settings:
             value = check_setting(node, name, value)
         twin.__dict__[name] = value

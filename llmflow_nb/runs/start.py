@@ -88,8 +88,8 @@ def resume(record: Run, *, executor: Executor | None, watch: Watch | None, batch
         record._resume_from = checkpoint_of(record, batch)
     elif record.status == "ok":
         raise RunStateError(
-            f"the run of {record.name} finished; there is nothing to resume. After a retry of rows, .resume() of their "
-            "batch runs post again, and what follows."
+            f"the run of {record.name} finished; there is nothing to resume. After a retry of rows, call .resume() on "
+            "their batch: it runs post and the nodes that follow again."
         )
     try:
         recorded = Recorded(record.node, record.shared, executor, (), watch, resumed=record)
@@ -308,7 +308,7 @@ def _check_reports(record: Run) -> None:
     budget = record._budget
     if budget is not None and budget.cost is not None and record.calls and not record._recorder.all_usage():
         record._recorder.add_problem(
-            "No call has reported a cost, so the budget of money was not used: call spend() in exec, or bound the "
+            "No call has reported a cost, so the budget's cost limit had no effect: call spend() in exec, or bound the "
             "number of calls with Budget(calls=...)."
         )
 

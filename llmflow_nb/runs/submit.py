@@ -71,8 +71,11 @@ class Submitted(ShownLive):
         """Warn of a failure that nobody has seen in the live display, by awaiting, or in the record."""
         run = self._recorded.record
         if self._has_started and run.error is not None and run.status != "stopped" and not run._is_seen:
-            what = f"The submitted run of {shown(run.name)} failed, and nobody has looked at it"
-            warn_at(self._line, f"{what}: {error_text(run.error)}. Await what submit() returns, or look at its .run.")
+            what = f"The submitted run of {shown(run.name)} failed, and its record was never read"
+            warn_at(
+                self._line,
+                f"{what}: {error_text(run.error)}. Await what submit() returned, or read its .run.",
+            )
 
     @property
     def run(self) -> Run:

@@ -108,7 +108,7 @@ class Breakpoints:
                     f"breakpoints.add({quoted(node)}): there is no such node{did_you_mean(node, names)}."
                 )
         elif node is not None and not any(step is node for step in steps):
-            raise SettingError(f"breakpoints.add({quoted(node)}): this node is not within the flow.")
+            raise SettingError(f"breakpoints.add({quoted(node)}): this node is not in the flow.")
         found = Breakpoint(next(self._numbers), node, "after" if action is not None else when, visit, action, where)
         self._all[found.number] = found
         return found

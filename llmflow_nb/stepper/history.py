@@ -111,8 +111,8 @@ class HistoryEntry:
         """
         if self.saved is None:
             raise RunStateError(
-                f"place {self.number} was evicted: the history is over its size. Give stepper(max_bytes=) more bytes, "
-                "or go to a later place."
+                f"place {self.number} was evicted, because the history exceeds its size. Give a larger "
+                "stepper(max_bytes=), or go to a later place."
             )
         return self.saved
 

@@ -150,7 +150,7 @@ class Stepper(ShownWithWidget):
 
         Raises:
             ValueError: There is no such place.
-            RunStateError: A place was evicted, because the history was over its size.
+            RunStateError: A place was evicted, because the history exceeded its size.
         """
         session = self._session
         before = _entry(session, first)
@@ -244,7 +244,7 @@ class Stepper(ShownWithWidget):
 
         Raises:
             ValueError: There is no such place.
-            RunStateError: The place was evicted, because the history was over its size.
+            RunStateError: The place was evicted, because the history exceeded its size.
         """
         __tracebackhide__ = True
         session = self._session

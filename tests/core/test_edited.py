@@ -166,7 +166,7 @@ def test_a_run_says_that_a_class_was_edited(cells):
     """Which node it is: two classes of one name may stand in two cells by mistake."""
     flow = Flow(cells.run(cell()).Ask())
     cells.run(cell(answer="'edited'"))
-    with pytest.warns(FlowWarning, match="^Ask: its class was defined again, and this run has the new one"):
+    with pytest.warns(FlowWarning, match="^Ask: its class was defined again, and this run uses the new class"):
         flow.run([])
 
 

@@ -136,7 +136,7 @@ def test_star_args_alone_are_refused():
     """``exec(self, *args)`` with no clear base is refused: it does not tell whether it wants ``shared``."""
     with pytest.raises(
         SignatureError,
-        match=r"^\S*A\.exec\(self, \*args\) does not tell whether it wants shared; "
+        match=r"^\S*A\.exec\(self, \*args\) does not say whether it takes shared; "
         r"write def exec\(self, prep_res\) or def exec\(self, shared, prep_res\)\.$",
     ):
 
@@ -468,7 +468,7 @@ def test_decorated_without_wraps():
 
         return wrapper
 
-    with pytest.raises(SignatureError, match=r"A\.exec\(\*args, \*\*kwargs\) does not tell whether it wants shared"):
+    with pytest.raises(SignatureError, match=r"A\.exec\(\*args, \*\*kwargs\) does not say whether it takes shared"):
 
         class A(Node):
             @decorate
@@ -714,7 +714,7 @@ async def _yields_async(self, *args):
 @pytest.mark.parametrize("yields", [_yields, _yields_async, functools.wraps(_yields)(lambda *args: _yields(*args))])
 def test_a_hook_that_yields_is_refused(cls, hook, yields):
     """Calling a generator function runs nothing of it, so the class is refused, with what to write."""
-    with pytest.raises(SignatureError, match=rf"^Ask\.{hook} yields, so calling it would run nothing; collect"):
+    with pytest.raises(SignatureError, match=rf"^Ask\.{hook} is a generator, so a call of it runs nothing; collect"):
         type("Ask", (cls,), {hook: yields})
 
 
@@ -722,7 +722,7 @@ def test_a_hook_set_on_the_object_that_yields_is_refused():
     """So is one that was set on the object, before anything runs."""
     node = Node()
     node.exec = lambda item: (yield item)
-    with pytest.raises(SignatureError, match=r"^Node\.exec yields, so calling it would run nothing"):
+    with pytest.raises(SignatureError, match=r"^Node\.exec is a generator, so a call of it runs nothing"):
         node.run({})
 
 

@@ -330,7 +330,7 @@ def test_item_key_that_is_taken(taken):
     )
     flow.set_params(taken)
     with pytest.raises(
-        HookReturnError, match=r"^Sets: params already hold 'item', so the int would replace it\. .*item_key="
+        HookReturnError, match=r"^Sets: params already contain 'item', so the int would replace it\. .*item_key="
     ):
         run(flow)
 
@@ -341,7 +341,7 @@ def test_two_plain_levels_need_two_keys():
     outer = type("Sets", (BatchFlow,), {"prep": Outer.prep, "exec": listed})(start=inner)
     with pytest.raises(
         HookReturnError,
-        match=r"^Sets/BatchFlow: params already hold 'item', so the str would replace it. Give this BatchFlow a key",
+        match=r"^Sets/BatchFlow: params already contain 'item', so the str would replace it.",
     ):
         run(outer)
 

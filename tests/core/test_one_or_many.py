@@ -151,7 +151,7 @@ def test_future_of_another_loop():
     """Every awaitable that a hook returns is awaited; of a future that another loop completes the error says so."""
     loop = asyncio.new_event_loop()
     try:
-        with pytest.raises(NestedLoopError, match="the hook returned a future of another event loop"):
+        with pytest.raises(NestedLoopError, match="the hook returned a future that belongs to another event loop"):
             results([loop.create_future()][0])
     finally:
         loop.close()

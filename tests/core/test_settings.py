@@ -19,7 +19,7 @@ from llmflow_nb.core.text import quoted
 RETRIES = "1 (try once) or more: it counts attempts, not repeats"
 WAIT = "seconds, from 0 to a year, or a function of the attempt"
 TIMEOUT = "seconds, more than 0, or None for no limit"
-BOUND = "1 or more, or None for no bound"
+BOUND = "1 or more, or None for no limit"
 STEPS = "1 or more, or None for no limit"
 
 NODES, BATCHES, FLOWS = (Node, BatchNode), (BatchNode, BatchFlow), (Flow, BatchFlow)
@@ -39,8 +39,8 @@ NONSENSE = [
     ((BatchNode,), "keep_items", [None, 0, "no"], "True or False"),
     (FLOWS, "strict", [None, 1, "yes"], "True or False"),
     (FLOWS, "max_steps", [0, -1, 1.5, "9", True], STEPS),
-    ((BatchFlow,), "item_key", ["", 3], "a string that is not empty"),
-    ((Node, BatchNode, Flow, BatchFlow), "name", ["", 3, b"x"], "a string that is not empty"),
+    ((BatchFlow,), "item_key", ["", 3], "a non-empty string"),
+    ((Node, BatchNode, Flow, BatchFlow), "name", ["", 3, b"x"], "a non-empty string"),
 ]
 
 
@@ -220,7 +220,7 @@ def test_nonsense_set_on_the_class(setting, value):
 def test_nonsense_item_key_set_on_the_class():
     """``item_key`` too may be a class attribute, and is checked."""
     cls = type("Sets", (BatchFlow,), {"item_key": 3, "prep": lambda self, shared: [1]})
-    with pytest.raises(SettingError, match=r"^Sets\(item_key=3\): item_key must be a string that is not empty"):
+    with pytest.raises(SettingError, match=r"^Sets\(item_key=3\): item_key must be a non-empty string"):
         cls(start=Node()).run({})
 
 

@@ -132,15 +132,15 @@ def test_action_that_is_no_string(action):
     """``node - 3`` is a TypeError, as is ``next(node, 3)``."""
     with pytest.raises(TypeError, match=r"^Action must be a string"):
         Say() - action
-    with pytest.raises(TypeError, match=r"^Action must be a string"):
+    with pytest.raises(TypeError, match=r"^Action must be a non-empty string"):
         Say().next(Say(), action)
 
 
 def test_empty_action():
     """An empty action cannot be wired: post that returns it means "default"."""
-    with pytest.raises(WiringTypeError, match=r"^Action must be a string that is not empty, not ''"):
+    with pytest.raises(WiringTypeError, match=r"^Action must be a non-empty string, not ''"):
         Say().next(Say(), "")
-    with pytest.raises(WiringTypeError, match=r"^Action must be a string that is not empty"):
+    with pytest.raises(WiringTypeError, match=r"^Action must be a non-empty string"):
         Say() - "" >> Say()
 
 

@@ -104,7 +104,7 @@ def test_generator_that_fails_when_it_is_closed():
 
     node = Broken()
     with (
-        pytest.warns(UserWarning, match="Broken: the async generator of its items raised OSError"),
+        pytest.warns(UserWarning, match="Broken: the async item generator raised OSError"),
         pytest.raises(ValueError, match="no"),
     ):
         node.run({"work": raises(ValueError("no")), "events": []})

@@ -223,7 +223,9 @@ def test_a_future_of_a_blocked_loop():
             return asyncio.get_running_loop().create_future()
 
     async def main():
-        with pytest.raises(NestedLoopError, match=r"a future of another event loop .* use `await flow.run_async"):
+        with pytest.raises(
+            NestedLoopError, match=r"a future that belongs to another event loop; .* or use `await flow.run_async"
+        ):
             Waits().run({})
 
     asyncio.run(main())

@@ -459,7 +459,7 @@ def test_attribute_that_does_not_pickle(processes):
     load >> ask
     text = (
         r"Ask\.options is a dict and cannot be sent to another process "
-        r"\(Ask\.options\['client'\]\[0\]\.lock is a lock\); create it in exec, or leave it out by __getstate__"
+        r"\(Ask\.options\['client'\]\[0\]\.lock is a lock\); create it in exec, or exclude it with __getstate__"
     )
     with pytest.raises(SendError, match=text):
         Flow(load).run({"items": [1]}, executor=processes)

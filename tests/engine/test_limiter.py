@@ -177,7 +177,7 @@ def test_nonsense(bound, nonsense):
 
 def test_no_bound():
     """A limiter that bounds nothing is a mistake."""
-    with pytest.raises(SettingError, match="bounds nothing; give max_concurrency=, per_minute= or both"):
+    with pytest.raises(SettingError, match="limits nothing; give max_concurrency=, per_minute= or both"):
         Limiter()
 
 
@@ -533,8 +533,8 @@ class Inner(Node):
 
 
 NESTED = (
-    r"Inner would wait for ever for Limiter\(max_concurrency=1, per_minute=None\): all its slots are held by calls "
-    r"whose exec runs a flow that needs one too: Outer\. Give the inner node a Limiter of its own"
+    r"Inner would wait forever for Limiter\(max_concurrency=1, per_minute=None\): calls hold all its slots, and "
+    r"the flows that they run need a slot too: Outer\. Give the inner node a Limiter of its own"
 )
 
 

@@ -30,7 +30,7 @@ def test_an_action_without_an_edge():
     problems = Flow(judge, name="F").check()
     assert [(p.kind, p.path, p.action) for p in problems] == [("no_edge", "F/Judge", "aprove")]
     assert str(problems[0]) == (
-        "F/Judge: may return 'aprove', and has no edge for it (did you mean 'approve'?): there the flow ends."
+        "F/Judge: may return 'aprove', but has no edge for it (did you mean 'approve'?): the flow ends there."
     )
 
 

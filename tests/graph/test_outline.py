@@ -103,5 +103,5 @@ flow Article, starts at Drafting
     on 'revize', with no edge for it, the end
   Publish
     then the end
-! Article/Drafting/Judge: may return 'revize', and has no edge for it (did you mean 'revise'?): there the flow ends."""
+! Article/Drafting/Judge: may return 'revize', but has no edge for it (did you mean 'revise'?): the flow ends there."""
     )

@@ -163,4 +163,4 @@ def test_a_cell_shows_the_runs(file):
 def test_a_cell_shows_why_a_file_cannot_be_read(file):
     """Without a traceback."""
     file.write_bytes(b"\x89PNG" * 100)
-    assert "is no journal" in mimebundle(Journal(file))["text/plain"]
+    assert "is not a journal" in mimebundle(Journal(file))["text/plain"]

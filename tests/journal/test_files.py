@@ -66,17 +66,17 @@ def with_script(script):
 
 WRONG = {
     "a PNG": (lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"\0" * 200), r"it begins with b'.x89PNG"),
-    "a text": (lambda path: path.write_text("hello"), "is no journal: it begins with b'hello'"),
-    "an empty file": (lambda path: path.touch(), "is no journal: it is empty"),
-    "a pickle": (lambda path: path.write_bytes(pickle.dumps([1] * 100)), "is no journal: it begins with"),
+    "a text": (lambda path: path.write_text("hello"), "is not a journal: it begins with b'hello'"),
+    "an empty file": (lambda path: path.touch(), "is not a journal: it is empty"),
+    "a pickle": (lambda path: path.write_bytes(pickle.dumps([1] * 100)), "is not a journal: it begins with"),
     "a folder": (lambda path: path.mkdir(), "is a folder; give the name of a file"),
-    "a database": (lambda path: database(path, "CREATE TABLE t(x)"), "is an SQLite database, but no journal"),
+    "a database": (lambda path: database(path, "CREATE TABLE t(x)"), "is an SQLite database, but not a journal"),
     "a newer one": (with_script("PRAGMA user_version=2"), "has the newer format 2.*update llmflow_nb"),
     "a cut one": (cut, "was cut off"),
-    "one that was overwritten": (overwritten, "is damaged|has other tables"),
+    "one that was overwritten": (overwritten, "is damaged|does not have the tables"),
     "one with a trigger": (
         with_script("CREATE TRIGGER t AFTER INSERT ON call BEGIN DELETE FROM call; END"),
-        "has other tables than a journal",
+        "does not have the tables of a journal",
     ),
 }  # fmt: skip
 

@@ -55,9 +55,9 @@ def test_before_the_first_call(at_once, file):
     said = run(flow, {"texts": ["a", "new", "b", "c", "other", "c"]}, file)
     assert said == (
         ["3 of 6 calls answered by runs.db; Label: 3 to call, 2: new input or params; "
-         "1: asked once more than before, or another shared, or fresh="],
+         "1: called more often than before, or with another shared, or fresh="],
         ["3 of 6 calls answered by runs.db; Label: 3 called, 2: new input or params; "
-         "1: asked once more than before, or another shared, or fresh="],
+         "1: called more often than before, or with another shared, or fresh="],
     )  # fmt: skip
 
 

@@ -356,7 +356,7 @@ def test_an_endless_input(kind, file):
     node = Counts() if kind is BatchNode else Counts(start=Load(), item_key="text")
     plan = chained(node, Judge()).plan({}, journal=file)
     assert plan.to_call == 10_000
-    assert plan.ended_by == "flow/Counts is read no further than 10,000, as its input has no length"
+    assert plan.ended_by == "flow/Counts is not read after item 10,000, since its input has no length"
     assert rows(plan)[-1] == ("Judge", 0, 0, 1, f"waits for {'Counts' if kind is BatchNode else 'Load'}")
 
 
@@ -439,9 +439,9 @@ def test_async_hooks(in_loop, file):
 def test_a_file_that_is_no_journal(file):
     """It is an error, before any hook runs."""
     file.write_text("something else")
-    with pytest.raises(JournalError, match="is no journal"):
+    with pytest.raises(JournalError, match="is not a journal"):
         chained(Label()).plan({}, journal=file)
-    with pytest.raises(SettingError, match="journal=None is neither"):
+    with pytest.raises(SettingError, match="journal=None: it must be a file name"):
         chained(Label()).plan({}, journal=None)
 
 
@@ -465,7 +465,7 @@ def test_a_table_that_somebody_has_changed(file):
     db.close()
     flow.start_node.prompt = "short"
     for act in (flow.plan, flow.run):
-        with pytest.raises(JournalError, match="its table of code has another content"):
+        with pytest.raises(JournalError, match="its table of code cannot be read"):
             act({"texts": ["a"]}, journal=file)
 
 

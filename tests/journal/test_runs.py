@@ -266,7 +266,7 @@ class Ask(Node):
             flow = Flow(start=module.Ask(volatile=volatile))
             flow.run({}, journal=file, progress=False)
             problems.append(flow.last_run.problems)
-    way_out = "and a result is reused whatever it reads; volatile=True calls the node each time"
+    way_out = "but a result is reused even if that has changed; volatile=True calls the node each time"
     assert problems == [[f"Ask: exec reads {READS[code]}, {way_out}"] if READS[code] else [], []]
 
 
@@ -300,7 +300,7 @@ def test_fresh_is_a_node_of_the_flow(file):
     """A slip is reported before anything is called."""
     with pytest.raises(SettingError, match=r"no such node.*did you mean 'Label'"):
         Flow(start=Label()).run({"texts": ["a"]}, journal=file, fresh="Labels", progress=False)
-    with pytest.raises(SettingError, match="is for a run with journal="):
+    with pytest.raises(SettingError, match="needs journal="):
         Flow(start=Label()).run({"texts": ["a"]}, fresh="Label", progress=False)
     assert made == []
 
@@ -582,7 +582,7 @@ def test_why_calls_were_made(file):
     run("large", ["a", "b"])
     assert why(file) == [("labels/models", 0, 2, "2: changed: self.model")]
     run("large", ["a", "a"])
-    assert why(file) == [("labels/models", 1, 1, "1: asked once more than before, or another shared, or fresh=")]
+    assert why(file) == [("labels/models", 1, 1, "1: called more often than before, or with another shared, or fresh=")]
     run("large", ["a"])
     assert why(file) == [("labels/models", 1, 0, "")]
     assert why(file, 1) == [("labels/models", 0, 2, "2: its first run")]
@@ -612,14 +612,14 @@ def test_a_journal_in_a_folder_of_its_own(tmp_path, monkeypatch):
 @pytest.mark.parametrize("wrong", [5, b"runs.db", ["runs.db"], object()])
 def test_what_is_no_journal(wrong):
     """It is refused before anything is called."""
-    with pytest.raises(SettingError, match="is neither a file name nor a Journal"):
+    with pytest.raises(SettingError, match="it must be a file name, a Journal, or True"):
         Flow(start=Label()).run({"texts": ["a"]}, journal=wrong, progress=False)
     assert made == []
 
 
 def test_types_are_classes(file):
     """A mistake is reported at once."""
-    with pytest.raises(SettingError, match="is no class"):
+    with pytest.raises(SettingError, match="is not a class"):
         Journal(file, types=["Answer"])
 
 

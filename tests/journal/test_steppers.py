@@ -166,7 +166,7 @@ def test_debug_uses_the_journal_of_the_run(file):
 @pytest.mark.parametrize("journal", [3, "", [], object()])
 def test_a_journal_that_is_none(journal):
     """It is refused at once, here as for runs."""
-    with pytest.raises(SettingError, match="neither a file name nor a Journal"):
+    with pytest.raises(SettingError, match="it must be a file name, a Journal, or True"):
         flow_of_two().stepper({}, journal=journal)
-    with pytest.raises(SettingError, match="neither a file name nor a Journal"):
+    with pytest.raises(SettingError, match="it must be a file name, a Journal, or True"):
         flow_of_two().run({}, journal=journal, progress=False)

@@ -66,7 +66,9 @@ def test_showing_never_raises():
     """A flow that is broken inside still shows something, and says what is wrong."""
     flow = chat()
     flow.start_node.successors["odd"] = "Answer"
-    assert flow._repr_mimebundle_() == {"text/plain": "<Flow: the edge 'odd' of Ask leads to a str, which is no node.>"}
+    assert flow._repr_mimebundle_() == {
+        "text/plain": "<Flow: the edge 'odd' of Ask leads to a str, which is not a node.>"
+    }
 
 
 def test_a_flow_too_large_to_draw_is_text():
@@ -155,8 +157,8 @@ def test_what_is_probably_not_meant_is_said_below_the_drawing():
     judge - "approve" >> Node(name="Publish")
     bundle = Flow(judge, name="<b>F</b>")._repr_mimebundle_()
     said = (
-        "! <b>F<\N{DIVISION SLASH}b>/Judge: may return 'aprove', and has no edge for it (did you mean 'approve'?): "
-        "there the flow ends."
+        "! <b>F<\N{DIVISION SLASH}b>/Judge: may return 'aprove', but has no edge for it (did you mean 'approve'?): "
+        "the flow ends there."
     )
     assert bundle["text/plain"].splitlines()[-1] == said
     assert f"<div>{escape(said)}</div>" in bundle["text/html"]

@@ -814,7 +814,7 @@ def test_visits_that_are_not_kept_are_a_note(few_visits_kept):
     assert facts.startswith("  16,001 visits, 16,000 calls, ")
     kept = len(flow.last_run.visits)
     assert kept < 16_001
-    assert note == f"  ! only the latest {kept:,} visits are kept; {16_001 - kept} before them were counted"
+    assert note == f"  ! only the latest {kept:,} visits are kept; {16_001 - kept} earlier ones are only counted"
 
 
 def test_many_nodes_are_shown_in_part():

@@ -106,7 +106,7 @@ class Reference:
             return {**me.params, **element}
         key = step.item_key or ("item" if step.expand or me.handed is not None else None)
         if key is None or key in me.params:
-            taken = f": params already hold {key!r}" if key else ".prep returned a param set that is a str"
+            taken = f": params already contain {key!r}" if key else ".prep returned a param set that is a str"
             raise Refused("HookReturnError", f"{path}{taken}")
         return {**me.params, key: element}
 

@@ -188,5 +188,5 @@ def test_a_class_that_was_edited_counts():
 def test_a_run_that_finished_says_how_its_rows_are_used():
     """`Run.resume` has nothing to resume, and names what has."""
     run, _ = ran()
-    with pytest.raises(RunStateError, match=r"finished; .* \.resume\(\) of their batch runs post again"):
+    with pytest.raises(RunStateError, match=r"finished; .* call \.resume\(\) on their batch: it runs post"):
         run.resume()

@@ -466,7 +466,7 @@ def test_on_error_and_timeout_for_this_time():
     [
         ({"max_retry": 3}, r"Ask has no setting 'max_retry' .* \(did you mean 'max_retries'\?\)"),
         ({"mode": "larger"}, r"Ask has no setting 'mode' .* \(did you mean 'model'\?\)"),
-        ({"zzz": 1}, r"Ask has no setting 'zzz' to be used for a retry$"),
+        ({"zzz": 1}, r"Ask has no setting 'zzz' that a retry can change$"),
         ({"exec": len}, "no setting 'exec'"),
         ({"name": "Other"}, "no setting 'name'"),
         ({"params": {}}, "no setting 'params'"),

@@ -938,8 +938,8 @@ def test_a_failure_that_nothing_looks_at_is_told_once():
     (told,) = told_when_dropped(lambda handle: None)
     assert told.category is FlowWarning
     assert str(told.message) == (
-        "The submitted run of Ask failed, and nobody has looked at it: ValueError: boom. Await what submit() "
-        "returns, or look at its .run."
+        "The submitted run of Ask failed, and its record was never read: ValueError: boom. Await what submit() "
+        "returned, or read its .run."
     )
     lines, first = inspect.getsourcelines(told_when_dropped)
     assert "submit({})" in lines[told.lineno - first]

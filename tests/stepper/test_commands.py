@@ -875,7 +875,7 @@ def test_breakpoints_refuse_what_makes_no_sense():
     breakpoints = flow.stepper({"n": 0}).breakpoints
     with pytest.raises(SettingError, match=r"no such node \(did you mean 'second'\?\)"):
         breakpoints.add("secnd")
-    with pytest.raises(SettingError, match="not within the flow"):
+    with pytest.raises(SettingError, match="not in the flow"):
         breakpoints.add(Adds("first"))
     with pytest.raises(SettingError, match="give a node"):
         breakpoints.add()

@@ -222,7 +222,7 @@ def test_an_inner_run_counts_for_the_budget_around_it():
 @pytest.mark.parametrize(
     ("bound", "text"),
     [
-        ({}, "bounds nothing"),
+        ({}, "limits nothing"),
         ({"calls": 0}, "calls must be 1 or more"),
         ({"calls": 1.5}, "calls must be 1 or more"),
         ({"cost": 0}, "above 0"),
@@ -240,7 +240,7 @@ def test_bounds_that_make_no_sense_are_refused(bound, text):
 @pytest.mark.parametrize("budget", [1.5, 200, {"cost": 1}])
 def test_a_number_is_no_budget(budget):
     """It does not say of what."""
-    with pytest.raises(SettingError, match=r"budget=Budget\(calls=200\)"):
+    with pytest.raises(SettingError, match=r"write Budget\(calls=200\)"):
         Flow(Label()).run({}, budget=budget)
 
 
