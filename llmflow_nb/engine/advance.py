@@ -48,7 +48,7 @@ from .position import (
     Position,
 )
 from .setup import Setup
-from .unwind import LOST, claim_usage, recover
+from .unwind import LOST, claim_expansion_usage, claim_usage, recover
 from .visit_exec import PUSHED, continue_exec, hand_over, item_done, start_exec
 from .walks import call_expansion, elements_ended, expand, walk_ended
 
@@ -243,7 +243,10 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                         if elements_ended(position, setup, work):
                             return END
                         break
+                    claim_expansion_usage(position, setup, work)
                     frame.exec_res, frame.work = work.outcomes.results[0], None
+                if spent:
+                    claim_expansion_usage(position, setup, None)
                 if expand(position, setup, frame, frame.exec_res):
                     return END
                 break

@@ -94,8 +94,13 @@ class Recorder(Protocol):
     def add_failed_visit(self, row: tuple[Any, ...], error: BaseException) -> None:
         """Add the row of a visit that an exception ended."""
 
-    def add_usage(self, parent_set: "tuple[Batch, int] | None") -> None:
-        """Move what was spent to the visit that was added last. ``parent_set``: the param set around it."""
+    def add_usage(self, parent_set: "tuple[Batch, int] | None", *, of_visit: bool = True) -> None:
+        """Move what was spent to the visit that was added last, or to no visit.
+
+        Args:
+            parent_set: The param set that has used it, or that is around the visit.
+            of_visit: False: it was the exec of a batch flow, which belongs to a param set and to no visit.
+        """
 
     def add_batch(self, batch: "Batch") -> None:
         """Add the batch of a visit. Its columns are filled from now on."""

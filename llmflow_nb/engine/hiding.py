@@ -61,7 +61,7 @@ class Hiding:
         else:
             self._recorder.add_failed_visit(row, error)
 
-    def add_usage(self, parent_set: tuple[Batch, int] | None) -> None:
+    def add_usage(self, parent_set: tuple[Batch, int] | None, *, of_visit: bool = True) -> None:
         """See `Recorder`."""
         if self._meter is not None:
             for usage in self.spent:
@@ -81,7 +81,7 @@ class Unrecorded:
     def add_failed_visit(self, row: tuple[Any, ...], error: BaseException) -> None:
         """Keep nothing."""
 
-    def add_usage(self, parent_set: Any) -> None:
+    def add_usage(self, parent_set: Any, *, of_visit: bool = True) -> None:
         """Keep nothing."""
         self.spent.clear()
 

@@ -16,7 +16,16 @@ from .position import END, EXPAND, EXPANDED, POST, PREPPED, Frame, Position
 from .setup import Setup
 from .walks import next_set, settle_set
 
-__all__ = ["FINISHED", "LOST", "cancel", "claim_usage", "keep_checkpoint", "note_where", "recover"]
+__all__ = [
+    "FINISHED",
+    "LOST",
+    "cancel",
+    "claim_expansion_usage",
+    "claim_usage",
+    "keep_checkpoint",
+    "note_where",
+    "recover",
+]
 
 LOST, KEPT = "lost", "kept"
 FINISHED = "completed results are in .last_run"
@@ -82,6 +91,8 @@ def _unwind(position: Position, setup: Setup, error: BaseException) -> bool:
                     setup.open_sources.append(batch)  # the driver closes it, because that has to be awaited
         if frame.visit is not None:
             _close_visit(position, setup, frame, status, error)
+        elif frame.phase in (EXPAND, EXPANDED):
+            claim_expansion_usage(position, setup, frame.work)
         if sets is not None and frame.walk.set_open:
             if len(sets.checkpoints) < MAX_CHECKPOINTS:
                 sets.checkpoints[sets.items.read - 1] = checkpoint.of_param_set(len(frames) - 1)
@@ -122,6 +133,15 @@ def claim_usage(position: Position, setup: Setup, frame: Frame) -> None:
         recorder.spent += work.usage.take(0)
     if recorder.spent:
         recorder.add_usage(position.param_set())
+
+
+def claim_expansion_usage(position: Position, setup: Setup, work: Batch | None) -> None:
+    """Give a param set what the exec of its flow has used for it. ``work``: that call, if it was not made directly."""
+    recorder = setup.recorder
+    if work is not None and work.is_single:
+        recorder.spent += work.usage.take(0)
+    if recorder.spent:
+        recorder.add_usage(position.param_set(), of_visit=False)
 
 
 def _close_visit(position: Position, setup: Setup, frame: Frame, status: str, error: BaseException) -> None:

@@ -55,7 +55,9 @@ class RunRecorder:
         self.failures: dict[int, BaseException] = {}  # of visits, by step
         self.batches: list[Batch] = []  # one for each visit of a batch node or batch flow, in the order they started
         self.spent: list[Usage] = []
-        self.usage: dict[int, tuple[tuple[Usage, ...], tuple[Batch, int] | None]] = {}  # of visits, by step
+        self.usage: dict[
+            int, tuple[tuple[Usage, ...], tuple[Batch, int] | None]
+        ] = {}  # of visits, by step; below 0: of none
         self.dropped_usage: list[Usage] = []  # of dropped visits and batches
         self.limited: dict[Any, tuple[float, float | None]] = {}
         self.problems: dict[str, int] = {}  # how often each was reported
@@ -77,9 +79,9 @@ class RunRecorder:
         self.failures[self.visit_count] = error
         self.columns.extend(row)
 
-    def add_usage(self, parent_set: tuple[Batch, int] | None) -> None:
-        """Move what was spent to the visit that was added last. ``parent_set``: the param set around it."""
-        self.usage[self.visit_count - 1] = tuple(self.spent), parent_set
+    def add_usage(self, parent_set: tuple[Batch, int] | None, *, of_visit: bool = True) -> None:
+        """Move what was spent to the visit that was added last, or to no visit. See `Recorder`."""
+        self.usage[self.visit_count - 1 if of_visit else -1 - len(self.usage)] = tuple(self.spent), parent_set
         self.spent.clear()
 
     def add_batch(self, batch: Batch) -> None:

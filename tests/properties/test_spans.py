@@ -42,16 +42,15 @@ def check_parents(spans: Spans) -> None:
 
 
 class Spending(World):
-    """Every hook of a node spends a token before it does what it does, and so do those of flows but exec."""
+    """Every hook spends a token before it does what it does."""
 
     def prep(self, *args):
         spend(model="m", input=1)
         return super().prep(*args)
 
-    def exec(self, step, *args):
-        if step.kind.endswith("node"):
-            spend(model="m", input=1)
-        return super().exec(step, *args)
+    def exec(self, *args):
+        spend(model="m", input=1)
+        return super().exec(*args)
 
     def post(self, *args):
         spend(model="m", input=1)

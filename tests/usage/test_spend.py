@@ -469,3 +469,31 @@ def test_a_plan_says_what_the_calls_will_cost(tmp_path):
     load.prompt = "another"
     plan = flow.plan({}, journal=journal)
     assert "expected: at least 1,000 tokens in" in plan.headline
+
+
+@pytest.mark.parametrize("at_once", [1, 3])
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_exec_of_a_batch_flow_counts_for_its_param_set(at_once, is_async, fails):
+    """Also if it fails. It belongs to no visit."""
+
+    class Plain(BatchFlow):
+        def prep(self, shared):
+            return [1, 2]
+
+        def exec(self, element):
+            spend(input=element, cost=0.5)
+            if fails and element == 2:
+                raise ValueError("broken")
+            return {"n": element}
+
+    class Async(Plain):
+        async def exec(self, element):
+            return super().exec(element)
+
+    flow = (Async if is_async else Plain)(start=Load(), max_concurrency=at_once, on_error="keep", name="flow")
+    flow.run({})
+    run = flow.last_run
+    assert run.batch("flow").df["tokens_in"].tolist() == [1001, 2 if fails else 1002]
+    assert run.usage.tokens_in == (1003 if fails else 2003)
+    assert run.steps["tokens_in"].dropna().tolist() == [1000] * (1 if fails else 2)
