@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import product
 from typing import Any
 
@@ -112,9 +112,8 @@ class _Runner:
         budget: Budget | None,
         watch: Watch | None,
     ) -> None:
-        self._budget = budget
         self._root, self._variants, self._shared = root, variants, shared
-        self._journal, self._executor, self._watch = journal, executor, watch
+        self._journal, self._executor, self._budget, self._watch = journal, executor, budget, watch
         self.memory = _unfinished[0] if _unfinished else _Results()
         self._resampled = variants.resampled()
         self._counts: dict[str, Counter[bytes]] = {variant.name: Counter() for variant in variants.known}
@@ -192,8 +191,9 @@ class _Runner:
             if not is_judge:
                 raise
         except (Exception, KeyboardInterrupt) as exc:
-            _drop_advice(exc)
-            exc.add_note(f"in {name}; run the cell again to make only the calls that are missing")
+            with suppress(Exception):  # not every exception accepts notes; it is raised as it is
+                _drop_advice(exc)
+                exc.add_note(f"in {name}; run the cell again to make only the calls that are missing")
             raise
         finally:
             cache.end_calls()

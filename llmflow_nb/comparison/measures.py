@@ -87,7 +87,9 @@ class Measures:
     def delta(self, row: Row, variant: str) -> float | None:
         """Return the score of a variant minus that of the baseline; None if one of them is missing."""
         before, after = self.score(row, self.baseline), self.score(row, variant)
-        return None if before is None or after is None else after - before
+        if before is None or after is None:
+            return None
+        return 0.0 if abs(after - before) < TOLERANCE else after - before
 
     def is_changed(self, row: Row, variant: str) -> bool:
         """Return whether a variant has another result than the baseline in any repeat, or only one of them has one."""
@@ -111,7 +113,7 @@ class Measures:
         delta = self.delta(row, variant)
         before, after = row.cells[self.baseline], row.cells[variant]
         is_lost = any(cell.has_result and n in after and not after[n].has_result for n, cell in before.items())
-        return is_lost or (delta is not None and delta < -TOLERANCE)
+        return is_lost or (delta is not None and delta < 0)
 
     def _rank(self, row: Row) -> tuple[int, float]:
         deltas = [delta for name in self.others if (delta := self.delta(row, name)) is not None]

@@ -26,7 +26,7 @@ def plot(measures: Measures, axes: Any) -> Any:
     for n, name in enumerate(names):
         deltas = [delta for row in measures.rows if (delta := measures.delta(row, name)) is not None]
         heights = [n + ((GOLDEN * m) % 1 - 0.5) * 0.6 for m in range(len(deltas))]
-        colours = [COLOURS[delta > 0 if abs(delta) > 1e-9 else None] for delta in deltas]
+        colours = [COLOURS[delta > 0 if delta else None] for delta in deltas]
         axes.scatter(deltas, heights, s=12, c=colours, alpha=0.4, linewidths=0)
         found = measures.differences[name]
         if found.mean is not None:

@@ -7,21 +7,22 @@ import pandas as pd
 
 from ..core.prices import UsageSum, sum_of
 from ..core.text import text_of
-from ..runs.tables import TEXT, _Columns, _series, index_from
+from ..runs.tables import TEXT, Columns, index_from, series
 from .measures import Measures
 from .rows import Cell, Row
 
 __all__ = ["regressions", "summary", "tidy", "wide"]
 
-_OF_DIFFERENCES = {"better": "better", "worse": "worse", "same": "same", "delta": "mean"}
-_OF_DIFFERENCES |= {name: name for name in ("low", "high", "p")}
+_COUNTS = ("better", "worse", "same")
+_OF_DIFFERENCES = {**{name: name for name in _COUNTS}, "delta": "mean", "low": "low", "high": "high", "p": "p"}
+"""The columns of the summary, and the attributes of `Difference` in them."""
 
 
-class _Table(_Columns):
+class _Table(Columns):
     """Collects the columns of a table."""
 
     def add_typed(self, name: str, values: list[Any], dtype: Any) -> None:
-        self.data[name] = _series(values, dtype)
+        self.data[name] = series(values, dtype)
 
 
 def wide(measures: Measures) -> pd.DataFrame:
@@ -139,7 +140,7 @@ def summary(measures: Measures, calls: dict[str, Counter[str]], usage: dict[str,
         table.add_typed(_score_name(score), means, "Float64")
     differences = [measures.differences.get(name) for name in names]
     for column, field in _OF_DIFFERENCES.items() if measures.scores else ():
-        dtype = "Int64" if column in ("better", "worse", "same") else "Float64"
+        dtype = "Int64" if column in _COUNTS else "Float64"
         table.add_typed(column, [found and getattr(found, field) for found in differences], dtype)
     changed = [sum(measures.is_changed(row, name) for row in rows) for name in measures.others]
     table.add_typed("changed", [None, *changed], "Int64")

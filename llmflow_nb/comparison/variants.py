@@ -204,13 +204,13 @@ def find_node(by_path: Mapping[str, BaseNode], which: str, where: str, *, is_req
         return which
     found = [path for path in by_path if which in (last_name(path), path.replace(path_part("/"), "/"))]
     if len({id(by_path[path]) for path in found}) > 1:
-        raise SettingError(f"{where}several nodes have the name {quoted(which)}; give the path of one: {quoted(found)}")
+        paths = quoted(found, 1_000, elements=20)
+        raise SettingError(f"{where}several nodes have the name {quoted(which)}; give the path of one: {paths}")
     if found or not is_required:
         return next(iter(found), None)
     names = list(dict.fromkeys(map(last_name, by_path)))
-    raise SettingError(
-        f"{where}the flow has no node {quoted(which)}{did_you_mean(which, [*by_path, *names])}; it has {quoted(names)}"
-    )
+    hint, has = did_you_mean(which, [*by_path, *names]), quoted(names, 1_000, elements=20)
+    raise SettingError(f"{where}the flow has no node {quoted(which)}{hint}; it has {has}")
 
 
 def _class_name(value: Any) -> str:

@@ -12,8 +12,7 @@ from ..core.prices import UsageSum, dollars
 from ..core.text import MASK, is_secret, shown
 from .columns import Kind, error_line, spread, text_of_cell
 from .frontend import is_static
-from .html import NO_MATHS, Table, chip, folded, style_sheet, table_html, to_text
-from .html import Summary as Texts
+from .html import MAX_HTML, NO_MATHS, Summary, Table, chip, folded, style_sheet, table_html, to_text
 from .marked import Part, differing
 from .values import CELL, ValueTexts, duration, many
 
@@ -28,7 +27,7 @@ MOST_VARIANTS, MOST_BESIDE = 50, 2
 MOST_FIELDS = 3
 """The number of fields of items that are shown."""
 LONGEST = 2_000
-"""The number of characters of a text that are looked at."""
+"""The number of characters of a text that are looked at, if the display has room for them."""
 BETTER, WORSE = "46,125,50", "198,40,40"
 # Written into the cells, since a notebook that is not trusted has no style sheet. Readable on a dark page too.
 _MARK = 'style="background-color:rgba({},0.22)"'
@@ -41,8 +40,12 @@ def comparison_bundle(comparison: Comparison) -> dict[str, str]:
     facts = _facts(comparison)
     verdict = comparison.verdict
     variants = _variants_table(comparison)
-    rows = _RowsTable(comparison, ValueTexts())  # now: it has a time limit
-    plain = Texts(title, "", facts, [], [variants, rows.as_texts()])
+    texts = ValueTexts()  # now: it has a time limit
+    for length in (LONGEST, CELL):
+        rows = _RowsTable(comparison, texts, length)
+        if len(rows.as_html()) < MAX_HTML // 2:
+            break
+    plain = Summary(title, "", facts, [], [variants, rows.as_texts()])
     head, _, rest = to_text(plain).partition("\n\n")
     lines = "\n".join(f"  {sentence}" for sentence in verdict)
     html = [
@@ -133,7 +136,7 @@ def number(value: float) -> str:
 
 def signed(value: float | None) -> str:
     """Return a difference as a text, with its sign; 0 has none."""
-    return "" if value is None else f"{value:+.3g}" if abs(value) > 1e-9 else "0"
+    return "" if value is None else f"{value:+.3g}" if value else "0"
 
 
 # ---- rows ------------------------------------------------------------------------------------------------------------
@@ -149,9 +152,9 @@ class _Shown(NamedTuple):
 class _RowsTable:
     """The first rows, those that got worse first, as HTML and as texts."""
 
-    def __init__(self, comparison: Comparison, texts: ValueTexts) -> None:
+    def __init__(self, comparison: Comparison, texts: ValueTexts, length: int) -> None:
         measures = comparison.measures
-        self._texts = texts
+        self._texts, self._length = texts, length
         names = [measures.baseline, *ordered(measures)[:MOST_BESIDE]]
         self._measures = shown_of = Measures(measures.rows, names, measures.repeats)
         first = shown_of.worst_first()
@@ -208,7 +211,7 @@ class _RowsTable:
         """Return a value as a text. A long text keeps its lines."""
         if type(value) is dict and any(map(is_secret, value)):
             value = {key: MASK if is_secret(key) else part for key, part in value.items()}
-        return text_of_cell("text", value, self._texts, LONGEST) or "''"
+        return text_of_cell("text", value, self._texts, self._length) or "''"
 
     def _numbers(self, row: Row, name: str) -> list[tuple[str, float]]:
         """Return the score of a variant, and its difference from the baseline unless it is the baseline."""
@@ -261,7 +264,7 @@ class _RowsTable:
 
     def _item_texts(self, row: Row) -> list[str]:
         item = row.any_cell().item
-        return [text_of_cell(kind, value(0, item), self._texts, LONGEST) for _, kind, value in self._items]
+        return [text_of_cell(kind, value(0, item), self._texts, self._length) for _, kind, value in self._items]
 
     def _label(self, row: Row) -> str:
         return text_of_cell("name", row.label, self._texts, CELL)

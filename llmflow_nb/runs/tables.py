@@ -15,6 +15,8 @@ from .fields import fields_of
 from .rows import PlannedCall, UsageOfSets, Visit, rows_with_outcome
 
 __all__ = [
+    "TEXT",
+    "Columns",
     "batch_table",
     "errors_table",
     "exceptions",
@@ -23,6 +25,7 @@ __all__ = [
     "index_from",
     "mapped",
     "plan_table",
+    "series",
     "steps_table",
 ]
 
@@ -71,7 +74,7 @@ def steps_table(visits: list[Visit], *, has_journal: bool) -> pd.DataFrame:
         values = {name: values.get(name, []) for name in order} | _usage_columns(usages)
     values["action"] = [_text_or_none(action) for action in values["action"]]
     values["error_type"], values["error"] = _errors((visit.error, f"in {visit.path}") for visit in visits)
-    columns = _Columns()
+    columns = Columns()
     for name, column in values.items():
         if name == "action":
             columns.add_params([visit.params for visit in visits], values)
@@ -82,7 +85,7 @@ def steps_table(visits: list[Visit], *, has_journal: bool) -> pd.DataFrame:
 def errors_table(failures: list[tuple[str, int | None, BaseException]]) -> pd.DataFrame:
     """See `Run.errors`."""
     kinds, texts = _errors((error, "") for _, _, error in failures)
-    columns = _Columns()
+    columns = Columns()
     columns.add("path", [path for path, _, _ in failures])
     columns.add("position", [position for _, position, _ in failures])
     columns.add("error_type", kinds)
@@ -92,7 +95,7 @@ def errors_table(failures: list[tuple[str, int | None, BaseException]]) -> pd.Da
 
 def plan_table(calls: list[PlannedCall]) -> pd.DataFrame:
     """See `RunPlan.df`."""
-    columns = _Columns()
+    columns = Columns()
     columns.add("path", [call.path for call in calls])
     columns.add_params([call.params for call in calls], ("path", "position", "item", "status", "why"))
     columns.add("position", [call.position for call in calls])
@@ -104,7 +107,7 @@ def plan_table(calls: list[PlannedCall]) -> pd.DataFrame:
 
 def history_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """See `Stepper.history`."""
-    columns = _Columns()
+    columns = Columns()
     for name in _OF_HISTORY:
         columns.add(name, [row[name] for row in rows])
     return columns.frame()
@@ -139,7 +142,7 @@ def batch_table(
                 values[name] += column
     if any(usages):
         values.update(_usage_columns(usages))
-    columns = _Columns()
+    columns = Columns()
     columns.add_params(values["params"], order)
     for name in order:
         columns.add(name, values[name])
@@ -208,7 +211,7 @@ def exceptions(batches: Batches) -> "pd.Series[Any]":
 
 def expanded(df: pd.DataFrame) -> pd.DataFrame:
     """See `BatchResult.expand`."""
-    columns = _Columns()
+    columns = Columns()
     for name in df.columns:
         values = df[name]
         rows = [None if value is None else fields_of(value) for value in values] if name in ("item", "result") else []
@@ -243,7 +246,7 @@ def mapped(df: pd.DataFrame, change: Callable[[Any], Any]) -> pd.DataFrame:
     return table
 
 
-class _Columns:
+class Columns:
     """Collect the columns of a table, in order."""
 
     def __init__(self) -> None:
@@ -251,7 +254,7 @@ class _Columns:
 
     def add(self, name: str, values: list[Any]) -> None:
         """Add a column that the library names."""
-        self.data[name] = _series(values, _FIXED.get(name))
+        self.data[name] = series(values, _FIXED.get(name))
 
     def add_found(self, name: str, values: list[Any], taken: Collection[str] = ()) -> None:
         """Add a column that the user names. A number is appended to a name that is taken."""
@@ -259,7 +262,7 @@ class _Columns:
         while unique in self.data or unique in taken:
             n += 1
             unique = f"{name}#{n}"
-        self.data[unique] = _series(values)
+        self.data[unique] = series(values)
 
     def add_params(self, rows: list[Mapping[Any, Any]], taken: Collection[str]) -> None:
         """Add a column for each param, in the order of their first appearance."""
@@ -276,6 +279,7 @@ class _Columns:
             self.add_found(name, [row.get(key) for row in rows])
 
     def frame(self, index: Any = None) -> pd.DataFrame:
+        """Return the table, with an index or with a count of the rows."""
         df = pd.DataFrame(dict(enumerate(self.data.values())))
         if not self.data:
             df = pd.DataFrame(index=index)
@@ -288,7 +292,7 @@ class _Columns:
         return df
 
 
-def _series(values: list[Any], dtype: Any = None) -> "pd.Series[Any]":
+def series(values: list[Any], dtype: Any = None) -> "pd.Series[Any]":
     """Return values in a nullable dtype if all are of one kind that fits it, else as objects."""
     if dtype is None:
         kind = pd.api.types.infer_dtype(values, skipna=True)

@@ -146,6 +146,12 @@ def test_many_rows_and_variants_are_cut():
     assert len(html) < 200_000
 
 
+def test_a_display_stays_small():
+    """Also if all texts are long and consist of characters that are escaped."""
+    found = flow_of().compare({"texts": ["<" * 3_000 + str(n) for n in range(12)]}, **VARIANTS)
+    assert len(forms(found)[0]) < 200_000
+
+
 def test_the_verdict_on_many_variants():
     """One sentence is about all of them, and one about the best."""
     scores = {"upper": 0, "title": 1, "lower": -1, "swapcase": 1, "capitalize": 1}
