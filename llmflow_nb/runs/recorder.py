@@ -55,9 +55,8 @@ class RunRecorder:
         self.failures: dict[int, BaseException] = {}  # of visits, by step
         self.batches: list[Batch] = []  # one for each visit of a batch node or batch flow, in the order they started
         self.spent: list[Usage] = []
-        self.usage: dict[
-            int, tuple[tuple[Usage, ...], tuple[Batch, int] | None]
-        ] = {}  # of visits, by step; below 0: of none
+        # Of visits, by step; below 0 of no visit. Each with the param set around it.
+        self.usage: dict[int, tuple[tuple[Usage, ...], tuple[Batch, int] | None]] = {}
         self.dropped_usage: list[Usage] = []  # of dropped visits and batches
         self.limited: dict[Any, tuple[float, float | None]] = {}
         self.problems: dict[str, int] = {}  # how often each was reported
