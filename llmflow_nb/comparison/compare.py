@@ -174,9 +174,8 @@ class _Runner:
         recorded = Recorded(
             node,
             shared,
-            None if is_judge else self._executor,
-            (),
-            self._watch,
+            executor=None if is_judge else self._executor,
+            watch=self._watch,
             journal=self._journal,
             cache=cache,
             name=name,

@@ -37,39 +37,19 @@ if TYPE_CHECKING:
 __all__ = ["Recorded", "resume", "run", "run_async"]
 
 
-def run(
-    node: BaseNode,
-    shared: Any,
-    *,
-    executor: Executor | None,
-    subscribers: Iterable[Subscriber],
-    watch: Watch | None,
-    journal: Any = None,
-    fresh: str | None = None,
-    budget: Budget | None = None,
-) -> Any:
-    """Run a node in the caller's thread. See `BaseNode.run`."""
+def run(node: BaseNode, shared: Any, **options: Any) -> Any:
+    """Run a node in the caller's thread. The options are those of `Recorded`."""
     __tracebackhide__ = True
-    with Recorded(node, shared, executor, subscribers, watch, journal=journal, fresh=fresh, budget=budget) as run:
+    with Recorded(node, shared, **options) as run:
         run.notify_started()
         drive(run.position, run.setup)
     return run.position.action
 
 
-async def run_async(
-    node: BaseNode,
-    shared: Any,
-    *,
-    executor: Executor | None,
-    subscribers: Iterable[Subscriber],
-    watch: Watch | None,
-    journal: Any = None,
-    fresh: str | None = None,
-    budget: Budget | None = None,
-) -> Any:
-    """Run a node on the running event loop. See `BaseNode.run_async`."""
+async def run_async(node: BaseNode, shared: Any, **options: Any) -> Any:
+    """Run a node on the running event loop. The options are those of `Recorded`."""
     __tracebackhide__ = True
-    with Recorded(node, shared, executor, subscribers, watch, journal=journal, fresh=fresh, budget=budget) as run:
+    with Recorded(node, shared, **options) as run:
         run.notify_started()
         await drive_async(run.position, run.setup)
     return run.position.action
@@ -92,7 +72,7 @@ def resume(record: Run, *, executor: Executor | None, watch: Watch | None, batch
             "their batch: it runs post and the nodes that follow again."
         )
     try:
-        recorded = Recorded(record.node, record.shared, executor, (), watch, resumed=record)
+        recorded = Recorded(record.node, record.shared, executor=executor, watch=watch, resumed=record)
     except BaseException:
         record._resume_from = before
         raise
@@ -127,9 +107,10 @@ class Recorded:
         self,
         node: BaseNode,
         shared: Any,
-        executor: Executor | None,
-        subscribers: Iterable[Subscriber],
-        watch: Watch | None,
+        *,
+        executor: Executor | None = None,
+        subscribers: Iterable[Subscriber] = (),
+        watch: Watch | None = None,
         stop: Stop | None = None,
         resumed: Run | None = None,
         journal: Any = None,

@@ -2,8 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Executor
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from contextvars import copy_context
 from time import monotonic
@@ -14,13 +13,11 @@ from ..core.errors import line_of_caller, warn_at
 from ..core.kept_errors import copy_without_callers
 from ..core.node import BaseNode
 from ..core.text import error_text, shown
-from ..engine.budget import Budget
 from ..engine.drivers.loop import POLL_SECONDS
 from ..engine.drivers.sync import drive
-from ..engine.events import Subscriber
 from ..engine.limiter import HELD
 from ..engine.stop import Stop
-from .run import Run, Watch
+from .run import Run
 from .start import Recorded
 
 __all__ = ["STOP_WITHIN", "Submitted", "submit"]
@@ -171,24 +168,11 @@ class Submitted(ShownLive):
         return self.run.action
 
 
-def submit(
-    node: BaseNode,
-    shared: Any,
-    *,
-    executor: Executor | None,
-    subscribers: Iterable[Subscriber],
-    watch: Watch | None,
-    journal: Any = None,
-    fresh: str | None = None,
-    budget: Budget | None = None,
-) -> Submitted:
-    """Run a node in the background. See `BaseNode.submit`."""
+def submit(node: BaseNode, shared: Any, **options: Any) -> Submitted:
+    """Run a node in the background. The options are those of `Recorded`."""
     stop = Stop()
     try:
-        recorded = Recorded(
-            node, shared, executor, subscribers, watch, stop, journal=journal, fresh=fresh, budget=budget
-        )
-        return Submitted(recorded, stop)
+        return Submitted(Recorded(node, shared, stop=stop, **options), stop)
     except BaseException:  # an interrupt: nobody gets the handle
         stop.request()
         raise
