@@ -78,7 +78,7 @@ class BaseNode(NodeMethods):
         """Write to ``shared``, and return the action that picks the next edge. None and "" mean "default"."""
 
     def exec_fallback(self, *args: Any) -> Any:
-        """Return a result in place of an ``exec`` whose last attempt failed. Default: raise its error.
+        """Return a result after the last attempt of ``exec`` has failed. Default: raise its error.
 
         Write it as ``exec_fallback(self, prep_res, exc)`` or ``exec_fallback(self, shared, prep_res, exc)``.
         """
@@ -201,7 +201,7 @@ class _CurRetry:
 
 
 class Node(BaseNode):
-    """One step of a flow: ``prep`` reads ``shared``, ``exec`` does the work, ``post`` writes and picks the next edge.
+    """One step of a flow: ``prep`` reads ``shared``, ``exec`` does the work, ``post`` writes and selects the next edge.
 
     Each hook may be ``def`` or ``async def``. Every visit works on a shallow copy of the node, which all its hooks use:
     ``post`` sees an attribute that ``prep`` has set, and the next visit does not.
@@ -209,16 +209,16 @@ class Node(BaseNode):
     Args:
         max_retries: The maximum number of attempts of ``exec``. 1: no retry. Only an ``Exception`` is retried.
         wait: Seconds between attempts: a number, a ``timedelta``, or a function that takes the number of the failed
-            attempt (1 for the first) and returns the seconds. An exception may have an attribute ``retry_after``. The
-            errors of `call_llm` have one if the endpoint asks for a wait. It is seconds, a date, or a str with one of
-            these. The wait is at least that long. If ``retry_after`` is longer than ``wait`` and above 120 seconds,
-            ``exec`` is not retried.
+            attempt (1 for the first) and returns the seconds. If an exception has an attribute ``retry_after``
+            (seconds, a date, or a str with one of these), the wait is at least that long. If it is longer than ``wait``
+            and above 120 seconds, ``exec`` is not retried. `call_llm` sets ``retry_after`` if the endpoint asks for a
+            wait.
         name: The name to show. Default: the class name.
         timeout: The maximum seconds for one attempt. None: no limit. With a timeout, a blocking ``exec`` runs in a
             thread.
         limiter: A `Limiter`, which several nodes can share.
-        volatile: Whether ``exec`` may return another result for the same input, such as the time or a random draft. If
-            True, a stepper never reuses a result.
+        volatile: Whether ``exec`` can return different results for the same input, such as the time or a random draft.
+            If True, steppers and journals never reuse its results.
 
     Raises:
         SettingError: A value is not valid, such as ``max_retries=0``.

@@ -41,25 +41,26 @@ def spend(
 ) -> None:
     """Report what a call of a model has used. Write it in ``exec``, after each call of a model.
 
-    Tables get the columns ``tokens_in``, ``tokens_out`` and ``cost``; `Run.usage` has the sums. Also report an answer
-    that was streamed, or that is then found to be bad: failed attempts count what they cost. `call_llm` reports by
-    itself.
+    Tables get the columns ``tokens_in``, ``tokens_out`` and ``cost``; `Run.usage` has the sums. Also report streamed
+    answers, and answers that you then reject: the cost of a failed attempt counts. `call_llm` reports its usage itself.
 
     The report belongs to the call that runs in the current context. ``asyncio`` tasks and ``asyncio.to_thread`` keep
-    the context; for a thread of your own, pass ``contextvars.copy_context().run``. Outside of a run it has no effect.
+    the context. In a thread of your own, run the function with ``contextvars.copy_context().run``. Outside of a run,
+    `spend` has no effect.
 
     Args:
-        answer: The answer of a model, as the SDKs of OpenAI, Anthropic, Google and LangChain return it, or as JSON: its
-            own figures are reported. The other arguments replace or complete them. If it has no figures, a
-            `FlowWarning` says so: a stream of OpenAI has them only with ``stream_options={"include_usage": True}``.
+        answer: The answer of a model, as the SDKs of OpenAI, Anthropic, Google and LangChain return it, or as JSON. Its
+            figures are reported. The other arguments replace or complete them. If it has no figures, a `FlowWarning`
+            says so. A stream of OpenAI has figures only with ``stream_options={"include_usage": True}``.
         model: The model's name, as its provider spells it. The cost is calculated from it.
-        input: Tokens of the prompt, cached ones included. (Anthropic's ``input_tokens`` leaves those out: add them.)
-        output: Tokens of the answer, those of its reasoning included.
+        input: Tokens of the prompt, including cached tokens. (Anthropic's ``input_tokens`` does not include them: add
+            them.)
+        output: Tokens of the answer, including reasoning tokens.
         cached: Tokens of the prompt that were read from the provider's cache.
         cost: In US dollars. None: calculated from the model's prices, if the extra ``prices`` is installed and knows
             the model; otherwise it is missing.
-        provider: Such as "openai" or "openrouter", or the address of its API, such as "https://openrouter.ai/api/v1".
-            None: the one that the model's name suggests.
+        provider: The provider, such as "openai" or "openrouter", or the address of its API, such as
+            "https://openrouter.ai/api/v1". None: the one that the model's name suggests.
 
     Raises:
         TypeError: A number of tokens is not an integer, the cost not a number, or a name not a str.

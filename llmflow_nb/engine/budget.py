@@ -27,20 +27,20 @@ class _Attempt:
 
 
 class Budget:
-    """Bound the calls of one run, or of all runs that are given this object, or what they cost.
+    """Limit the number of calls, or their cost, in all runs that share this object.
 
-    A call that would exceed the bound is not made. The run waits for the calls in progress, keeps their results, and
-    raises `BudgetError`. Raise the bound, such as ``budget.cost = 10``, and ``run.resume()`` continues.
+    A call that would exceed the limit is not made. The run waits for the calls in progress, keeps their results, and
+    raises `BudgetError`. Raise the limit, such as ``budget.cost = 10``, and call ``run.resume()`` to continue.
 
-    Each attempt of ``exec`` counts; results that a journal replays do not. What a call will cost is not known before it
-    is made. It is taken to cost as much as the dearest attempt of its node so far. So the bound can be exceeded by a
-    call that is dearer than all before it, or by those that are made side by side before the first of them has ended.
+    Each attempt of ``exec`` counts; results that a journal replays do not. The cost of a call is not known before it
+    ends. The budget assumes the cost of the node's most expensive attempt so far. So a more expensive call can exceed
+    the limit, and so can concurrent calls that start before the first of them has ended.
 
     Attributes:
-        calls: The number of attempts of ``exec``. None: no bound.
-        cost: US dollars, as reported with `spend`. None: no bound.
+        calls: The maximum number of attempts of ``exec``. None: no limit.
+        cost: The maximum cost in US dollars, as reported with `spend`. None: no limit.
         called: The number of attempts so far.
-        spent: US dollars so far; 0 without a bound of them.
+        spent: US dollars so far; 0 without a limit on the cost.
     """
 
     def __init__(self, *, calls: int | None = None, cost: float | None = None) -> None:

@@ -47,21 +47,22 @@ def release(ticket: Ticket) -> None:
 
 
 class Limiter:
-    """Bound the calls of every node that shares this object.
+    """Limit the calls of all nodes that share this object.
 
-    Each attempt of ``exec`` counts, since each is a request to the model. Attempts start in the order in which they
-    asked. A blocking call that exceeds its ``timeout`` keeps its slot until it ends, because it still uses the model.
+    Each attempt of ``exec`` counts, since each is a request to the model. Attempts start in the order in which they ask
+    for a slot. A blocking call that exceeds its ``timeout`` keeps its slot until it ends, because it still uses the
+    model.
 
-    A call whose ``exec`` runs another flow keeps its slot during that run. If every slot is held by such calls and a
-    node of their flows needs one, that node fails with `NestedLimiterError`.
+    A call whose ``exec`` runs another flow keeps its slot during that run. If such calls hold all slots and a node of
+    their flows needs a slot, that node fails with `NestedLimiterError`.
 
     Args:
-        max_concurrency: Attempts in flight at once, over all nodes, flows, threads and event loops. None: no bound.
-        per_minute: Attempts started in any 60 seconds. None: no bound.
+        max_concurrency: Attempts in flight at once, over all nodes, flows, threads and event loops. None: no limit.
+        per_minute: Attempts started in any 60 seconds. None: no limit.
         clock: A monotonic clock, in seconds.
 
     Raises:
-        SettingError: A bound is below 1, or both are None.
+        SettingError: A limit is below 1, or both are None.
     """
 
     def __init__(

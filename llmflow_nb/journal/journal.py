@@ -81,9 +81,9 @@ _CALL_COLUMNS = {
 class Journal(JournalMethods):
     """A file that keeps the results of calls of ``exec``, so that a later run does not make the same calls again.
 
-    Give it to a run: ``flow.run(shared, journal="runs.db")``. A call is answered by the file if its node, code, input,
-    params and attributes are the same (and ``shared``, if ``exec`` takes it), also in another process. The file is an
-    SQLite database, which the first run creates. It is read by any browser of SQLite: the results are JSON.
+    Give it to a run: ``flow.run(shared, journal="runs.db")``. The file answers a call if its node, code, input, params
+    and attributes are the same (and ``shared``, if ``exec`` takes it), also in another process. The file is an SQLite
+    database, which the first run creates. Any SQLite browser can read it: the results are JSON.
 
     As the last line of a cell it shows its runs.
 
@@ -137,7 +137,7 @@ class Journal(JournalMethods):
         return _with_usage(frame.astype(kinds | counts), [used.get(number) for number, *_ in rows])
 
     def calls(self, run: int = -1) -> "pd.DataFrame":
-        """Return a plain `pandas.DataFrame` with a row for each call of a run, also of one that was killed.
+        """Return a plain `pandas.DataFrame` with a row for each call of a run, even if the run was killed.
 
         The rows are in the order of paths and positions; the index counts them from 0. Columns, in this order:
 
@@ -192,7 +192,8 @@ class Journal(JournalMethods):
 
         * ``path`` (string): of the node, in the order of the calls;
         * ``replayed`` (Int64): the calls that the file answered; ``called`` (Int64): those that were made;
-        * ``why`` (string): the reasons for these, each with its number of calls, such as "12: its code has changed".
+        * ``why`` (string): the reasons for the calls made, each with its number of calls, such as "12: its code has
+          changed".
 
         Args:
             run: The number of the run, as in `runs`. A negative one counts from the latest run, which is -1.
@@ -213,17 +214,17 @@ class Journal(JournalMethods):
     ) -> int:
         """Remove old runs with the results of their calls, and return how many runs were removed.
 
-        A run is removed if one of the arguments says so, the oldest first. A call whose result a later run has used
-        stays, with the result. A run that is running stays. Results that are removed are asked for again.
+        A run is removed if one of the arguments says so, the oldest first. A call is kept, with its result, if a later
+        run has used the result. Runs in progress are kept. Calls whose results were removed are made again.
 
         Args:
             older_than: Remove runs that ended longer ago, such as ``timedelta(days=30)``.
-            keep: Keep at most so many runs.
-            max_bytes: Remove runs until the file has at most so many bytes.
+            keep: Keep at most this number of runs.
+            max_bytes: Remove runs until the file has at most this size.
 
         Raises:
             SettingError: No argument is given, or a number is below 0.
-            JournalError: There is no such file, it is no journal, or another process writes to it.
+            JournalError: There is no such file, it is not a journal, or another process writes to it.
         """
         return prune(self.path, older_than, keep, max_bytes)
 

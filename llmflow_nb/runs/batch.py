@@ -29,8 +29,8 @@ class BatchResult(BatchMethods):
     It is also a sequence of `Item`, one for each item of the input, in input order. Items that were not called are in
     it too, with the status "pending". If the node was visited several times, the items of its first visit come first.
 
-    A batch shows the present state of the record, also during the run and after a `retry`. It has the visits that had
-    started when ``run.batch(...)`` returned it. Call that again to get later visits.
+    A batch shows the current state of the record, also during the run and after a `retry`. It has the visits that had
+    started when ``run.batch(...)`` returned it. Call ``run.batch(...)`` again to get later visits.
 
     Attributes:
         run: The run that the batch belongs to.
@@ -244,7 +244,7 @@ class BatchResult(BatchMethods):
         progress: Any = "auto",
         **overrides: Any,
     ) -> "BatchResult":
-        """Retry some rows with the node as it is now, and update this table in place.
+        """Retry some rows with the current version of the node, and update this table in place.
 
         If the cell of the node's class was edited and run again, the retry uses the new class. ``prep`` is not run
         again: each call gets the same item as before. ``attempts`` and ``seconds`` are added up. If a row fails again,
@@ -252,9 +252,8 @@ class BatchResult(BatchMethods):
         nodes after this one are not run, so what they wrote to ``shared`` does not change.
 
         A row of a batch flow is a whole param set. It resumes at the node where it failed or was stopped, with the same
-        input, if two conditions hold. Its checkpoint was kept (first 1,000 failures). ``shared`` still has the same
-        keys and the same objects. Else it starts at its first node, since another param set may have written to
-        ``shared``.
+        input, if its checkpoint was kept (for the first 1,000 failures) and ``shared`` still has the same keys and
+        objects. Otherwise it starts at its first node, since another param set may have written to ``shared``.
 
         Args:
             rows: Labels of ``df``, a mask over it, or a part of it: ``result.retry(df[df["seconds"] > 10])``. If the
@@ -265,7 +264,7 @@ class BatchResult(BatchMethods):
                 result.
             from_start: For param sets: True starts them at their first node. False resumes them at the failed node,
                 whatever ``shared`` has now, if the checkpoint was kept. None: as described above.
-            executor: As for `Node.run`. Default: none, whatever the run had.
+            executor: As for `Node.run`. The executor of the run is not used again.
             progress: As for `Node.run`.
             **overrides: Values of settings or other attributes of the node, for this retry only: ``max_retries=5``,
                 ``max_concurrency=8``, ``model="larger"``.

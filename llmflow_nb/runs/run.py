@@ -35,12 +35,12 @@ Watch = Callable[["Run"], Callable[[], None]]
 
 
 class Run(RunMethods):
-    """The record of one run: visits, batches and errors. It can be read during the run, and after any end of it.
+    """The record of one run: visits, batches and errors. You can read it during the run and after it, however it ended.
 
     A record is bounded. It keeps the latest 100,000 visits of all nodes, and also the latest 100,000 visits of batch
-    nodes and batch flows. For a short time it can be 150,000. It keeps about 1 GB of items and results: beyond that, it
-    drops the oldest visits of batches, but never the latest visit of a node. `visit_count` and `calls` count what was
-    dropped too.
+    nodes and batch flows. For a short time, it can keep 150,000. It keeps about 1 GB of items and results. Above this
+    size, it drops the oldest visits of batches, but never the latest visit of a node. `visit_count` and `calls` include
+    dropped visits.
 
     Attributes:
         node: The node or flow that was run.

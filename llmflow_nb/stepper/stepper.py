@@ -121,7 +121,7 @@ class Stepper(ShownWithWidget):
 
     @property
     def replayed(self) -> int:
-        """The number of calls of ``exec`` that were not made, because the result of an earlier call was reused."""
+        """The number of calls of ``exec`` that were answered by the result of an earlier call."""
         return self._session.cache.counts["replayed"]
 
     @property

@@ -60,8 +60,8 @@ class NodeMethods(HasGraph):
     ) -> Any:
         """Run to the end and return the last action.
 
-        This works in any cell and any thread, also with async hooks. These run on one background event loop, while
-        a plain ``prep`` and ``post`` run in the caller's thread, one at a time.
+        This works in any cell and any thread, also with async hooks. Async hooks run on one background event loop. A
+        plain ``prep`` or ``post`` runs in the caller's thread. Only one of them runs at a time.
 
         Args:
             shared: The object that the hooks read and write, usually a dict.
@@ -72,18 +72,18 @@ class NodeMethods(HasGraph):
                 error of a terminal. True always shows it, False never. A callable such as ``tqdm`` is called with
                 ``total=`` and ``desc=`` for each batch; its result is updated and closed.
             subscribers: Objects that are notified of each event of the run.
-            journal: A file, or a `Journal`, that answers calls of ``exec`` by the results of earlier runs, and keeps
-                the new ones: a call is made once, also if the kernel dies. True: a file named after the flow, in the
-                folder ``.llmflow``. `Run.resume` and the retries of this run use it too.
-            fresh: The name or path of a node, or of an inner flow, whose calls are made again although the journal has
-                their results. The new results replace these.
-            budget: A `Budget`, which bounds the calls of this run, and of all others that it is given to, or what they
-                cost. `Run.resume` and the retries of this run are bound by it too.
+            journal: A file name or a `Journal`. It answers calls of ``exec`` with the results of earlier runs, and
+                keeps new results: a call is made once, even if the kernel dies. True: a file named after the flow, in
+                the folder ``.llmflow``. `Run.resume` and the retries of this run use it too.
+            fresh: The name or path of a node, or of an inner flow. Its calls are made even if the journal has their
+                results. The new results replace the old results.
+            budget: A `Budget`, which limits the calls or the cost of this run and of all other runs that share it. It
+                also applies to `Run.resume` and to the retries of this run.
 
         Raises:
             WiringError: The flow has no start, or contains itself. No hook was called.
             BudgetError: The next call would exceed the budget. The calls in progress have ended, see ``grace``.
-            JournalError: The journal cannot be opened: no hook was called. Or it cannot be written any more.
+            JournalError: The journal cannot be opened, and no hook was called. Or it can no longer be written.
             Exception: The exception that a hook raised, with a note that says where. `last_run` has all results so far.
         """
         __tracebackhide__ = True
@@ -112,7 +112,7 @@ class NodeMethods(HasGraph):
     ) -> Any:
         """Run to the end on the caller's event loop, and return the last action. The arguments are those of `run`.
 
-        A plain ``def exec`` that is called one at a time also runs on the loop and blocks it meanwhile.
+        Without concurrency or a ``timeout``, a plain ``def exec`` also runs on the loop, and blocks it.
         """
         __tracebackhide__ = True
         watch = watcher_for(progress)
@@ -140,8 +140,9 @@ class NodeMethods(HasGraph):
     ) -> "Submitted":
         """Start a run in the background, and return at once a handle to follow, await and stop it.
 
-        No hook runs in the caller's thread. ``prep`` and ``post`` run one at a time in a thread of their own, and the
-        calls of ``exec`` in others, so that you can stop the run while a call blocks. The arguments are those of `run`.
+        No hook runs in the caller's thread. ``prep`` and ``post`` run one at a time in a separate thread. Calls of
+        ``exec`` run in other threads, so that you can stop the run while a call blocks. The arguments are those of
+        `run`.
 
         Raises:
             WiringError: The flow has no start, or contains itself. No hook was called.
@@ -163,20 +164,20 @@ class NodeMethods(HasGraph):
     def plan(
         self, shared: Any, *, journal: "str | PathLike[str] | Journal | bool", fresh: str | None = None
     ) -> "RunPlan":
-        """Return what a run with this journal would do: which calls it answers, which would be made, and why.
+        """Return which calls this journal would answer in a run, which calls would be made, and why.
 
         No ``exec`` is called, nothing is written to the file, and neither ``shared`` nor the nodes nor `last_run`
-        change. ``prep`` and ``post`` do run, on a copy of ``shared`` and of the nodes, as far as all results are known:
-        what they do elsewhere, such as in a database, they do for a plan too. A node that waits for a result that is
-        missing is listed as not known yet. Param sets are planned each by itself, as if none read what another writes.
+        change. ``prep`` and ``post`` do run, on a copy of ``shared`` and of the nodes, as long as all results are
+        known. So a plan also makes their other changes, such as in a database. A node that needs a missing result is
+        listed as not known yet. Each param set is planned alone, as if no param set read what another one writes.
 
-        If earlier calls have reported their tokens with `spend`, it also says what the calls to make will cost.
+        If earlier calls have reported their tokens with `spend`, the plan estimates the cost of the calls to make.
 
-        Of an input whose length is not known, such as a generator, the first 10,000 items are looked at.
+        If the length of an input is not known, as for a generator, the plan covers its first 10,000 items.
 
         Args:
             shared: As for `run`.
-            journal: As for `run`. If there is no such file yet, all calls are to be made.
+            journal: As for `run`. If the file does not exist yet, all calls would be made.
             fresh: As for `run`.
 
         Raises:
@@ -210,29 +211,30 @@ class NodeMethods(HasGraph):
             flow.compare(shared, old={}, new={"Label.prompt": "..."}, score=is_right)
 
         Each variant is a run of its own, on a copy of the flow and of ``shared``: neither these nor `last_run` change.
-        A call that does not differ between variants is made once. If something fails or is interrupted, run the cell
-        again: only the calls that are missing are made. With a journal, that holds for each later comparison too.
+        A call that does not differ between variants is made once. If a comparison fails or is interrupted, run the cell
+        again: only the missing calls are made. With a journal, later comparisons reuse the results too.
 
         Args:
             shared: As for `run`. An iterator in it is refused, since each variant reads it.
             of: The name or path of the batch node or batch flow whose rows are compared. Default: the batch node, the
-                last one if there are several. Without any: the outermost batch flow, or the result of the whole flow.
-            score: What a result is worth. A function ``(item, result)`` returns a number, a bool or a dict of these; of
-                a dict, the first field decides. A `BatchNode` is a judge: its ``exec`` gets a dict with ``"item"`` and
-                ``"result"``, with its retries, its limiter and the journal. A text is the name of a batch node that
-                follows in the flow, whose results are the scores. Default: none, only differences are shown.
-            repeat: How often each variant is run. The nodes that are changed, and those that follow, are called again
-                each time, the others are not.
+                last one if there are several. If there is none: the outermost batch flow, or the result of the whole
+                flow.
+            score: How to score a result. A function ``(item, result)`` returns a number, a bool or a dict of these; the
+                first field of a dict decides. A `BatchNode` is a judge: its ``exec`` gets a dict with ``"item"`` and
+                ``"result"``. Its retries, its limiter and the journal apply. A str names a later batch node of the
+                flow, whose results are the scores. Default: no scores, only differences are shown.
+            repeat: How often each variant is run. Each time, the changed nodes and all nodes after them are called
+                again. The other nodes are called once.
             journal: As for `run`. The second time, the same comparison calls nothing.
             executor: As for `run`. A judge is called in this process.
             budget: As for `run`, for all runs and the judge together. Run the cell again with more of it: what was
                 finished is not called again.
             progress: As for `run`.
-            **variants: A dict of changes for each name. If a name is no identifier: ``**{"gpt-4.1": {...}}``.
+            **variants: A dict of changes for each name. If a name is not an identifier: ``**{"gpt-4.1": {...}}``.
 
         Raises:
             SettingError: A variant or an option makes no sense: no node or attribute has this name, two variants are
-                the same, or ``shared`` cannot be copied. Nothing was called.
+                the same, or ``shared`` cannot be copied. No hook was called.
             WiringError: The flow cannot run as it is wired.
             BudgetError: As for `run`.
             JournalError: As for `run`.
@@ -266,7 +268,7 @@ class NodeMethods(HasGraph):
         max_bytes: int = 256_000_000,
         journal: "str | PathLike[str] | Journal | bool | None" = None,
     ) -> "Stepper":
-        """Return a stepper before the first hook. It runs one hook at a time, and can also go back.
+        """Return a stepper, which runs one hook at a time and can go back. It starts before the first hook.
 
         Its commands are ``into``, ``over``, ``out``, ``run``, ``to_item``, ``back``, ``goto``, ``rerun``, ``set``,
         ``delete``, ``force``, ``mock``, ``as_test`` and ``stop``; ``help(Stepper)`` explains each. A stepper reuses the

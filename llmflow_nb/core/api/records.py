@@ -76,12 +76,12 @@ class BatchMethods(Shown):
         return table_of(result)
 
     def resume(self, *, executor: "Executor | None" = None, progress: "Progress" = "auto") -> Any:
-        """Run ``post`` of this node again with the results of now, and all that follows. Return the last action.
+        """Run ``post`` of this node again with the current results, then all nodes that follow. Return the last action.
 
-        For a run in which rows had failed and were kept (``on_error="keep"``): retry them first, then resume here. No
-        row that has a result is called. Rows that have none are called once more; if they fail again, ``post`` gets
-        None for them, as in the run. The nodes that follow run from their start, with ``shared`` as it is now, and are
-        added to the record. If the node was visited several times, its latest visit is resumed.
+        For a run with ``on_error="keep"`` in which rows failed: retry these rows first, then resume here. Rows that
+        have a result are not called. The other rows are called again; if they fail again, ``post`` gets None for them,
+        as in the run. The nodes that follow run from their start, with the current ``shared``, and are added to the
+        record. If the node was visited several times, its latest visit is resumed.
 
         If the run failed or was stopped at this node, this is `Run.resume`.
 
@@ -91,7 +91,7 @@ class BatchMethods(Shown):
 
         Raises:
             RunStateError: The run is still running, no row failed since ``post`` ran, or the node is inside a batch
-                flow, whose param sets are retried instead.
+                flow. Retry the param sets of that flow instead.
             Exception: The exception that a hook raises now.
         """
         __tracebackhide__ = True
@@ -103,9 +103,9 @@ class BatchMethods(Shown):
     def debug(self, row: Any) -> "Stepper":
         """Return a stepper that is at one row of this batch. The record and ``shared`` are not changed.
 
-        For a batch node it is before ``exec``, with this item and no others, on a copy of the present ``shared``. For a
-        batch flow it is where this param set failed, on a copy of ``shared`` from then. If the param set did not fail,
-        or its checkpoint was not kept, it is before the first node, on a copy of the present ``shared``.
+        For a batch node, the stepper is before ``exec``, with only this item, on a copy of the current ``shared``. For
+        a batch flow, it is where this param set failed, on a copy of ``shared`` from then. If the param set did not
+        fail, or its checkpoint was not kept, it is before the first node, on a copy of the current ``shared``.
 
         Args:
             row: The label of the row, as in ``.df``; if the labels are not numbers, also its number, from 0.
