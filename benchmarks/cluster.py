@@ -97,8 +97,8 @@ def kill(count: int) -> None:
     twice = sum(starts.count(str(item)) > count for item, count in reported)
     print(
         f"300 items, {count} kills: {sum(a != b for a, b in zip(results, range(300), strict=True))} lost, "
-        f"{twice} called again after they were reported, {len(starts) - 300} made again, "
-        f"{node.last_run.reexecuted} of these counted"
+        f"{twice} called again after they were reported, {len(starts) - 300} made again; "
+        f"reexecuted is {node.last_run.reexecuted}"
     )
 
 

@@ -6,8 +6,9 @@ notebook: a worker gets a node and some items, and replies with their results.
 * A node is pickled by value for each visit, so a class of a notebook, an edited global and a module beside the notebook
   arrive as they are now.
 * Short calls travel together, see `on`. Each keeps its own row, attempts and error.
-* A result is taken as soon as it is there, and the cluster is told to forget it. Otherwise Dask would make the call
-  again if the worker that holds the result died.
+* A result is taken as soon as it is there, and then the cluster is told to forget it. Otherwise Dask would make the
+  call again if the worker that holds the result died.
+* A worker reports that a call starts before it makes it, so a call that Dask makes twice is counted.
 """
 
 try:

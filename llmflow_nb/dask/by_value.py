@@ -1,4 +1,4 @@
-"""Pickle by value what the user has written, so that it arrives on a worker as it is now."""
+"""Pickle the user's code by value, so that it arrives on a worker as it is now."""
 
 import sys
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ __all__ = ["dumps"]
 
 
 def dumps(value: Any) -> bytes:
-    """Pickle by value what the user has written: classes and functions of the notebook and of modules beside it."""
+    """Pickle a value with the user's code in it: classes and functions of the notebook and of modules beside it."""
     with _by_value():
         pickled: bytes = cloudpickle.dumps(value)
     return pickled
@@ -37,7 +37,7 @@ def _by_value() -> Iterator[None]:
 
 @lru_cache(maxsize=1)
 def _modules_of_user(count: int) -> list[ModuleType]:
-    """Return the modules that the user has written; anew if the ``count`` of all is another one, as it takes 1 ms."""
+    """Return the modules of the user. The search takes 1 ms, so it is repeated only if the ``count`` of all changes."""
     return [
         module
         for name, module in list(sys.modules.items())

@@ -42,9 +42,10 @@ def on(client: Client, *, resources: dict[str, float] | None = None, batch: int 
 
     Args:
         client: A client that is connected to the cluster.
-        resources: What each call needs of a worker's resources, such as ``{"GPU": 1}``.
-        batch: How many calls travel together. "auto": so many that they take about 0.2 seconds together, and one if a
-            call takes more than a second.
+        resources: What each call needs of a worker's resources, such as ``{"GPU": 1}``. If no worker has them, the call
+            waits for one.
+        batch: How many calls may travel together. "auto": as many as take about 0.2 seconds together, and one if a call
+            takes more than a second.
 
     Raises:
         SettingError: ``client`` is no client of Dask, or ``batch`` makes no sense.

@@ -198,7 +198,8 @@ class Tasks:
         self._alone_since = self._alone_since or time.monotonic()
         if time.monotonic() - self._alone_since > ALONE_SECONDS:
             self._alone_since = None
-            raise ExecutorError(f"it has had no worker for {ALONE_SECONDS:g} s")
+            text = f"it has had no worker for {ALONE_SECONDS:g} s"
+            raise ExecutorError(f"{text}; client.wait_for_workers(1) waits for one")
 
     def _on_starts(self, event: tuple[float, list[int]]) -> None:
         for id in event[1]:

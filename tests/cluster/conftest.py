@@ -1,4 +1,4 @@
-"""A cluster on this machine: two workers with two threads each. And one whose parts are processes of their own."""
+"""A cluster on this machine, whose two workers have two threads and pretend to have a GPU. And the parts of another."""
 
 import os
 import subprocess
@@ -9,11 +9,11 @@ import pytest
 
 
 def pytest_collection_modifyitems(config, items):
-    """Skip the long test, unless its mark is named."""
+    """Skip the long tests, unless their mark is named."""
     if "kills" not in config.option.markexpr:
         for item in items:
             if item.get_closest_marker("kills"):
-                item.add_marker(pytest.mark.skip(reason="it kills ten workers, which takes 30 s: -m kills runs it"))
+                item.add_marker(pytest.mark.skip(reason="takes 20 s: -m kills runs it"))
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +23,7 @@ def cluster():
     with LocalCluster(
         n_workers=2,
         threads_per_worker=2,
+        resources={"GPU": 1},
         processes=True,
         dashboard_address="127.0.0.1:0",
         host="127.0.0.1",

@@ -43,7 +43,8 @@ class Work(BatchNode):
 
 class AsyncWork(Work):
     async def exec(self, item):
-        enter(self.folder, item)
+        if self.folder:
+            enter(self.folder, item)
         await asyncio.sleep(self.seconds)
         return item, os.getpid()
 

@@ -18,7 +18,7 @@ from distributed import Client, LocalCluster
 from llmflow_nb import BatchFlow, ExecutorError, Flow, Journal, Node, SettingError
 from llmflow_nb.dask import on
 from llmflow_nb.notebook.display import mimebundle
-from tests.cluster.nodes import Dies, Work, entered
+from tests.cluster.nodes import AsyncWork, Dies, Spans, Work, entered
 
 
 def run(node, executor, items, **options):
@@ -96,6 +96,15 @@ def test_a_client_that_was_closed(cluster, tmp_path):
     client = Client(cluster, set_as_default=False)
     run = run_until_gone(node, on(client, batch=1), client.close)
     check_that_it_resumes(run, node.folder, "was the client closed|its client was closed")
+
+
+@pytest.mark.kills
+def test_a_cluster_without_a_worker(scheduler, tmp_path):
+    """The run fails after some time, and says how to wait."""
+    text = r"no worker for 20 s; client.wait_for_workers\(1\) waits for one"
+    file = str(tmp_path / "scheduler.json")
+    with Client(scheduler_file=file, set_as_default=False) as client, pytest.raises(ExecutorError, match=text):
+        run(Work(), on(client), range(2))
 
 
 # ---- workers that die ------------------------------------------------------------------------------------------------
@@ -180,6 +189,21 @@ def test_the_column_worker(on_cluster, tmp_path):
     ]  # fmt: skip
     assert df["worker"].nunique() == 2
     assert "worker" not in run(node, None, range(2)).df
+
+
+def test_resources(client):
+    """Calls that need a GPU run only as many at a time as the cluster has."""
+    spans = run(Spans(max_concurrency=8), on(client, resources={"GPU": 1}), range(8)).results
+    assert max(sum(start <= moment < end for start, end in spans) for moment, _ in spans) <= 2
+
+
+def test_the_executor_of_dask(client, on_cluster):
+    """It runs async hooks in this process, and so does not replace ours."""
+    pids = [
+        {pid for _, pid in run(AsyncWork(max_concurrency=2), executor, range(2)).results}
+        for executor in (client.get_executor(), on_cluster)
+    ]
+    assert [os.getpid() in each for each in pids] == [True, False]
 
 
 def test_param_sets_side_by_side(on_cluster, tmp_path):
