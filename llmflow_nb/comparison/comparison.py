@@ -12,7 +12,7 @@ from ..runs.run import Run
 from .measures import Measures
 from .rows import Row
 from .variants import Variant, Variants
-from .verdict import sentences
+from .verdict import costs, sentences
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,8 +88,9 @@ class Comparison(Shown):
 
     @property
     def verdict(self) -> list[str]:
-        """What the comparison says, in sentences, the best variant first."""
-        return sentences(self.measures)
+        """What the comparison says, in sentences: about the variants, the best first, what failed, and the costs."""
+        usage = {name: self.usage_of(name) for name in self.runs}
+        return sentences(self.measures) + costs(self.measures, usage)
 
     @property
     def df(self) -> "pd.DataFrame":

@@ -1,10 +1,13 @@
 """The verdict of a comparison, in plain words."""
 
+from collections.abc import Mapping
+
+from ..core.prices import UsageSum
 from ..core.text import error_text, message, shown
 from .measures import Measures
 from .statistics import Difference
 
-__all__ = ["ordered", "sentences"]
+__all__ = ["costs", "ordered", "sentences"]
 
 FEW = 3
 """With more variants beside the baseline, the verdict has one sentence for all, and one for the best."""
@@ -36,6 +39,14 @@ def sentences(measures: Measures) -> list[str]:
     if any(found.p is None and found.mean is not None for found in measures.differences.values()) and rows > 1:
         parts.append('whether a difference is noise needs scipy: pip install "llmflow_nb[compare]"')
     return [message(part) for part in parts]
+
+
+def costs(measures: Measures, usage: Mapping[str, UsageSum]) -> list[str]:
+    """Return what a run costs, as a sentence: of the baseline and of the best variants. Nothing if it is not known."""
+    names = [measures.baseline, *ordered(measures)[: FEW if len(measures.others) <= FEW else 1]]
+    if not any(usage[name].cost for name in names):
+        return []
+    return [message(f"a run costs {', '.join(f'{usage[name].price} ({shown(name)})' for name in names)}")]
 
 
 def _of_all(measures: Measures) -> str:

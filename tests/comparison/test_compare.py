@@ -293,6 +293,7 @@ def test_what_each_variant_costs(tmp_path):
         found = flow.compare({"items": ["a", "b"]}, one={}, three={"Priced.dollars": 3}, **options)
         assert found.usage.cost == spent
         assert found.summary["cost"].tolist() == [2, 6]
+        assert found.verdict[-1] == "a run costs $2.00 (one), $6.00 (three)"
         assert found.summary["tokens_in"].tolist() == [20, 20]
         assert found.df["cost.three"].tolist() == [3, 3]
         assert found.tidy["cost"].tolist() == [1, 1, 3, 3]
