@@ -17,11 +17,15 @@ def notebook(lab):
     """The README's cells that are shown, each with its object on the last line, and the stepper some steps on."""
     cells = re.findall(r"^```python\n(.*?)^```$", README.read_text(encoding="utf-8"), flags=re.M | re.S)
     flow = next(cell for cell in cells if "\nflow  #" in cell)
-    batch = next(cell for cell in cells if cell.endswith("\nlabels\n"))
+    batch, comparison = (
+        next(cell for cell in cells if cell.endswith(f"\n{name}\n")) for name in ("labels", "comparison")
+    )
     lines = [line for cell in cells for line in cell.splitlines()]
     text, stepper = (next(line for line in lines if line.startswith(f"{name} = ")) for name in ("text", "stepper"))
-    notebook = lab.open(flow, f"{text}\n{stepper}\nstepper.over(); stepper.into(); stepper.into()\nstepper", batch)
-    notebook.page.set_viewport_size({"width": 1340, "height": 1600})
+    notebook = lab.open(
+        flow, f"{text}\n{stepper}\nstepper.over(); stepper.into(); stepper.into()\nstepper", batch, comparison
+    )
+    notebook.page.set_viewport_size({"width": 1340, "height": 2200})
     notebook.run_all()
     return notebook
 
@@ -39,19 +43,21 @@ def picture(locator, name):
 
 
 def test_the_pictures_of_the_readme(notebook):
-    """Graph, stepper and table of the README's code can be seen, and are small files."""
+    """Graph, stepper, table and comparison of the README's code can be seen, and are small files."""
     graph, widget = notebook.output(0), notebook.output(1).locator(".llmflow-step-root")
-    table = notebook.output(2).first
+    table, comparison = notebook.output(2).first, notebook.output(3).first
     widget.wait_for()
-    for locator, name in ((graph.locator("img"), "graph"), (widget, "stepper"), (table, "table")):
+    shown = {"graph": graph.locator("img"), "stepper": widget, "table": table, "comparison": comparison}
+    for name, locator in shown.items():
         assert 1_000 < len(picture(locator, name)) < LARGEST
     assert "called 2, replayed 0" in widget.inner_text()
     assert "some failed" in table.inner_text()
+    assert "new is worse than old" in comparison.inner_text()
 
 
 def test_every_picture_of_the_readme_is_there():
     """Each is one of those that are taken here."""
     names = re.findall(r"\]\(docs/pictures/(\w+)\.png\)", README.read_text(encoding="utf-8"))
-    assert sorted(names) == ["graph", "stepper", "table"]
+    assert sorted(names) == ["comparison", "graph", "stepper", "table"]
     for name in names:
         assert 1_000 < (README.parent / f"docs/pictures/{name}.png").stat().st_size < LARGEST
