@@ -81,7 +81,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> _Any:
-    """Import what takes long to import when it is first asked for."""
+    """Import a name on first use, if its import takes long."""
     if name == "Stepper":
         from .stepper.stepper import Stepper
 

@@ -1,7 +1,7 @@
 """Copy nodes: shallowly for a visit, deeply with a whole flow, and as a pickle.
 
-Python copies and pickles recursively, one level for each node of a chain, and fails after some hundred. So here the
-nodes are collected first, each is copied without its edges, and the edges are set at the end. In a pickle, all nodes
+Python copies and pickles recursively, one level for each node of a chain, and fails after some hundred nodes. So this
+file first collects the nodes, copies each without its edges, and sets the edges at the end. In a pickle, all nodes
 refer to one `_Wiring`, which has the nodes and their edges in flat lists.
 """
 

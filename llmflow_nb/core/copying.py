@@ -1,7 +1,7 @@
-"""Copies of the user's values, to go back to.
+"""Copies of the user's values, which can be restored.
 
-No code of the user's runs for it, except a ``__deepcopy__``, which a class was given for this very purpose. What cannot
-be copied (a client, a lock, a socket, a generator) is kept by reference, and its type is noted.
+Copying runs no code of the user, except a ``__deepcopy__``, which a class has for this purpose. What cannot be copied
+(a client, a lock, a socket, a generator) is kept by reference, and its type is noted.
 """
 
 import copy
@@ -110,7 +110,7 @@ class Copier:
         return twin
 
     def _plain(self, value: Any, cls: type) -> Any:
-        """Copy an object attribute by attribute. If one cannot be copied, the object cannot, such as a client."""
+        """Copy an object attribute by attribute. It cannot be copied if an attribute cannot, as with a client."""
         before = set(self.by_reference)
         twin = self._begin(value, object.__new__(cls))
         self.by_reference = set()

@@ -52,7 +52,7 @@ class Definition:
         self.is_superseded = False
 
     def has_only(self, cls: type) -> bool:
-        """Return whether this class is the only one, so that a later execution replaces it and no other."""
+        """Return whether this is the only class, so that a later execution can only replace this class."""
         return self.is_single and self.last() is cls
 
     def __reduce__(self) -> Any:

@@ -41,7 +41,7 @@ def rebind(nodes: Iterable[BaseNode]) -> list[tuple[BaseNode, type[BaseNode]]]:
         The nodes whose class changed, each with the class that it had.
 
     Raises:
-        SignatureError: The new class has another layout (``__slots__``), so the object cannot become one of it.
+        SignatureError: The new class has another layout (``__slots__``), so the object cannot change to it.
     """
     if not any_superseded():
         return []

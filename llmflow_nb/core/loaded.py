@@ -1,4 +1,4 @@
-"""Libraries that are looked at only if the program has imported them: else no value can be from them."""
+"""Libraries that this package uses only if the program has imported them: otherwise no value can be from them."""
 
 import sys
 from typing import Any

@@ -1,4 +1,4 @@
-"""Find the known word that a misspelt word was meant to be: similar in its letters, and not its opposite."""
+"""Find the known word that a misspelt word probably means: similar in its letters, and not its opposite."""
 
 import re
 from collections.abc import Iterable

@@ -6,8 +6,8 @@ from typing import Any, NoReturn
 class Params(dict[str, Any]):
     """The params that a node sees as ``self.params``: a dict for every reader, closed to writers.
 
-    All nodes of one pass through a flow share it, so a write in one would show up in the others. Put what a later node
-    needs in ``shared``, and what a later hook of the same visit needs in an attribute of ``self``.
+    All nodes of one pass through a flow share it, so a write in one node would change the params of the others. Put
+    what a later node needs in ``shared``, and what a later hook of the same visit needs in an attribute of ``self``.
     """
 
     __slots__ = ()

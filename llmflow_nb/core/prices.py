@@ -31,7 +31,7 @@ class UsageSum(NamedTuple):
 
     @classmethod
     def total(cls, sums: "Iterable[UsageSum]") -> "UsageSum":
-        """Return the sum of sums. The cost is not known if one of theirs is not."""
+        """Return the sum of sums. If the cost of one of them is unknown, the total cost is unknown."""
         sums = list(sums)
         unpriced = tuple(dict.fromkeys(model for each in sums for model in each.unpriced))
         cost = None if unpriced else sum(each.cost or 0.0 for each in sums)

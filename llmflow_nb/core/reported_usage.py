@@ -1,4 +1,4 @@
-"""What the answer of a model says it has used, in the forms of the common SDKs and of their JSON."""
+"""Read the token usage from the answer of a model, in the forms of the common SDKs and their JSON."""
 
 from collections.abc import Mapping
 from typing import Any

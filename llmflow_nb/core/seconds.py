@@ -1,6 +1,7 @@
 """Read a number of seconds from any form in which users, clients and endpoints write it.
 
-Most values are an int, a float or a str. The modules of the other types are imported when such a value comes: 4 ms.
+Most values are an int, a float or a str. The modules of the other types are imported for the first such value, which
+takes 4 ms.
 """
 
 import math
@@ -30,7 +31,7 @@ def seconds_of(value: Any) -> float | None:
 def _plain_number(value: Any) -> float | None:
     """Return a number of another type than int and float, or a ``timedelta``, as an int or a float; else None.
 
-    The type decides, and not ``__class__``: a mock may claim to be an int.
+    The type decides, not ``__class__``: a mock may claim to be an int.
     """
     from datetime import timedelta
     from decimal import Decimal

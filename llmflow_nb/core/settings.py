@@ -10,7 +10,7 @@ from .text import class_name, quoted, text_of
 
 
 def is_whole(value: Any) -> bool:
-    """Return whether a value is a whole number. True is not one, though Python counts it as 1."""
+    """Return whether a value is a whole number. True is not a whole number here, though Python counts it as 1."""
     cls = type(value)
     if issubclass(cls, int):
         return not issubclass(cls, bool)

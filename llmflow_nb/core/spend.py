@@ -1,7 +1,7 @@
-"""`spend`: what a call of a model has used, reported from inside ``exec``.
+"""`spend`: report what a model call has used, from inside ``exec``.
 
-The engine sets `METER` to what collects the reports. Around an attempt that it makes beside others, this is a meter of
-that call. Otherwise it is one list for the whole run, which the engine empties after each call and each visit.
+The engine sets `METER` to the object that collects the reports. For a concurrent attempt, this is a meter of that call.
+Otherwise it is one list for the whole run, which the engine empties after each call and each visit.
 """
 
 from contextvars import ContextVar

@@ -149,7 +149,8 @@ def _refuse_cycles(root: BaseNode, steps_of: dict[int, list[BaseNode]]) -> None:
     """Refuse a flow without a start, and a flow that is, at any depth, a step of itself.
 
     Raises:
-        WiringError: It names the flow without a start, or the flows from the one that contains itself back to it.
+        WiringError: It names the flow without a start, or the path from the flow that contains itself back to that
+            flow.
     """
 
     def inner_flows(flow: BaseNode) -> list[BaseNode]:

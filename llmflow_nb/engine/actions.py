@@ -1,4 +1,4 @@
-"""The action that ``post`` returned, and the edge that it chooses: what can be wrong, and the messages for it."""
+"""The action that ``post`` returned, and the edge that it selects: the possible mistakes and their messages."""
 
 from itertools import pairwise
 from typing import Any

@@ -1,8 +1,8 @@
 """Awaits the async ``prep`` and ``post`` of branches, and the items of async sources.
 
-While one of them is awaited, no other branch moves, so that user code needs no lock. Parallel flows under PocketFlow's
-names are the exception (``Dialect.hooks_overlap``): there a branch moves by itself, in its own task, from ``post`` of a
-node to ``prep`` of the next one, and other branches do so beside it.
+While one of them is awaited, no other branch moves, so user code needs no lock. The exception is parallel flows under
+PocketFlow's names (``Dialect.hooks_overlap``): each branch moves in its own task, from ``post`` of a node to ``prep``
+of the next node, while other branches do the same.
 """
 
 from functools import partial
@@ -87,7 +87,7 @@ class AsyncHooks:
         return max(0.0, self._warns_at - clock())
 
     def warn_if_slow(self, branches: int) -> None:
-        """Say once of a hook that it holds up other branches, which it may be waiting for."""
+        """Warn once if a hook blocks other branches, since it may be waiting for one of them."""
         if self.blocking is None or branches == 1 or clock() < self._warns_at:
             return
         self._warns_at = float("inf")

@@ -55,7 +55,7 @@ class Branch:
     started: float = field(default_factory=clock)
 
     def is_halted(self) -> bool:
-        """Return whether nothing may be started for it: it is draining, or a branch around it is."""
+        """Return whether nothing may be started for this branch: it is draining, or a branch around it is."""
         branch: Branch | None = self
         while branch is not None:
             if branch.draining:

@@ -1,4 +1,4 @@
-"""`Budget`: a bound on the calls of runs, or on what they cost."""
+"""`Budget`: a limit on the calls of runs, or on their cost."""
 
 from math import inf
 from numbers import Real
@@ -17,7 +17,7 @@ _ROUNDING = 1 + 1e-9  # sums of dollars are not exact
 
 
 class _Attempt:
-    """An attempt in progress: what it may cost by experience, and what it has cost so far."""
+    """An attempt in progress: its expected cost, and its cost so far."""
 
     __slots__ = ("cost", "expected", "path")
 

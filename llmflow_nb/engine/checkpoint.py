@@ -1,4 +1,4 @@
-"""Where a position was, kept so that it can be restored.
+"""A saved position, which can be restored.
 
 A checkpoint is taken in two situations, and there is one way to restore it:
 
@@ -208,7 +208,7 @@ class Checkpoint:
 
 
 def keep_place(position: Position, work: Batch) -> None:
-    """Keep where a visit stands whose calls have ended, some of them with failures that it keeps.
+    """Save the place of a visit whose calls have ended, some of them with kept failures.
 
     From there, ``post`` and what follows can be run again with the results of retried rows. Not inside a param set,
     which a retry of its own row runs again.

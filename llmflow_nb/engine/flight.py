@@ -59,7 +59,7 @@ class Loop(Protocol):
         """Put something into ``arrived``, from any thread, and wake the driver."""
 
     def flush(self) -> None:
-        """Start what was handed to `start` so far now, and not only when the driver waits."""
+        """Start everything that `start` has collected now, before the driver waits."""
 
 
 class Flight:

@@ -122,7 +122,7 @@ class Items:
         )
 
     def resume(self, path: str) -> None:
-        """Be ready to read the rest, from a new iterator if there can be one, since the old one may be closed."""
+        """Prepare to read the rest, from a new iterator if possible, since the old iterator may be closed."""
         if not self.one_pass and not self.is_async and (self.read_failed or not self.exhausted):
             self.source = itertools.islice(iterate(self.returned, path), self.read, None)
             self.exhausted = self.read_failed = False
@@ -138,7 +138,7 @@ class Items:
     # ---- going back --------------------------------------------------------------------------------------------------
 
     def save(self) -> "SavedItems":
-        """Return what is needed to read on from here again."""
+        """Return what is needed to continue reading from here."""
         source = None
         if self.one_pass and not self.is_async:
             self.source, source = split(self.source)
@@ -198,7 +198,7 @@ class DroppedItems:
 
 
 class _Tape:
-    """What was read of an iterator, for several readers that are at different places of it.
+    """The values read from an iterator, for several readers at different places.
 
     Used instead of ``itertools.tee``, which takes an iterator that has failed for one that has ended.
     """

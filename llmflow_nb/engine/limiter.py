@@ -91,7 +91,7 @@ class Limiter:
         return f"Limiter(max_concurrency={self.max_concurrency}, per_minute={self.per_minute})"
 
     def __reduce__(self) -> Any:
-        """Refuse to be pickled: a copy would be a bound of its own."""
+        """Refuse to be pickled: a copy would have its own, separate limit."""
         raise TypeError("a Limiter cannot be copied or sent to another process; share the object itself")
 
     def __copy__(self) -> "Limiter":
@@ -118,7 +118,7 @@ class Limiter:
         return ticket
 
     def _check_nesting(self, ticket: Ticket) -> None:
-        """Refuse a ticket if the holders of all slots wait for tickets themselves, so that none is ever given back."""
+        """Refuse a ticket if the holders of all slots wait for tickets themselves, so that no slot is ever released."""
         if self.max_concurrency is None or len(self._granted) < self.max_concurrency:
             return
         waiting = ticket.holders.union(*(queued.holders for queued in self._queue))

@@ -15,7 +15,7 @@ PENDING: Any = object()
 
 
 class UnansweredError(Exception):
-    """The error of a call that a result cache neither answers nor lets be made: its result is not known.
+    """The error of a call that a result cache neither answers nor allows: its result is not known.
 
     Unlike a failure, it does not stop the calls and param sets beside it, and no setting keeps it: no ``post`` runs
     without the result.
@@ -34,8 +34,8 @@ class Outcome(NamedTuple):
 class Outcomes:
     """The outcomes of the items of one batch, by index.
 
-    An interrupt may come between any two appends, and a table may be read from another thread: readers allow for a
-    column that is one shorter. A result is appended before its seconds, because it is paid for.
+    An interrupt may come between two appends, and another thread may read a table. So readers accept a column that is
+    one row shorter. A result is appended before its seconds, because it is paid for.
     """
 
     results: list[Any]  # `PENDING` where there is none yet

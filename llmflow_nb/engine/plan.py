@@ -95,7 +95,7 @@ class Plan:
     def child(self, node: BaseNode, start: BaseNode, setup: "Setup") -> "Plan":
         """Return the plan of a step of this flow, at the first visit of the step in this run.
 
-        A plan of the previous run is used again if it is still valid, which costs a fifth of a new one.
+        If a plan of the previous run is still valid, it is reused, at a fifth of the cost of a new plan.
         """
         known = self.children.get(id(node))
         if known is not None and (known.stamp is setup.stamp or known.renew(setup)):

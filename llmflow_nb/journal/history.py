@@ -1,6 +1,6 @@
-"""Write what a run was made of, so that it can be shown in another process: its visits, batches and param sets.
+"""Write the visits, batches and param sets of a run, so that another process can show it.
 
-It is read off the record of the run each time that the journal has a call to write, so the engine does nothing for it.
+They are read from the record of the run whenever the journal writes a call, so the engine does nothing for it.
 """
 
 import json
@@ -95,7 +95,7 @@ class RunHistory:
             sets.write()
 
     def rewrite(self) -> None:
-        """Write everything anew, after a stepper may have gone back: visits and batches of other branches go.
+        """Write everything again from scratch, and remove visits and batches of other branches of a stepper.
 
         Raises:
             JournalError: It cannot be written.

@@ -182,7 +182,7 @@ class Journal(JournalMethods):
         return text_of(stored, lambda digest: db.execute(VALUE_BY_DIGEST, (digest,)).fetchone())
 
     def _status(self, stored: str) -> str:
-        """Return the status of a run: one that runs although nobody writes to the file was killed."""
+        """Return the status of a run. A run that is still running although no process writes to the file was killed."""
         return "killed" if stored == "running" and not is_locked(self.path) else str(stored)
 
     def why(self, run: int = -1) -> "pd.DataFrame":

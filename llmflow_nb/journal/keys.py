@@ -4,9 +4,9 @@ A key covers the path of the node, its code (see `fingerprint`), the input of ``
 the node, and the content of ``shared`` if ``exec`` takes it. It does not cover settings of the engine, such as
 ``max_retries``, since no result depends on them.
 
-An attribute, a param or a value in ``shared`` may be an object that is not data, such as a client. It counts by its
-class, with the code of it, and by its content as it was when it was first seen: a counter in a client does not change a
-key. An input must be data, or an object that can be pickled.
+An attribute, a param or a value in ``shared`` may be an object that is not data, such as a client. Its key contains its
+class, the code of the class, and the object's content when it was first seen. So a counter in a client does not change
+a key. An input must be data, or an object that can be pickled.
 """
 
 import pickle

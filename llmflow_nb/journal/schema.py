@@ -1,4 +1,4 @@
-"""The format of a journal file: its tables, how one is created, and how another file is told from one."""
+"""The format of a journal file: its tables, how a file is created, and how other files are recognized."""
 
 import os
 import sqlite3

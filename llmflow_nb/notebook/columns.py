@@ -1,4 +1,4 @@
-"""The columns in which a batch is shown to people. Dicts are spread: a column for each of their fields."""
+"""The columns of a batch in a display. Dicts become columns, one for each field."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Values to be read, not decoded: as texts, chat messages, fields or rows, which a front end lays out.
+"""Values in readable form: as texts, chat messages, fields or rows, which a front end lays out.
 
 A value becomes a dict with one of these keys: ``text``, a string; ``messages``, a list of [role, text];
 ``fields``, a list of [name, text]; ``rows``, a list of lists of texts, with their ``heads``. ``more`` is the number of

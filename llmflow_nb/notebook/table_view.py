@@ -1,7 +1,7 @@
 """The widget of a batch: shows a page of its rows, and opens one of them.
 
-All state is in the kernel: the front end asks for a page of rows, sorted and filtered here, and draws it. So a batch of
-any size is shown alike.
+All state is in the kernel: the front end asks for a page of rows, sorted and filtered here, and draws it. So the size
+of the batch makes no difference.
 """
 
 from collections.abc import Callable
@@ -67,7 +67,7 @@ class TableView(View):
         self.status = {"answers": self.status["answers"] + 1, "message": message}
 
     def _show_page(self, content: dict[str, Any]) -> None:
-        """Show other rows. What is not said stays as it is; another choice of rows begins at the first page."""
+        """Show other rows. Omitted options stay as they are; a new choice of rows begins at the first page."""
         asked: state.Query = {name: kind(content[name]) for name, kind in self._QUERY.items() if name in content}
         self._query = self._query | {"number": 0} | asked
         self._query["search"] = self._query["search"][:MAX_SEARCH]

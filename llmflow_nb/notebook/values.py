@@ -1,4 +1,4 @@
-"""Short texts: of numbers, of times, and of any values, whatever their ``__repr__`` does."""
+"""Short texts for numbers, times, and any other values, whatever their ``__repr__`` does."""
 
 import threading
 from time import monotonic

@@ -1,7 +1,7 @@
-"""A widget, and beside it an output of its own with what a saved notebook shows.
+"""A widget, and a second output that a saved notebook shows.
 
-A saved notebook has no kernel that answers a widget. So each widget has an output beside it with a form that needs
-none, which is hidden as long as the widget is there.
+A saved notebook has no kernel that answers a widget. So each widget has an output beside it that needs no kernel. This
+output is hidden as long as the widget is there.
 """
 
 from pathlib import Path

@@ -1,8 +1,7 @@
-"""Plan a run: find out which calls of ``exec`` a journal answers, and which it would make, without making any.
+"""Plan a run: find out which calls of ``exec`` a journal answers, and which the run would make, without making any.
 
-The interpreter of every other run walks through copies of the nodes, on a copy of ``shared``, with a result cache that
-answers each call from the file or leaves it unanswered. An unanswered call ends its walk, but not the calls and param
-sets beside it.
+The usual interpreter walks through copies of the nodes, on a copy of ``shared``. A result cache answers each call from
+the file or leaves it unanswered. An unanswered call ends its walk, but not the calls and param sets beside it.
 """
 
 import sqlite3

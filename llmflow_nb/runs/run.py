@@ -115,8 +115,8 @@ class Run(RunMethods):
     def _usage_lately(self) -> UsageSum | None:
         """Return `usage`, or what it was a moment ago; None if nothing was reported.
 
-        It is for the progress. To sum it takes a twentieth of the time at most, and prices that have to be loaded are
-        not waited for: so long, the cost is unknown.
+        It is for the progress. Summing takes at most a twentieth of the time. It does not wait until prices are loaded:
+        until then, the cost is unknown.
         """
         started = perf_counter()
         due, found = self._usage_seen

@@ -28,7 +28,7 @@ class PlannedNode(NamedTuple):
         path: The names from the outermost flow down to the node, joined by "/".
         answered: The number of calls that the journal answers.
         to_call: The number of calls that the run will make.
-        unknown: The number of visits, at least, whose calls are not known, since their input is not there yet.
+        unknown: The minimum number of visits whose calls are not known, since their input is not known yet.
         why: Why calls will be made, and what unknown ones wait for.
         expected: The tokens and dollars that the calls to make will use, by the mean of the node's earlier calls in the
             journal; None if none of them has reported any.
@@ -109,7 +109,7 @@ class RunPlan(Shown):
     def expected(self) -> UsageSum | None:
         """The tokens and dollars that the calls to make will use, see `PlannedNode`; None if nothing is known of them.
 
-        Calls that are not known yet, and those of nodes that have reported nothing, are not in it.
+        It leaves out calls that are not known yet, and calls of nodes that have reported nothing.
         """
         known = [node.expected for node in self.nodes if node.expected is not None]
         return UsageSum.total(known) if known else None

@@ -1,4 +1,4 @@
-"""A run read from a journal, as the same `Run` that was there when it ran."""
+"""A run read from a journal, as a `Run` that looks like the original."""
 
 import json
 import sqlite3

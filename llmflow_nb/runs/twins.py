@@ -1,4 +1,4 @@
-"""Copies of a flow and of ``shared``, to run without any effect on those of the user."""
+"""Copies of a flow and of ``shared``, which can run without any effect on the originals."""
 
 import copy
 from collections.abc import MutableMapping

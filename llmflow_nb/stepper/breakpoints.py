@@ -1,4 +1,4 @@
-"""Breakpoints: where a stepper stops by itself."""
+"""Breakpoints: where a stepper stops automatically."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

@@ -85,7 +85,7 @@ class HistoryEntry:
 
     @property
     def is_evicted(self) -> bool:
-        """Whether it was evicted, so that it cannot be gone back to."""
+        """Whether the entry was evicted, so that the stepper cannot go back to it."""
         return self.saved is None
 
     @property

@@ -23,7 +23,7 @@ Results = dict[tuple[bytes, int], Kept]
 
 
 class Memory:
-    """Keeps copies of results as long as it exists, and asks a file for those that are not there (a `Store`).
+    """Keeps copies of results as long as it exists, and reads missing results from a file (a `Store`).
 
     Attributes:
         file: The results in the journal; None if there is none, or between two commands.

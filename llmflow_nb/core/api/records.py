@@ -59,7 +59,7 @@ class BatchMethods(Shown):
         """Show the widget. Without a kernel to serve it, IPython shows the forms of `_repr_mimebundle_`.
 
         Raises:
-            NotImplementedError: There is none, which is how IPython is told.
+            NotImplementedError: There is no widget. IPython then uses another form.
         """
         from ...notebook.display import is_live, show_batch
 

@@ -97,7 +97,7 @@ async def drive_async(position: Position, setup: Setup, mask: int = 0) -> str:
 
     Raises:
         Exception: What the run failed with.
-        asyncio.CancelledError: Nothing of the run calls anything any more; what was finished is in the record.
+        asyncio.CancelledError: The run makes no further call. Finished results are in the record.
     """
     __tracebackhide__ = True
     meter = METER.set(setup.recorder.spent)
