@@ -136,6 +136,37 @@ def test_a_journal_answers_the_second_time(tmp_path):
     assert {call[1] for call in CALLS.take()} == {"lower"}
 
 
+LOG = []
+"""A log that ``exec`` appends to, and that counts as data of its code."""
+
+
+class Logged(BatchNode):
+    """Keeps a log of its calls."""
+
+    ending = ""
+
+    def prep(self, shared):
+        return shared["items"]
+
+    def exec(self, item):
+        LOG.append((self.name, item))
+        return item + self.ending
+
+    def post(self, shared, items, results):
+        shared["items"] = results
+
+
+def test_a_log_is_no_edit(tmp_path):
+    """What a run changes in the data of its code is no edit for the other runs, nor for the next comparison."""
+    first = Logged(name="first")
+    first >> Logged(name="second")
+    flow, LOG[:] = Flow(start=first), []
+    for calls in (2 + 2 * 2, 0):
+        flow.compare({"items": ["a", "b"]}, x={}, y={"second.ending": "!"}, journal=tmp_path / "runs.db")
+        assert len(LOG) == calls
+        LOG.clear()
+
+
 def test_a_journal_of_earlier_runs_is_used(tmp_path):
     """The flow as it is has the results of its own runs; so has a variant that says what the flow says."""
     flow, shared = flow_of(), {"texts": TEXTS}
