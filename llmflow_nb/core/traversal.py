@@ -3,7 +3,7 @@
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from operator import attrgetter, is_
+from operator import is_
 from typing import Any
 
 from .errors import WiringError, a_type
@@ -101,36 +101,37 @@ class Survey:
         overwritten: The warnings of `BaseNode.next` about edges that were wired again to another target.
     """
 
-    __slots__ = ("_classes", "_flows", "_state", "_wiring", "names", "nodes", "overwritten", "root")
+    __slots__ = ("_flows", "_steps", "_targets", "names", "nodes", "overwritten", "root")
 
     def __init__(self, root: BaseNode, nodes: list[BaseNode], names: dict[int, dict[int, str]]) -> None:
         self.root = root
         self.nodes = nodes
         self.names = names
         self.overwritten = [text for node in nodes for text in node.overwritten]
-        self._flows = [node for node in nodes if node._kind in FLOWS]
-        self._classes = [*map(type, nodes)]
-        self._state, self._wiring = _state(nodes, self._flows)
+        self._steps = [
+            (node, type(node), node.name, node.overwritten, node.successors, len(node.successors)) for node in nodes
+        ]
+        self._flows: list[Any] = [node for node in nodes if node._kind in FLOWS]
+        self._targets = [target for node in nodes for target in node.successors.values()]
+        self._targets += [flow.start_node for flow in self._flows]
 
     def is_valid_for(self, root: BaseNode) -> bool:
         """Return whether a new pass over this node would find the same, in less than a tenth of its time."""
-        if root is not self.root or [*map(type, self.nodes)] != self._classes:
+        if root is not self.root:
             return False
-        state, wiring = _state(self.nodes, self._flows)
-        return state == self._state and all(map(is_, wiring, self._wiring))  # since nodes may define ``==``
-
-
-_NAME, _OVERWRITTEN, _EDGES, _START = map(attrgetter, ("name", "overwritten", "successors", "start_node"))
-
-
-def _state(nodes: list[BaseNode], flows: list[BaseNode]) -> tuple[tuple[list[Any], ...], list[Any]]:
-    """Return what a survey depends on, as far as it is compared by its value, and as far as by its identity.
-
-    Every run asks for it, so it is read without a line of Python for each node.
-    """
-    edges = [*map(_EDGES, nodes)]
-    state = [*map(_NAME, nodes)], [*map(_OVERWRITTEN, nodes)], [*map(len, edges)]
-    return state, [*edges, *itertools.chain.from_iterable(map(dict.values, edges)), *map(_START, flows)]
+        targets: list[BaseNode | None] = []
+        for node, cls, name, overwritten, edges, count in self._steps:  # every run asks: 0.2 us a node
+            if (
+                type(node) is not cls
+                or node.name != name
+                or node.overwritten is not overwritten
+                or node.successors is not edges
+                or len(edges) != count
+            ):
+                return False
+            targets += edges.values()
+        targets += [flow.start_node for flow in self._flows]
+        return all(map(is_, targets, self._targets))  # by identity, since nodes may define ``==``
 
 
 def survey(root: BaseNode) -> Survey:
