@@ -80,7 +80,7 @@ def call_llm(prompt: str, *, model: str | None = None, timeout: float | None = N
 
 
 def _answers_depend_on() -> tuple[str, ...]:
-    """Return the model and the address that `call_llm` asks now: a stored answer of another one is not reused."""
+    """Return the current model and address of `call_llm`. A stored answer of another model is not reused."""
     if not _has_endpoint():
         return ("offline",)
     try:

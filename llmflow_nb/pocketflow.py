@@ -2,13 +2,13 @@
 
     from llmflow_nb.pocketflow import AsyncFlow, AsyncNode, Flow, Node
 
-Programs behave as with PocketFlow 0.0.3, except where that is a trap:
+Programs behave as with PocketFlow 0.0.3, except for some traps:
 
-* ``cur_retry`` exists in async nodes too; in PocketFlow only in the others.
+* ``cur_retry`` exists in async nodes too; in PocketFlow only in sync nodes.
 * ``run()`` works for async classes too, in any cell; in PocketFlow it raises or silently does nothing.
 * ``max_retries=0`` and a flow without a start node are errors; in PocketFlow they silently do nothing.
 * A ``prep`` that returns None is an empty batch in all batch classes. A numpy array is accepted. A ``str`` or a
-  ``dict`` is refused, since it is hardly meant as a batch of its characters or keys.
+  ``dict`` is an error, since a batch of its characters or keys is probably not intended.
 * ``post`` of a batch flow gets the list of the walks' results as its third argument; in PocketFlow None.
 * ``params`` are read-only in a flow; in PocketFlow a write in one node is visible in the others.
 * If one of several parallel calls fails, the run waits a few seconds for the others (``flow.grace``) and keeps their
@@ -17,7 +17,7 @@ Programs behave as with PocketFlow 0.0.3, except where that is a trap:
   parallel walks overlap, as in PocketFlow.
 * ``exec`` of a `BatchFlow` is called, as the first documentation of PocketFlow said; PocketFlow ignores it.
 * A plain ``exec_fallback`` of an async node is called; in PocketFlow the error is raised.
-* ``a - "stop" >> None`` ends the flow without a warning; in PocketFlow with one.
+* ``a - "stop" >> None`` ends the flow without a warning; PocketFlow warns.
 
 Programs may call or override ``_run``, ``_exec``, ``_orch``, their async twins and ``get_next_node``, for instance to
 throttle, trace or save: in a class body, a mixin, a patched class or on an object. An override is one step for the
@@ -248,7 +248,7 @@ class AsyncNode(Node):
         """Do the work and return its result. Default: None."""
 
     async def exec_fallback_async(self, *args: Any) -> Any:
-        """Return a result in place of an ``exec_async`` whose last attempt failed. Default: raise its error."""
+        """Return a result after the last attempt of ``exec_async`` has failed. Default: raise its error."""
         raise args[-1]
 
     async def post_async(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:

@@ -146,7 +146,7 @@ def _step_of(driven: Driven, node: Any) -> Plan | None:
 
 
 def _hiding(setup: Setup, plan: Plan, driven: Driven) -> Setup:
-    """Return the setup of a run in which the visits of one plan leave no row and no event: they have theirs."""
+    """Return the setup of a run that records no row and no event for the visits of one plan, which have their own."""
 
     def note(row: tuple[Any, ...]) -> None:
         if plan.facts.layer is None:  # else the inner layer has noted it

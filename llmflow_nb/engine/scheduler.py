@@ -256,7 +256,7 @@ class Scheduler:
     def _fill(self, branch: Branch) -> bool:
         """Start as many items as may be in progress at once. When all are done, the branch is ready to be advanced.
 
-        False: there is more to start, but first look at what has arrived: after a failure nothing is started.
+        False: there is more to start, but first process the arrivals, since nothing is started after a failure.
         """
         if branch.to_retry is not None:
             self._fill_retry(branch, branch.to_retry)

@@ -31,7 +31,7 @@ class Setup:
         concurrent: Whether param sets may be walked side by side. False for a stepper.
         stop: The flag that ends the run; None if nobody can set it.
         result_cache: Answers calls in place of ``exec``, and gets the results of the others; or None.
-        budget: The bound on the calls, or on what they cost; or None.
+        budget: The limit on the calls or their cost; or None.
         from_start: Whether retried param sets are walked from their start. None: if ``shared`` has changed since.
         restarted: The number of param sets that were walked from their start because ``shared`` has changed.
         silent_path: The path of a visit whose events another position reports.

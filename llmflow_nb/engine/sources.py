@@ -13,7 +13,7 @@ __all__ = ["close_sources"]
 async def close_sources(batches: list[Batch]) -> None:
     """Let the async generators of some batches clean up, all at a time, each for `CANCEL_SECONDS` seconds at most.
 
-    They are taken off the list first, so that nobody closes them twice.
+    They are removed from the list first, so that none is closed twice.
     """
     taken = batches[:]
     batches.clear()

@@ -38,7 +38,7 @@ class Stopping:
         sets: ParamSets,
         to_fill: dict[Branch, None],
     ) -> None:
-        """``to_fill``: takes the branches whose source is not waited for any more."""
+        """``to_fill``: takes the branches that no longer wait for their source."""
         self._loop = loop
         self._timers = timers
         self._flights = flights
@@ -51,7 +51,7 @@ class Stopping:
     # ---- after a failure ---------------------------------------------------------------------------------------------
 
     def drain(self, branch: Branch, grace: float) -> None:
-        """Start nothing more of a branch, and of those within it; what is in flight gets ``grace`` seconds."""
+        """Start nothing more in a branch and the branches within it. Flights in progress get ``grace`` seconds."""
         branch.draining = True
         for call in [c for c in self._calls.unsettled if c.state in WAITING and c.branch.is_within(branch)]:
             self._attempts.stop_waiting(call)
@@ -71,7 +71,7 @@ class Stopping:
         return [flight for flight in self._flights.in_progress if flight.branch.is_within(branch)]
 
     def _give_up(self, flight: Flight) -> None:
-        """Stop waiting for a flight, and settle what it was for as cancelled."""
+        """Stop waiting for a flight, and settle its call or hook as cancelled."""
         call, branch = flight.call, flight.branch
         self._flights.release(flight)
         if call is not None:

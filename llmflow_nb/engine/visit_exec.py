@@ -33,7 +33,7 @@ def item_done(frame: Frame) -> bool:
 
 
 def hand_over(position: Position, frame: Frame, awaitable: Any, error: BaseException | None) -> str:
-    """Let the driver continue a call whose first attempt started here: it failed, or has to be awaited."""
+    """Let the driver continue a call whose first attempt started here, and failed or has to be awaited."""
     if error is None and position.awaits_exec:
         frame.phase = EXECED
         return position.wait_for(awaitable, "exec_res")

@@ -41,7 +41,7 @@ def enter(flow: Any, plan: Plan, params: Any = None) -> Frame:
 
 
 def position_of_set(work: Workload, shared: Any, index: int, element: Any) -> Position:
-    """Return the position of one param set of the batch flow that is visited, to run beside others."""
+    """Return the position of one param set of the visited batch flow, to run concurrently with others."""
     inner = enter(work.target, work.plan)
     walk = inner.walk
     inner.params = walk.base_params = work.batch.params  # of elements that an exec returned, not the flow's own

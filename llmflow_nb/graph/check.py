@@ -180,7 +180,7 @@ def _misspelt_hooks(steps: _Steps, step: BaseNode) -> Iterator[Problem]:
 
 
 def _is_near_hook(name: str, hook: str) -> bool:
-    """Return whether a name is a hook's name with one slip, and not a word of its own."""
+    """Return whether a name is a hook's name with one typing error, and not another word."""
     if name == "fallback":
         return hook == "exec_fallback"
     same_start = name[:1].lower() == hook[:1]

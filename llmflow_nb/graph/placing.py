@@ -46,7 +46,7 @@ class Job:
         wires: Its edges.
         inner: The placings of the steps that are open flows, by their ids.
         direction: "LR" from left to right, "TB" from top to bottom.
-        is_hasty: Whether a worse drawing is better than one that takes seconds: edges are then straight.
+        is_hasty: Whether to prefer a fast, plainer drawing with straight edges, since a better one would take seconds.
     """
 
     sizes: Mapping[str, tuple[float, float]]

@@ -71,7 +71,7 @@ class ReturnedActions:
         return self._found[id(node)]
 
     def _of_flow(self, steps: list[BaseNode]) -> Returned:
-        """Return the actions by which the steps of a flow can end it: those that have no edge."""
+        """Return the actions with which the steps of a flow can end it: the actions without an edge."""
         actions: dict[str, None] = {}
         unchecked: dict[str, None] = {}
         is_complete = bool(steps)
@@ -192,7 +192,7 @@ def _return_values(code: CodeType) -> Iterator[tuple[bool, Any]]:
 
 
 def _executed_before(steps: list[dis.Instruction]) -> dict[int, set[int]]:
-    """Return for each instruction that can be executed those that may be executed right before it, by their indexes.
+    """Return, for each reachable instruction, the indexes of the instructions that may be executed right before it.
 
     It assumes that no ``with`` suppresses an exception, as hardly any does.
     """

@@ -238,7 +238,7 @@ def _wires(
 
 
 def _together(exits: Sequence[GraphExit]) -> Iterator[tuple[str, bool, list[str | None]]]:
-    """Yield each step at which a flow ends with its exits' actions: the meant ones, and apart the others."""
+    """Yield each step at which a flow ends, with the actions of its intended exits, then of its other exits."""
     actions: dict[tuple[str, bool], list[str | None]] = {}
     for exit in exits:
         actions.setdefault((exit.source, exit.is_meant), []).append(exit.action)

@@ -64,7 +64,7 @@ class Slips:
     def _is_forgotten(
         self, step: BaseNode, action: str, usable: Mapping[str, BaseNode | None], reached: Sequence[BaseNode]
     ) -> bool:
-        """Return whether other actions of the step name a next step, this one seems to, and the flow ends elsewhere."""
+        """Return whether an action seems to name a next step, as others of the step do, and the flow ends elsewhere."""
         return (
             action != "default"
             and not is_an_ending(action)

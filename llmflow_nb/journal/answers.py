@@ -70,7 +70,7 @@ _WITHOUT_KEY = _Started(None, 0, {})
 class Answers:
     """Answers calls by earlier results, and keeps the results of the others.
 
-    If a run makes the same call several times, the first is answered by the first result, the second by the second: a
+    If a run makes the same call several times, the first call gets the first result, and the second call the second. A
     model may answer the same prompt differently.
     """
 

@@ -17,10 +17,10 @@ def name_of_class(cls: type) -> str:
 
 
 class Classes:
-    """The classes that stored objects may have, in the order in which they are asked.
+    """The classes that stored objects may have, in the order in which they are searched.
 
-    These are the classes that the user gives, those in the annotation of what ``exec`` returns, and those in the module
-    of the node and in the user's modules that it has imported.
+    These are the classes that the user passes, the classes in the return annotation of ``exec``, and the classes in the
+    node's module and the user's modules that it has imported.
     """
 
     def __init__(self, types: Iterable[type] = (), node: BaseNode | type | None = None) -> None:

@@ -134,7 +134,7 @@ class JournalFile:
             raise self._explained(exc) from None
 
     def write_later(self, statement: str, *values: Any) -> None:
-        """Execute a statement together with the next one, which costs a tenth of a commit of its own.
+        """Execute a statement in one transaction with the next one. This costs a tenth of a separate commit.
 
         It may be executed twice, with the same effect as once.
 
@@ -164,7 +164,7 @@ class JournalFile:
         self._db.execute("BEGIN IMMEDIATE")
 
     def _end_transaction(self) -> None:
-        """Undo what is not committed: an interrupt or an error came before."""
+        """Roll back what is not committed, after an interrupt or an error."""
         if self._db.in_transaction:
             self._db.execute("ROLLBACK")
 
@@ -230,7 +230,7 @@ class JournalFile:
         return JournalError(f"the journal {self.path} is damaged: {exc}; give another file, or restore it from a copy.")
 
     def mark_killed(self) -> None:
-        """Mark the runs that were killed: those that are still running, if nobody else writes to the file."""
+        """Mark killed runs: runs that are still "running" although no other process writes to the file."""
         if len(self._users) == 1:
             self.write("UPDATE run SET status = 'killed' WHERE status = 'running'")
 
@@ -246,7 +246,7 @@ class JournalFile:
         return reference
 
     def add_value(self, value: Any) -> str | None:
-        """Return what a column holds for a value that is there to be looked at; None if it cannot be written."""
+        """Return the column's entry for a value that is stored only for display; None if it cannot be written."""
         try:
             return self.add_text(to_text(value))
         except RefusedError:

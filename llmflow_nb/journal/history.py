@@ -224,7 +224,7 @@ class _ParamSets:
         self.write_again()
 
     def write_again(self) -> None:
-        """Write all of them the next time: they may be walked again."""
+        """Write all of them next time, since they may be walked again."""
         self._open: list[int] = []  # those that have not ended
         self._seen = 0  # how many were looked at
 

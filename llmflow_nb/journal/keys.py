@@ -48,7 +48,7 @@ _NOT_INPUT = BaseNode._dialect.settings | {
 
 
 class CallKey(NamedTuple):
-    """The key of a call, and what it is made of: hashes of 16 bytes, to find out why two calls have different keys.
+    """The key of a call and its parts: hashes of 16 bytes, which show why two calls have different keys.
 
     Attributes:
         digest: The key.
@@ -76,7 +76,7 @@ class _Attributes:
 
     Attributes:
         values: The attributes, by name.
-        hashes: Those that results depend on.
+        hashes: The hashes of the attributes that results depend on.
         parts: The names and hashes of these, for a key.
     """
 
@@ -89,7 +89,7 @@ class _Attributes:
         self._can_change = not all(type(self.values[name]) in FIXED_TYPES for name in hashes)
 
     def are_current(self, node: Any) -> bool:
-        """Return whether a node has the same attributes, and none of those that count can have changed in place."""
+        """Return whether a node has the same attributes, and no attribute in the key can have changed in place."""
         now = node.__dict__
         return (
             not self._can_change
@@ -179,7 +179,7 @@ class CallKeys:
         self._large.clear()
 
     def distinguish(self, value: Any) -> None:
-        """Give an object that is not data another hash than all equal ones: the user has set it in their place."""
+        """Give an object that is not data a different hash from all equal objects, since the user has set it anew."""
         if id(value) in self._objects:
             self._distinguished += 1
             self._objects[id(value)] = value, pack("other", b"%d" % self._distinguished, self._objects[id(value)][1])

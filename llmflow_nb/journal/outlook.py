@@ -22,7 +22,7 @@ __all__ = ["RunAnswers"]
 
 
 class RunAnswers(Answers):
-    """The answers of one run, and its outlook: what is known of the calls that it will make.
+    """The answers of one run, and its outlook: the known part of the calls that it will make.
 
     The outlook covers batch nodes that an earlier run has visited, and whose items can be read before they are called.
 
@@ -61,7 +61,7 @@ class RunAnswers(Answers):
     def _look_ahead(self, call: Call, key: CallKey | None) -> None:
         """Count how many of the items of a visit will be called, from the first one that the journal does not answer.
 
-        If all of them will, none is looked up. So a batch costs one more look-up for each item at most.
+        If all of them will, none is looked up. So a batch costs at most one additional look-up for each item.
         """
         path, rest = call.plan.path, _items_after(call)
         if rest is None or not self._earlier.has(column(path)):

@@ -130,7 +130,7 @@ def check(path: Path) -> None:
 
 
 def check_tables(db: sqlite3.Connection, path: Path) -> None:
-    """Check that a database has the tables of a journal, and nothing that would run by itself, such as a trigger."""
+    """Check that a database has the tables of a journal, and nothing that runs automatically, such as a trigger."""
     if _objects(db) != _expected_objects():
         raise _is_other(path, "does not have the tables of a journal")
 

@@ -20,9 +20,9 @@ __all__ = ["JournalSession"]
 
 
 class _Retries(Answers):
-    """Answers no call of a row that has failed, and keeps its result behind those of equal calls.
+    """Does not answer calls of failed rows, and stores their results after the results of equal calls.
 
-    The same input may be in several rows of a batch, and those that succeeded have their results.
+    The same input may be in several rows of a batch, and the rows that succeeded have their results.
     """
 
     _store: RunStore

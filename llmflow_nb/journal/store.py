@@ -66,7 +66,7 @@ class RunStore:
         return self._results.row_of(key, nth) is not None
 
     def start(self, call: Call, key: CallKey | None, nth: int) -> None:
-        """Write that a call is about to be made, so that one which a kill interrupts is known.
+        """Write that a call is about to be made, so that a call interrupted by a kill is known.
 
         Raises:
             JournalError: It cannot be written. The call is not made.
@@ -113,7 +113,7 @@ class RunStore:
             self.failure = exc
 
     def end(self, call: Call, status: str, value: Any, error: BaseException | None) -> None:
-        """Write how a call has ended whose ``exec`` has no result to keep. Without a row, it was not started."""
+        """Write how a call without a result to keep has ended. Without a row, it was not started."""
         row = self._rows.pop(call, None)
         if row is None or self.failure is not None:
             return

@@ -134,7 +134,7 @@ def table_html(table: Table) -> str:
 
 
 def _head(column: tuple[str, Kind], cells: Iterable[str]) -> str:
-    """Return the head of a column. It makes a column of texts so wide that none takes more than three lines."""
+    """Return the head of a column. It makes a column of texts wide enough that no text takes more than three lines."""
     head, kind = column
     style = _STYLES.get(kind, "text-align:left")
     if kind in FOLDED:

@@ -51,7 +51,7 @@ def readable(value: Any, texts: ValueTexts, length: int) -> Readable:
 
 
 def whole(value: Any, texts: ValueTexts) -> str:
-    """Return the whole text of a value that is shown cut, or is to be copied: a string as it is, others as JSON."""
+    """Return the whole text of a value, to copy it or to show all of it: a string as it is, other values as JSON."""
     return shown(_whole(value, texts), MAX_WHOLE, keep_lines=True)
 
 

@@ -58,7 +58,7 @@ def picture_of(run: Run) -> tuple[str, str]:
 
 
 def _exits(model: GraphModel, cluster: GraphCluster, taken: Counter[tuple[str, str, str]]) -> tuple[GraphExit, ...]:
-    """Return the exits of a flow: those known from the code, and those that the run took."""
+    """Return the exits of a flow: exits known from the code, and exits that the run took."""
     known = {(exit.source, exit.action or "default") for exit in cluster.exits}
     known |= {(exit.source, action) for exit in cluster.exits if exit.action is None for _, _, action in taken}
     found = list(cluster.exits)

@@ -120,7 +120,7 @@ def _values(stepper: Stepper) -> Values:
 
 
 def _just_done(stepper: Stepper, texts: ValueTexts) -> dict[str, Any]:
-    """Return what the visit that has just ended did, at a place before another one; an empty dict elsewhere."""
+    """Return what the visit that has just ended did, at a place before the next visit; an empty dict elsewhere."""
     before = stepper._session.history.now.parent
     if before is None or stepper.error is not None or stepper.place.phase not in ("before prep", "at the end"):
         return {}
@@ -301,7 +301,7 @@ def _done_by(entry: HistoryEntry) -> Location:
 
 
 def _how_called(entry: HistoryEntry) -> str:
-    """Return how the calls of the step to an entry were answered, and of which node, if that is not the entry's."""
+    """Return how the calls of the step to an entry were answered, and their node if it is not the entry's node."""
     how = ", ".join(how for how in ANSWERS if entry.activity.counts[how])
     path = _done_by(entry).path
     return f"{shown(last_name(path))} {how}" if how and path != entry.location.path else how

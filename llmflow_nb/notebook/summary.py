@@ -112,7 +112,7 @@ def _ended_by(run: Run, error: BaseException, texts: ValueTexts) -> str:
 
 
 def _errors_in(run: Run, results: list[BatchResult], visits: list[Visit]) -> Iterator[tuple[str, BaseException]]:
-    """Yield each error of a run once, with the path of the node: those of items, then those of visits."""
+    """Yield each error of a run once, with the path of the node: errors of items, then errors of visits."""
     seen: set[int] = set()
     for result in results:
         if not result.is_of_params:  # a param set fails because of an item or a visit inside it
@@ -185,7 +185,7 @@ def _usage_cells(usages: list[Usage]) -> list[str]:
 def _flows_first(paths: list[str]) -> Iterator[tuple[str, int]]:
     """Yield each path with its depth, before the paths inside it. Others keep their order.
 
-    A path is inside another if that one is a prefix of it, up to a "/". Names may have a "/" of their own.
+    A path is inside another path that is a prefix of it, up to a "/". Names may have a "/" of their own.
     """
     paths = paths[:MOST_NODES]
     within: dict[str, list[str]] = {"": []}

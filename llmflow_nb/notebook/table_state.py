@@ -108,7 +108,7 @@ def _columns(result: BatchResult, texts: ValueTexts) -> list[Column]:
 
 
 def _rows(result: BatchResult, columns: list[Column], query: Query, texts: ValueTexts) -> Sequence[int]:
-    """Return the numbers of the rows that match, in order: without another one, those that failed come first."""
+    """Return the numbers of the matching rows, in the chosen order. By default, failed rows come first."""
     by_head = {column.head: column.value for column in columns}
     if query["sort"] in by_head:
         return _sorted(_matching(result, columns, query, texts), by_head[query["sort"]], texts, is_down=query["down"])
@@ -135,7 +135,7 @@ def _matching(
 
 
 def _text(kind: Kind, value: Any, texts: ValueTexts) -> str:
-    """Return what is searched of a value: the whole of a text, the beginning of any other."""
+    """Return the searchable text of a value: a whole text, or the beginning of any other value."""
     if type(value) is str:
         return value
     return str(value) if type(value) in (int, float) else text_of_cell(kind, value, texts, LONG)

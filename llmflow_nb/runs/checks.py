@@ -30,7 +30,7 @@ def survey_again(node: BaseNode, known: Survey | None) -> Survey:
 
 
 def _warn_of_new_classes(edited: list[tuple[BaseNode, type[BaseNode]]]) -> None:
-    """Warn of each node whose new class has other code than its previous class."""
+    """Warn of each node whose new class has different code from its previous class."""
     from ..core.fingerprint import fingerprint  # with its imports 25 ms, which few runs need
 
     for node, old in edited:
@@ -39,7 +39,7 @@ def _warn_of_new_classes(edited: list[tuple[BaseNode, type[BaseNode]]]) -> None:
 
 
 def check_executor(node: BaseNode, executor: Executor | None) -> None:
-    """Check that an executor is one, and that the nodes can be sent to it.
+    """Check the executor, and that the nodes can be sent to it.
 
     Raises:
         SettingError: The executor has no ``submit``.

@@ -165,7 +165,7 @@ def _check_items(path: str, chosen: list[tuple[Batch, list[int]]]) -> None:
 
 
 def _note(name: str, retried: int, succeeded: int, posts: int | None, visits: int, restarted: int) -> str:
-    """Say what was done, in a line. ``posts``: the number of visits whose ``post`` ran; None: it was not asked for."""
+    """Say what was done, in a line. ``posts``: how many visits ran ``post``; None: it was not requested."""
     parts = [f"{retried} row{'s' * (retried != 1)} retried"]
     if retried:
         parts[0] += f", {succeeded} succeeded"

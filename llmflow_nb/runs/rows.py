@@ -144,7 +144,7 @@ def visits_of(recorder: RunRecorder) -> list[Visit]:
 
 
 def _with_usage(recorder: RunRecorder, visits: list[Visit]) -> list[Visit]:
-    """Return visits with what they have used: of a batch node, what its items have, in its last row if resumed."""
+    """Return visits with their usage: of a batch node, the usage of its items, in its last row if resumed."""
     of_items = {
         (path, id(batch.params), number): used
         for path, batches in numbered_batches(recorder).items()

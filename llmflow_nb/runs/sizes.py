@@ -54,7 +54,7 @@ class ByteBudget:
         return self._bytes > MAX_BYTES
 
     def surplus(self, batches: list[Batch]) -> list[Batch]:
-        """Return the oldest batches, as many as have to be dropped to be well below the bound again.
+        """Return the oldest batches that must be dropped to get well below the limit again.
 
         The latest batch of each path and batches in progress are never dropped.
         """

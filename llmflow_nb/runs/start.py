@@ -82,7 +82,7 @@ def resume(record: Run, *, executor: Executor | None, watch: Watch | None, batch
 
 
 def _open_journal(record: Run, journal: Any, fresh: str | None) -> "JournalSession | None":
-    """Open the journal of a run, or the one that a resumed run has; None if there is none."""
+    """Open the journal of a run or of a resumed run; None if there is none."""
     if journal is not None:
         from .run_journal import RunJournal
 
@@ -133,7 +133,7 @@ class Recorded:
             fresh: See there.
             cache: Answers calls of a run without a journal; None if nothing does.
             name: The name of the record; "" for that of the node.
-            budget: See there. A resumed run has the one that it had.
+            budget: See `Node.run`. A resumed run keeps its budget.
         """
         __tracebackhide__ = True
         if resumed is not None:

@@ -198,7 +198,7 @@ class _Reader:
         return self.walks[walk]
 
     def _error(self, kind: str | None, text: str | None, *, is_resolved: bool = False) -> BaseException | None:
-        """Return the exception with this class and text, the same object for equal ones: it may end several visits."""
+        """Return the exception with this class and text: one object for equal ones, as one may end several visits."""
         if kind is None:
             return None
         key = kind, text or "", is_resolved

@@ -118,7 +118,7 @@ class Snapshots:
                 self.size += version.size
 
     def release(self, snapshot: Snapshot) -> None:
-        """Count a snapshot as no longer in use, and discard the copies that no other one uses."""
+        """Release a snapshot, and discard the copies that no other snapshot uses."""
         for version in snapshot.values():
             version.uses -= 1
             if version.uses == 0:

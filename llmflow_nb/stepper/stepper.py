@@ -302,7 +302,7 @@ class Stepper(ShownWithWidget):
     def mock(self, result: Any) -> Location:
         """Use this result instead of calling ``exec``, and stop after it.
 
-        Between two items of a batch node it is the result of the next item. Before the exec of a batch node it is a
+        Between two items of a batch node it is the result of the next item. Before the exec of a batch node, pass a
         list with one result for each item.
 
         Raises:
