@@ -192,7 +192,7 @@ class _Runner:
         except (Exception, KeyboardInterrupt) as exc:
             with suppress(Exception):  # not every exception accepts notes; it is raised as it is
                 _drop_advice(exc)
-                exc.add_note(f"in {name}; run the cell again to make only the calls that are missing")
+                exc.add_note(f"in {name}; run the cell again to make only the missing calls")
             raise
         finally:
             cache.end_calls()
@@ -238,7 +238,7 @@ def _compared_path(by_path: dict[str, BaseNode], of: str | None) -> str:
         if path == next(iter(by_path)) and kind_of(by_path[path]) == "flow":
             return ""
         if kind_of(by_path[path]) not in ("batch_node", "batch_flow"):
-            raise SettingError(f"of={quoted(of)} is no batch, so it has no rows; {_batches_text(by_path)}.")
+            raise SettingError(f"of={quoted(of)} is not a batch, so it has no rows; {_batches_text(by_path)}.")
         return path
     batches = [path for path, node in by_path.items() if kind_of(node) == "batch_node"]
     if not batches:

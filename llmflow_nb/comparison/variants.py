@@ -76,7 +76,7 @@ class Variants:
         if len(given) < 2:
             raise SettingError(
                 "compare needs two variants or more, each a name and its changes: "
-                'flow.compare(shared, old={}, new={"Label.prompt": "..."}). {} is the flow as it is.'
+                'flow.compare(shared, old={}, new={"Label.prompt": "..."}). {} changes nothing.'
             )
         taken = {"item", *_OF_ROWS, *(f"{column}.{name}" for column in _OF_ROWS for name in given)}
         for name in given.keys() & taken:
@@ -102,7 +102,7 @@ class Variants:
         for key, value in shared.items() if isinstance(shared, Mapping) else ():
             if is_iterator(value):
                 raise SettingError(
-                    f"shared[{quoted(key)}] is {a_type(value)}, which can be read only once, and each variant reads "
+                    f"shared[{quoted(key)}] is {a_type(value)}, which can be read only once, but each variant reads "
                     "it; pass a list."
                 )
         copier = Copier()
@@ -143,7 +143,7 @@ class Variants:
     def _variant(self, name: str, settings: Any) -> Variant:
         if not isinstance(settings, Mapping):
             raise SettingError(
-                f"{quoted(name)} is no variant: {a_type(settings)} in place of a dict of changes, such as "
+                f"{quoted(name)} is not a variant: it is {a_type(settings)}; write a dict of changes, such as "
                 '{"Label.prompt": "..."}.'
             )
         changes = [self._change(name, what, value) for what, value in settings.items()]
@@ -184,7 +184,7 @@ class Variants:
             for other in self.known[:n]:
                 if _are_equal(variant.changes, other.changes):
                     what = f"{quoted(other.name)} and {quoted(variant.name)} are the same"
-                    as_is = "" if variant.changes else ": both are the flow as it is"
+                    as_is = "" if variant.changes else ": both change nothing"
                     raise SettingError(f"{what}{as_is}; there is nothing to compare.")
 
 
@@ -229,7 +229,7 @@ def _check_attribute(node: BaseNode, change: Change) -> Any:
         raise SettingError(f"{where}: {attribute} is set by the flow, so no variant can change it.")
     if attribute in cls._dialect.names():
         raise SettingError(
-            f"{where}: {attribute} is a hook; to compare another one, give another class or node: "
+            f"{where}: {attribute} is a hook; to compare another hook, give another class or node: "
             f"{{{quoted(label(node))}: OtherClass}}."
         )
     if attribute not in vars(node):
@@ -259,7 +259,7 @@ def _check_replacement(node: BaseNode, path: str, value: Any) -> None:
     """
     if not (hasattr(value, "_kind") if isinstance(value, type) else hasattr(type(value), "_kind")):
         raise SettingError(
-            f"{path}: {a_type(value)} cannot take the place of a node; give a class or a node. To change an attribute, "
+            f"{path}: {a_type(value)} cannot replace a node; give a class or a node. To change an attribute, "
             f"write {{'{last_name(path)}.attribute': value}}."
         )
     if not isinstance(value, type):

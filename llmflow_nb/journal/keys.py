@@ -179,7 +179,7 @@ class CallKeys:
         self._large.clear()
 
     def distinguish(self, value: Any) -> None:
-        """Give an object that is not data a different hash from all equal objects, since the user has set it anew."""
+        """Give an object that is not data a different hash from all equal objects, since the user has replaced it."""
         if id(value) in self._objects:
             self._distinguished += 1
             self._objects[id(value)] = value, pack("other", b"%d" % self._distinguished, self._objects[id(value)][1])
