@@ -86,7 +86,7 @@ class RunHistory:
         recorder = self._recorder
         if self._visits < recorder.visit_count:
             self._write_visits()
-        for batch in recorder.batches[max(0, self._seen - recorder.dropped_batches) :]:
+        for batch in recorder.batches[max(0, self._seen - recorder.dropped.batches) :]:
             self._seen += 1
             number = self.number_of(batch)
             if number is not None and batch.outcomes.actions is not None:
@@ -110,7 +110,7 @@ class RunHistory:
 
     def _write_visits(self) -> None:
         recorder = self._recorder
-        first = recorder.dropped_visits
+        first = recorder.dropped.visits
         start = max(0, self._visits - first)
         columns = recorder.columns[start * _WIDTH :]
         count = len(columns) // _WIDTH

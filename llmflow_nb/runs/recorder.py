@@ -5,6 +5,7 @@ The record is bounded. Old visits and batches are dropped, and only counted.
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from threading import Lock
@@ -38,6 +39,18 @@ The params are kept too, or another walk could get the same id.
 """
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Dropped:
+    """What is still known of the rows that were dropped. Immutable, so that a `RecordPoint` can keep it."""
+
+    visits: int = 0
+    batches: int = 0
+    calls: int = 0  # attempts of ``exec``
+    usage: tuple[Usage, ...] = ()
+    passes: Passes = field(default_factory=dict)  # of visits
+    batch_passes: Passes = field(default_factory=dict)  # of batches
+
+
 class RunRecorder:
     """The record of one run, as the engine writes it.
 
@@ -47,7 +60,7 @@ class RunRecorder:
 
     # Defaults of the class, as in `Run`.
     abandoned = reexecuted = 0
-    dropped_visits = dropped_calls = dropped_batches = 0
+    dropped = Dropped()
 
     def __init__(self) -> None:
         self.columns: list[Any] = []  # the VISIT_FIELDS of all visits, one after the other
@@ -57,13 +70,10 @@ class RunRecorder:
         self.spent: list[Usage] = []
         # Of visits, by step; below 0 of no visit. Each with the param set around it.
         self.usage: dict[int, tuple[tuple[Usage, ...], tuple[Batch, int] | None]] = {}
-        self.dropped_usage: list[Usage] = []  # of dropped visits and batches
         self.limited: dict[Any, tuple[float, float | None]] = {}
         self.problems: dict[str, int] = {}  # how often each was reported
         self.notes: list[tuple[str, str]] = []  # of retries and resumes: path, text
         self.resolved: dict[int, BaseException] = {}  # errors of work that was repeated, by id
-        self.passes: Passes = {}  # of dropped visits
-        self.batch_passes: Passes = {}  # of dropped batches
         self.lock = Lock()
 
     @cached_property
@@ -119,59 +129,60 @@ class RunRecorder:
         """Discard batches whose visits are run again. Their calls stay counted."""
         with self.lock:
             old = [batch for batch in self.batches if which(batch)]
-            self.dropped_calls += sum(map(_calls_of_batch, old))
-            self._drop_usage(usage for batch in old for usage in batch.usage.all())
+            self._count(sum(map(_calls_of_batch, old)), [usage for batch in old for usage in batch.usage.all()])
             self.batches[:] = [batch for batch in self.batches if batch not in old]
             self.budget.remove(map(id, old))
 
     def _drop_visits(self, count: int) -> None:
         with self.lock:
             old = self.columns[: count * WIDTH]
-            self.dropped_calls += _calls_of_plain_nodes(old)
-            _count_passes(self.passes, *_walks(old))
+            first = self.dropped.visits + count
+            steps = [step for step in self.usage if step < first]
+            usages = [usage for step in steps for usage in self.usage.pop(step)[0]]
+            passes = _with_passes(self.dropped.passes, *_walks(old))
+            self._count(_calls_of_plain_nodes(old), usages, visits=first, passes=passes)
             del self.columns[: count * WIDTH]
-            self.dropped_visits += count
-            for step in [step for step in self.failures if step < self.dropped_visits]:
+            for step in [step for step in self.failures if step < first]:
                 del self.failures[step]
-            steps = [step for step in self.usage if step < self.dropped_visits]
-            self._drop_usage(usage for step in steps for usage in self.usage.pop(step)[0])
 
-    def _drop_usage(self, usages: Iterable[Usage]) -> None:
-        self.dropped_usage = merged([*self.dropped_usage, *usages])
+    def _count(self, calls: int, usages: list[Usage], **changes: Any) -> None:
+        """Count the calls of rows that are dropped, and what they have used."""
+        before = self.dropped
+        usage = tuple(merged([*before.usage, *usages]))
+        self.dropped = replace(before, calls=before.calls + calls, usage=usage, **changes)
 
     def _drop_batches(self, old: list[Batch]) -> None:
         if not old:
             return
         with self.lock:
             ids = set(map(id, old))
-            self.dropped_calls += sum(map(_calls_of_batch, old))
-            self._drop_usage(usage for batch in old for usage in batch.usage.all())
             walks = [(batch.path, id(batch.params)) for batch in old]
-            _count_passes(self.batch_passes, walks, [batch.params for batch in old])
+            passes = _with_passes(self.dropped.batch_passes, walks, [batch.params for batch in old])
+            calls, usages = sum(map(_calls_of_batch, old)), [usage for batch in old for usage in batch.usage.all()]
+            self._count(calls, usages, batches=self.dropped.batches + len(old), batch_passes=passes)
             self.batches = [batch for batch in self.batches if id(batch) not in ids]
             self.budget.remove(ids)
-            self.dropped_batches += len(old)
 
     # ---- counts ------------------------------------------------------------------------------------------------------
 
     @property
     def visit_count(self) -> int:
         """The number of visits that have ended, dropped ones included."""
-        return self.dropped_visits + len(self.columns) // WIDTH
+        return self.dropped.visits + len(self.columns) // WIDTH
 
     @property
     def calls(self) -> int:
         """Attempts of ``exec`` made by nodes so far, batches, retries and dropped visits included."""
         with self.lock:
             in_batches = sum(map(_calls_of_batch, self.batches))
-            return self.dropped_calls + _calls_of_plain_nodes(self.columns) + in_batches
+            return self.dropped.calls + _calls_of_plain_nodes(self.columns) + in_batches
 
     def all_usage(self) -> list[Usage]:
         """Return what all calls so far have used, one sum for each model."""
         with self.lock:
             of_visits = [usage for usages, _ in list(self.usage.values()) for usage in usages]
             of_batches = [usage for batch in self.batches for usage in batch.usage.all()]
-            return merged([*self.dropped_usage, *of_visits, *of_batches, *self.spent])
+            return merged([*self.dropped.usage, *of_visits, *of_batches, *self.spent])
 
     # ---- replacing what was recorded ---------------------------------------------------------------------------------
 
@@ -197,7 +208,7 @@ class RunRecorder:
             self.add_visit = self.columns.extend
             self.batches = [replaced.get(id(batch), batch) for batch in point.batches[: point.batch_count]]
             self.failures = dict(islice(point.failures.items(), point.failure_count))
-            self.dropped_visits, self.dropped_calls, self.dropped_batches = point.dropped
+            self.dropped = point.dropped
             self.problems = point.problems.copy()
             self.usage = dict(islice(point.usage.items(), point.usage_count))
             self.spent.clear()
@@ -230,7 +241,7 @@ class RecordPoint:
         self.failures, self.failure_count = recorder.failures, len(recorder.failures)
         self.usage, self.usage_count = recorder.usage, len(recorder.usage)
         self.problems, self.note_count = recorder.problems.copy(), len(recorder.notes)
-        self.dropped = recorder.dropped_visits, recorder.dropped_calls, recorder.dropped_batches
+        self.dropped = recorder.dropped
 
     def first_visit(self, later: "RecordPoint", path: str) -> tuple[Any, str, float] | None:
         """Return action, status and seconds of a node's first visit between two points; None if there is none."""
@@ -241,14 +252,16 @@ class RecordPoint:
         return None
 
 
-def _count_passes(passes: Passes, walks: list[tuple[str, int]], params: list[Any]) -> None:
-    """Add the passes of some visits, in their order. Forget the walks whose latest pass is the longest ago."""
+def _with_passes(before: Passes, walks: list[tuple[str, int]], params: list[Any]) -> Passes:
+    """Return passes with those of more visits, in their order, without the walks whose latest pass is the oldest."""
+    passes = before.copy()
     params_of = dict(zip(walks, params, strict=True))
     for walk, n in Counter(walks).items():
-        _, before = passes.pop(walk, (None, 0))
-        passes[walk] = params_of[walk], before + n
+        _, earlier = passes.pop(walk, (None, 0))
+        passes[walk] = params_of[walk], earlier + n
     for walk in list(passes)[:-MAX_WALKS]:
         del passes[walk]
+    return passes
 
 
 def _batches_within(batches: list[Batch], checkpoint: "Checkpoint | None") -> list[Batch]:

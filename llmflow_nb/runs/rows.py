@@ -123,8 +123,8 @@ class PlannedCall(NamedTuple):
 def visits_of(recorder: RunRecorder) -> list[Visit]:
     """Return the visits of a record, in the order in which they ended."""
     with recorder.lock:
-        first, columns = recorder.dropped_visits, recorder.columns[:]
-        passes = {walk: n for walk, (_, n) in recorder.passes.items()}
+        first, columns = recorder.dropped.visits, recorder.columns[:]
+        passes = {walk: n for walk, (_, n) in recorder.dropped.passes.items()}
     rows: list[Visit] = []
     for step in range(len(columns) // WIDTH):
         plan, params, action, attempts, status, *times = columns[step * WIDTH : (step + 1) * WIDTH]
@@ -179,7 +179,7 @@ def numbered_batches(recorder: RunRecorder) -> dict[str, list[tuple[int, Batch]]
     found: dict[str, list[tuple[int, Batch]]] = {}
     with recorder.lock:
         batches = recorder.batches[:]
-        passes = {walk: n for walk, (_, n) in recorder.batch_passes.items()}
+        passes = {walk: n for walk, (_, n) in recorder.dropped.batch_passes.items()}
     for batch in batches:
         walk = batch.path, id(batch.params)
         passes[walk] = passes.get(walk, 0) + 1

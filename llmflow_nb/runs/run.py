@@ -150,7 +150,7 @@ class Run(RunMethods):
     @property
     def dropped_batches(self) -> int:
         """The number of visits of batch nodes and batch flows that were dropped."""
-        return self._recorder.dropped_batches
+        return self._recorder.dropped.batches
 
     # ---- what happened -----------------------------------------------------------------------------------------------
 
