@@ -25,7 +25,7 @@ def dumps(value: Any) -> bytes:
 def _by_value() -> Iterator[None]:
     registered = []
     try:
-        for module in _modules_of_user(len(sys.modules)):
+        for module in _modules_of_user(tuple(sys.modules)):
             if module.__name__ not in cloudpickle.list_registry_pickle_by_value():
                 cloudpickle.register_pickle_by_value(module)
                 registered.append(module)
@@ -36,8 +36,8 @@ def _by_value() -> Iterator[None]:
 
 
 @lru_cache(maxsize=1)
-def _modules_of_user(count: int) -> list[ModuleType]:
-    """Return the modules of the user. The search takes 1 ms, so it is repeated only if the ``count`` of all changes."""
+def _modules_of_user(names: tuple[str, ...]) -> list[ModuleType]:
+    """Return the modules of the user. The search takes 1 ms, so it is repeated only if the ``names`` of all change."""
     return [
         module
         for name, module in list(sys.modules.items())

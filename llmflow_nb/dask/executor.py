@@ -1,6 +1,6 @@
 """The executor for a Dask cluster, on the side of the notebook: it sends calls, and takes their replies."""
 
-import asyncio
+import inspect
 import itertools
 import threading
 import time
@@ -26,8 +26,6 @@ __all__ = ["DaskExecutor", "on"]
 
 TASK_SECONDS = 0.2
 """How long a task should take. A task costs about 4 ms, whatever it does."""
-LONGEST_TOGETHER = 1.0
-"""Calls that take longer travel alone."""
 GATHER_SECONDS = 0.002
 """How long calls and replies are collected before they are sent on."""
 IDLE_SECONDS = 5.0
@@ -44,8 +42,7 @@ def on(client: Client, *, resources: dict[str, float] | None = None, batch: int 
         client: A client that is connected to the cluster.
         resources: What each call needs of a worker's resources, such as ``{"GPU": 1}``. If no worker has them, the call
             waits for one.
-        batch: How many calls may travel together. "auto": as many as take about 0.2 seconds together, and one if a call
-            takes more than a second.
+        batch: How many calls may travel together. "auto": as many as take about 0.2 seconds together.
 
     Raises:
         SettingError: ``client`` is no client of Dask, or ``batch`` makes no sense.
@@ -140,7 +137,7 @@ class DaskExecutor:
                 pickled = dumps((portable(call.target), call.name))
             except Exception as exc:
                 raise explain_unsent(call.target, (), exc, None, dumps) from exc
-            is_async = asyncio.iscoroutinefunction(getattr(call.target, call.name))
+            is_async = inspect.iscoroutinefunction(getattr(call.target, call.name))
             visit = self._visit = _Visit(call.target, call.name, is_async, pickled)
         return visit
 
@@ -197,6 +194,4 @@ class DaskExecutor:
         if self._batch != "auto":
             return int(self._batch)
         seconds = self._tasks.call_seconds
-        if seconds is None or seconds > LONGEST_TOGETHER:
-            return 1
-        return max(1, int(TASK_SECONDS / max(seconds, 1e-6)))
+        return 1 if seconds is None else max(1, int(TASK_SECONDS / max(seconds, 1e-6)))

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from types import ModuleType
 
 import cloudpickle
 import dask.config
@@ -18,7 +19,7 @@ from distributed import Client, LocalCluster
 from llmflow_nb import BatchFlow, ExecutorError, Flow, Journal, Node, SettingError
 from llmflow_nb.dask import on
 from llmflow_nb.notebook.display import mimebundle
-from tests.cluster.nodes import AsyncWork, Dies, Spans, Work, entered
+from tests.cluster.nodes import AsyncWork, Dies, Sleeps, Spans, Work, entered
 
 
 def run(node, executor, items, **options):
@@ -46,6 +47,8 @@ def test_a_module_beside_the_notebook(on_cluster, tmp_path, monkeypatch):
     assert run(Shape(), on_cluster, [1]).results == ["1?"]
     assert cloudpickle.list_registry_pickle_by_value() == set()
     del sys.modules["helper"]
+    monkeypatch.setitem(sys.modules, "other", ModuleType("other"))  # the number of modules is the same as before
+    assert run(Sleeps(), on_cluster, [0]).results == [0]
 
 
 # ---- a cluster that is gone ------------------------------------------------------------------------------------------
