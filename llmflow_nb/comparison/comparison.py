@@ -34,7 +34,7 @@ class Comparison(Shown):
         path: The path of the batch whose rows are compared; "" for the result of the whole flow.
         measures: The rows, with the scores of each variant.
         runs: The records of each variant, one for each repeat. They have all tables of a `Run`.
-        judge: The record of the judge's run; None without one.
+        judge: The record of the judge's run; None without a judge.
         calls: The number of calls of each variant over all nodes: those that were "called", and the "replayed" ones.
     """
 
@@ -80,7 +80,7 @@ class Comparison(Shown):
         return sum_of(usage for record in records if record is not None for usage in record._recorder.all_usage())
 
     def usage_of(self, variant: str) -> UsageSum:
-        """Return what one run of a variant costs, also for calls that were not made again; the mean of the repeats."""
+        """Return the mean cost of one run of a variant, including calls that were not made again."""
         runs = self.runs[variant]
         used = sum_of((usage for run in runs for usage in run._recorder.all_usage()), replayed=True)
         cost = None if used.cost is None else used.cost / len(runs)
@@ -161,7 +161,7 @@ class Comparison(Shown):
 
     @property
     def regressions(self) -> "pd.DataFrame":
-        """Return the rows of ``df`` that are worse than the baseline in one of the variants, the worst first.
+        """Return the rows of ``df`` that are worse in a variant than in the baseline, the worst first.
 
         They have a lower first score, or no result where the baseline has one.
         """
@@ -173,7 +173,7 @@ class Comparison(Shown):
         """Return steppers of two variants at one row, to be shown side by side.
 
         They are before ``exec`` with this item, on copies of the flow and of ``shared``, as in `BatchResult.debug`. A
-        result of the comparison is not asked for again. ``comparison.debug(row)["new"]`` is one of the steppers.
+        call with a result in the comparison is not made again. ``comparison.debug(row)["new"]`` is one of the steppers.
 
         Args:
             row: The label of the row, as in ``df``; if the labels are not numbers, also its number, from 0.

@@ -73,7 +73,7 @@ class FlowError(Exception):
 
 
 class SignatureError(FlowError, TypeError):
-    """A hook's parameters do not fit how the engine calls it. Raised when the class is created."""
+    """The engine cannot call a hook with these parameters. Raised when the class is created."""
 
 
 class SettingError(FlowError, ValueError):
@@ -112,7 +112,7 @@ class MaxStepsError(FlowError, RuntimeError):
 
 
 class HookCancelledError(FlowError, RuntimeError):
-    """A hook raised ``asyncio.CancelledError`` though the run was not cancelled. That error is its cause.
+    """A hook raised ``asyncio.CancelledError`` although the run was not cancelled. The ``CancelledError`` is the cause.
 
     It replaces the ``CancelledError``, which is not an ``Exception`` and would end the caller's task silently.
     """
@@ -151,7 +151,7 @@ class BudgetError(FlowError, RuntimeError):
 
 
 class ExecutorError(FlowError, RuntimeError):
-    """The executor cancelled a call, or lost the connection to where it ran. Whether the call ran is unknown."""
+    """The executor cancelled a call, or lost the connection to its worker. It is unknown whether the call ran."""
 
 
 class RemoteError(FlowError, RuntimeError):
@@ -183,7 +183,7 @@ class RowError(FlowError, KeyError):
 
 
 class RunStateError(FlowError, RuntimeError):
-    """This can only be done with a run in another state, such as one that has ended."""
+    """The run is in the wrong state for this method. For example, it must have ended."""
 
 
 class StoppedError(FlowError, RuntimeError):

@@ -64,7 +64,7 @@ class Stops:
 
 
 class RunPlan(Shown):
-    """What a run with a journal will do: which calls are answered, which will be made, and what is not known yet.
+    """The plan of a run with a journal: which calls are answered, which will be made, and what is not known yet.
 
     As the last line of a cell it shows a table with a row for each node.
 

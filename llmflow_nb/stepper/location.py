@@ -124,7 +124,7 @@ def location_of(position: Position, *, visit: int, is_end: bool, note: str = "")
 
 
 class Pending(NamedTuple):
-    """What the next step starts from.
+    """The input of the next step.
 
     Attributes:
         node: The node that is visited, as the user wrote it.
@@ -142,7 +142,7 @@ class Pending(NamedTuple):
 
 
 def pending_at(position: Position, here: Location) -> Pending:
-    """Return what the next step from a position starts from."""
+    """Return the input of the next step from a position."""
     frame, shows = position.frames[-1], here.boundary.shows
     exec_res = frame.exec_res if here.item is None or frame.work is None else frame.work.outcomes.results[:]
     return Pending(

@@ -106,7 +106,7 @@ class Stepper(ShownWithWidget):
 
     @property
     def pending(self) -> Pending:
-        """What the next step starts from."""
+        """The input of the next step."""
         return pending_at(self._session.position, self.place)
 
     @property

@@ -8,7 +8,7 @@ function nodeSection({ model, root, request, whole, find, close }) {
   function showFailure({ item, traceback }, input) {
     const does = make("div", "does"), box = make("div", "failure");
     does.append(button("rerun", "after correcting the cause", () => request({ do: "rerun" })));
-    if (item > 1) does.append(button(`stop before item ${item}`, "the results of the items before it stay", () => request({ do: "item", number: item - 1 })));
+    if (item > 1) does.append(button(`stop before item ${item}`, "results of earlier items stay", () => request({ do: "item", number: item - 1 })));
     does.append(button("edit shared", "", find), button("mock its result", "", () => openForms("[aria-label=result]")));
     box.append(make("pre", "", traceback));
     body.append(does, ...input, heading("error"), box);

@@ -4,7 +4,7 @@ function sharedSection({ model, root, request, say, whole, tell, choose, close }
   const { part, head, body } = section("shared", "shared"), words = make("div", "soft");
   const find = make("input", "input find", undefined, { type: "search", placeholder: "find a key  /", title: "Enter edits the first key that is found", "aria-label": "find a key of shared" });
   const list = make("ul", "keys", undefined, { role: "list" }), differences = make("ul", "keys", undefined, { role: "list" });
-  const back = button("close", "show the keys of now (Esc)", () => close("compare")), does = make("div", "does");
+  const back = button("close", "show the current keys (Esc)", () => close("compare")), does = make("div", "does");
   const adding = make("details", "more");
   adding.append(make("summary", "", "add a key"), form("new key", "add key", 'JSON: {"key": value}', addKeys));
   does.append(find, words, back);
