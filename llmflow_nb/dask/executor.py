@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
-from distributed import Client
+from distributed import Client, LocalCluster
 
 from ..core.errors import ExecutorError, SettingError
 from ..core.node import BaseNode
@@ -45,12 +45,19 @@ def on(client: Client, *, resources: dict[str, float] | None = None, batch: int 
         batch: How many calls may travel together. "auto": as many as take about 0.2 seconds together.
 
     Raises:
-        SettingError: ``client`` is no client of Dask, or ``batch`` makes no sense.
+        SettingError: ``client`` is no client of Dask, its workers are threads of this process, or ``batch`` makes no
+            sense.
         ExecutorError: The cluster cannot be reached, or has another version of Python (its first two numbers),
             llmflow_nb, dask, distributed, cloudpickle or msgpack. Names the package.
     """
     if not isinstance(client, Client) or client.asynchronous:
         raise SettingError(f"on({quoted(client)}): it must be a distributed.Client, and not an asynchronous one.")
+    if isinstance(client.cluster, LocalCluster) and not client.cluster.processes:
+        # A class that is unpickled where it was pickled gets methods that see no edited global any more.
+        raise SettingError(
+            f"on({quoted(client)}): the workers are threads of this process. Leave out executor=, since calls run in "
+            "threads anyway, or start the cluster with processes=True."
+        )
     if batch != "auto" and not (is_whole(batch) and int(batch) >= 1):
         raise SettingError(f"on(batch={quoted(batch)}): it must be 'auto', or a number of calls, at least 1.")
     try:

@@ -1,4 +1,4 @@
-"""What every executor does: a process pool, loky, Dask.
+"""What every executor does: a process pool, loky, Dask, and the example of the guide.
 
 To test another one, add a row to ``EXECUTORS``: a context manager that returns an executor with two workers.
 """
@@ -18,6 +18,7 @@ from joblib.externals.loky import get_reusable_executor
 
 from llmflow_nb import ExecutorError, Flow, Limiter, SendError, StoppedError
 from llmflow_nb.dask import on
+from tests.cluster.minimal import Minimal
 from tests.cluster.nodes import AsyncWork, Dies, Fails, Holds, Returns, Sleeps, Spans, Waits, Work, Writes, entered
 
 
@@ -44,7 +45,13 @@ def dask():
         yield on(client)
 
 
-EXECUTORS = {"processes": processes, "loky": loky, "dask": dask}
+@contextmanager
+def minimal():
+    with processes() as pool:
+        yield Minimal(pool)
+
+
+EXECUTORS = {"processes": processes, "loky": loky, "dask": dask, "minimal": minimal}
 PICKLE_BY_NAME = {"processes"}  # these cannot send what was defined in a notebook
 
 

@@ -317,6 +317,15 @@ def test_on_needs_a_client(cluster, client):
             on(client, batch=batch)
 
 
+def test_workers_have_to_be_processes():
+    """Unpickling a class where it was pickled would cut it off from edited globals."""
+    with (
+        Client(processes=False, n_workers=1, dashboard_address="127.0.0.1:0", set_as_default=False) as client,
+        pytest.raises(SettingError, match="the workers are threads of this process"),
+    ):
+        on(client)
+
+
 def test_the_client_has_to_be_connected(cluster):
     """An error at once, also if it was closed since."""
     client = Client(cluster, set_as_default=False)
