@@ -171,14 +171,14 @@ def _note(name: str, retried: int, succeeded: int, posts: int | None, visits: in
         parts[0] += f", {succeeded} succeeded"
     if restarted:
         parts.append(
-            f"{restarted} of them began at the first node, because shared has changed; from_start=False resumes them "
+            f"{restarted} of them started at the first node, because shared has changed; from_start=False resumes them "
             "where they failed"
         )
     if posts is None:
-        parts.append(f"post was not run again, nor were the nodes after {name}")
+        parts.append(f"post and the nodes after {name} were not run again")
     elif posts:
         of = "" if visits == 1 else f" for {posts} of {visits} visits"
-        parts.append(f"post ran again{of} with all results, the nodes after {name} did not")
+        parts.append(f"post ran again{of} with all results, but the nodes after {name} did not")
     else:
         parts.append("post was not run again, because rows have no result")
     return "; ".join(parts)

@@ -612,7 +612,7 @@ def test_post_with_all_results(ask):
     assert visited == ["After"]
     assert len(flow.last_run.visits) == 3
     assert [note.partition("; ")[2].partition(",")[0] for _, note in flow.last_run.notes] == [
-        "post was not run again",
+        f"post and the nodes after {type(node).__name__} were not run again",
         "post ran again with all results",
     ]
 
@@ -1038,7 +1038,7 @@ def test_notes_say_what_was_done():
     assert run.notes == []
     model.failing = {2}
     result.retry_failed()
-    note = "2 rows retried, 1 succeeded; post was not run again, nor were the nodes after Ask"
+    note = "2 rows retried, 1 succeeded; post and the nodes after Ask were not run again"
     assert run.notes == [("Ask", note)]
     assert f"! {note}" in text(result)
     assert f"Ask: {note}" in text(run)
@@ -1046,10 +1046,10 @@ def test_notes_say_what_was_done():
     model.failing.clear()
     result.retry_failed(post=True)
     assert run.notes[1:] == [
-        ("Ask", "1 row retried, 1 succeeded; post ran again with all results, the nodes after Ask did not")
+        ("Ask", "1 row retried, 1 succeeded; post ran again with all results, but the nodes after Ask did not")
     ]
     result.retry_failed()
-    assert run.notes[2:] == [("Ask", "0 rows retried; post was not run again, nor were the nodes after Ask")]
+    assert run.notes[2:] == [("Ask", "0 rows retried; post and the nodes after Ask were not run again")]
     assert "Ask: ok" in text(result)
     assert "0 rows retried" in text(result)
 
@@ -1500,7 +1500,7 @@ def test_sets_that_write_where_the_others_do(width):
     assert script.take() == ["A prep 1", "A exec 1", "B prep 1", "B exec 1", "B post 1"]
     assert result[1].result == "B 1 of A 1 of A 1"
     (_, note) = result.run.notes[-1]
-    assert "1 of them began at the first node, because shared has changed; from_start=False resumes" in note
+    assert "1 of them started at the first node, because shared has changed; from_start=False resumes" in note
 
 
 def test_run_retry_failed_takes_from_start():
@@ -1641,7 +1641,7 @@ def test_notes_of_param_sets():
     result = ran(flow, {})
     script.failing = {"B exec 1"}
     result.retry_failed()
-    note = "2 rows retried, 1 succeeded; post was not run again, nor were the nodes after S"
+    note = "2 rows retried, 1 succeeded; post and the nodes after S were not run again"
     assert result.run.notes == [("S", note)]
     assert f"! {note}" in text(result)
     assert note not in text(result.run.batch(node))
