@@ -75,5 +75,5 @@ def start_worker(scheduler, tmp_path):
     """Returns a function that starts a worker of that scheduler, with some environment variables."""
     with ExitStack() as stack:
         yield lambda *options, **environment: stack.enter_context(
-            _running(tmp_path, "dask_worker", "--nthreads", "2", *options, **environment)
+            _running(tmp_path, "dask_worker", "--no-nanny", "--nthreads", "2", *options, **environment)
         )
