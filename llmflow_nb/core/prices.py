@@ -103,7 +103,8 @@ def cost_of(usage: Usage) -> float | None:
         return usage.cost
     if not usage.model or not usage.input + usage.output:
         return None
-    return _calculated(usage.model, usage.provider, usage.input, usage.output, usage.cached)
+    tokens = usage.input, usage.output, usage.cached, usage.cache_written
+    return _calculated(usage.model, usage.provider, *tokens)
 
 
 def load_prices() -> None:
@@ -123,14 +124,21 @@ _loading: list[Thread] = []
 
 
 @lru_cache(maxsize=4096)
-def _calculated(model: str, provider: str | None, tokens_in: int, tokens_out: int, cached: int) -> float | None:
+def _calculated(
+    model: str, provider: str | None, tokens_in: int, tokens_out: int, cached: int, cache_written: int
+) -> float | None:
     calculate = _calculator()
     if calculate is None:
         return None
     calc_price, tokens = calculate
     by_address = provider is not None and "://" in provider
     try:
-        used = tokens(input_tokens=tokens_in, output_tokens=tokens_out, cache_read_tokens=cached)
+        used = tokens(
+            input_tokens=tokens_in,
+            output_tokens=tokens_out,
+            cache_read_tokens=cached,
+            cache_write_tokens=cache_written or None,
+        )
         where = {"provider_api_url": provider} if by_address else {"provider_id": provider}
         return float(calc_price(used, model, **where).total_price)
     except (LookupError, ValueError):  # no such model; a model that has no price for such tokens

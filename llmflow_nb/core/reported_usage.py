@@ -1,6 +1,7 @@
 """Read the token usage from the answer of a model, in the forms of the common SDKs and their JSON."""
 
 from collections.abc import Mapping
+from math import inf
 from typing import Any
 
 from .usage import Usage
@@ -28,12 +29,15 @@ def reported_usage(answer: Any) -> Usage | None:
     usage = next((found for name in _USAGE if (found := _at(answer, name)) is not None), None)
     tokens_in, tokens_out = _tokens(usage, _INPUT), _tokens(usage, _OUTPUT) + _tokens(usage, _REASONING)
     read = _tokens(usage, (_READ,))
-    tokens_in += read + _tokens(usage, (_WRITTEN,))
-    if not tokens_in + tokens_out:
+    written = _tokens(usage, (_WRITTEN,))
+    tokens_in += read + written
+    cost = _at(usage, "cost")  # of OpenRouter, in dollars
+    cost = float(cost) if type(cost) in (int, float) and 0 <= cost < inf else None
+    if not tokens_in + tokens_out and cost is None:
         return None
     cached = read or _tokens(usage, _CACHED)
     model = next((found for name in _MODEL if isinstance(found := _at(answer, name), str)), "")
-    return Usage(model, max(tokens_in, cached), tokens_out, cached)
+    return Usage(model, max(tokens_in, cached + written), tokens_out, cached, cost, cache_written=written)
 
 
 def _tokens(usage: Any, names: tuple[str, ...]) -> int:

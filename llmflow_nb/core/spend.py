@@ -7,6 +7,7 @@ Otherwise it is one list for the whole run, which the engine empties after each 
 from contextvars import ContextVar
 from math import isfinite
 from numbers import Integral, Real
+from threading import current_thread, main_thread
 from typing import Any, Protocol
 
 from .errors import a_type, warn
@@ -28,6 +29,9 @@ METER: ContextVar[Meter | None] = ContextVar("llmflow_nb_meter", default=None)
 """What `spend` reports to; None outside of a run."""
 
 
+NOTHING = Usage()
+
+
 def spend(
     answer: Any = None,
     /,
@@ -36,6 +40,7 @@ def spend(
     input: int = 0,
     output: int = 0,
     cached: int = 0,
+    cache_written: int = 0,
     cost: float | None = None,
     provider: str | None = None,
 ) -> None:
@@ -57,6 +62,7 @@ def spend(
             them.)
         output: Tokens of the answer, including reasoning tokens.
         cached: Tokens of the prompt that were read from the provider's cache.
+        cache_written: Tokens of the prompt that were written to it, if the provider charges for that.
         cost: In US dollars. None: calculated from the model's prices, if the extra ``prices`` is installed and knows
             the model; otherwise it is missing.
         provider: The provider, such as "openai" or "openrouter", or the address of its API, such as
@@ -66,20 +72,32 @@ def spend(
         TypeError: A number of tokens is not an integer, the cost not a number, or a name not a str.
         ValueError: One of them is negative or not finite, or more tokens are cached than there are.
     """
-    usage = Usage(_name("model", model), _tokens("input", input), _tokens("output", output), _tokens("cached", cached))
+    usage = Usage(
+        _name("model", model),
+        _tokens("input", input),
+        _tokens("output", output),
+        _tokens("cached", cached),
+        cache_written=_tokens("cache_written", cache_written),
+    )
     if answer is not None:
         usage = _completed(usage, answer)
-    if usage.cached > usage.input:
+    in_cache = usage.cached + usage.cache_written
+    if in_cache > usage.input:
         raise ValueError(
-            f"spend(input={usage.input}, cached={usage.cached}): input has to include the cached tokens; "
-            f"write input={usage.input + usage.cached}."
+            f"spend(input={usage.input}): input has to include the tokens that are read from the cache or written to "
+            f"it, here {in_cache}; write input={usage.input + in_cache}."
         )
     if cost is not None:
         usage = usage._replace(cost=_dollars(cost))
     if provider is not None:
         usage = usage._replace(provider=_name("provider", provider))
     meter = METER.get()
-    if meter is not None:
+    if meter is None and current_thread() is not main_thread():
+        warn(
+            "spend has no effect in this thread, which does not know its call; start the thread's function with "
+            "contextvars.copy_context().run, or use asyncio.to_thread."
+        )
+    elif meter is not None and usage != NOTHING:
         meter.append(usage)
 
 

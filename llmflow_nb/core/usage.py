@@ -14,6 +14,7 @@ class Usage(NamedTuple):
         input: Tokens of the prompt, cached ones included.
         output: Tokens of the answer.
         cached: Tokens of the prompt that the provider had in its cache.
+        cache_written: Tokens of the prompt that the provider has written to its cache, if it charges for that.
         cost: In US dollars; None: by the prices of the model, see `llmflow_nb.core.prices`.
         provider: Such as "openai", or the address of its API; None: the one that the model's name suggests.
         replayed: Whether an earlier run has paid for it.
@@ -26,6 +27,7 @@ class Usage(NamedTuple):
     cost: float | None = None
     provider: str | None = None
     replayed: bool = False
+    cache_written: int = 0
 
 
 def merged(usages: Iterable[Usage]) -> list[Usage]:
@@ -41,6 +43,7 @@ def merged(usages: Iterable[Usage]) -> list[Usage]:
                 input=known.input + usage.input,
                 output=known.output + usage.output,
                 cached=known.cached + usage.cached,
+                cache_written=known.cache_written + usage.cache_written,
                 cost=None if known.cost is None or usage.cost is None else known.cost + usage.cost,
             )
         )

@@ -127,4 +127,6 @@ class Budget:
                 self._dearest[attempt.path] = max(attempt.cost, self._dearest.get(attempt.path, 0.0))
 
 
-_ADVICE = "raise it, such as budget.{name} = ..., and continue: with .last_run.resume(), or a comparison in its cell."
+_ADVICE = (
+    "raise it, such as budget.{name} = ..., then call .last_run.resume(), or run the cell of the comparison again."
+)

@@ -49,8 +49,9 @@ class OpenCalls:
         """Enter that an attempt was not made, and call the scheduler back with the reason, which ends the run."""
         if call.branch.to_retry is None:
             self.enter(call, "cancelled", None, call.error)
-        else:
-            self.enter(call, "failed", None, error)
+        else:  # the row keeps its error
+            self.enter(call, "failed", None, call.error or error)
+        self._setup.refusal = error
         self._settled(call.branch, error, call.plan.path)
 
     def enter(self, call: Call, status: str, value: Any, error: BaseException | None, event: str = SETTLE) -> None:

@@ -31,6 +31,7 @@ class Setup:
         concurrent: Whether param sets may be walked side by side. False for a stepper.
         stop: The flag that ends the run; None if nobody can set it.
         result_cache: Answers calls in place of ``exec``, and gets the results of the others; or None.
+        refusal: Why the budget has refused a call; None if it has not.
         budget: The limit on the calls or their cost; or None.
         from_start: Whether retried param sets are walked from their start. None: if ``shared`` has changed since.
         restarted: The number of param sets that were walked from their start because ``shared`` has changed.
@@ -65,6 +66,7 @@ class Setup:
         self.stop = stop
         self.result_cache = result_cache
         self.budget = budget
+        self.refusal: Exception | None = None
         self.report = report
         self.noted: dict[int, BaseException] = {}
         self.open_sources: list[Batch] = []

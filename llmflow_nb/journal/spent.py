@@ -26,7 +26,7 @@ def spent_from(stored: Any, *, replayed: bool = False) -> tuple[Usage, ...]:
 
 
 def _usage(row: Any, replayed: bool) -> Usage:
-    model, tokens_in, tokens_out, cached, cost, provider, was_replayed = row
+    model, tokens_in, tokens_out, cached, cost, provider, was_replayed, cache_written = row
     return Usage(
         str(model),
         int(tokens_in),
@@ -35,4 +35,5 @@ def _usage(row: Any, replayed: bool) -> Usage:
         None if cost is None else float(cost),
         None if provider is None else str(provider),
         replayed or bool(was_replayed),
+        int(cache_written),
     )

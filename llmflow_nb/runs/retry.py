@@ -95,6 +95,8 @@ def _retry(run: Run, path: str, node: Any, chosen: list[tuple[Batch, list[int]]]
             batch.retry(rows)
             visits.append(workload_to_retry(node, batch, setup))
         drive_retry(visits, run.shared, setup)
+        if setup.refusal is not None:
+            raise setup.refusal
         if post:
             complete = [batch for batch, _ in chosen if _is_ready_for_post(batch)]
             unrecorded = Setup(Unrecorded(), grace=setup.grace)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.errors import RunStateError, StoppedError, warn
 from ..core.kept_errors import copy_without_callers
 from ..core.node import ATTEMPT, BaseNode
+from ..core.prices import dollars
 from ..core.settings import check_setting
 from ..core.spend import METER
 from ..core.text import class_name, quoted
@@ -285,8 +286,13 @@ class Recorded:
 
 
 def _check_reports(record: Run) -> None:
-    """Add a problem if a budget of money had nothing to count."""
+    """Add a problem if a budget of money had nothing to count, or was exceeded."""
     budget = record._budget
+    if budget is not None and budget.cost is not None and budget.spent > budget.cost:
+        record._recorder.add_problem(
+            f"The budget of {dollars(budget.cost)} was exceeded: {dollars(budget.spent)} is spent. The calls that "
+            "exceeded it had begun before their cost was known; fewer calls at once exceed it less."
+        )
     if budget is not None and budget.cost is not None and record.calls and not record._recorder.all_usage():
         record._recorder.add_problem(
             "No call has reported a cost, so the budget's cost limit had no effect: call spend() in exec, or bound the "

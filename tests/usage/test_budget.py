@@ -154,9 +154,12 @@ def test_retried_rows_are_bound_too():
     budget = Budget(calls=12)
     flow = Flow(Fails(on_error="keep"))
     flow.run({}, budget=budget)
-    batch = flow.last_run.batch("Fails").retry_failed()
+    batch = flow.last_run.batch("Fails")
+    with pytest.raises(BudgetError):
+        batch.retry_failed()
     assert budget.called == 12
-    assert batch.df["error_type"].value_counts().to_dict() == {"ValueError": 3, "BudgetError": 7}
+    assert batch.df["error_type"].value_counts().to_dict() == {"ValueError": 10}
+    assert batch.df["attempts"].sum() == 12
 
 
 def test_replayed_calls_are_free(tmp_path):
@@ -192,6 +195,19 @@ def test_a_budget_that_counts_nothing_is_a_problem():
     assert [text for text in flow.last_run.problems if "No call has reported a cost" in text]
     flow.run({}, budget=Budget(calls=100))
     assert flow.last_run.problems == []
+
+
+def test_a_budget_that_was_exceeded_is_a_problem():
+    """Calls that begin together, before the first has told its cost, are all made. The record says so."""
+
+    class Dear(Label):
+        async def exec(self, item):
+            await asyncio.sleep(0)
+            spend(cost=1.0)
+
+    flow = Flow(Dear(max_concurrency=None))
+    flow.run({}, budget=Budget(cost=2.0))
+    assert any("budget of $2.00 was exceeded: $10.00 is spent" in text for text in flow.last_run.problems)
 
 
 def test_nodes_without_an_exec_are_no_calls():

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmflow_nb import BatchFlow, BatchNode, Flow, Journal, Node, pocketflow, spend
+from llmflow_nb import BatchFlow, BatchNode, Flow, FlowWarning, Journal, Node, pocketflow, spend
 from llmflow_nb.core.prices import UsageSum, cost_of, dollars, sum_of
 from llmflow_nb.core.usage import Usage
 
@@ -278,7 +278,8 @@ def test_threads_of_the_user_report_with_the_context():
                 thread.join()
 
     flow = Flow(Threads(max_concurrency=2))
-    flow.run({})
+    with pytest.warns(FlowWarning, match="spend has no effect in this thread"):
+        flow.run({})
     assert flow.last_run.batch("Threads").df["tokens_in"].tolist() == [11, 22]
 
 
@@ -375,6 +376,7 @@ def test_a_stepper_has_paid_for_what_it_plays_back():
         ({"input": True}, TypeError, "tokens are an integer, not bool"),
         ({"input": -1}, ValueError, "tokens are not negative"),
         ({"input": 10, "cached": 30}, ValueError, "write input=40"),
+        ({"input": 10, "cached": 5, "cache_written": 6}, ValueError, "write input=21"),
         ({"cost": "1"}, TypeError, "a number of US dollars"),
         ({"cost": float("nan")}, ValueError, "0 or more, and finite"),
         ({"cost": -0.1}, ValueError, "0 or more, and finite"),
@@ -393,6 +395,8 @@ def test_prices_are_those_of_the_list():
     full = cost_of(Usage("gpt-4o-mini", 1_000_000, 0))
     assert full == pytest.approx(0.15)
     assert cost_of(Usage("gpt-4o-mini", 1_000_000, 0, 1_000_000)) == pytest.approx(0.075)
+    written = Usage("claude-sonnet-4-5", 1_000_000, 0, cache_written=1_000_000)
+    assert cost_of(written) == pytest.approx(1.25 * cost_of(written._replace(cache_written=0)))
     assert cost_of(Usage("gpt-4o-mini", 1_000_000, 0, provider="https://api.openai.com/v1")) == full
     assert cost_of(Usage("gpt-4o-mini", 1_000_000, 0, provider="http://localhost:8000/v1")) is None
 
