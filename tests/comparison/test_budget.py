@@ -11,7 +11,7 @@ VARIANTS = {"old": {}, "new": {"Label.prompt": "title"}}
 def test_a_budget_bounds_all_runs():
     """Clean and two labels for each text are nine calls: the last is refused, and then the only one to make."""
     flow, budget = flow_of(), Budget(calls=8)
-    with pytest.raises(BudgetError, match="a comparison in its cell") as raised:
+    with pytest.raises(BudgetError, match="run the cell of the comparison again") as raised:
         flow.compare({"texts": TEXTS}, budget=budget, **VARIANTS)
     assert not any("last_run" in note for note in raised.value.__notes__)
     assert len(CALLS.take()) == 8
