@@ -171,6 +171,7 @@ class _RowsTable:
         sample = [row.any_cell().item for row in self._rows]
         columns, _ = spread("item", lambda _, item: item.item, sample, texts, "item.{}".format)
         self._items = columns[:MOST_FIELDS]
+        self._found = [self._results(row) for row in self._rows]
 
     def _heads(self) -> list[tuple[str, bool]]:
         """Return the heads of the columns, and whether a column has numbers."""
@@ -232,17 +233,17 @@ class _RowsTable:
             f'<th scope="col" style="{_NUMBER if is_number else _TEXT}">{escape(head)}</th>'
             for head, is_number in self._heads()
         )
-        rows = "\n".join(f"<tr>{self._row_html(row)}</tr>" for row in self._rows)
+        rows = "\n".join(f"<tr>{self._row_html(*row)}</tr>" for row in zip(self._rows, self._found, strict=True))
         more = f"<div>{escape(self.more)}</div>" if self.more else ""
         return (
             f'<table class="llmflow-nb-table"><caption>{escape(self.title)}</caption><thead><tr>{heads}</tr></thead>'
             f"<tbody>\n{rows}\n</tbody></table>{more}"
         )
 
-    def _row_html(self, row: Row) -> str:
+    def _row_html(self, row: Row, results: list[_Shown]) -> str:
         cells = [f'<th scope="row" style="{_TEXT};white-space:nowrap">{escape(self._label(row))}</th>']
         cells += [f'<td style="{_TEXT}">{folded(text)}</td>' for text in self._item_texts(row)]
-        for name, result in zip(self._measures.names, self._results(row), strict=True):
+        for name, result in zip(self._measures.names, results, strict=True):
             is_base = name == self._measures.baseline
             cells.append(f'<td style="{_TEXT}">{_html_of(result, is_base=is_base)}</td>')
             for text, delta in self._numbers(row, name):
@@ -254,9 +255,9 @@ class _RowsTable:
         """Return the table as texts: ``[-words of the baseline-]`` and ``{+words of the variant+}`` differ."""
         heads: list[tuple[str, Kind]] = [(head, "number" if is_number else "text") for head, is_number in self._heads()]
         rows = []
-        for row in self._rows:
+        for row, results in zip(self._rows, self._found, strict=True):
             cells = [self._label(row), *self._item_texts(row)]
-            for name, result in zip(self._measures.names, self._results(row), strict=True):
+            for name, result in zip(self._measures.names, results, strict=True):
                 cells.append(_text_of(result, is_base=name == self._measures.baseline))
                 cells += [text for text, _ in self._numbers(row, name)]
             rows.append(cells)

@@ -1,13 +1,18 @@
 """Mark the words in which two texts differ."""
 
 import re
+from collections import Counter
 from difflib import SequenceMatcher
 from typing import NamedTuple
 
 __all__ = ["Part", "differing"]
 
 MOST = 400
-"""The number of words that are compared, from the first difference. What follows up to the last one is left out."""
+"""The number of words that are compared, from the first difference. Those after them, up to the last one, differ."""
+FREQUENT = 4
+"""A word that is in a text more often shows nothing about which parts belong together. Only its neighbours do."""
+WORK = 200_000
+"""The number of steps that a comparison of two texts may take. Texts that need more differ as a whole."""
 AROUND = 8
 """The number of words before and after a difference that are shown."""
 
@@ -36,7 +41,7 @@ def differing(before: str, after: str) -> tuple[list[Part], list[Part]]:
     rest = slice(first, -last or None)
     runs = [
         (False, old[:first], old[:first]),
-        *_runs(old[rest][:MOST], new[rest][:MOST]),
+        *_runs(old[rest], new[rest]),
         (False, old[len(old) - last :], old[len(old) - last :]),
     ]
     runs = [run for run in runs if run[1] or run[2]]
@@ -56,15 +61,25 @@ def _same_length(old: list[str], new: list[str]) -> int:
 def _runs(old: list[str], new: list[str]) -> list[tuple[bool, list[str], list[str]]]:
     """Return runs of words, and whether they differ. A space between two words that differ belongs to them."""
     runs: list[tuple[bool, list[str], list[str]]] = []
-    for kind, i, j, k, m in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+    for differs, i, j, k, m in [*_compared(old[:MOST], new[:MOST]), (True, MOST, len(old), MOST, len(new))]:
         is_space = i > 0 and j < len(old) and "".join(old[i:j]).isspace()
-        differs = kind != "equal" or is_space
-        if runs and runs[-1][0] == differs:
+        if runs and runs[-1][0] == (differs or is_space):
             runs[-1][1].extend(old[i:j])
             runs[-1][2].extend(new[k:m])
         else:
-            runs.append((differs, old[i:j], new[k:m]))
+            runs.append((differs or is_space, old[i:j], new[k:m]))
     return runs
+
+
+def _compared(old: list[str], new: list[str]) -> list[tuple[bool, int, int, int, int]]:
+    """Return which slices of the words differ, and which are equal. The work is limited for any words."""
+    before, after = Counter(old), Counter(new)
+    frequent = {word for word, count in after.items() if count > FREQUENT or word.isspace()}
+    pairs = sum(before[word] * count for word, count in after.items() if word not in frequent)
+    if pairs * min(len(old), len(new)) > WORK:
+        return [(True, 0, len(old), 0, len(new))]
+    matcher = SequenceMatcher(frequent.__contains__, old, new, autojunk=False)
+    return [(kind != "equal", i, j, k, m) for kind, i, j, k, m in matcher.get_opcodes()]
 
 
 def _words(text: str) -> list[str]:
