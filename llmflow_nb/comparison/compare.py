@@ -8,6 +8,8 @@ from itertools import product
 from typing import Any
 
 from ..core.errors import AllFailedError, SettingError, a_type
+from ..core.hooks import hooks_of
+from ..core.layers import overridden
 from ..core.node import BaseNode, kind_of, label
 from ..core.settings import is_whole
 from ..core.text import quoted
@@ -15,11 +17,13 @@ from ..core.traversal import last_name
 from ..engine.budget import Budget
 from ..engine.calls import Call
 from ..engine.drivers.sync import drive
+from ..engine.events import Event
 from ..engine.unwind import FINISHED
 from ..journal.answers import Answers, Kept
 from ..journal.journal import Journal, as_journal
 from ..journal.keys import CallKey, CallKeys
 from ..journal.run_code import RunCode
+from ..journal.wiring import nodes_by_path
 from ..runs.rows import Item
 from ..runs.run import Run, Watch
 from ..runs.run_plan import following
@@ -31,6 +35,8 @@ from .scoring import Pairs, judge_of, set_scores_of_node
 from .variants import Variant, Variants, find_node
 
 __all__ = ["compare"]
+
+_BATCHES = ("batch_node", "batch_flow")
 
 _unfinished: list["_Results"] = []
 """The results of the latest comparison in which something failed or that was interrupted. The next one uses them."""
@@ -99,6 +105,35 @@ class _Results(Memory):
         return None if found is None else found._replace(usage=paid)
 
 
+class _LastResult:
+    """Keeps the result of the call that ended last, of those of some nodes: a run keeps no result of a plain node.
+
+    Attributes:
+        event: The end of that call; of a batch node, the end of its visit. None if there was none.
+    """
+
+    def __init__(self, node: BaseNode, path: str) -> None:
+        """Listen to the node with a path; "" for all nodes that have an ``exec`` of their own."""
+        known = nodes_by_path(node)
+        self._kinds = {of: kind_of(each) for of, each in known.items() if (of == path if path else _has_exec(each))}
+        self.event: Event | None = None
+
+    def handle(self, event: Event) -> None:
+        """Keep the event if it ends a call of one of the nodes."""
+        ends = "visit_finished" if self._kinds.get(event.path) == "batch_node" else "call_finished"
+        if event.kind == ends and event.path in self._kinds:
+            self.event = event
+
+    def of(self, recorded: Recorded) -> tuple[Any, str]:
+        """Return the result and its status. Without a call, it is the result of the flow."""
+        if self.event is None:
+            return recorded.position.result, "ok"
+        if self.event.kind == "visit_finished":
+            *_, (_, batch) = recorded.record.batch(self.event.path)._batches
+            return batch.outcomes.results, "ok"
+        return self.event.value, self.event.status
+
+
 class _Runner:
     """Runs the variants. Their calls are answered from one place, so calls that do not differ are made once."""
 
@@ -136,22 +171,27 @@ class _Runner:
         Args:
             variant: The variant.
             which: The number of the repeat as text, for the name of the record.
-            path: The batch that is compared; "" for the result of the whole flow.
+            path: The batch or the node that is compared; "" for the result of the whole flow.
         """
         __tracebackhide__ = True
-        node, shared = self._variants.copies(variant, self._shared, kept=path)
+        is_batch = path != "" and kind_of(self._variants.by_path[path]) in _BATCHES
+        node, shared = self._variants.copies(variant, self._shared, kept=path if is_batch else "")
         earlier = self._counts[variant.name]
         name = f"{label(node)} ({variant.name}{which})"
-        recorded, answers = self._recorded(node, shared, name, earlier)
+        last = None if is_batch else _LastResult(node, path)
+        recorded, answers = self._recorded(node, shared, name, earlier, last=last)
         self._counts[variant.name] = Counter(
             {key: n for key, n in answers.occurrences.items() if self._is_resampled(answers.paths.get(key, ""))}
         )
         self.calls[variant.name] += answers.counts
         record = recorded.record
-        if path:
+        if last is None:
             return record, list(cells_of(record, path))
-        result, usage = recorded.position.result, tuple(record._recorder.all_usage())
-        item = Item(0, 0, {}, None, result, "ok", 1, record.seconds_so_far, None, record.action, None, usage)
+        if path and last.event is None:  # no visit of the node: another action has led past it
+            return record, []
+        result, status = last.of(recorded)
+        usage = tuple(record._recorder.all_usage())
+        item = Item(0, 0, {}, None, result, status, 1, record.seconds_so_far, None, record.action, None, usage)
         return record, [(("",), Cell(item, None))]
 
     def run_judge(self, judge: BaseNode, pairs: list[Any]) -> Run:
@@ -165,7 +205,14 @@ class _Runner:
         return recorded.record
 
     def _recorded(
-        self, node: BaseNode, shared: Any, name: str, occurrences: Counter[bytes], *, is_judge: bool = False
+        self,
+        node: BaseNode,
+        shared: Any,
+        name: str,
+        occurrences: Counter[bytes],
+        *,
+        is_judge: bool = False,
+        last: _LastResult | None = None,
     ) -> tuple[Recorded, Answers]:
         """Run a node. The n-th of equal calls gets the n-th result, counted from the earlier occurrences."""
         __tracebackhide__ = True
@@ -175,6 +222,7 @@ class _Runner:
             node,
             shared,
             executor=None if is_judge else self._executor,
+            subscribers=() if last is None else (last,),
             watch=self._watch,
             journal=self._journal,
             cache=cache,
@@ -221,24 +269,27 @@ def _check_options(of: Any, score: Any, repeat: Any) -> None:
         if isinstance(value, Mapping):
             raise SettingError(f"{name}= is an option of compare, so no variant can be called {name}; choose another.")
     if of is not None and not isinstance(of, str):
-        raise SettingError(f"of={quoted(of)} is {a_type(of)}; give the name or the path of a batch node.")
+        raise SettingError(f"of={quoted(of)} is {a_type(of)}; give the name or the path of a node.")
     if not is_whole(repeat) or repeat < 1:
         raise SettingError(f"repeat={quoted(repeat)}: it must be 1 or more.")
 
 
 def _compared_path(by_path: dict[str, BaseNode], of: str | None) -> str:
-    """Return the path of the batch whose rows are compared; "" for the result of the whole flow.
+    """Return the path of the batch or the node that is compared; "" for the result of the whole flow.
 
     Raises:
-        SettingError: There is no such batch, or it is not clear which.
+        SettingError: There is no such node, it has no result, or it is not clear which batch.
     """
     if of is not None:
         path = find_node(by_path, of, "of: ")
         assert path is not None
         if path == next(iter(by_path)) and kind_of(by_path[path]) == "flow":
             return ""
-        if kind_of(by_path[path]) not in ("batch_node", "batch_flow"):
+        kind = kind_of(by_path[path])
+        if kind == "flow":
             raise SettingError(f"of={quoted(of)} is not a batch, so it has no rows; {_batches_text(by_path)}.")
+        if kind == "node" and not _has_exec(by_path[path]):
+            raise SettingError(f"of={quoted(of)} has no exec of its own, so it has no result to compare.")
         return path
     batches = [path for path, node in by_path.items() if kind_of(node) == "batch_node"]
     if not batches:
@@ -263,12 +314,17 @@ def _check_kinds(variants: Variants, path: str) -> None:
                 raise SettingError(f"{variant.name}: the rows of {path} are compared, and a {kind} there has none.")
 
 
+def _has_exec(node: BaseNode) -> bool:
+    """Return whether a node has an ``exec`` of its own. The default one returns None."""
+    return kind_of(node) in ("node", "batch_node") and ("exec" in hooks_of(node).own or bool(overridden(node)))
+
+
 def _after(by_path: dict[str, BaseNode], path: str) -> set[str]:
     return {step for step, _ in following(by_path, path, is_within=False)}
 
 
 def _batches_text(by_path: dict[str, BaseNode]) -> str:
-    names = [path for path, node in by_path.items() if kind_of(node) in ("batch_node", "batch_flow")]
+    names = [path for path, node in by_path.items() if kind_of(node) in _BATCHES]
     return f"the batches of this flow are {quoted(names, 1_000, elements=20)}" if names else "this flow has no batches"
 
 

@@ -31,7 +31,7 @@ class Comparison(Shown):
     The first variant is the baseline: a row is better or worse than the same row of the baseline.
 
     Attributes:
-        path: The path of the batch whose rows are compared; "" for the result of the whole flow.
+        path: The path of the batch or the node that is compared; "" for the result of the whole flow.
         measures: The rows, with the scores of each variant.
         runs: The records of each variant, one for each repeat. They have all tables of a `Run`.
         judge: The record of the judge's run; None without a judge.

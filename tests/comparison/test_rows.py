@@ -1,8 +1,9 @@
 """Which rows are compared, and which of them belong together."""
 
 import pandas as pd
+import pytest
 
-from llmflow_nb import BatchFlow, BatchNode, Flow, Journal, Node
+from llmflow_nb import BatchFlow, BatchNode, Flow, Journal, Node, SettingError
 from tests.comparison.helpers import TEXTS, Label, flow_of, is_upper
 
 OLD, NEW = {}, {"Label.prompt": "title"}
@@ -132,3 +133,52 @@ def test_the_last_batch_is_compared():
     shared = {"texts": TEXTS}
     assert flow_of().compare(shared, old=OLD, new=NEW).path == "labels/Label"
     assert flow_of().compare(shared, old=OLD, new=NEW, of="Clean").path == "labels/Clean"
+
+
+class Ask(Node):
+    """Returns its prompt; whatever follows has no ``exec``."""
+
+    prompt = "short"
+
+    def exec(self, prepared):
+        return self.prompt
+
+
+@pytest.mark.parametrize("of", [None, "Ask"])
+def test_a_flow_that_ends_in_a_node_without_an_exec(of):
+    """Its result is that of the last node that has an ``exec`` of its own, or of the node that is named."""
+    ask = Ask()
+    ask >> Node(name="Save")
+    found = Flow(ask).compare({}, old={}, new={"Ask.prompt": "LONG"}, of=of)
+    assert found.df[["old", "new"]].to_numpy().tolist() == [["short", "LONG"]]
+    assert found.verdict[0] == "new differs from old on 1 of 1 row"
+
+
+def test_a_plain_node_before_the_last_one():
+    """With ``of=``, its last result is the row."""
+
+    class After(Node):
+        def exec(self, prepared):
+            return "the same"
+
+    ask = Ask()
+    ask >> After()
+    variants = {"old": {}, "new": {"Ask.prompt": "LONG"}}
+    assert Flow(ask).compare({}, **variants).df["new"].tolist() == ["the same"]
+    assert Flow(ask).compare({}, **variants, of="Ask").df["new"].tolist() == ["LONG"]
+
+
+def test_of_a_node_without_an_exec():
+    """It has no result to compare."""
+    ask = Ask()
+    ask >> Node(name="Save")
+    with pytest.raises(SettingError, match="no exec of its own"):
+        Flow(ask).compare({}, old={}, new={"Ask.prompt": "LONG"}, of="Save")
+
+
+def test_the_result_of_a_flow_that_ends_in_a_batch_node():
+    """If the flow is named, its result is the list of the last batch node, also if a node without ``exec`` follows."""
+    flow = flow_of()
+    flow.start_node.successors["default"] >> Node(name="Save")
+    found = flow.compare({"texts": TEXTS}, old={}, new=NEW, of="labels")
+    assert found.df["new"].tolist() == [["Ant", "Bee", "Cat"]]

@@ -216,9 +216,9 @@ class NodeMethods(HasGraph):
 
         Args:
             shared: As for `run`. An iterator in it is refused, since each variant reads it.
-            of: The name or path of the batch node or batch flow whose rows are compared. Default: the batch node, the
-                last one if there are several. If there is none: the outermost batch flow, or the result of the whole
-                flow.
+            of: The name or path of the batch node or batch flow whose rows are compared, or of a node: its last result
+                is one row. Default: the batch node, the last one if there are several. If there is none: the outermost
+                batch flow, or the result of the last node that has an ``exec`` of its own.
             score: How to score a result. A function ``(item, result)`` returns a number, a bool or a dict of these; the
                 first field of a dict decides. A `BatchNode` is a judge: its ``exec`` gets a dict with ``"item"`` and
                 ``"result"``. Its retries, its limiter and the journal apply. A str names a later batch node of the
