@@ -125,7 +125,8 @@ def keep_settings(node: Any, **settings: Any) -> None:
         of_class = getattr(cls, setting)
         if value is of_class or (setting == "name" and value is None):
             continue
-        default = getattr(cls._hooks.library_class, setting)
+        library_class = next(base for base in cls.__mro__ if base.__dict__.get("_library_class"))
+        default = getattr(library_class, setting)
         if of_class is default or value != default:
             setattr(node, setting, value)
         elif not isinstance(of_class, property):  # a property is checked when a run starts

@@ -751,3 +751,18 @@ def test_hooks_that_may_yield():
     shared = []
     Twice(start=Words()).run(shared)
     assert shared == ["AB", "AB"]
+
+
+def test_a_class_that_was_unpickled_by_value_makes_nodes():
+    """Pickled by value and read in the same process, as an executor with threads does, it is the same class."""
+    cloudpickle = pytest.importorskip("cloudpickle", reason="needs the extra llmflow_nb[dask]")
+
+    class Label(Node):
+        def exec(self, item):
+            return item
+
+    Label.__module__ = "__main__"
+    assert cloudpickle.loads(cloudpickle.dumps(Label)) is Label
+    node = Label(max_retries=2)
+    node.run({})
+    assert (node.max_retries, node.last_run.status) == (2, "ok")
