@@ -79,7 +79,16 @@ def compare(
             judge = _judged(runner, scorer, rows)
         results = runner.memory.results if known is None else None
         comparison = Comparison(
-            variants, path, shared, known, list(rows.values()), records, judge, runner.calls, results
+            variants,
+            path,
+            shared,
+            known,
+            list(rows.values()),
+            records,
+            judge,
+            runner.calls,
+            results,
+            scorer is not None,
         )
     if not comparison.measures.failures:
         _unfinished.clear()

@@ -51,11 +51,12 @@ class Comparison(Shown):
         judge: Run | None,
         calls: dict[str, Counter[str]],
         results: "Results | None",
+        is_scored: bool,
     ) -> None:
         """Put the results together."""
         self._variants, self._shared, self._journal, self._results = variants, shared, journal, results
         self.path = path
-        self.measures = Measures(rows, list(runs), len(runs[variants.known[0].name]))
+        self.measures = Measures(rows, list(runs), len(runs[variants.known[0].name]), is_scored=is_scored)
         self.runs = runs
         self.judge = judge
         self.calls = calls
@@ -142,6 +143,7 @@ class Comparison(Shown):
         Columns, in this order:
 
         * ``rows``, ``failed`` (Int64): rows of all repeats, and those that have no result;
+        * ``unscored`` (Int64), only with scores: rows of all repeats that have a result and no score;
         * ``score`` (Float64) or ``score.<field>``, only with scores: the mean over the rows;
         * ``better``, ``worse``, ``same`` (Int64): the number of rows with a higher, a lower and the same first score;
         * ``delta``, ``low``, ``high`` (Float64): the mean difference, and its 95 % interval (a bootstrap of the rows);

@@ -19,13 +19,15 @@ class Measures:
         rows: The rows.
         names: The names of the variants.
         repeats: How often each variant was run.
+        is_scored: Whether the results were scored, even if no row has a score.
     """
 
-    def __init__(self, rows: list[Row], names: list[str], repeats: int) -> None:
+    def __init__(self, rows: list[Row], names: list[str], repeats: int, *, is_scored: bool = False) -> None:
         """Take the rows, with their scores."""
         self.rows = rows
         self.names = names
         self.repeats = repeats
+        self.is_scored = is_scored
 
     @property
     def baseline(self) -> str:
@@ -67,6 +69,19 @@ class Measures:
             for cell in cells.values()
             if not cell.has_result or cell.scored.error is not None
         ]
+
+    def unscored(self, variant: str) -> int:
+        """Return the number of rows of a variant, in all repeats, that have a result and no first score."""
+        name = next(iter(self.scores), "")
+        cells = [cell for row in self.rows for cell in row.cells[variant].values()]
+        return sum(cell.has_result and name not in cell.scored.values for cell in cells) if self.is_scored else 0
+
+    def compared(self, variant: str) -> int:
+        """Return the number of rows in which a variant and the baseline both have a score, or a result if unscored."""
+        if self.is_scored:
+            return sum(self.delta(row, variant) is not None for row in self.rows)
+        known = self.baseline, variant
+        return sum(all(any(c.has_result for c in row.cells[name].values()) for name in known) for row in self.rows)
 
     def score(self, row: Row, variant: str, name: str | None = None) -> float | None:
         """Return the score of a variant in a row, as the mean over the repeats; None if there is none.

@@ -135,6 +135,8 @@ def summary(measures: Measures, calls: dict[str, Counter[str]], usage: dict[str,
     cells = {name: [cell for row in rows for cell in row.cells[name].values()] for name in names}
     table.add_typed("rows", [len(cells[name]) for name in names], "Int64")
     table.add_typed("failed", [sum(not cell.has_result for cell in cells[name]) for name in names], "Int64")
+    if measures.is_scored:
+        table.add_typed("unscored", [measures.unscored(name) for name in names], "Int64")
     for score in measures.scores:
         means = [_mean([measures.score(row, name, score) for row in rows]) for name in names]
         table.add_typed(_score_name(score), means, "Float64")

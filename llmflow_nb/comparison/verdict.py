@@ -9,6 +9,10 @@ from .statistics import Difference
 
 __all__ = ["costs", "ordered", "sentences"]
 
+MOST_NAMES = 10
+"""The number of variants that a sentence names."""
+MOST_LEFT_OUT = 0.1
+"""If a larger share of the rows cannot be compared, the verdict begins with that."""
 FEW = 3
 """With more variants beside the baseline, the verdict has one sentence for all, and one for the best."""
 
@@ -18,17 +22,28 @@ def ordered(measures: Measures) -> list[str]:
     found = measures.differences
     if not found:
         return measures.others
-    return sorted(measures.others, key=lambda name: -(found[name].mean or 0.0))
+
+    def rank(name: str) -> tuple[bool, float]:
+        mean = found[name].mean
+        return mean is None, -(mean or 0.0)
+
+    return sorted(measures.others, key=rank)
 
 
 def sentences(measures: Measures) -> list[str]:
-    """Return the sentences of the verdict: about the variants, the best first, then what failed."""
+    """Return the sentences of the verdict: about the variants, the best first, then what failed.
+
+    If few rows can be compared, they begin with that.
+    """
     rows = len(measures.rows)
     if not rows:
         return ["there are no rows to compare"]
     names = ordered(measures)
-    parts = [_of_all(measures)] if len(names) > FEW else []
-    for name in names[:1] if parts else names:
+    is_short = len(names) > FEW
+    parts = _left_out(measures, names) + ([_of_all(measures)] if is_short else [])
+    for name in names[:1] if is_short else names:
+        if not measures.compared(name) and (measures.scores or not measures.is_scored):
+            continue  # the first sentence says so
         found = measures.differences.get(name)
         changed = sum(measures.is_changed(row, name) for row in measures.rows)
         if found is None or found.mean is None:
@@ -39,6 +54,24 @@ def sentences(measures: Measures) -> list[str]:
     if any(found.p is None and found.mean is not None for found in measures.differences.values()) and rows > 1:
         parts.append('whether a difference is noise needs scipy: pip install "llmflow_nb[compare]"')
     return [message(part) for part in parts]
+
+
+def _left_out(measures: Measures, names: list[str]) -> list[str]:
+    """Return that only few rows can be compared; empty if nearly all can."""
+    rows = len(measures.rows)
+    if measures.is_scored and not measures.scores:
+        errors = any(
+            cell.scored.error for row in measures.rows for cells in row.cells.values() for cell in cells.values()
+        )
+        return ["no row has a score" if errors else "score returned None or NaN for all rows: is a return missing?"]
+    counts = {name: measures.compared(name) for name in names}
+    few = [name for name in names if rows - counts[name] > MOST_LEFT_OUT * rows]
+    if not few:
+        return []
+    more = f" and {len(few) - MOST_NAMES} more variants" if len(few) > MOST_NAMES else ""
+    found = ", ".join(f"{counts[name]:,} ({shown(name)})" for name in few[:MOST_NAMES]) + more
+    what = "scores" if measures.scores else "results"
+    return [f"only some of {_rows(rows)} have {what} to compare with {shown(measures.baseline)}: {found}"]
 
 
 def costs(measures: Measures, usage: Mapping[str, UsageSum]) -> list[str]:
@@ -96,6 +129,8 @@ def _failed(measures: Measures, name: str) -> str:
     parts = [f"{_rows(failed)} failed"] * bool(failed)
     parts += [f"{_rows(missing)} missing"] * bool(missing)
     parts += [f"{_rows(len(unscored))} could not be scored ({_first_error(unscored)})"] if unscored else []
+    if measures.scores and (none := measures.unscored(name) - len(unscored)):
+        parts.append(f"{_rows(none)} {'has' if none == 1 else 'have'} no score")
     return f"{shown(name)}: {', '.join(parts)}; not counted in the scores" if parts else ""
 
 

@@ -86,6 +86,29 @@ def test_a_score_that_always_raises():
     flow_of().compare(SHARED, **VARIANTS, score=lambda item, result: 1)
 
 
+@pytest.mark.parametrize("nothing", [None, float("nan")])
+def test_rows_without_a_score_are_counted(nothing):
+    """The verdict begins with it if they are many, and says how many they are; the summary too."""
+    texts = [f"{chr(97 + n // 10)}{chr(97 + n % 10)}" for n in range(100)]
+
+    def score(item, result):
+        return nothing if result.istitle() and item >= "b" else result.istitle()
+
+    found = flow_of().compare({"texts": texts}, **VARIANTS, score=score)
+    assert found.verdict[0] == "only some of 100 rows have scores to compare with old: 10 (new)"
+    assert found.verdict[1].startswith("new is better than old")
+    assert "new: 90 rows have no score; not counted in the scores" in found.verdict
+    assert found.summary["unscored"].tolist() == [0, 90]
+
+
+def test_a_few_rows_without_a_score():
+    """The verdict is about the variants first."""
+    texts = [chr(97 + n) for n in range(20)]
+    found = flow_of().compare({"texts": texts}, **VARIANTS, score=lambda item, result: None if item == "c" else 1)
+    assert found.verdict[0].startswith("new scores the same as old on all 19 rows")
+    assert "old: 1 row has no score; not counted in the scores" in found.verdict
+
+
 class Judge(BatchNode):
     """Judges pairs, with a retry."""
 

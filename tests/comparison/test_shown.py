@@ -38,7 +38,7 @@ def test_the_verdict_comes_first():
         ({"old": 0, "new": 1}, "new is better than old: +1 on average"),
         ({"old": 1, "new": 0}, "new is worse than old: -1 on average"),
         ({"old": 1, "new": 1}, "new scores the same as old on all 12 rows (12 results differ)"),
-        ({}, "new differs from old on 12 of 12 rows"),
+        ({}, "score returned None or NaN for all rows: is a return missing?"),
     ],
 )
 def test_verdicts(scores, expected):
