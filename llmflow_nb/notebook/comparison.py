@@ -13,7 +13,7 @@ from ..core.text import MASK, is_secret, shown
 from .columns import Kind, error_line, spread, text_of_cell
 from .frontend import is_static
 from .html import MAX_HTML, NO_MATHS, Summary, Table, chip, folded, style_sheet, table_html, to_text
-from .marked import Part, differing
+from .marked import Part, differing, excerpts, same_start
 from .values import CELL, ValueTexts, duration, many
 
 if TYPE_CHECKING:
@@ -26,8 +26,10 @@ MOST_VARIANTS, MOST_BESIDE = 50, 2
 """The number of variants in the table of variants, and of those that are shown beside the baseline in each row."""
 MOST_FIELDS = 3
 """The number of fields of items that are shown."""
-LONGEST = 2_000
-"""The number of characters of a text that are looked at, if the display has room for them."""
+LONGEST, IN_TEXT = 2_000, 52
+"""The number of characters of a text in HTML, if the display has room for them; in plain text beside marks."""
+COMPARED = 50_000
+"""The number of characters of a text in which a difference is found."""
 BETTER, WORSE = "46,125,50", "198,40,40"
 # Written into the cells, since a notebook that is not trusted has no style sheet. Readable on a dark page too.
 _MARK = 'style="background-color:rgba({},0.22)"'
@@ -41,10 +43,7 @@ def comparison_bundle(comparison: Comparison) -> dict[str, str]:
     verdict = comparison.verdict
     variants = _variants_table(comparison)
     texts = ValueTexts()  # now: it has a time limit
-    for length in (LONGEST, CELL):
-        rows = _RowsTable(comparison, texts, length)
-        if len(rows.as_html()) < MAX_HTML // 2:
-            break
+    rows = _RowsTable(comparison, texts)
     plain = Summary(title, "", facts, [], [variants, rows.as_texts()])
     head, _, rest = to_text(plain).partition("\n\n")
     lines = "\n".join(f"  {sentence}" for sentence in verdict)
@@ -142,6 +141,13 @@ def signed(value: float | None) -> str:
 # ---- rows ------------------------------------------------------------------------------------------------------------
 
 
+class _Result(NamedTuple):
+    """A result as a text, or why there is none with a status."""
+
+    text: str
+    status: str = ""
+
+
 class _Shown(NamedTuple):
     """A cell of a row: a text in parts, and what is written before it."""
 
@@ -152,9 +158,9 @@ class _Shown(NamedTuple):
 class _RowsTable:
     """The first rows, those that got worse first, as HTML and as texts."""
 
-    def __init__(self, comparison: Comparison, texts: ValueTexts, length: int) -> None:
+    def __init__(self, comparison: Comparison, texts: ValueTexts) -> None:
         measures = comparison.measures
-        self._texts, self._length = texts, length
+        self._texts = texts
         names = [measures.baseline, *ordered(measures)[:MOST_BESIDE]]
         self._measures = shown_of = Measures(measures.rows, names, measures.repeats)
         first = shown_of.worst_first()
@@ -171,7 +177,7 @@ class _RowsTable:
         sample = [row.any_cell().item for row in self._rows]
         columns, _ = spread("item", lambda _, item: item.item, sample, texts, "item.{}".format)
         self._items = columns[:MOST_FIELDS]
-        self._found = [self._results(row) for row in self._rows]
+        self._results = [[self._result(row.first(name)) for name in names] for row in self._rows]
 
     def _heads(self) -> list[tuple[str, bool]]:
         """Return the heads of the columns, and whether a column has numbers."""
@@ -183,36 +189,19 @@ class _RowsTable:
                 heads += [("difference", True)] * (name != self._measures.baseline)
         return heads
 
-    def _results(self, row: Row) -> list[_Shown]:
-        """Return the results of the variants, with the words marked in which they differ from the baseline."""
-        names = self._measures.names
-        cells = {name: row.first(name) for name in names}
-        base = self._text(cells[names[0]])
-        found = []
-        marked_base: list[Part] | None = None
-        for name in names[1:]:
-            text = self._text(cells[name])
-            if base.status or text.status or base.parts == text.parts:
-                found.append(text)
-                continue
-            before, after = differing(base.parts[0].text, text.parts[0].text)
-            marked_base = before if marked_base is None and len(names) == 2 else marked_base
-            found.append(_Shown(after))
-        return [base if marked_base is None else _Shown(marked_base), *found]
-
-    def _text(self, cell: Cell | None) -> _Shown:
+    def _result(self, cell: Cell | None) -> _Result:
         if cell is None:
-            return _Shown([Part("no such row", False)], "pending")
+            return _Result("no such row", "pending")
         if not cell.has_result:
             error = cell.item.error
-            return _Shown([Part("" if error is None else error_line(error, self._texts), False)], cell.item.status)
-        return _Shown([Part(self._value(cell.item.result), False)])
+            return _Result("" if error is None else error_line(error, self._texts), cell.item.status)
+        return _Result(self._value(cell.item.result))
 
     def _value(self, value: Any) -> str:
         """Return a value as a text. A long text keeps its lines."""
         if type(value) is dict and any(map(is_secret, value)):
             value = {key: MASK if is_secret(key) else part for key, part in value.items()}
-        return text_of_cell("text", value, self._texts, self._length) or "''"
+        return text_of_cell("text", value, self._texts, COMPARED) or "''"
 
     def _numbers(self, row: Row, name: str) -> list[tuple[str, float]]:
         """Return the score of a variant, and its difference from the baseline unless it is the baseline."""
@@ -227,23 +216,30 @@ class _RowsTable:
 
     def as_html(self) -> str:
         """Return the table as HTML."""
+        html = self._html(LONGEST)
+        return html if len(html) < MAX_HTML // 2 else self._html(CELL)
+
+    def _html(self, length: int) -> str:
         if not self._rows:
             return ""
         heads = "".join(
             f'<th scope="col" style="{_NUMBER if is_number else _TEXT}">{escape(head)}</th>'
             for head, is_number in self._heads()
         )
-        rows = "\n".join(f"<tr>{self._row_html(*row)}</tr>" for row in zip(self._rows, self._found, strict=True))
+        rows = "\n".join(
+            f"<tr>{self._row_html(row, results, length)}</tr>"
+            for row, results in zip(self._rows, self._results, strict=True)
+        )
         more = f"<div>{escape(self.more)}</div>" if self.more else ""
         return (
             f'<table class="llmflow-nb-table"><caption>{escape(self.title)}</caption><thead><tr>{heads}</tr></thead>'
             f"<tbody>\n{rows}\n</tbody></table>{more}"
         )
 
-    def _row_html(self, row: Row, results: list[_Shown]) -> str:
+    def _row_html(self, row: Row, results: list[_Result], length: int) -> str:
         cells = [f'<th scope="row" style="{_TEXT};white-space:nowrap">{escape(self._label(row))}</th>']
-        cells += [f'<td style="{_TEXT}">{folded(text)}</td>' for text in self._item_texts(row)]
-        for name, result in zip(self._measures.names, results, strict=True):
+        cells += [f'<td style="{_TEXT}">{folded(text)}</td>' for text in self._item_texts(row, length)]
+        for name, result in zip(self._measures.names, _marked(results, length), strict=True):
             is_base = name == self._measures.baseline
             cells.append(f'<td style="{_TEXT}">{_html_of(result, is_base=is_base)}</td>')
             for text, delta in self._numbers(row, name):
@@ -255,20 +251,44 @@ class _RowsTable:
         """Return the table as texts: ``[-words of the baseline-]`` and ``{+words of the variant+}`` differ."""
         heads: list[tuple[str, Kind]] = [(head, "number" if is_number else "text") for head, is_number in self._heads()]
         rows = []
-        for row, results in zip(self._rows, self._found, strict=True):
-            cells = [self._label(row), *self._item_texts(row)]
-            for name, result in zip(self._measures.names, results, strict=True):
+        for row, results in zip(self._rows, self._results, strict=True):
+            cells = [self._label(row), *self._item_texts(row, CELL)]
+            for name, result in zip(self._measures.names, _marked(results, IN_TEXT), strict=True):
                 cells.append(_text_of(result, is_base=name == self._measures.baseline))
                 cells += [text for text, _ in self._numbers(row, name)]
             rows.append(cells)
         return Table(self.title, heads, rows, self.more)
 
-    def _item_texts(self, row: Row) -> list[str]:
+    def _item_texts(self, row: Row, length: int) -> list[str]:
         item = row.any_cell().item
-        return [text_of_cell(kind, value(0, item), self._texts, self._length) for _, kind, value in self._items]
+        return [text_of_cell(kind, value(0, item), self._texts, length) for _, kind, value in self._items]
 
     def _label(self, row: Row) -> str:
         return text_of_cell("name", row.label, self._texts, CELL)
+
+
+def _marked(results: list[_Result], length: int) -> list[_Shown]:
+    """Return results with the words marked in which they differ from the first one, from the first difference on."""
+    base, *others = results
+    changed = [each for each in others if not (base.status or each.status or each.text == base.text)]
+    found = []
+    for each in others:
+        if each in changed:
+            before, after = differing(*excerpts(base.text, each.text, length))
+            found.append(_Shown(after))
+        else:
+            found.append(_unmarked(each, max(length, CELL)))
+    if not changed:
+        return [_unmarked(base, max(length, CELL)), *found]
+    if len(others) == 1:
+        return [_Shown(before), *found]
+    first = min(changed, key=lambda each: same_start(base.text, each.text))
+    return [_Shown([Part(excerpts(base.text, first.text, length)[0], False)]), *found]
+
+
+def _unmarked(result: _Result, length: int) -> _Shown:
+    text = result.text if len(result.text) <= length else f"{result.text[: length - 1]}…"
+    return _Shown([Part(text, False)], result.status)
 
 
 def _html_of(result: _Shown, *, is_base: bool) -> str:

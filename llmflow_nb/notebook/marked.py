@@ -5,7 +5,7 @@ from collections import Counter
 from difflib import SequenceMatcher
 from typing import NamedTuple
 
-__all__ = ["Part", "differing"]
+__all__ = ["Part", "differing", "excerpts", "same_start"]
 
 MOST = 400
 """The number of words that are compared, from the first difference. Those after them, up to the last one, differ."""
@@ -51,6 +51,44 @@ def differing(before: str, after: str) -> tuple[list[Part], list[Part]]:
             text = "".join(words) if is_marked else _cut(words, is_first=n == 0, is_last=n == len(runs) - 1)
             parts += [Part(text, is_marked)] * bool(text)
     return found
+
+
+def excerpts(before: str, after: str, length: int) -> tuple[str, str]:
+    """Return at most about ``length`` characters of two texts, from shortly before their first difference.
+
+    >>> excerpts("one two three four", "one two three five", 12)
+    ('… three four', '… three five')
+    """
+    longest = max(len(before), len(after))
+    if longest <= length:
+        return before, after
+    around = length // 2
+    first = same_start(before, after)
+    start = max(0, min(first - around, longest - length))
+    if start:
+        start = 1 + before.find(" ", start, first) or start
+    last = same_start(before[first:][::-1], after[first:][::-1])
+    end = max(0, last - around) if longest - start > length else 0
+    return _excerpt(before, start, end, length), _excerpt(after, start, end, length)
+
+
+def _excerpt(text: str, start: int, end: int, length: int) -> str:
+    """Return a text without characters at both ends, at most ``length`` of them."""
+    found = text[start : len(text) - end]
+    is_cut = end or len(found) > length
+    return f"{'… ' * bool(start)}{found[:length]}{'…' * bool(is_cut)}"
+
+
+def same_start(before: str, after: str) -> int:
+    """Return how many characters at the start are the same."""
+    low, high = 0, min(len(before), len(after))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if before[low:middle] == after[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 def _same_length(old: list[str], new: list[str]) -> int:

@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from llmflow_nb.notebook.marked import differing
+from llmflow_nb import BatchNode, Flow
+from llmflow_nb.notebook.marked import differing, excerpts
 
 
 def lines_run(before, after):
@@ -72,3 +73,45 @@ def test_words_of_prose():
     same = "the cat and the dog and the bird saw the man on the hill with the big red hat"
     _, after = differing(f"One day {same} in May.", f"A year {same} in June.")
     assert [part.text for part in after if part.is_marked] == ["A year", "June"]
+
+
+@pytest.mark.parametrize("length", [56, 2_000])
+def test_excerpts_begin_near_the_first_difference(length):
+    """So that a late difference is seen; also if both texts end in the same words."""
+    start, end = "same words " * 400, " and so on" * 400
+    before, after = excerpts(f"{start}old{end}", f"{start}new one{end}", length)
+    assert "words old and" in before
+    assert "words new one and" in after
+    assert before.startswith("… ")
+    assert before.endswith("…")
+    assert max(len(before), len(after)) < length + 10
+    assert before.index("old") < length * 0.6
+
+
+def test_excerpts_of_short_texts():
+    """They are complete."""
+    assert excerpts("one two", "one three", 9) == ("one two", "one three")
+
+
+class Long(BatchNode):
+    """Returns a long text that ends in a word."""
+
+    word = "old"
+
+    def prep(self, shared):
+        return [1, 2]
+
+    def exec(self, number):
+        return "one two " * 2_000 + self.word
+
+
+def test_a_late_difference_is_shown():
+    """In both forms, and for each of many variants."""
+    for variants in ({"b": "new"}, {"b": "new", "c": "other"}):
+        changes = {name: {"Long.word": word} for name, word in variants.items()}
+        bundle = Flow(Long()).compare({}, a={}, **changes)._repr_mimebundle_()
+        html, text = bundle["text/html"], bundle["text/plain"]
+        assert "one two {+new+}" in text
+        assert html.count("new</ins>") == 2
+        assert html.count("… one two") >= 2
+        assert ("[-old-]" if len(variants) == 1 else "two old") in text
