@@ -74,7 +74,8 @@ def compare(
         judge = None
         if isinstance(scorer, str):
             for name, number, _ in found:
-                set_scores_of_node(rows, records[name][number], scorer, name, number)
+                if records[name][number].status == "ok":  # else the node was not visited
+                    set_scores_of_node(rows, records[name][number], scorer, name, number)
         elif scorer is not None:
             judge = _judged(runner, scorer, rows)
         results = runner.memory.results if known is None else None
@@ -90,7 +91,7 @@ def compare(
             results,
             scorer is not None,
         )
-    if not comparison.measures.failures:
+    if not comparison.measures.failures and all(run.status == "ok" for runs in records.values() for run in runs):
         _unfinished.clear()
     return comparison
 
@@ -188,7 +189,7 @@ class _Runner:
         earlier = self._counts[variant.name]
         name = f"{label(node)} ({variant.name}{which})"
         last = None if is_batch else _LastResult(node, path)
-        recorded, answers = self._recorded(node, shared, name, earlier, last=last)
+        recorded, answers, failure = self._recorded(node, shared, name, earlier, last=last)
         self._counts[variant.name] = Counter(
             {key: n for key, n in answers.occurrences.items() if self._is_resampled(answers.paths.get(key, ""))}
         )
@@ -198,9 +199,9 @@ class _Runner:
             return record, list(cells_of(record, path))
         if path and last.event is None:  # no visit of the node: another action has led past it
             return record, []
-        result, status = last.of(recorded)
+        result, status = last.of(recorded) if failure is None else (None, "failed")
         usage = tuple(record._recorder.all_usage())
-        item = Item(0, 0, {}, None, result, status, 1, record.seconds_so_far, None, record.action, None, usage)
+        item = Item(0, 0, {}, None, result, status, 1, record.seconds_so_far, failure, record.action, None, usage)
         return record, [(("",), Cell(item, None))]
 
     def run_judge(self, judge: BaseNode, pairs: list[Any]) -> Run:
@@ -210,7 +211,7 @@ class _Runner:
         """
         __tracebackhide__ = True
         name = f"{label(self._root)} ({label(judge)})"
-        recorded, _ = self._recorded(judge, {"pairs": pairs}, name, Counter(), is_judge=True)
+        recorded, *_ = self._recorded(judge, {"pairs": pairs}, name, Counter(), is_judge=True)
         return recorded.record
 
     def _recorded(
@@ -222,8 +223,11 @@ class _Runner:
         *,
         is_judge: bool = False,
         last: _LastResult | None = None,
-    ) -> tuple[Recorded, Answers]:
-        """Run a node. The n-th of equal calls gets the n-th result, counted from the earlier occurrences."""
+    ) -> tuple[Recorded, Answers, AllFailedError | None]:
+        """Run a node. The n-th of equal calls gets the n-th result, counted from the earlier occurrences.
+
+        If all items of a batch failed, that error is returned too: it is shown, and the other variants are run.
+        """
         __tracebackhide__ = True
         self._code.lend(node)
         cache = Answers(self.memory, CallKeys(self._code.fingerprints))
@@ -240,12 +244,12 @@ class _Runner:
         )
         answers = cache if recorded.session is None else recorded.session.answers
         answers.occurrences.update(occurrences)
+        failure = None
         try:
             with recorded:
                 drive(recorded.position, recorded.setup)
-        except AllFailedError:
-            if not is_judge:
-                raise
+        except AllFailedError as exc:
+            failure = exc
         except (Exception, KeyboardInterrupt) as exc:
             with suppress(Exception):  # not every exception accepts notes; it is raised as it is
                 _drop_advice(exc)
@@ -253,7 +257,7 @@ class _Runner:
             raise
         finally:
             cache.end_calls()
-        return recorded, answers
+        return recorded, answers, failure
 
     def _is_resampled(self, path: str) -> bool:
         return any(f"{path}/".startswith(f"{changed}/") for changed in self._resampled)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.api.display import Shown
 from ..core.errors import RowError
 from ..core.prices import UsageSum, sum_of
-from ..core.text import quoted, shown
+from ..core.text import error_text, message, quoted, shown
 from ..journal.journal import Journal
 from ..runs.run import Run
 from .measures import Measures
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from .debug import Steppers
 
 __all__ = ["Comparison"]
+
+MOST_PROBLEMS = 5
+"""The number of problems that the verdict has."""
 
 
 class Comparison(Shown):
@@ -89,9 +92,28 @@ class Comparison(Shown):
 
     @property
     def verdict(self) -> list[str]:
-        """What the comparison says, in sentences: about the variants, the best first, what failed, and the costs."""
+        """What the comparison says, in sentences.
+
+        They are about the variants, the best first, then about what failed, the costs and the problems of the runs.
+        """
         usage = {name: self.usage_of(name) for name in self.runs}
-        return sentences(self.measures) + costs(self.measures, usage)
+        return sentences(self.measures) + costs(self.measures, usage) + self._problem_lines()
+
+    @property
+    def problems(self) -> list[str]:
+        """The problems of the runs, each once with its variants, and the runs that ended early as all rows failed."""
+        variants: dict[str, list[str]] = {}
+        for name, runs in self.runs.items():
+            for run in runs:
+                ended = [] if run.error is None else [f"the run ended early: {error_text(run.error)}"]
+                for text in ended + run.problems:
+                    variants.setdefault(text, []).append(name)
+        return [message(f"{', '.join(map(shown, dict.fromkeys(names)))}: {text}") for text, names in variants.items()]
+
+    def _problem_lines(self) -> list[str]:
+        found = self.problems
+        more = [f"and {len(found) - MOST_PROBLEMS} more in .problems"] if len(found) > MOST_PROBLEMS else []
+        return found[:MOST_PROBLEMS] + more
 
     @property
     def df(self) -> "pd.DataFrame":

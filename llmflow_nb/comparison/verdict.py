@@ -126,7 +126,9 @@ def _failed(measures: Measures, name: str) -> str:
     missing = sum(not row.cells[name] for row in measures.rows)
     failed = sum(not cell.has_result for cell in cells)
     unscored = [cell.scored.error for cell in cells if cell.has_result and cell.scored.error is not None]
-    parts = [f"{_rows(failed)} failed"] * bool(failed)
+    errors = [cell.item.error for cell in cells if not cell.has_result and cell.item.error is not None]
+    why = f" ({_first_error(errors)})" if errors else ""
+    parts = [f"{_rows(failed)} failed{why}"] * bool(failed)
     parts += [f"{_rows(missing)} missing"] * bool(missing)
     parts += [f"{_rows(len(unscored))} could not be scored ({_first_error(unscored)})"] if unscored else []
     if measures.scores and (none := measures.unscored(name) - len(unscored)):

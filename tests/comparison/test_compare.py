@@ -1,11 +1,12 @@
 """`flow.compare`: which calls are made, and what the tables say."""
 
+from threading import Lock
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
-from llmflow_nb import AllFailedError, BatchNode, Flow, Limiter, spend
+from llmflow_nb import BatchNode, Flow, Limiter, spend
 from llmflow_nb.pocketflow import AsyncFlow, AsyncParallelBatchNode
 from tests.comparison.helpers import CALLS, TEXTS, Label, flow_of, is_upper
 
@@ -84,21 +85,61 @@ def test_an_error_that_ends_a_run():
     assert CALLS.take() == [("Label", "fail", "bee")]  # it has failed again
 
 
-def test_all_calls_of_a_variant_fail():
-    """That is the error of its run, whatever ``shared`` is."""
+class Fails(BatchNode):
+    """Fails for each item in one of the variants."""
 
-    class Fails(BatchNode):
-        is_broken = False
+    number = 1
+    on_error = "keep"
 
+    def prep(self, shared):
+        return shared.items
+
+    def exec(self, item):
+        CALLS.append((self.number, item))
+        return 1 / self.number
+
+
+FOUR = {"a": {}, "b": {"Fails.number": 2}, "bad": {"Fails.number": 0}, "d": {"Fails.number": 4}}
+
+
+@pytest.mark.parametrize("score", [None, lambda item, result: result, "Rate"])
+def test_all_calls_of_a_variant_fail(score):
+    """Its rows are shown as failed, and the others as usual, whatever ``shared`` is."""
+
+    class Rate(BatchNode):
         def prep(self, shared):
             return shared.items
 
         def exec(self, item):
-            return 1 / (not self.is_broken)
+            return item
 
-    shared = SimpleNamespace(items=[1, 2])
-    with pytest.raises(AllFailedError, match="all 2 items failed"):
-        Flow(start=Fails(on_error="keep")).compare(shared, old={}, new={"Fails.is_broken": True})
+    fails = Fails()
+    fails >> Rate()
+    found = Flow(fails).compare(SimpleNamespace(items=[1, 2]), of="Fails", score=score, **FOUR)
+    assert found.df["d"].tolist() == [0.25, 0.25]
+    assert found.df["status.bad"].tolist() == ["failed"] * 2
+    assert found.summary["failed"].tolist() == [0, 0, 2, 0]
+    assert found.verdict[0].endswith("to compare with a: 0 (bad)")
+    assert any(text.startswith("bad: 2 rows failed (ZeroDivisionError: division by zero)") for text in found.verdict)
+    assert not any(text.startswith("bad differs") for text in found.verdict)
+    CALLS.clear()
+    Flow(fails).compare(SimpleNamespace(items=[1, 2]), of="Fails", **FOUR)
+    assert CALLS.take() == [(0, 1), (0, 2)]  # only the missing calls
+
+
+def test_all_calls_upstream_fail():
+    """The rows of the variant are missing, and the verdict says why."""
+
+    class After(Fails):
+        def exec(self, item):
+            return item
+
+    fails = Fails()
+    fails >> After()
+    found = Flow(fails).compare(SimpleNamespace(items=[1, 2]), **FOUR)
+    assert found.df["d"].tolist() == [1, 2]
+    assert "bad: 2 rows missing; not counted in the scores" in found.verdict
+    assert found.verdict[-1].startswith("bad: the run ended early: AllFailedError: ")
 
 
 def test_an_interrupt():
@@ -344,3 +385,25 @@ def test_what_an_upstream_call_costs():
     found = Flow(start=first).compare({"items": ["a", "b"]}, one={}, two={"After.ending": "!"})
     assert found.usage.cost == 2
     assert found.summary["cost"].tolist() == [2, 2]
+
+
+class Locked(BatchNode):
+    """Returns what no journal can keep."""
+
+    number = 1
+
+    def prep(self, shared):
+        return shared["items"]
+
+    def exec(self, item):
+        return Lock()
+
+
+def test_problems_of_the_runs(tmp_path):
+    """The verdict has them, each once with its variants."""
+    flow = Flow(start=Locked())
+    options = {"journal": tmp_path / "runs.db", "repeat": 2}
+    found = flow.compare({"items": [1, 2]}, one={}, two={"Locked.number": 2}, **options)
+    (problem,) = [text for text in found.verdict if "was not kept" in text]
+    assert problem.startswith("one, two: ")
+    assert found.problems == [problem]
