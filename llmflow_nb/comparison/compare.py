@@ -10,7 +10,7 @@ from typing import Any
 from ..core.errors import AllFailedError, SettingError, a_type
 from ..core.hooks import hooks_of
 from ..core.layers import overridden
-from ..core.node import BaseNode, kind_of, label
+from ..core.node import BaseNode, BatchNode, kind_of, label
 from ..core.settings import is_whole
 from ..core.text import quoted
 from ..core.traversal import last_name
@@ -31,7 +31,7 @@ from ..runs.start import Recorded
 from ..stepper.replay import Memory
 from .comparison import Comparison
 from .rows import Cell, Key, Row, cells_of, joined
-from .scoring import Pairs, judge_of, set_scores_of_node
+from .scoring import Pairs, is_function, judge_of, set_scores_of_node
 from .variants import Variant, Variants, find_node
 
 __all__ = ["compare"]
@@ -96,7 +96,7 @@ def compare(
     return comparison
 
 
-def _judged(runner: "_Runner", judge: BaseNode, rows: dict[Key, Row]) -> Run:
+def _judged(runner: "_Runner", judge: BatchNode, rows: dict[Key, Row]) -> Run:
     """Let a judge score all results, and return its record."""
     __tracebackhide__ = True
     pairs = Pairs(rows.values())
@@ -189,7 +189,7 @@ class _Runner:
         earlier = self._counts[variant.name]
         name = f"{label(node)} ({variant.name}{which})"
         last = None if is_batch else _LastResult(node, path)
-        recorded, answers, failure = self._recorded(node, shared, name, earlier, last=last)
+        recorded, answers, failure = self._recorded(node, shared, name, earlier, budget=self._budget, last=last)
         self._counts[variant.name] = Counter(
             {key: n for key, n in answers.occurrences.items() if self._is_resampled(answers.paths.get(key, ""))}
         )
@@ -204,14 +204,16 @@ class _Runner:
         item = Item(0, 0, {}, None, result, status, 1, record.seconds_so_far, failure, record.action, None, usage)
         return record, [(("",), Cell(item, None))]
 
-    def run_judge(self, judge: BaseNode, pairs: list[Any]) -> Run:
+    def run_judge(self, judge: BatchNode, pairs: list[Any]) -> Run:
         """Run a judge, and return its record. Pairs that it could not judge are in it as failed rows.
 
-        It is not sent to an executor: its class exists in this process only.
+        It is not sent to an executor: its class exists in this process only. The calls of a function are free, so they
+        do not count for the budget.
         """
         __tracebackhide__ = True
         name = f"{label(self._root)} ({label(judge)})"
-        recorded, *_ = self._recorded(judge, {"pairs": pairs}, name, Counter(), is_judge=True)
+        budget = None if is_function(judge) else self._budget
+        recorded, *_ = self._recorded(judge, {"pairs": pairs}, name, Counter(), is_judge=True, budget=budget)
         return recorded.record
 
     def _recorded(
@@ -221,6 +223,7 @@ class _Runner:
         name: str,
         occurrences: Counter[bytes],
         *,
+        budget: Budget | None,
         is_judge: bool = False,
         last: _LastResult | None = None,
     ) -> tuple[Recorded, Answers, AllFailedError | None]:
@@ -240,7 +243,7 @@ class _Runner:
             journal=self._journal,
             cache=cache,
             name=name,
-            budget=self._budget,
+            budget=budget,
         )
         answers = cache if recorded.session is None else recorded.session.answers
         answers.occurrences.update(occurrences)

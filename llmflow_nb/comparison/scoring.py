@@ -21,7 +21,7 @@ from ..runs.rows import Item
 from ..runs.run import Run
 from .rows import Cell, Key, Row, Scored, cells_of
 
-__all__ = ["MAIN", "Pairs", "judge_of", "set_scores_of_node"]
+__all__ = ["MAIN", "Pairs", "is_function", "judge_of", "set_scores_of_node"]
 
 MAIN = ""
 """The name of a score that is a number, not one field of a dict."""
@@ -43,6 +43,11 @@ class _AsyncFunctionScore(_FunctionScore):
     async def exec(self, pair: dict[str, Any]) -> Any:
         """Return the score of a pair."""
         return await self.function(pair["item"], pair["result"])
+
+
+def is_function(judge: BatchNode) -> bool:
+    """Return whether a judge of `judge_of` calls a function of the user."""
+    return isinstance(judge, _FunctionScore)
 
 
 def judge_of(score: Any) -> BatchNode:

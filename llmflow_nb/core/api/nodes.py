@@ -227,8 +227,8 @@ class NodeMethods(HasGraph):
                 again. The other nodes are called once.
             journal: As for `run`. The second time, the same comparison calls nothing.
             executor: As for `run`. A judge is called in this process.
-            budget: As for `run`, for all runs and the judge together. Run the cell again with more of it: what was
-                finished is not called again.
+            budget: As for `run`, for all runs and the judge together; a score function is free. Run the cell again with
+                more of it: what was finished is not called again.
             progress: As for `run`.
             **variants: A dict of changes for each name. If a name is not an identifier: ``**{"gpt-4.1": {...}}``.
 
