@@ -49,6 +49,11 @@ class Difference(NamedTuple):
         """Whether the difference may be noise; None if unknown."""
         return None if self.p is None else self.p >= NOISE
 
+    @property
+    def is_better(self) -> bool:
+        """Whether the variant is better, and that is no noise."""
+        return self.is_noise is False and (self.mean or 0.0) > 0
+
 
 def difference(before: Sequence[float | None], after: Sequence[float | None]) -> Difference:
     """Compare the scores of two variants, row by row. None: no score."""

@@ -18,14 +18,14 @@ FEW = 3
 
 
 def ordered(measures: Measures) -> list[str]:
-    """Return the names of the variants without the baseline, the best first."""
+    """Return the names of the variants without the baseline: those that are clearly better first, then by the mean."""
     found = measures.differences
     if not found:
         return measures.others
 
-    def rank(name: str) -> tuple[bool, float]:
+    def rank(name: str) -> tuple[bool, bool, float]:
         mean = found[name].mean
-        return mean is None, -(mean or 0.0)
+        return not found[name].is_better, mean is None, -(mean or 0.0)
 
     return sorted(measures.others, key=rank)
 
@@ -86,7 +86,7 @@ def _of_all(measures: Measures) -> str:
     """Return how many variants are better or worse than the baseline."""
     found = list(measures.differences.values())
     clear = [each for each in found if each.is_noise is False]
-    better = sum((each.mean or 0.0) > 0 for each in clear)
+    better = sum(each.is_better for each in found)
     of = f"of {len(measures.others)} variants"
     if not found:
         changed = [any(measures.is_changed(row, name) for row in measures.rows) for name in measures.others]
@@ -94,8 +94,19 @@ def _of_all(measures: Measures) -> str:
     if all(each.p is None for each in found):
         better = sum((each.mean or 0.0) > 0 for each in found)
         return f"{better} {of} score higher than {shown(measures.baseline)}"
-    counts = (better, "better"), (len(clear) - better, "worse"), (len(found) - len(clear), "not clearly different")
+    best = [name for name in ordered(measures) if measures.differences[name].is_better]
+    counts = (
+        (better, f"better ({_names(best)})"),
+        (len(clear) - better, "worse"),
+        (len(found) - len(clear), "not clearly different"),
+    )
     return f"compared with {shown(measures.baseline)}: {', '.join(f'{n} {what}' for n, what in counts if n)}"
+
+
+def _names(names: list[str]) -> str:
+    """Return names as a text, with the number of those that it leaves out."""
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return ", ".join(map(shown, names[:MOST_NAMES])) + more
 
 
 def _scored(baseline: str, name: str, found: Difference, changed: int) -> str:

@@ -162,7 +162,7 @@ def test_the_verdict_on_many_variants():
         return scores[next(name for name in scores if getattr(item, name)() == result)]
 
     found = flow_of().compare({"texts": texts}, **variants, score=score)
-    assert found.verdict[0] == "compared with upper: 2 better, 1 worse, 1 not clearly different"
+    assert found.verdict[0] == "compared with upper: 2 better (title, capitalize), 1 worse, 1 not clearly different"
     assert found.verdict[1].startswith("title is better than upper: +1 on average")
     assert len(found.verdict) == 2
     unscored = flow_of().compare({"texts": texts}, **variants)
@@ -236,3 +236,24 @@ def test_a_plot():
     assert len(axes.collections[0].get_offsets()) == 3
     with pytest.raises(SettingError, match="no scores to plot"):
         flow.compare(SHARED, **VARIANTS).plot()
+
+
+def test_the_verdict_of_a_sweep_names_what_is_clearly_better():
+    """A noisy variant with a higher mean comes after it."""
+
+    def score(item, result):
+        kind, n = result[0], int(item)
+        return {"b": 0.5, "s": 0.6, "t": 0.55}.get(kind, 0.65 + (3 if n % 2 else -3))
+
+    class Marked(Label):
+        mark = "b"
+
+        def exec(self, text):
+            return self.mark + text
+
+    names = {"base": "b", "n1": "x", "n2": "y", "n3": "z", "small": "t", "sure": "s"}
+    variants = {name: {"Label.mark": mark} for name, mark in names.items()}
+    texts = [str(n) for n in range(40)]
+    found = flow_of(Marked(name="Label")).compare({"texts": texts}, **variants, score=score)
+    assert found.verdict[0] == "compared with base: 2 better (sure, small), 3 not clearly different"
+    assert found.verdict[1].startswith("sure is better than base: +0.1 on average")
