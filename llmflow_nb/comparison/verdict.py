@@ -51,7 +51,11 @@ def sentences(measures: Measures) -> list[str]:
         else:
             parts.append(_scored(measures.baseline, name, found, changed))
     parts += [text for name in measures.names if (text := _failed(measures, name))]
-    if any(found.p is None and found.mean is not None for found in measures.differences.values()) and rows > 1:
+    unknown = [name for name, found in measures.differences.items() if found.p is None and found.mean is not None]
+    single = [name for name in unknown if measures.compared(name) == 1]
+    if single and rows > 1:
+        parts.append(f"one row is too few to tell whether a difference is noise: {_names(single)}")
+    if len(unknown) > len(single):
         parts.append('whether a difference is noise needs scipy: pip install "llmflow_nb[compare]"')
     return [message(part) for part in parts]
 
@@ -119,6 +123,9 @@ def _scored(baseline: str, name: str, found: Difference, changed: int) -> str:
         by += f" (95 % interval {found.low:+.3g} to {found.high:+.3g})"
     if found.is_noise is None:
         return f"{new} scores {by} compared with {old}: {counts}"
+    if found.is_noise and found.low is not None and found.high is not None and not found.low <= 0 <= found.high:
+        mean = f"{found.mean:+.3g} on average"
+        return f"too few rows to tell whether {new} differs from {old}: {mean}; {counts}"
     if found.is_noise:
         return f"no clear difference between {new} and {old}: {by}, which can be noise; {counts}"
     better = "better" if (found.mean or 0.0) > 0 else "worse"

@@ -228,6 +228,22 @@ def test_p_values_of_several_variants():
     assert [each.p for each in adjusted(some)] == pytest.approx([0.06, 0.03, None, 0.06])
 
 
+def test_one_row_with_both_scores():
+    """The verdict says that one row is too few, and not that scipy is missing."""
+
+    class Half(Label):
+        def exec(self, text):
+            if text != "bee":
+                raise ValueError(text)
+            return text
+
+    found = flow_of(on_error="keep").compare(
+        SHARED, old={}, new={"Label": Half}, score=lambda item, result: len(result)
+    )
+    assert "one row is too few to tell whether a difference is noise: new" in found.verdict
+    assert not any("scipy" in text for text in found.verdict)
+
+
 def test_without_scipy(monkeypatch):
     """There is no interval, and the verdict says what to install."""
     monkeypatch.setitem(sys.modules, "scipy", None)
