@@ -124,6 +124,7 @@ class Comparison(Shown):
         * ``item``: of the first variant that has the row;
         * one for each variant, named like it: its result, with repeats that of the first one; missing without a result;
         * ``changed`` (boolean): whether the result differs from that of the baseline, in any repeat;
+        * ``same_item`` (boolean), only if some items differ: whether the item is that of the baseline;
         * ``score.<variant>`` (Float64), only with scores: the mean over the repeats; missing if the row or its score
           failed. If the score is a dict, ``score.<field>.<variant>`` for each field;
         * ``delta`` (Float64), only with scores: the first score minus that of the baseline;
@@ -134,7 +135,8 @@ class Comparison(Shown):
           seconds;
         * ``cost.<variant>`` (Float64, US dollars), only if a call has reported it with `spend`: as for seconds.
 
-        With three variants or more there is a ``changed.<variant>`` and a ``delta.<variant>`` for each but the first.
+        With three variants or more there is a ``changed.<variant>``, a ``same_item.<variant>`` and a
+        ``delta.<variant>`` for each but the first.
         """
         from .tables import wide
 

@@ -5,7 +5,8 @@ from functools import cached_property
 from statistics import fmean, stdev
 from typing import Any
 
-from ..core.encoding import content_of
+from ..core.encoding import content_of, digest, encode, name_of, pack
+from ..core.kinds import BY_NAME
 from .rows import Cell, Row
 from .statistics import TOLERANCE, Difference, adjusted, difference
 
@@ -111,6 +112,21 @@ class Measures:
         before, after = row.cells[self.baseline], row.cells[variant]
         return any(_state(before.get(n)) != _state(after.get(n)) for n in before.keys() | after.keys())
 
+    @cached_property
+    def other_items(self) -> dict[str, list[bool]]:
+        """For each variant and row, whether its item differs from that of the baseline: the wrong ones may be paired.
+
+        An item that only one of them has does not count.
+        """
+        before = [_item_content(row.first(self.baseline)) for row in self.rows]
+        return {
+            name: [
+                first is not None and (content := _item_content(row.first(name))) is not None and content != first
+                for row, first in zip(self.rows, before, strict=True)
+            ]
+            for name in self.others
+        }
+
     def _scores_of(self, row: Row, variant: str, name: str | None) -> list[float]:
         name = next(iter(self.scores), "") if name is None else name
         cells = row.cells[variant].values()
@@ -139,6 +155,23 @@ class Measures:
         if deltas and max(deltas) > 0:
             return 2, -max(deltas)
         return (3 if any(self.is_changed(row, name) for name in self.others) else 4), 0.0
+
+
+def _item_content(cell: Cell | None) -> bytes | None:
+    """Return what is compared of an item; None if it is not known.
+
+    Each variant has its own copies of objects that are not data, so these are compared by their class.
+    """
+    if cell is None or cell.number is None:
+        return None
+    try:
+        return digest(encode(cell.item.item, _name_or_class))
+    except RecursionError:
+        return None
+
+
+def _name_or_class(value: Any) -> bytes:
+    return name_of(value) if isinstance(value, BY_NAME) else pack("object", name_of(type(value)))
 
 
 def _state(cell: Cell | None) -> Any:

@@ -35,6 +35,10 @@ def wide(measures: Measures) -> pd.DataFrame:
     for name in others:
         is_changed = [measures.is_changed(row, name) for row in rows]
         table.add_typed(_of_variant("changed", name, others), is_changed, "boolean")
+    if any(map(any, measures.other_items.values())):
+        for name in others:
+            is_same = [not differs for differs in measures.other_items[name]]
+            table.add_typed(_of_variant("same_item", name, others), is_same, "boolean")
     for score in measures.scores:
         for name in variants:
             means = [measures.score(row, name, score) for row in rows]

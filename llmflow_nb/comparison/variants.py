@@ -26,7 +26,7 @@ __all__ = ["Change", "Variant", "Variants", "find_node"]
 _NOT_SETTINGS = {"params", "successors", "name", "start_node", "last_run", "cur_retry", "items", "overwritten"}
 """Attributes that say what a node is, or that the engine sets."""
 
-_OF_ROWS = ("changed", "score", "delta", "spread", "status", "seconds", "tokens", "cost")
+_OF_ROWS = ("changed", "same_item", "score", "delta", "spread", "status", "seconds", "tokens", "cost")
 """The columns that a table has for each variant."""
 
 

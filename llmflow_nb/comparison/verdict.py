@@ -50,6 +50,7 @@ def sentences(measures: Measures) -> list[str]:
             parts.append(_unscored(measures.baseline, name, changed, rows))
         else:
             parts.append(_scored(measures.baseline, name, found, changed))
+    parts += _other_items(measures)
     parts += [text for name in measures.names if (text := _failed(measures, name))]
     unknown = [name for name, found in measures.differences.items() if found.p is None and found.mean is not None]
     single = [name for name in unknown if measures.compared(name) == 1]
@@ -76,6 +77,19 @@ def _left_out(measures: Measures, names: list[str]) -> list[str]:
     found = ", ".join(f"{counts[name]:,} ({shown(name)})" for name in few[:MOST_NAMES]) + more
     what = "scores" if measures.scores else "results"
     return [f"only some of {_rows(rows)} have {what} to compare with {shown(measures.baseline)}: {found}"]
+
+
+def _other_items(measures: Measures) -> list[str]:
+    """Return for which variants the rows have other items than those of the baseline."""
+    found: dict[int, list[str]] = {}
+    for name, differs in measures.other_items.items():
+        found.setdefault(sum(differs), []).append(name)
+    by = "position" if measures.rows[0].any_cell().label_names is None else "label"
+    return [
+        f"items differ from those of {shown(measures.baseline)} on {_rows(count)}, paired by {by}: {_names(names)}"
+        for count, names in found.items()
+        if count
+    ]
 
 
 def costs(measures: Measures, usage: Mapping[str, UsageSum]) -> list[str]:

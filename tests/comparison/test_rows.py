@@ -182,3 +182,36 @@ def test_the_result_of_a_flow_that_ends_in_a_batch_node():
     flow.start_node.successors["default"] >> Node(name="Save")
     found = flow.compare({"texts": TEXTS}, old={}, new=NEW, of="labels")
     assert found.df["new"].tolist() == [["Ant", "Bee", "Cat"]]
+
+
+class Opaque:
+    """No data: each copy is another object."""
+
+    __slots__ = ("__weakref__",)
+
+
+def test_items_that_differ():
+    """If a variant has other items in the same rows, the verdict and a column say so."""
+
+    class Turned(Label):
+        def prep(self, shared):
+            return super().prep(shared)[::-1]
+
+    found = flow_of().compare({"texts": TEXTS}, old={}, new={"Label": Turned})
+    assert "items differ from those of old on 2 rows, paired by position: new" in found.verdict
+    assert found.df["same_item"].tolist() == [False, True, False]
+
+
+def test_items_that_are_copies():
+    """Copies of objects that are not data are no other items."""
+
+    class Same(Label):
+        def prep(self, shared):
+            return shared["texts"]
+
+        def exec(self, item):
+            return self.prompt
+
+    flow = Flow(start=Same(name="Label"))
+    found = flow.compare({"texts": [Opaque(), {"a": object()}, ("b", 1)]}, old={}, new=NEW)
+    assert "same_item" not in found.df
