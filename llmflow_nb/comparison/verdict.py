@@ -74,9 +74,9 @@ def _left_out(measures: Measures, names: list[str]) -> list[str]:
     if not few:
         return []
     more = f" and {len(few) - MOST_NAMES} more variants" if len(few) > MOST_NAMES else ""
-    found = ", ".join(f"{counts[name]:,} ({shown(name)})" for name in few[:MOST_NAMES]) + more
+    found = ", ".join(f"{counts[name]:,} of {rows:,} ({shown(name)})" for name in few[:MOST_NAMES]) + more
     what = "scores" if measures.scores else "results"
-    return [f"only some of {_rows(rows)} have {what} to compare with {shown(measures.baseline)}: {found}"]
+    return [f"only some rows have {what} to compare with {shown(measures.baseline)}: {found}"]
 
 
 def _other_items(measures: Measures) -> list[str]:
@@ -165,7 +165,8 @@ def _failed(measures: Measures, name: str) -> str:
     parts += [f"{_rows(len(unscored))} could not be scored ({_first_error(unscored)})"] if unscored else []
     if measures.scores and (none := measures.unscored(name) - len(unscored)):
         parts.append(f"{_rows(none)} {'has' if none == 1 else 'have'} no score")
-    return f"{shown(name)}: {', '.join(parts)}; not counted in the scores" if parts else ""
+    not_counted = "; not counted in the scores" if measures.scores else ""
+    return f"{shown(name)}: {', '.join(parts)}{not_counted}" if parts else ""
 
 
 def _first_error(errors: list[BaseException]) -> str:

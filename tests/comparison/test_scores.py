@@ -95,7 +95,7 @@ def test_rows_without_a_score_are_counted(nothing):
         return nothing if result.istitle() and item >= "b" else result.istitle()
 
     found = flow_of().compare({"texts": texts}, **VARIANTS, score=score)
-    assert found.verdict[0] == "only some of 100 rows have scores to compare with old: 10 (new)"
+    assert found.verdict[0] == "only some rows have scores to compare with old: 10 of 100 (new)"
     assert found.verdict[1].startswith("new is better than old")
     assert "new: 90 rows have no score; not counted in the scores" in found.verdict
     assert found.summary["unscored"].tolist() == [0, 90]
