@@ -7,12 +7,14 @@ from ..core.text import error_text, message, shown
 from .measures import Measures
 from .statistics import Difference
 
-__all__ = ["costs", "ordered", "sentences"]
+__all__ = ["costs", "number", "ordered", "sentences", "signed"]
 
 MOST_NAMES = 10
 """The number of variants that a sentence names."""
 MOST_LEFT_OUT = 0.1
 """If a larger share of the rows cannot be compared, the verdict begins with that."""
+MANY_DIGITS = 1e12
+"""Larger scores have an exponent."""
 FEW = 3
 """With more variants beside the baseline, the verdict has one sentence for all, and one for the best."""
 
@@ -100,6 +102,16 @@ def costs(measures: Measures, usage: Mapping[str, UsageSum]) -> list[str]:
     return [message(f"a run costs {', '.join(f'{usage[name].price} ({shown(name)})' for name in names)}")]
 
 
+def number(value: float) -> str:
+    """Return a score as a text of three digits, or with all digits before the point: "0.333", "30,003"."""
+    return f"{value:,.0f}" if 999.5 <= abs(value) < MANY_DIGITS else f"{value:.3g}"
+
+
+def signed(value: float | None) -> str:
+    """Return a difference as a text, with its sign; 0 has none."""
+    return "" if value is None else f"{'+' * (value > 0)}{number(value)}" if value else "0"
+
+
 def _of_all(measures: Measures) -> str:
     """Return how many variants are better or worse than the baseline."""
     found = list(measures.differences.values())
@@ -132,9 +144,9 @@ def _scored(baseline: str, name: str, found: Difference, changed: int) -> str:
     counts = f"better on {_rows(found.better)}, worse on {found.worse}, the same on {found.same}"
     if not found.better and not found.worse:
         return f"{new} scores the same as {old} on all {_rows(found.same)} ({_results(changed)})"
-    by = f"{found.mean:+.3g} on average"
+    by = f"{signed(found.mean)} on average"
     if found.low is not None and found.high is not None:
-        by += f" (95 % interval {found.low:+.3g} to {found.high:+.3g})"
+        by += f" (95 % interval {signed(found.low)} to {signed(found.high)})"
     if found.is_noise is None:
         return f"{new} scores {by} compared with {old}: {counts}"
     if found.is_noise and found.low is not None and found.high is not None and not found.low <= 0 <= found.high:

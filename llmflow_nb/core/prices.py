@@ -70,7 +70,7 @@ class UsageSum(NamedTuple):
 def dollars(cost: float) -> str:
     """Return an amount with two digits that count, or more: "$0.00021", "$1.25", "$1,204.00"."""
     digits = 2
-    while 0 < cost < 10 ** (1 - digits) and digits < 8:
+    while cost > 0 and round(cost, digits + 1) < 10 ** (1 - digits) and digits < 8:
         digits += 1
     return f"${cost:,.{digits}f}"
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..comparison.comparison import Comparison
 from ..comparison.measures import Measures
 from ..comparison.rows import Cell, Row
-from ..comparison.verdict import ordered
+from ..comparison.verdict import number, ordered, signed
 from ..core.prices import UsageSum, dollars
 from ..core.text import MASK, is_secret, shown
 from .columns import Kind, error_line, spread, text_of_cell
@@ -126,16 +126,6 @@ def _word(is_noise: bool | None, mean: float | None) -> str | None:
     if is_noise:
         return "not clear" if mean else "same"
     return "better" if mean > 0 else "worse"
-
-
-def number(value: float) -> str:
-    """Return a score as a text of three digits."""
-    return f"{value:.3g}"
-
-
-def signed(value: float | None) -> str:
-    """Return a difference as a text, with its sign; 0 has none."""
-    return "" if value is None else f"{value:+.3g}" if value else "0"
 
 
 # ---- rows ------------------------------------------------------------------------------------------------------------

@@ -16,6 +16,15 @@ WORK = 200_000
 AROUND = 8
 """The number of words before and after a difference that are shown."""
 
+_WORD = re.compile(
+    r"""
+    \\u[0-9a-f]{4} | \\x[0-9a-f]{2} | \\U[0-9a-f]{8}                         # an escape of `shown`
+    | (?:(?<!\w)[-+])? (?:\d{1,3}(?:,\d{3}){1,4}(?![\d,]) | \d+) (?:\.\d+)* (?:e[-+]?\d+)? \w*  # a number, 1,204.5e-7
+    | \w+ | \s+ | [^\w\s]
+    """,
+    re.VERBOSE,
+)
+
 
 class Part(NamedTuple):
     """A part of a text.
@@ -121,8 +130,8 @@ def _compared(old: list[str], new: list[str]) -> list[tuple[bool, int, int, int,
 
 
 def _words(text: str) -> list[str]:
-    """Return the words, the spaces and the other characters of a text."""
-    return re.findall(r"\w+|\s+|[^\w\s]", text)
+    """Return the words, the numbers, the spaces and the other characters of a text. An escape is one character."""
+    return _WORD.findall(text)
 
 
 def _cut(words: list[str], *, is_first: bool, is_last: bool) -> str:

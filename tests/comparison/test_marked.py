@@ -115,3 +115,33 @@ def test_a_late_difference_is_shown():
         assert html.count("new</ins>") == 2
         assert html.count("… one two") >= 2
         assert ("[-old-]" if len(variants) == 1 else "two old") in text
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "marked"),
+    [
+        ("0.9", "0.95", "0.95"),
+        ("{'score': -0.9, 'n': 1}", "{'score': -0.8, 'n': 1}", "-0.8"),
+        ("costs 1,204.50 now", "costs 1,304.50 now", "1,304.50"),
+        ("1e-05", "1e-06", "1e-06"),
+        ("a b", "a \\ud800 b", "\\ud800 "),
+        ("\\ud800", "\\ud801", "\\ud801"),
+        ("1,2,3", "1,4,3", "4"),
+    ],
+)
+def test_numbers_and_escapes_are_marked_whole(before, after, marked):
+    """A part of a number says nothing, and a part of an escape is no character."""
+    assert "".join(part.text for part in differing(before, after)[1] if part.is_marked) == marked
+
+
+def test_large_scores():
+    """They have all digits before the point, so that two that differ look different."""
+    scores = {"old": 30_000, "new": 30_003.4}
+    variants = {name: {"Long.word": name} for name in scores}
+    found = Flow(Long()).compare({}, **variants, score=lambda item, result: scores[result[-3:]])
+    html, text = (found._repr_mimebundle_()[form] for form in ("text/html", "text/plain"))
+    for form in (html, text):
+        assert "30,000" in form
+        assert "30,003" in form
+        assert "e+04" not in form
+    assert "+3.4 on average" in found.verdict[0]
