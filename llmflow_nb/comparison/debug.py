@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from ..core.api.display import ShownSideBySide
-from ..core.errors import SettingError, did_you_mean
+from ..core.errors import RowError, SettingError, a_type, did_you_mean
 from ..core.text import quoted
 from ..runs.selection import rows_of
 from ..stepper.stepper import Stepper
@@ -37,7 +37,12 @@ def chosen(
     for name in names:
         if name not in measures.names:
             raise SettingError(f"no variant {quoted(name)}{did_you_mean(name, measures.names)}.")
-    (number,) = rows_of(df, path, [label])
+    if isinstance(label, list) or hasattr(type(label), "iloc"):
+        raise RowError(f"debug got {a_type(label)}; give the label of one row, such as .regressions.index[0].")
+    try:
+        (number,) = rows_of(df, path, [label])
+    except RowError as exc:  # its advice to give a part of the table is for several rows
+        raise RowError(str(exc).replace(", or a part of .df itself, such as .df[mask]", "")) from None
     row = measures.rows[number]
 
     def rank(name: str) -> tuple[bool, float]:
