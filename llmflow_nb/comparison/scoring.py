@@ -6,6 +6,7 @@ A judge is a batch node, and its calls go through the engine like those of any o
 import copy
 import inspect
 import math
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from operator import itemgetter
 from typing import Any
@@ -25,6 +26,10 @@ __all__ = ["MAIN", "Pairs", "is_function", "judge_of", "set_scores_of_node"]
 
 MAIN = ""
 """The name of a score that is a number, not one field of a dict."""
+
+
+LARGEST = 1e100
+"""Larger scores are refused: their sums and squares would not be finite."""
 
 
 class _FunctionScore(BatchNode):
@@ -155,7 +160,7 @@ def scored_from(item: Item) -> Scored:
     fields = item.result if isinstance(item.result, Mapping) else {MAIN: item.result}
     values: dict[str, float] = {}
     for name, value in fields.items():
-        if value is None:
+        if value is None or _is_na(value):
             continue
         try:
             score = _number(value)
@@ -180,6 +185,14 @@ def _number(value: Any) -> float:
         number = float(value)
     except OverflowError:
         number = math.inf
-    if math.isinf(number):
+    except (TypeError, ValueError):  # an array of several numbers
+        raise TypeError(a_type(value)) from None
+    if abs(number) > LARGEST:
         raise ArithmeticError("infinite, or too large")
     return number
+
+
+def _is_na(value: Any) -> bool:
+    """Return whether a value is that of pandas for a missing one. Pandas is not imported for it."""
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and value is pandas.NA
