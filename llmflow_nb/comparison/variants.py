@@ -79,6 +79,8 @@ class Variants:
                 'flow.compare(shared, old={}, new={"Label.prompt": "..."}). {} changes nothing.'
             )
         taken = {"item", *_OF_ROWS, *(f"{column}.{name}" for column in _OF_ROWS for name in given)}
+        if "" in given:
+            raise SettingError("a variant has the name ''; give each one a name.")
         for name in given.keys() & taken:
             raise SettingError(f"a variant cannot be called {quoted(name)}: another column of the table has this name.")
         self._root = copied_nodes(root, Copier())

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from llmflow_nb import RowError
+from llmflow_nb import RowError, SettingError
 from tests.comparison.helpers import TEXTS, flow_of
 
 VARIANTS = {"old": {}, "new": {"Label.prompt": "title"}}
@@ -45,3 +45,9 @@ def test_debug_takes_one_label(part):
     with pytest.raises(RowError) as error:
         found.debug("none")
     assert "part of .df" not in str(error.value)
+
+
+def test_a_variant_without_a_name():
+    """It is refused, since tables and sentences would show nothing for it."""
+    with pytest.raises(SettingError, match="a variant has the name ''; give each one a name"):
+        flow_of().compare({"texts": TEXTS}, **{"": {}, "new": {"Label.prompt": "title"}})
