@@ -11,6 +11,7 @@ from ..core.api.records import BatchMethods
 from ..core.prices import UsageSum, sum_of
 from ..core.statuses import FAILURES, HAS_RESULT, STATUSES
 from ..core.text import quoted, shown
+from ..core.usage import Usage
 from ..engine.batch import Batch
 from .rows import Item, UsageOfSets, failed_rows, item_of, usage_by_param_set
 
@@ -70,7 +71,8 @@ class BatchResult(BatchMethods):
             TypeError: ``row`` is no whole number. Labels and column names work in `df`.
         """
         if isinstance(row, slice):
-            return [item_of(*at, self._usage_of_sets()) for at in self._at(range(len(self))[row])]
+            usage = self._usage_of_sets()
+            return [item_of(*at, usage) for at in self._at(range(len(self))[row])]
         if not hasattr(type(row), "__index__"):
             raise TypeError(f"{quoted(row)} is not a row number (rows count from 0); use .df for labels and columns.")
         return item_of(*self._at([row.__index__()])[0], self._usage_of_sets())
@@ -89,14 +91,20 @@ class BatchResult(BatchMethods):
     @property
     def usage(self) -> UsageSum:
         """The tokens and dollars of all rows, as they were reported with `spend`. A replayed call is free."""
-        return sum_of(usage for item in self for usage in item.usage)
+        return sum_of(self._usages())
 
     @property
     def _reports_usage(self) -> bool:
         """Whether a call of a row has reported something with `spend`."""
-        if self.is_of_params:
-            return any(item.usage for item in self)
-        return any(batch.usage for _, batch in self._batches)
+        return bool(self._usages())
+
+    def _usages(self) -> list[Usage]:
+        """Return what was reported in all rows. No object is made for each row: a summary asks this."""
+        sets = self._usage_of_sets()
+        if sets is None:
+            return [usage for _, batch in self._batches for usage in batch.usage.all()]
+        own = {id(batch) for _, batch in self._batches}
+        return [usage for (batch, _), used in sets.items() if batch in own for usage in used]
 
     def _usage_of_sets(self) -> UsageOfSets | None:
         return usage_by_param_set(self.run._recorder) if self.is_of_params else None
