@@ -90,7 +90,7 @@ def columns_of(result: BatchResult, sample: Sequence[Item], texts: ValueTexts) -
         *results,
         Column("error", "error", lambda _, item: ABSENT if item.error is None else item.error),
         Column("attempts", "number", lambda _, item: item.attempts),
-        *(_usage_columns() if result._reports_usage else []),
+        *(_usage_columns() if result._usages() else []),
         Column("seconds", "seconds", lambda _, item: item.seconds),
     ]
     return columns, more + more_of_items + more_of_results

@@ -13,6 +13,7 @@ from ..engine.batch import PENDING, Batch
 from ..runs.run import Run
 from .frontend import is_static
 from .html import NO_MATHS, chip, style_sheet
+from .recent_usage import recent_usage
 from .values import duration, many
 
 __all__ = ["Line", "LineReader", "bundle", "bundle_of", "one_line"]
@@ -173,8 +174,8 @@ def _ended_before(batch: Batch) -> int:
 def _head(run: Run, going: bool) -> list[str]:
     """Return the texts about the run itself."""
     facts = []
-    if going and run._where():
-        facts.append(f"at {shown(run._where())}")
+    if going and run._recorder.where():
+        facts.append(f"at {shown(run._recorder.where())}")
     if going and not is_static():
         facts += _waiting(run)
     if going and run.seconds is not None:  # rows are retried: the figures below are of the run before
@@ -183,7 +184,7 @@ def _head(run: Run, going: bool) -> list[str]:
         facts.append(many(run.visit_count, "visit"))
     if not is_static():
         facts.append(duration(run.seconds_so_far))
-    used = run._usage_lately()
+    used = recent_usage(run)
     if used is not None:
         facts.append(used.short)
     if run._outlook():

@@ -90,7 +90,7 @@ def _node_statuses(
     failed = {visit.step for visit, _ in unresolved(run._recorder, visits)}
     is_running = run.status in ("running", "killed")
     now: NodeState = "running" if run.status == "running" else "cancelled"
-    current = f"{run._where()}/" if is_running else "/"
+    current = f"{run._recorder.where()}/" if is_running else "/"
     has_all_visits = run.visit_count == len(visits)
     statuses: dict[str, NodeStatus] = {}
     texts = ValueTexts()

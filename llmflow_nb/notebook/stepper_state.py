@@ -17,6 +17,7 @@ from ..stepper.snapshots import Version, changes
 from ..stepper.stepper import Stepper
 from .node_facts import last_visit
 from .readable import LONG, Readable, readable, whole
+from .recent_usage import recent_usage
 from .run_graph import with_status
 from .values import ValueTexts, duration
 
@@ -48,7 +49,7 @@ def place(stepper: Stepper, model: GraphModel, texts: ValueTexts) -> dict[str, A
         "next": _next(here, hooks_of(pending.node).own),
         "called": here.called,
         "replayed": here.replayed,
-        "spent": "" if (spent := stepper.record._usage_lately()) is None else spent.short,
+        "spent": "" if (spent := recent_usage(stepper.record)) is None else spent.short,
         "number": entry.number,
         "note": shown(here.note, 300) if here.note else "",
         "failure": _failure(here, texts),

@@ -57,8 +57,8 @@ def of_run(run: Run) -> Summary:
     facts = [many(run.visit_count - resumed, "visit"), many(run.calls, "call")]
     if run.seconds is not None and not is_static():
         facts.append(duration(run.seconds))
-    if run.status in ("running", "killed") and run._where():
-        facts.append(f"at {_from_the_right(run._where())}")
+    if run.status in ("running", "killed") and run._recorder.where():
+        facts.append(f"at {_from_the_right(run._recorder.where())}")
     if run.status == "ok" and run.action is not None:
         facts.append(f"last action {texts.of(run.action, NAME)}")
     failed = sum(count_with(result.counts, FAILURES) for result in results if not result.is_of_params)
@@ -227,7 +227,7 @@ def of_batch(result: BatchResult, *, is_short: bool = False) -> Summary:
     if in_all and not is_static():
         which = quoted(result[row].label) if is_labelled(result) else row
         facts.append(f"{duration(in_all)} in all, {duration(slowest)} at most (row {which})")
-    if result._reports_usage:
+    if result._usages():
         facts.append(str(result.usage))
     notes = [note for path, note in result.run.notes if path == result.path]
     state = "running" if result.run.status == "running" else _state(counts)

@@ -2,11 +2,9 @@
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from itertools import accumulate, groupby
-from operator import itemgetter
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, overload
 
-from ..core.api.display import watcher_for
 from ..core.api.records import BatchMethods
 from ..core.prices import UsageSum, sum_of
 from ..core.statuses import FAILURES, HAS_RESULT, STATUSES
@@ -16,7 +14,6 @@ from ..engine.batch import Batch
 from .rows import Item, UsageOfSets, failed_rows, item_of, usage_by_param_set
 
 if TYPE_CHECKING:
-    from concurrent.futures import Executor
     from pathlib import Path
 
     import pandas as pd
@@ -92,11 +89,6 @@ class BatchResult(BatchMethods):
     def usage(self) -> UsageSum:
         """The tokens and dollars of all rows, as they were reported with `spend`. A replayed call is free."""
         return sum_of(self._usages())
-
-    @property
-    def _reports_usage(self) -> bool:
-        """Whether a call of a row has reported something with `spend`."""
-        return bool(self._usages())
 
     def _usages(self) -> list[Usage]:
         """Return what was reported in all rows. No object is made for each row: a summary asks this."""
@@ -227,105 +219,11 @@ class BatchResult(BatchMethods):
         table = self.expand() if expand else self.df
         return write_csv(table, path, overwrite=overwrite, escape_formulas=escape_formulas)
 
-    # ---- retrying rows -----------------------------------------------------------------------------------------------
-
-    def retry_failed(
-        self,
-        *,
-        post: bool = False,
-        from_start: bool | None = None,
-        executor: "Executor | None" = None,
-        progress: Any = "auto",
-        **overrides: Any,
-    ) -> "BatchResult":
-        """Retry the failed rows and update this table in place. The arguments are those of `retry`."""
-        failed = [row for row, _ in self._failed_rows()]
-        return self._retry(failed, overrides, post, from_start, executor, progress)
-
-    def retry(
-        self,
-        rows: Any = None,
-        *,
-        post: bool = False,
-        from_start: bool | None = None,
-        executor: "Executor | None" = None,
-        progress: Any = "auto",
-        **overrides: Any,
-    ) -> "BatchResult":
-        """Retry some rows with the current version of the node, and update this table in place.
-
-        If the cell of the node's class was edited and run again, the retry uses the new class. ``prep`` is not run
-        again: each call gets the same item as before. ``attempts`` and ``seconds`` are added up. If a row fails again,
-        its error is in the row, and nothing is raised. A row that has a result keeps it until it gets a new one. The
-        nodes after this one are not run, so what they wrote to ``shared`` does not change.
-
-        A row of a batch flow is a whole param set. It resumes at the node where it failed or was stopped, with the same
-        input, if its checkpoint was kept (for the first 1,000 failures) and ``shared`` still has the same keys and
-        objects. Otherwise it starts at its first node, since another param set may have written to ``shared``.
-
-        Args:
-            rows: Labels of ``df``, a mask over it, or a part of it: ``result.retry(df[df["seconds"] > 10])``. If the
-                labels are not numbers, a whole number is a row number, from 0. Default: every row without a
-                result, whether it failed, was cancelled or is pending.
-            post: True: run the node's ``post`` again, with all results, in each visit with a retried row. If no row is
-                retried, run it in every visit. With ``on_error="raise"``, it is not run while a row of the visit has no
-                result.
-            from_start: For param sets: True starts them at their first node. False resumes them at the failed node,
-                whatever ``shared`` has now, if the checkpoint was kept. None: as described above.
-            executor: As for `Node.run`. The executor of the run is not used again.
-            progress: As for `Node.run`.
-            **overrides: Values of settings or other attributes of the node, for this retry only: ``max_retries=5``,
-                ``max_concurrency=8``, ``model="larger"``.
-
-        Raises:
-            RunStateError: The run has not ended.
-            RowError: There is no such row, a label names several, or an item was not kept.
-            SettingError: The node has no such setting or attribute, or the value makes no sense.
-            Exception: What ``post`` raised.
-        """
-        if rows is None:
-            chosen, start = [], 0
-            for _, batch in self._batches:
-                chosen += [start + position for position in batch.without_result()]
-                start += batch.rows
-        else:
-            from .selection import rows_of
-
-            chosen = rows_of(self.df, self.path, rows)
-        return self._retry(chosen, overrides, post, from_start, executor, progress)
-
-    def _retry(
-        self,
-        rows: list[int],
-        overrides: dict[str, Any],
-        post: bool,
-        from_start: bool | None,
-        executor: "Executor | None",
-        progress: Any,
-    ) -> "BatchResult":
-        self.run._require_ended()
-        at = self._at(rows)
-        before = [item_of(*where).attempts for where in at]
-        chosen = [(batch, [position for _, position in group]) for batch, group in groupby(at, key=itemgetter(0))]
-        if not chosen:  # there may still be a post to run
-            chosen = [(batch, []) for _, batch in self._batches]
-        watch = watcher_for(progress)
-        try:
-            self._retry_rows(chosen, overrides, post=post, from_start=from_start, executor=executor, watch=watch)
-        finally:
-            after = [item_of(*where).attempts for where in at]
-            self.called_again = [row for row, n, m in zip(rows, before, after, strict=True) if m > n]
-        return self
+    # ---- for other modules -------------------------------------------------------------------------------------------
 
     def _failed_rows(self) -> Iterator[tuple[int, BaseException]]:
+        """Yield the rows that failed, each with its exception."""
         return failed_rows(batch for _, batch in self._batches)
-
-    def _still_failed(self, failed: list[tuple[int, BaseException]]) -> list[int]:
-        """Return the rows whose latest error is still the given one."""
-        now = dict(self._failed_rows())
-        rows = [row for row, error in failed if now.get(row) is error]
-        recorded = {id(batch) for batch in self.run._recorder.batches}  # a visit that was repeated has another batch
-        return [row for row, (batch, _) in zip(rows, self._at(rows), strict=True) if id(batch) in recorded]
 
     def _at(self, rows: Iterable[int]) -> list[tuple[Batch, int]]:
         """Return for each row its batch and its position there."""

@@ -60,6 +60,7 @@ class RunRecorder:
 
     # Defaults of the class, as in `Run`.
     abandoned = reexecuted = 0
+    where: Callable[[], str] = str  # returns the path of the node that is visited now; "" if unknown
     dropped = Dropped()
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Where a run resumes, and how its record is opened again."""
+"""Whether and where a run resumes, and how its record is opened again."""
 
 from time import perf_counter
 
@@ -10,7 +10,7 @@ from ..engine.setup import Setup
 from .batch import BatchResult
 from .run import Run
 
-__all__ = ["checkpoint_of", "reopen", "resumed_position"]
+__all__ = ["checkpoint_of", "reopen", "require_code", "require_ended", "resumed_position"]
 
 _HOW_RESUMED = {
     "ok": "with the results that retried rows have now",
@@ -18,6 +18,22 @@ _HOW_RESUMED = {
     "interrupted": "after the interrupt",
     "stopped": "after the stop",
 }
+
+
+def require_code(record: Run) -> None:
+    """Raise a `RunStateError` if the run was read from a journal."""
+    if record._read_from:
+        raise RunStateError(
+            f"this run of {record.name} was read from {record._read_from}, which has no code and no shared; run the "
+            "flow again with journal=: calls that have a result are not made again."
+        )
+
+
+def require_ended(record: Run) -> None:
+    """Raise a `RunStateError` if the run has not ended, or was read from a journal."""
+    require_code(record)
+    if record.status == "running":
+        raise RunStateError(f"the run of {record.name} is still running; wait for it or stop it, then retry.")
 
 
 def checkpoint_of(record: Run, result: BatchResult) -> Checkpoint:

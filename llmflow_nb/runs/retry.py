@@ -3,6 +3,8 @@
 import copy
 from concurrent.futures import Executor
 from contextlib import ExitStack
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from ..core.edited import rebind
@@ -19,19 +21,79 @@ from ..engine.drivers.sync import drive, drive_retry
 from ..engine.hiding import Unrecorded
 from ..engine.resume import position_of_post, workload_to_retry
 from ..engine.setup import Setup
+from .batch import BatchResult
 from .checks import check_executor
+from .resuming import require_ended
+from .rows import item_of
 from .run import Run, Watch
 
 if TYPE_CHECKING:
     from .run_journal import RunJournal
 
-__all__ = ["retry"]
+__all__ = ["retry", "retry_failed", "retry_failed_of_run"]
 
 # Attributes that say what a node is, and so are no settings of a retry.
 _NOT_SETTINGS = {"params", "successors", "name", "start_node", "items", "last_run", "cur_retry", "on_error"}
 
 
-def retry(
+def retry_failed_of_run(run: Run, **options: Any) -> Run:
+    """Retry the failed rows of all batches of a run, and return it. See `Run.retry_failed`."""
+    __tracebackhide__ = True
+    require_ended(run)
+    for result, failed in [(result, list(result._failed_rows())) for result in run.batches]:
+        rows = _still_failed(result, failed)  # retrying an outer row has retried the rows inside
+        if rows:
+            _retry_rows(result, rows, {}, post=False, **options)
+    return run
+
+
+def retry_failed(result: BatchResult, overrides: dict[str, Any], **options: Any) -> BatchResult:
+    """Retry the failed rows of a batch, and return it. See `BatchResult.retry`."""
+    __tracebackhide__ = True
+    return _retry_rows(result, [row for row, _ in result._failed_rows()], overrides, **options)
+
+
+def retry(result: BatchResult, chosen: Any, overrides: dict[str, Any], **options: Any) -> BatchResult:
+    """Retry the chosen rows of a batch, and return it. See `BatchResult.retry`."""
+    __tracebackhide__ = True
+    if chosen is None:
+        rows, start = [], 0
+        for _, batch in result._batches:
+            rows += [start + position for position in batch.without_result()]
+            start += batch.rows
+    else:
+        from .selection import rows_of
+
+        rows = rows_of(result.df, result.path, chosen)
+    return _retry_rows(result, rows, overrides, **options)
+
+
+def _still_failed(result: BatchResult, failed: list[tuple[int, BaseException]]) -> list[int]:
+    """Return the rows whose latest error is still the given one."""
+    now = dict(result._failed_rows())
+    rows = [row for row, error in failed if now.get(row) is error]
+    recorded = {id(batch) for batch in result.run._recorder.batches}  # a visit that was repeated has another batch
+    return [row for row, (batch, _) in zip(rows, result._at(rows), strict=True) if id(batch) in recorded]
+
+
+def _retry_rows(result: BatchResult, rows: list[int], overrides: dict[str, Any], **options: Any) -> BatchResult:
+    """Retry rows, and note in the batch which of them were called."""
+    __tracebackhide__ = True
+    require_ended(result.run)
+    at = result._at(rows)
+    before = [item_of(*where).attempts for where in at]
+    chosen = [(batch, [position for _, position in group]) for batch, group in groupby(at, key=itemgetter(0))]
+    if not chosen:  # there may still be a post to run
+        chosen = [(batch, []) for _, batch in result._batches]
+    try:
+        _retry_with(result.run, result.path, chosen, overrides, **options)
+    finally:
+        after = [item_of(*where).attempts for where in at]
+        result.called_again = [row for row, n, m in zip(rows, before, after, strict=True) if m > n]
+    return result
+
+
+def _retry_with(
     run: Run,
     path: str,
     chosen: list[tuple[Batch, list[int]]],
@@ -42,7 +104,7 @@ def retry(
     executor: Executor | None,
     watch: Watch | None,
 ) -> None:
-    """Retry some rows of one node, and update them in place. See `BatchResult.retry`."""
+    """Retry rows of the visits of one node, with other settings, under the journal and the display of the run."""
     __tracebackhide__ = True
     plan = chosen[0][0].plan
     node = plan.node

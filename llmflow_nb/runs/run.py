@@ -8,9 +8,9 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from ..core.api.records import RunMethods
-from ..core.errors import RowError, RunStateError, did_you_mean
+from ..core.errors import RowError, did_you_mean
 from ..core.node import BaseNode, label
-from ..core.prices import UsageSum, are_loaded, sum_of
+from ..core.prices import UsageSum, sum_of
 from ..core.statuses import FAILURES, count_with
 from ..core.text import quoted
 from ..core.traversal import Survey, last_name, path_part
@@ -19,8 +19,6 @@ from .recorder import RunRecorder
 from .rows import Visit, failed_rows, numbered_batches, unresolved, visits_of
 
 if TYPE_CHECKING:
-    from concurrent.futures import Executor
-
     import pandas as pd
 
     from ..engine.budget import Budget
@@ -63,9 +61,7 @@ class Run(RunMethods):
     seconds: float | None = None
     _survey: Survey | None = None  # of the wiring; the next run uses it again if nothing has changed
     _plan: "Plan | None" = None  # the plan of the node, which the next run uses again
-    _where: Callable[[], str] = str  # returns the path of the node that is visited now; "" if unknown
     _journal: "RunJournal | None" = None
-    _usage_seen: tuple[float, UsageSum | None] = (0.0, None)  # when to sum the usage again, and what it was
     _budget: "Budget | None" = None  # the bound of the run, of its resumes and its retries
     _read_from: str = ""  # the journal that the record was read from
     _resume_from: "Checkpoint | None" = None  # where the run failed or was stopped
@@ -111,23 +107,6 @@ class Run(RunMethods):
     def usage(self) -> UsageSum:
         """The tokens and dollars of all calls so far, as they were reported with `spend`. A replayed call is free."""
         return sum_of(self._recorder.all_usage())
-
-    def _usage_lately(self) -> UsageSum | None:
-        """Return `usage`, or what it was a moment ago; None if nothing was reported.
-
-        It is for the progress. Summing takes at most a twentieth of the time. It does not wait until prices are loaded:
-        until then, the cost is unknown.
-        """
-        started = perf_counter()
-        due, found = self._usage_seen
-        if started >= due or self.seconds is not None:
-            usages = self._recorder.all_usage()
-            if usages and not are_loaded():
-                usages = [usage._replace(model="") for usage in usages]
-            found = sum_of(usages) if usages else None
-            now = perf_counter()
-            self._usage_seen = now + 20 * (now - started), found
-        return found
 
     @property
     def seconds_so_far(self) -> float:
@@ -271,24 +250,6 @@ class Run(RunMethods):
 
         return diff(self.batches, before.batches)
 
-    def retry_failed(
-        self, *, from_start: bool | None = None, executor: "Executor | None" = None, progress: Any = "auto"
-    ) -> "Run":
-        """Retry the failed rows of all batches and update the record in place. Return this record.
-
-        A failed param set is resumed (see `BatchResult.retry`), with the rows inside it. Other failed items are called
-        again. The nodes after a batch are not run again. The arguments are those of `BatchResult.retry`.
-
-        Raises:
-            RunStateError: The run has not ended.
-        """
-        self._require_ended()
-        for result, failed in [(result, list(result._failed_rows())) for result in self.batches]:
-            rows = result._still_failed(failed)  # retrying an outer row has retried the rows inside
-            if rows:
-                result._retry(rows, {}, False, from_start, executor, progress)
-        return self
-
     # ---- for the code that drives the run ----------------------------------------------------------------------------
 
     def _outlook(self) -> str:
@@ -300,24 +261,10 @@ class Run(RunMethods):
         """Whether a journal answers calls of this run, or the run was read from one."""
         return self._journal is not None or bool(self._read_from)
 
-    def _require_code(self) -> None:
-        """Raise a `RunStateError` if the run was read from a journal."""
-        if self._read_from:
-            raise RunStateError(
-                f"this run of {self.name} was read from {self._read_from}, which has no code and no shared; run the "
-                "flow again with journal=: calls that have a result are not made again."
-            )
-
-    def _require_ended(self) -> None:
-        """Raise a `RunStateError` if the run has not ended, or was read from a journal."""
-        self._require_code()
-        if self.status == "running":
-            raise RunStateError(f"the run of {self.name} is still running; wait for it or stop it, then retry.")
-
     def _end(self, status: str, seconds: float, action: Any = None, error: BaseException | None = None) -> None:
         """Close the record."""
         self.seconds, self.action, self.error, self.status = seconds, action, error, status
-        self._where = str
+        self._recorder.where = str
 
     def _replace_error(self, error: BaseException, kept: BaseException) -> None:
         """Keep another object in place of an error."""

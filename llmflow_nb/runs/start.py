@@ -29,7 +29,7 @@ from ..engine.stop import Stop, Stopped
 from ..engine.unwind import FINISHED
 from .batch import BatchResult
 from .checks import check_budget, check_executor, check_fresh, survey_again
-from .resuming import checkpoint_of, reopen, resumed_position
+from .resuming import checkpoint_of, reopen, require_code, require_ended, resumed_position
 from .run import Run, Watch
 
 if TYPE_CHECKING:
@@ -63,9 +63,9 @@ def resume(record: Run, *, executor: Executor | None, watch: Watch | None, batch
     """
     __tracebackhide__ = True
     before = record._resume_from
-    record._require_code()
+    require_code(record)
     if batch is not None:
-        record._require_ended()
+        require_ended(record)
         record._resume_from = checkpoint_of(record, batch)
     elif record.status == "ok":
         raise RunStateError(
@@ -138,7 +138,7 @@ class Recorded:
         """
         __tracebackhide__ = True
         if resumed is not None:
-            resumed._require_ended()
+            require_ended(resumed)
         before = node.__dict__.get("last_run")
         before = before if type(before) is Run else None
         wiring = survey_again(node, None if before is None else before._survey)
@@ -175,7 +175,7 @@ class Recorded:
                 self.session.end("failed")
             raise
         self._is_resumed = resumed is not None
-        self.record._where = self.position.where
+        self.record._recorder.where = self.position.where
         self.watch = watch
 
     def _first_position(self, before: Run | None) -> Position:

@@ -113,7 +113,7 @@ class _Reader:
         run.error = self._error(*error)
         if run.status in ("running", "killed"):
             where = self.db.execute(_LATEST, (self.number,)).fetchone()
-            run._where = lambda: text_of(where[0]) if where is not None else ""
+            recorder.where = lambda: text_of(where[0]) if where is not None else ""
         return run
 
     def _read_visits(self, recorder: RunRecorder) -> None:

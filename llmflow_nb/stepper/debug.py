@@ -9,6 +9,7 @@ from ..engine.position import Position
 from ..engine.resume import debug_item, debug_param_set
 from ..engine.setup import Setup
 from ..runs.batch import BatchResult
+from ..runs.resuming import require_code
 from .stepper import Stepper
 
 __all__ = ["debug", "stepper_at"]
@@ -28,7 +29,7 @@ def stepper_at(result: BatchResult, number: int) -> Stepper:
     Raises:
         RowError: Its item was not kept.
     """
-    result.run._require_code()
+    require_code(result.run)
     batch, index = result._at([number])[0]
     label = number if batch.items.index is None else batch.items.label(index)
     node, run = batch.plan.node, result.run

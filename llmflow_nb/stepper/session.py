@@ -76,7 +76,7 @@ class Session:
         self.state = "idle"  # "busy" while a command runs, then "idle" or "stopped"
         self.echoes = True  # whether the output of hooks is also printed; the widget shows it instead
         self.view: Any = None  # the widget, which is refreshed after each command
-        self.record._where = self._where
+        self.record._recorder.where = self._where
         self._go_to_first_hook()
         self.edits.accept_baseline()
 
@@ -321,7 +321,7 @@ class Session:
         self.cache.go_after(key for step in self.history.line() for key in step.activity.cache_keys)
         if entry.location.is_end:
             self.record._end("ok", self.seconds, position.action)
-        self.record._where = self._where
+        self.record._recorder.where = self._where
 
     # ---- edits -------------------------------------------------------------------------------------------------------
 

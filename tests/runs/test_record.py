@@ -182,7 +182,7 @@ class Looks:
         self.node, self.seen = node, []
 
     def handle(self, event):
-        self.seen.append((event.kind, self.node.last_run._where()))
+        self.seen.append((event.kind, self.node.last_run._recorder.where()))
 
 
 @pytest.mark.parametrize("mode", ["run", "awaited"])

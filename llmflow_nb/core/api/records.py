@@ -8,15 +8,15 @@ from .display import HasGraph, Shown, watcher_for
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-    from ...engine.batch import Batch
     from ...graph.drawing import GraphModel
     from ...notebook.progress import Progress
+    from ...runs.batch import BatchResult
     from ...runs.run import Run
     from ...stepper.stepper import Stepper
 
 
 class RunMethods(HasGraph):
-    """The methods of a run: draw it, and resume it."""
+    """The methods of a run: draw it, resume it, and retry its failed rows."""
 
     _is_seen = False  # whether the record was read, or a display has shown how the run ended
 
@@ -48,6 +48,23 @@ class RunMethods(HasGraph):
 
         run: Any = self
         return resume(run, executor=executor, watch=watcher_for(progress))
+
+    def retry_failed(
+        self, *, from_start: bool | None = None, executor: "Executor | None" = None, progress: "Progress" = "auto"
+    ) -> "Run":
+        """Retry the failed rows of all batches and update the record in place. Return this record.
+
+        A failed param set is resumed (see `BatchResult.retry`), with the rows inside it. Other failed items are called
+        again. The nodes after a batch are not run again. The arguments are those of `BatchResult.retry`.
+
+        Raises:
+            RunStateError: The run has not ended.
+        """
+        __tracebackhide__ = True
+        from ...runs.retry import retry_failed_of_run
+
+        run: Any = self
+        return retry_failed_of_run(run, from_start=from_start, executor=executor, watch=watcher_for(progress))
 
 
 class BatchMethods(Shown):
@@ -100,6 +117,71 @@ class BatchMethods(Shown):
         result: Any = self
         return resume(self.run, executor=executor, watch=watcher_for(progress), batch=result)
 
+    def retry_failed(
+        self,
+        *,
+        post: bool = False,
+        from_start: bool | None = None,
+        executor: "Executor | None" = None,
+        progress: "Progress" = "auto",
+        **overrides: Any,
+    ) -> "BatchResult":
+        """Retry the failed rows and update this table in place. The arguments are those of `retry`."""
+        __tracebackhide__ = True
+        from ...runs.retry import retry_failed
+
+        result: Any = self
+        watch = watcher_for(progress)
+        return retry_failed(result, overrides, post=post, from_start=from_start, executor=executor, watch=watch)
+
+    def retry(
+        self,
+        rows: Any = None,
+        *,
+        post: bool = False,
+        from_start: bool | None = None,
+        executor: "Executor | None" = None,
+        progress: "Progress" = "auto",
+        **overrides: Any,
+    ) -> "BatchResult":
+        """Retry some rows with the current version of the node, and update this table in place.
+
+        If the cell of the node's class was edited and run again, the retry uses the new class. ``prep`` is not run
+        again: each call gets the same item as before. ``attempts`` and ``seconds`` are added up. If a row fails again,
+        its error is in the row, and nothing is raised. A row that has a result keeps it until it gets a new one. The
+        nodes after this one are not run, so what they wrote to ``shared`` does not change.
+
+        A row of a batch flow is a whole param set. It resumes at the node where it failed or was stopped, with the same
+        input, if its checkpoint was kept (for the first 1,000 failures) and ``shared`` still has the same keys and
+        objects. Otherwise it starts at its first node, since another param set may have written to ``shared``.
+
+        Args:
+            rows: Labels of ``df``, a mask over it, or a part of it: ``result.retry(df[df["seconds"] > 10])``. If the
+                labels are not numbers, a whole number is a row number, from 0. Default: every row without a
+                result, whether it failed, was cancelled or is pending.
+            post: True: run the node's ``post`` again, with all results, in each visit with a retried row. If no row is
+                retried, run it in every visit. With ``on_error="raise"``, it is not run while a row of the visit has no
+                result.
+            from_start: For param sets: True starts them at their first node. False resumes them at the failed node,
+                whatever ``shared`` has now, if the checkpoint was kept. None: as described above.
+            executor: As for `Node.run`. The executor of the run is not used again.
+            progress: As for `Node.run`.
+            **overrides: Values of settings or other attributes of the node, for this retry only: ``max_retries=5``,
+                ``max_concurrency=8``, ``model="larger"``.
+
+        Raises:
+            RunStateError: The run has not ended.
+            RowError: There is no such row, a label names several, or an item was not kept.
+            SettingError: The node has no such setting or attribute, or the value makes no sense.
+            Exception: What ``post`` raised.
+        """
+        __tracebackhide__ = True
+        from ...runs.retry import retry
+
+        result: Any = self
+        watch = watcher_for(progress)
+        return retry(result, rows, overrides, post=post, from_start=from_start, executor=executor, watch=watch)
+
     def debug(self, row: Any) -> "Stepper":
         """Return a stepper that is at one row of this batch. The record and ``shared`` are not changed.
 
@@ -117,13 +199,6 @@ class BatchMethods(Shown):
 
         result: Any = self
         return debug(result, row)
-
-    def _retry_rows(self, chosen: "list[tuple[Batch, list[int]]]", overrides: dict[str, Any], **options: Any) -> None:
-        __tracebackhide__ = True
-        from ...runs.retry import retry
-
-        result: Any = self
-        retry(self.run, result.path, chosen, overrides, **options)
 
 
 class JournalMethods(Shown):
