@@ -63,7 +63,7 @@ class Attempts:
                 if cached.usage:
                     call.batch.usage.add(call.index, cached.usage)
                 if cached.is_replayed:
-                    call.batch.mark_replayed(call.index)
+                    call.batch.outcomes.replayed.add(call.index)
                 return
         if call.plan.settings.limiter is None or self._has_slot(call):
             self._launch(call)

@@ -5,8 +5,7 @@ holds these objects themselves, so nothing is copied, and a table can be read wh
 """
 
 import copy
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,12 +15,13 @@ from ..core.text import error_text, shown
 from .item_usage import ItemUsage
 from .items import Items, SavedItems
 from .outcomes import PENDING, Outcome, Outcomes, UnansweredError
+from .retry_queue import RetryQueue
 
 if TYPE_CHECKING:
     from .checkpoint import Checkpoint
     from .plan import Plan
 
-__all__ = ["PENDING", "Batch", "Outcome", "SavedBatch", "open_batch", "positions_of"]
+__all__ = ["PENDING", "Batch", "Outcome", "SavedBatch", "open_batch", "param_sets_from", "positions_of"]
 
 
 class Batch:
@@ -38,13 +38,9 @@ class Batch:
     started: tuple[Any, Any, BaseException | None, float] | None = None  # see `take_started`
     stopped = False  # whether the visit ended before the items did
     is_single = False  # whether this is the one call of a plain node
-    items_reported = 0  # the number of items that were read when `advance` last stopped after an item
     attempts_before = 0  # attempts before the visit was resumed, which another row of the record has
-    retry_queue: deque[int]  # the items to call again before any is read
-    previous: dict[int, tuple[Outcome, float]]  # the outcomes that these had, and their seconds
-    replayed: set[int] | None = None  # the items whose result is that of an earlier call; None: there are none
+    retry_queue: RetryQueue | None = None  # the items to call again before any is read
     usage: ItemUsage  # what the calls of each item have used
-    workers: dict[int, str] | None = None  # where each item was called, if an executor says so
     stored: tuple[int, int] | None = None  # its run and its number in a journal
     kept_at: "Checkpoint | None" = None  # where it ended with failures that were kept, to run ``post`` again
     checkpoints: "dict[int, Checkpoint]"  # where param sets failed or were stopped, to resume them
@@ -57,8 +53,6 @@ class Batch:
         self.outcomes = Outcomes()
         self.hook_attributes = {}
         self.usage = ItemUsage()
-        self.retry_queue = deque()
-        self.previous = {}
         self.checkpoints = {}
 
     @classmethod
@@ -108,24 +102,20 @@ class Batch:
         item: Any = None,
     ) -> None:
         """Enter the outcome of an item. A retried item keeps the result that it had if there is no other."""
-        if self.previous and index in self.previous:
-            before, seconds_before = self.previous[index]
+        queue = self.retry_queue
+        if queue is not None and index in queue.previous:
+            before, seconds_before = queue.previous[index]
             attempts += before.attempts
             seconds += seconds_before
             if status not in HAS_RESULT and before.status in HAS_RESULT:
                 status, error, failed_at = before.status, before.error, before.failed_at
                 value = self.outcomes.results[index]
-            elif self.replayed is not None:
-                self.replayed.discard(index)
+            else:
+                self.outcomes.replayed.discard(index)
         if self.items.values is None and status not in HAS_RESULT:
             self.items.dropped[index] = item
         outcome = None if status == "ok" and attempts == 1 else Outcome(status, attempts, error, failed_at)
         self.outcomes.enter(index, value, seconds, outcome)
-
-    def mark_replayed(self, index: int) -> None:
-        """Note that the result of an item is that of an earlier call."""
-        self.replayed = self.replayed or set()
-        self.replayed.add(index)
 
     def retry(self, indices: list[int]) -> None:
         """Queue items to be called again. One that was not read yet is read, with those before it.
@@ -133,16 +123,17 @@ class Batch:
         Raises:
             Exception: What reading them raised.
         """
-        self.clear_retry()
+        self.retry_queue = None
         items = self.items
         items.read = max(items.read, len(self.outcomes.results))
         self.outcomes.even_out(items.read)  # an interrupt may have come at any line
         if any(index >= items.read for index in indices) and items.can_resume and not items.is_async:
             self._read_up_to(max(indices))
         exceptional, seconds = self.outcomes.exceptional, self.outcomes.seconds
-        for index in [index for index in indices if index < items.read]:
-            self.previous[index] = (exceptional.get(index) or Outcome("ok", 1), seconds[index])
-            self.retry_queue.append(index)
+        ok = Outcome("ok", 1)
+        previous = {index: (exceptional.get(index, ok), seconds[index]) for index in indices if index < items.read}
+        if previous:
+            self.retry_queue = RetryQueue(previous)
 
     def _read_up_to(self, index: int) -> None:
         items = self.items
@@ -163,11 +154,6 @@ class Batch:
         self.attempts_before = self.attempts
         self.retry([index for index in self.without_result() if index < self.items.read])
         self.items.resume(self.path)
-
-    def clear_retry(self) -> None:
-        """Forget which items were to be called again, and the outcomes that they had."""
-        self.retry_queue.clear()
-        self.previous.clear()
 
     def close(self) -> None:
         """End the visit before its items do. A generator that they are read from runs its clean-up."""
@@ -224,11 +210,6 @@ class Batch:
         """Attempts since the visit began, or was last resumed."""
         return self.attempts - self.attempts_before
 
-    @property
-    def is_replayed(self) -> bool:
-        """Whether every item has the result of an earlier call."""
-        return self.replayed is not None and len(self.replayed) == self.items.read > 0
-
     def counts(self) -> dict[str, int]:
         """Return how many items have each status now; only statuses that occur."""
         return self.outcomes.counts(self.rows)
@@ -239,12 +220,7 @@ class Batch:
 
     def is_within(self, sets: "Batch", index: int) -> bool:
         """Whether it belongs to the walk of this param set, at any depth."""
-        around = self.parent_set
-        while around is not None:
-            if around[0] is sets and around[1] == index:
-                return True
-            around = around[0].parent_set
-        return False
+        return any(batch is sets and position == index for batch, position in param_sets_from(self.parent_set))
 
     # ---- going back, see `checkpoint` --------------------------------------------------------------------------------
 
@@ -257,11 +233,10 @@ class Batch:
         twin = copy.copy(self)
         twin.items = self.items.restored(saved.items, self.path)
         twin.outcomes = self.outcomes.restored(saved.outcomes)
-        twin.stopped, twin.started, twin.items_reported = saved.stopped, saved.started, twin.items.read
+        twin.stopped, twin.started = saved.stopped, saved.started
         twin.checkpoints = {index: kept for index, kept in self.checkpoints.items() if index < twin.items.read}
-        twin.retry_queue, twin.previous, twin.kept_at = deque(), {}, None
+        twin.retry_queue = twin.kept_at = None
         twin.usage = self.usage.first(twin.items.read)
-        twin.replayed = self.replayed and {index for index in self.replayed if index < twin.items.read}
         return twin
 
 
@@ -305,11 +280,13 @@ def _refuse_coroutines_with_retries(items: Sequence[Any], node: Any, what: str) 
     )
 
 
+def param_sets_from(param_set: tuple[Batch, int] | None) -> Iterator[tuple[Batch, int]]:
+    """Iterate over a param set and those around it, the innermost first; none for None."""
+    while param_set is not None:
+        yield param_set
+        param_set = param_set[0].parent_set
+
+
 def positions_of(param_set: tuple[Batch, int] | None) -> tuple[int, ...]:
     """Return the positions of a param set and of those around it, the outermost first; empty for None."""
-    positions: list[int] = []
-    while param_set is not None:
-        batch, index = param_set
-        positions.insert(0, index)
-        param_set = batch.parent_set
-    return tuple(positions)
+    return tuple(index for _, index in param_sets_from(param_set))[::-1]

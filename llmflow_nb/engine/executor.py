@@ -71,8 +71,7 @@ class UserExecutor:
     def note(self, call: Call, reply: Reply) -> None:
         """Note where a call ran, and how often it ran there. Warn if it wrote to a copy of ``shared``."""
         if reply.worker:
-            call.batch.workers = call.batch.workers or {}
-            call.batch.workers[call.index] = reply.worker
+            call.batch.outcomes.workers[call.index] = reply.worker
         for usage in reply.usage:
             call.append(usage)
         self._recorder.reexecuted += reply.again

@@ -31,6 +31,7 @@ class Items:
     is_none = False  # whether the hook returned None
     total: int | None  # how many there are; None: unknown
     read = 0  # how many were read
+    reported = 0  # how many were read when `advance` last stopped after an item
     exhausted = False  # whether no more will be read: the input has ended or failed
     read_failed = False  # whether reading raised an exception
 
@@ -154,6 +155,7 @@ class Items:
         """Return items of their own that stand where these stood when they were saved."""
         then, values, returned = saved
         twin = copy.copy(then)
+        twin.reported = twin.read
         twin.values = None if self.values is None else self.values[:values]
         twin.dropped = {index: item for index, item in self.dropped.items() if index < twin.read}
         if self.is_materialised:

@@ -43,11 +43,15 @@ class Outcomes:
     exceptional: dict[int, Outcome]  # of all items that are not simply "ok" at the first attempt
     actions: list[Any] | None = None  # of param sets: the last action of each walk
     in_flight = 0  # how many have started and not ended
+    replayed: set[int]  # the items whose result is that of an earlier call
+    workers: dict[int, str]  # where items were called, if an executor says so
 
     def __init__(self) -> None:
         self.results = []
         self.seconds = array("d")
         self.exceptional = {}
+        self.replayed = set()
+        self.workers = {}
 
     def start(self) -> None:
         """Append a row for an item that is about to be called."""
@@ -70,6 +74,11 @@ class Outcomes:
             self.exceptional[index] = outcome
         elif index in self.exceptional:
             del self.exceptional[index]  # "cancelled", and its result arrived late
+
+    @property
+    def is_replayed(self) -> bool:
+        """Whether every item has the result of an earlier call."""
+        return len(self.replayed) == len(self.results) > 0
 
     def counts(self, rows: int) -> dict[str, int]:
         """Return how many of so many items have each status now; only statuses that occur."""
@@ -134,4 +143,6 @@ class Outcomes:
         twin.exceptional = dict(itertools.islice(self.exceptional.items(), exceptional))
         twin.actions = None if self.actions is None else self.actions[:actions]
         twin.in_flight = in_flight
+        twin.replayed = {index for index in self.replayed if index < results}
+        twin.workers = self.workers.copy()
         return twin

@@ -28,6 +28,7 @@ from .open_calls import OpenCalls
 from .outcomes import UnansweredError
 from .param_sets import ParamSets
 from .position import AFTER_ITEM, AWAIT, BOUNDARY, CALLS, END, SETS, Position
+from .retry_queue import RetryQueue
 from .setup import Setup
 from .stopping import Stopping
 from .timers import Timers
@@ -269,14 +270,14 @@ class Scheduler:
         if one_by_one:
             limit = 1
         while not branch.is_halted() and (limit is None or branch.running < limit):
-            if one_by_one and batch.items.read > batch.items_reported and not batch.is_single:
+            if one_by_one and batch.items.read > batch.items.reported and not batch.is_single:
                 break
             if batch.started is not None:
                 index, (item, awaitable, error, started) = batch.take_started()
                 branch.running += 1
                 self._attempts.take_over(self._calls.open(branch, work, index, item), awaitable, error, started)
             elif batch.retry_queue:
-                self._start_again(branch, work, batch.retry_queue.popleft())
+                self._start_again(branch, work, batch.retry_queue)
             elif batch.items.exhausted or (on_the_spot and batch.items.read):
                 break
             elif batch.items.is_async:
@@ -328,7 +329,7 @@ class Scheduler:
             if not queue:
                 visits.popleft()
             elif limit is None or branch.running < limit:
-                self._start_again(branch, visits[0], queue.popleft())
+                self._start_again(branch, visits[0], queue)
             else:
                 return
         if branch.running == 0:
@@ -349,13 +350,13 @@ class Scheduler:
         else:
             self._attempts.start(self._calls.open(branch, work, index, element))
 
-    def _start_again(self, branch: Branch, work: Workload, index: int) -> None:
-        """Call an item, or walk a param set, again."""
-        batch = work.batch
+    def _start_again(self, branch: Branch, work: Workload, queue: RetryQueue) -> None:
+        """Call the next queued item, or walk the next queued param set, again."""
+        index, before = queue.take()
         branch.running += 1
         if branch.need == SETS:
             self._sets.start_again(branch, work, index)
         else:
-            call = self._calls.open(branch, work, index, batch.items.at(index))
-            call.error = batch.previous[index][0].error  # type: ignore[assignment]
+            call = self._calls.open(branch, work, index, work.batch.items.at(index))
+            call.error = before.error  # type: ignore[assignment]
             self._attempts.start(call)

@@ -26,9 +26,9 @@ PUSHED = "pushed"
 def item_done(frame: Frame) -> bool:
     """Whether an item of a batch node has been called since `advance` last stopped after one."""
     work = frame.work
-    if work is None or work.is_single or frame.plan.facts.is_flow or work.items.read <= work.items_reported:
+    if work is None or work.is_single or frame.plan.facts.is_flow or work.items.read <= work.items.reported:
         return False
-    work.items_reported = work.items.read
+    work.items.reported = work.items.read
     return True
 
 
@@ -82,9 +82,7 @@ def start_exec(position: Position, setup: Setup, frame: Frame, mask: int) -> str
     if facts.kind == "batch_flow":
         sets = open_batch(plan, frame.visit.params, items, f"{what} (a BatchFlow)", keep=True)
         sets.outcomes.actions = []
-        sets.visit, sets.hook_attributes = frame.visit, set_by_hooks(frame)
-        sets.parent_set = position.param_set()
-        setup.recorder.add_batch(sets)
+        _record(position, setup, frame, sets)
         if sets.items.is_async or (plan.settings.limit != 1 and setup.concurrent):
             plan.require_start(frame.visit)  # now, and not once for each set
             frame.work = sets
@@ -95,10 +93,15 @@ def start_exec(position: Position, setup: Setup, frame: Frame, mask: int) -> str
         next_set(position, setup, clock())
         return PUSHED
     frame.work = open_batch(plan, frame.params, items, f"{what} (a BatchNode)", keep=plan.settings.keep_items)
-    frame.work.visit, frame.work.hook_attributes = frame.visit, set_by_hooks(frame)
-    frame.work.parent_set = position.param_set()
-    setup.recorder.add_batch(frame.work)
+    _record(position, setup, frame, frame.work)
     return continue_exec(position, setup, frame, mask)
+
+
+def _record(position: Position, setup: Setup, frame: Frame, batch: Batch) -> None:
+    """Note which visit a batch belongs to, and add it to the record."""
+    batch.visit, batch.hook_attributes = frame.visit, set_by_hooks(frame)
+    batch.parent_set = position.param_set()
+    setup.recorder.add_batch(batch)
 
 
 def continue_exec(position: Position, setup: Setup, frame: Frame, mask: int) -> str:
@@ -160,7 +163,7 @@ def _note_attempts(frame: Frame, work: Batch) -> None:
         last = 1 if outcome is None else outcome.attempts
     if last > 1:
         frame.visit.__dict__["cur_retry"] = last - 1
-    if work.is_replayed:
+    if work.outcomes.is_replayed:
         frame.attempts = ReplayedAttempts(frame.attempts)
 
 

@@ -144,7 +144,7 @@ class RunStore:
 
 
 def _worker(call: Call) -> str | None:
-    found = (call.batch.workers or {}).get(call.index)
+    found = call.batch.outcomes.workers.get(call.index)
     return None if found is None else column(found)
 
 

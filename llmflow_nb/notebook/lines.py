@@ -141,12 +141,12 @@ class _NodeProgress:
             by_status = batch.counts()
             done, failed = count_with(by_status, ENDED) - _ended_before(batch), count_with(by_status, FAILURES)
             found = {"total": batch.rows, "done": done, "failed": failed, "cancelled": by_status.get("cancelled", 0)}
-            found["replayed"] = len(batch.replayed or ())
+            found["replayed"] = len(batch.outcomes.replayed)
             counts.update(found)
             counts["running"] += batch.outcomes.in_flight
             self.is_total_known &= batch.items.exhausted or batch.items.total is not None
             has_all = batch.items.exhausted and not batch.outcomes.in_flight and done == batch.rows
-            if (has_all or batch.stopped) and not batch.previous:  # else rows of it may be retried just now
+            if (has_all or batch.stopped) and batch.retry_queue is None:  # else rows of it may be retried just now
                 self._ended.update(found)
             else:
                 self.batches.append(batch)
@@ -167,7 +167,8 @@ class _NodeProgress:
 def _ended_before(batch: Batch) -> int:
     """Return how many queued items had ended before the retry. They no longer count as done."""
     exceptional, results = batch.outcomes.exceptional, batch.outcomes.results
-    queued = [row for row in list(batch.retry_queue) if results[row] is not PENDING]
+    waiting = [] if batch.retry_queue is None else list(batch.retry_queue.waiting)
+    queued = [row for row in waiting if results[row] is not PENDING]
     return sum(row not in exceptional or exceptional[row].status in ENDED for row in queued)
 
 

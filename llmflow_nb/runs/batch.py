@@ -104,12 +104,12 @@ class BatchResult(BatchMethods):
     @property
     def _replayed(self) -> int:
         """The number of rows that a journal answered."""
-        return sum(len(batch.replayed or ()) for _, batch in self._batches) if self.run._has_journal else 0
+        return sum(len(batch.outcomes.replayed) for _, batch in self._batches) if self.run._has_journal else 0
 
     def _is_replayed(self, row: int) -> bool:
         """Return whether a journal answered a row."""
         batch, position = self._at([row])[0]
-        return batch.replayed is not None and position in batch.replayed
+        return position in batch.outcomes.replayed
 
     @property
     def counts(self) -> dict[str, int]:

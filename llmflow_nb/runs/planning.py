@@ -20,7 +20,7 @@ from ..core.node import BaseNode, label
 from ..core.prices import UsageSum
 from ..core.text import error_text, quoted
 from ..core.traversal import survey, within
-from ..engine.batch import Batch
+from ..engine.batch import Batch, param_sets_from
 from ..engine.calls import CachedResult, Call
 from ..engine.drivers.sync import drive
 from ..engine.hiding import Unrecorded
@@ -204,15 +204,9 @@ class _Planner(Answers):
 
 def _too_long(call: Call) -> Batch | None:
     """Return the batch whose input may never end, if enough of it was read before this call."""
-    around: tuple[Batch, int] | None = (call.batch, call.index)
-    if call.batch.is_single:
-        around = call.branch.position.param_set()
-    while around is not None:
-        batch, index = around
-        if batch.items.total is None and index >= MAX_UNSIZED:
-            return batch
-        around = batch.parent_set
-    return None
+    at = call.branch.position.param_set() if call.batch.is_single else (call.batch, call.index)
+    unsized = (batch for batch, index in param_sets_from(at) if batch.items.total is None and index >= MAX_UNSIZED)
+    return next(unsized, None)
 
 
 class _Failures(Unrecorded):

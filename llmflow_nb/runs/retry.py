@@ -168,13 +168,14 @@ def _retry(run: Run, path: str, node: Any, chosen: list[tuple[Batch, list[int]]]
         run._replace_error(exc, copy_without_callers(exc))
         raise
     finally:
-        called = [row for row in before if row[1] in row[0].previous and row[1] not in row[0].retry_queue]
+        taken = {id(batch): batch.retry_queue.taken() for batch, _ in chosen if batch.retry_queue is not None}
+        called = [row for row in before if row[1] in taken.get(id(row[0]), ())]
         resolved = [row for row in called if _has_new_result(*row)]
         for _, _, outcome, _ in resolved:
             if outcome is not None and outcome.status in FAILURES and outcome.error is not None:
                 run._recorder.resolved[id(outcome.error)] = outcome.error
         for batch, _ in chosen:
-            batch.clear_retry()
+            batch.retry_queue = None
         posts = None if complete is None else len(complete)
         note = _note(label(node), len(called), len(resolved), posts, len(chosen), setup.restarted)
         run._recorder.notes.append((path, note))

@@ -7,7 +7,7 @@ from ..core.node import kind_of
 from ..core.statuses import FAILURES, HAS_RESULT
 from ..core.text import described, plain_text
 from ..core.usage import Usage
-from ..engine.batch import PENDING, Batch, Outcome
+from ..engine.batch import PENDING, Batch, Outcome, param_sets_from
 from .recorder import WIDTH, RunRecorder
 
 __all__ = [
@@ -168,9 +168,8 @@ def usage_by_param_set(recorder: RunRecorder) -> UsageOfSets:
     found: dict[tuple[int, int], list[Usage]] = {}
     used = [*recorder.usage.values(), *((batch.usage.all(), batch.parent_set) for batch in recorder.batches)]
     for usages, around in used:
-        while usages and around is not None:
-            found.setdefault((id(around[0]), around[1]), []).extend(usages)
-            around = around[0].parent_set
+        for batch, index in param_sets_from(around if usages else None):
+            found.setdefault((id(batch), index), []).extend(usages)
     return {place: tuple(usages) for place, usages in found.items()}
 
 

@@ -246,12 +246,11 @@ def _batch(plan: Plan, path: str, params: Any, rows: dict[int, _Row], size: int 
         outcomes.results.append(PENDING if outcome.status == "pending" else row.result)
         outcomes.seconds.append(row.seconds)
         if row.worker is not None:
-            batch.workers = batch.workers or {}
-            batch.workers[position] = str(row.worker)
+            outcomes.workers[position] = str(row.worker)
         if row.usage:
             batch.usage.add(position, row.usage)
         if row.is_replayed:
-            batch.mark_replayed(position)
+            outcomes.replayed.add(position)
         if outcomes.actions is not None:
             outcomes.actions.append(row.action)
         if outcome.status != "ok" or outcome.attempts != 1 or outcome.error is not None:

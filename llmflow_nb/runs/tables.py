@@ -126,7 +126,7 @@ def batch_table(
     order: tuple[str, ...] = _OF_PARAM_SETS if of_params else _OF_ITEMS
     if has_journal and not of_params:
         order = _with(order, "replayed", "status")
-    if any(batch.workers for _, batch in batches):
+    if any(batch.outcomes.workers for _, batch in batches):
         order = _with(order, "worker", "seconds")
     usages = [
         batch.usage.of(position) if usage is None else usage.get((id(batch), position), ())
@@ -192,8 +192,8 @@ def _columns_of(number: int, batch: Batch, *, of_params: bool) -> dict[str, list
         "result": [None if result is PENDING else result for result in results],
         "action": [_text_or_none(action) for action in _filled(batch.outcomes.actions or [], n)],
         "status": status,
-        "worker": [(batch.workers or {}).get(position) for position in range(n)],
-        "replayed": [position in (batch.replayed or ()) for position in range(n)],
+        "worker": [batch.outcomes.workers.get(position) for position in range(n)],
+        "replayed": [position in batch.outcomes.replayed for position in range(n)],
         "failed_at": failed_at,
         "attempts": attempts,
         "seconds": _filled(batch.outcomes.seconds, n, 0.0),
