@@ -1,27 +1,21 @@
 """The widget of a stepper: shows where it is, and sends it commands.
 
 All state is in the stepper. The graph is sent once; after each command, what has changed is sent. The front end gets
-only text. `stepper_requests` runs what it requests.
+only text. `stepper_content` says what is sent, and `stepper_requests` runs what the front end requests.
 """
 
-import re
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import traitlets
 
-from ..graph.builder import graph_of
-from ..graph.outline import outline_of
-from ..graph.render import DrawingError
 from ..graph.sketch import SIGNS
 from ..stepper.commands import COMMANDS
 from ..stepper.stepper import Stepper
-from . import stepper_state as state
-from .node_facts import look
-from .run_graph import MAX_NODES
+from .stepper_content import StepperContent
 from .stepper_requests import Request, Requests
-from .values import ValueTexts
 from .view import View, script, style
 
 __all__ = ["StepperView"]
@@ -68,44 +62,26 @@ class StepperView(View):
             draw_still: Draws the picture for a saved notebook, in the output with the id that it is given.
         """
         super().__init__()
-        self._stepper, self._session = stepper, stepper._session
+        self._content = content = StepperContent(stepper)
         self._refreshing = threading.RLock()
         self._draw_still = draw_still
         self._still: threading.Timer | None = None
-        self._closed: set[str] = set()
-        self._look, self._compare = "", -1
-        self._rows: dict[int, dict[str, Any]] = {}
-        views = {"look": self._look_at, "compare": self._compare_with, "fold": self._fold, "whole": self._send_whole}
-        self._requests = Requests(stepper, self, views)
-        self._draw()
+        choices = {"look": content.look_at, "compare": content.compare_with, "fold": content.fold}
+        views = {name: partial(self._show, choose) for name, choose in choices.items()}
+        self._requests = Requests(stepper, self, {**views, "whole": self._send_whole})
+        self._show(content.drawing)
         self.refresh()
         self.on_msg(self._on_request)
 
-    # ---- what is shown -----------------------------------------------------------------------------------------------
-
-    def _draw(self) -> None:
-        model = self._model = graph_of(self._stepper.root, max_nodes=MAX_NODES, closed=self._closed)
-        self.outline = outline_of(model)
-        try:
-            svg = model.svg()
-        except DrawingError:
-            return
-        if (prefix := re.match(r'<svg[^>]*><g id="(g[0-9a-f]{10}-)', svg)) is not None:
-            self.nodes = {f"{prefix[1]}n{i}": node.id for i, node in enumerate(model.nodes)}
-        self.svg = svg
+    def _show(self, read: Callable[..., dict[str, Any]], *request: Request) -> None:
+        """Set the traits that a function returns. What has changed is sent, all at once."""
+        with self._refreshing, self.hold_sync():
+            for name, value in read(*request).items():
+                setattr(self, name, value)
 
     def refresh(self) -> None:
         """Send what has changed."""
-        history, texts = self._session.history, ValueTexts()
-        with self._refreshing, self.hold_sync():
-            self.place = state.place(self._stepper, self._model, texts)
-            self.marks = state.marks(self._model, self._stepper)
-            self.shared = state.keys(history.now, texts)
-            self.places = state.places(history, self._rows)
-            self.looked = look(self._stepper, self._model, self._look, texts) if self._look else {}
-            is_chosen = 0 <= self._compare < len(history.entries)
-            chosen = history.entries[self._compare] if is_chosen else history.now
-            self.compared = {} if chosen is history.now else state.comparison(chosen, history.now, texts)
+        self._show(self._content.place)
 
     def on_idle(self) -> None:
         """Draw the picture once no further command has come for a moment: each drawing takes time in the front end."""
@@ -120,31 +96,7 @@ class StepperView(View):
         if isinstance(content, dict):
             self._requests.receive(content)
 
-    # ---- what the front end can request to be shown ------------------------------------------------------------------
-
-    def _look_at(self, request: Request) -> None:
-        """Show what there is to know of a node; without a path no longer."""
-        path = str(request.get("path") or "")
-        self._look = path if any(node.id == path for node in self._model.nodes) else ""
-        self.refresh()
-
-    def _compare_with(self, request: Request) -> None:
-        """Show what differs between a place and the current one; without a number no longer."""
-        self._compare = int(request.get("number", -1))
-        if 0 <= self._compare < len(self._session.history.entries):
-            self._session.history.entries[self._compare].require_saved()
-        self.refresh()
-
-    def _fold(self, request: Request) -> None:
-        """Draw the graph with a flow closed, or open again."""
-        path = str(request["path"])
-        if path in {cluster.id for cluster in self._model.clusters[1:]}:
-            self._closed ^= {path}
-            with self.hold_sync():
-                self._draw()
-                self.refresh()
-
     def _send_whole(self, request: Request) -> None:
         """Send the whole text of a value."""
         id = str(request["id"])
-        self.send({"whole": id, "text": state.whole_text(self._stepper, id, ValueTexts())})
+        self.send({"whole": id, "text": self._content.whole(id)})
