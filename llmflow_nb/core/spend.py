@@ -81,16 +81,16 @@ def spend(
     )
     if answer is not None:
         usage = _completed(usage, answer)
-    in_cache = usage.cached + usage.cache_written
-    if in_cache > usage.input:
-        raise ValueError(
-            f"spend(input={usage.input}): input has to include the tokens that are read from the cache or written to "
-            f"it, here {in_cache}; write input={usage.input + in_cache}."
-        )
+    _check_cached(usage)
     if cost is not None:
         usage = usage._replace(cost=_dollars(cost))
     if provider is not None:
         usage = usage._replace(provider=_name("provider", provider))
+    _report(usage)
+
+
+def _report(usage: Usage) -> None:
+    """Add a report to the call that runs in the current context, if there is one."""
     meter = METER.get()
     if meter is None and current_thread() is not main_thread():
         warn(
@@ -113,6 +113,15 @@ def _completed(usage: Usage, answer: Any) -> Usage:
         return usage
     given = {name: value for name, value in usage._asdict().items() if value}
     return reported._replace(**given)
+
+
+def _check_cached(usage: Usage) -> None:
+    in_cache = usage.cached + usage.cache_written
+    if in_cache > usage.input:
+        raise ValueError(
+            f"spend(input={usage.input}): input has to include the tokens that are read from the cache or written to "
+            f"it, here {in_cache}; write input={usage.input + in_cache}."
+        )
 
 
 def _name(name: str, value: Any) -> str:

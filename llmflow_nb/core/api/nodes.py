@@ -211,34 +211,28 @@ class NodeMethods(HasGraph):
             flow.compare(shared, old={}, new={"Label.prompt": "..."}, score=is_right)
 
         Each variant is a run of its own, on a copy of the flow and of ``shared``: neither these nor `last_run` change.
-        A call that does not differ between variants is made once. If a comparison fails or is interrupted, run the cell
-        again: only the missing calls are made. With a journal, later comparisons reuse the results too.
+        A call that does not differ between variants is made once. If a comparison fails, is interrupted or exceeds its
+        budget, run the cell again: only the missing calls are made.
 
         Args:
             shared: As for `run`. An iterator in it is refused, since each variant reads it.
             of: The name or path of the batch node or batch flow whose rows are compared, or of a node: its last result
                 is one row. Default: the batch node, the last one if there are several. If there is none: the outermost
                 batch flow, or the result of the last node that has an ``exec`` of its own.
-            score: How to score a result. A function ``(item, result)`` returns a number, a bool or a dict of these; the
-                first field of a dict decides. A `BatchNode` is a judge: its ``exec`` gets a dict with ``"item"`` and
-                ``"result"``. Its retries, its limiter and the journal apply. A str names a later batch node of the
-                flow, whose results are the scores. Default: no scores, only differences are shown.
+            score: A function ``(item, result)`` that returns a number, a bool or a dict of these, whose first field
+                decides. Or a judge: a `BatchNode`, whose ``exec`` gets a dict with ``"item"`` and ``"result"``. Or the
+                name of a later batch node, whose results are the scores. Default: only differences are shown.
             repeat: How often each variant is run. Each time, the changed nodes and all nodes after them are called
                 again. The other nodes are called once.
-            journal: As for `run`. The second time, the same comparison calls nothing.
+            journal: As for `run`. Later comparisons reuse the results too: the same comparison calls nothing.
             executor: As for `run`. A judge is called in this process.
-            budget: As for `run`, for all runs and the judge together; a score function is free. Run the cell again with
-                more of it: what was finished is not called again.
+            budget: As for `run`, for all runs and the judge together; a score function is free.
             progress: As for `run`.
             **variants: A dict of changes for each name. If a name is not an identifier: ``**{"gpt-4.1": {...}}``.
 
         Raises:
-            SettingError: A variant or an option makes no sense: no node or attribute has this name, two variants are
-                the same, or ``shared`` cannot be copied. No hook was called.
-            WiringError: The flow cannot run as it is wired.
-            BudgetError: As for `run`.
-            JournalError: As for `run`.
-            Exception: The exception that a hook raised.
+            SettingError: A variant or an option makes no sense, or ``shared`` cannot be copied. No hook was called.
+            Exception: Any error of `run`, such as the exception that a hook raised.
         """
         __tracebackhide__ = True
         from ...comparison.compare import compare
