@@ -8,14 +8,13 @@ from time import perf_counter
 from typing import Any
 
 from ..core.node import BaseNode
-from ..core.statuses import HAS_RESULT
 from ..core.text import text_of
 from ..core.traversal import last_name
-from ..core.usage import Usage
 from ..engine.batch import PENDING, Batch, Outcome
 from ..engine.events import ReplayedAttempts
 from ..engine.items import Items
 from ..engine.plan import Plan
+from ..engine.retry_queue import RetryQueue
 from ..engine.setup import Setup
 from ..journal.journal import Journal
 from ..journal.schema import OF_RUN
@@ -139,15 +138,15 @@ class _Reader:
             calls.setdefault(number, []).append(row)
         for row in self.db.execute(_BATCHES, (self.number,)).fetchall():
             number, path, of_node, kind, walk, params, size, labels, *parent = row
-            plan = self._plan(of_node, kind)
+            add, rows = self._add_call, calls.get(number, [])
             if kind == "batch_flow" or path != of_node:
-                rows = self.db.execute(_PARAM_SETS, (number,)).fetchall()
-                found = {row[0]: self._param_set(row) for row in rows}
-            else:
-                found = {}
-                for row in calls.get(number, ()):
-                    found[row[0]] = self._after(found.get(row[0]), row)
-            batch = _batch(plan, path, self._params(walk, params), found, size)
+                add, rows = self._add_param_set, self.db.execute(_PARAM_SETS, (number,)).fetchall()
+            count = max((row[0] for row in rows), default=-1) + 1
+            batch = _pending_batch(self._plan(of_node, kind), path, self._params(walk, params), count, size)
+            for row in rows:
+                add(batch, row)
+            batch.retry_queue = None
+            batch.outcomes.in_flight = batch.outcomes.results.count(PENDING)
             if labels is not None:
                 from .tables import index_from
 
@@ -160,29 +159,29 @@ class _Reader:
         batch = None if number is None else self.batches.get(number)
         return None if batch is None else (batch, position)
 
-    def _param_set(self, row: Any) -> "_Row":
-        _, item, result, action, status, failed_at, attempts, seconds, *error = row
-        outcome = Outcome(status, attempts, self._error(*error), failed_at)
-        return _Row(self.value(item), self.value(result), outcome, seconds, action)
+    def _add_param_set(self, batch: Batch, row: Any) -> None:
+        at, item, result, action, status, failed_at, attempts, seconds, *error = row
+        assert batch.items.values is not None
+        assert batch.outcomes.actions is not None
+        batch.items.values[at], batch.outcomes.actions[at] = self.value(item), action
+        batch.settle(at, status, self.value(result), attempts, seconds, self._error(*error), failed_at)
 
-    def _after(self, before: "_Row | None", row: Any) -> "_Row":
-        """Return the row of a table after one more call: an item was called in the run, or its row was retried."""
-        _, _, item, result, status, attempts, seconds, usage, worker, kind, text, is_replayed = row
-        spent = spent_from(usage, replayed=bool(is_replayed))
+    def _add_call(self, batch: Batch, row: Any) -> None:
+        """Enter a call of an item: the first one, or that of a retry."""
+        at, _, item, result, status, attempts, seconds, usage, worker, kind, text, is_replayed = row
+        outcomes = batch.outcomes
+        assert batch.items.values is not None
+        batch.items.values[at] = self.value(item)
         status = self.statuses.get(status, status)
-        attempts, seconds = attempts or 0, seconds or 0.0
-        value, error = self.value(result), self._error(kind, text)
-        if before is not None:
-            attempts += before.outcome.attempts
-            spent = before.usage + spent
-            seconds += before.seconds
-            if status not in HAS_RESULT and before.outcome.status in HAS_RESULT:
-                value, status, error = before.result, before.outcome.status, before.outcome.error
-                is_replayed = before.is_replayed
-        outcome = Outcome(status, attempts, error)
-        return _Row(
-            self.value(item), value, outcome, seconds, is_replayed=bool(is_replayed), usage=spent, worker=worker
-        )
+        value = PENDING if status == "pending" else self.value(result)
+        batch.retry_queue = RetryQueue({at: (outcomes.exceptional.get(at, Outcome("ok", 1)), outcomes.seconds[at])})
+        batch.settle(at, status, value, attempts or 0, seconds or 0.0, self._error(kind, text))
+        if spent := spent_from(usage, replayed=bool(is_replayed)):
+            batch.usage.add(at, spent)
+        if worker is not None:
+            outcomes.workers[at] = str(worker)
+        if is_replayed:
+            outcomes.replayed.add(at)
 
     def _plan(self, path: str, kind: str) -> Plan:
         found = self.plans.get(path)
@@ -210,50 +209,15 @@ class _Reader:
         return found
 
 
-class _Row:
-    """One row of a table."""
-
-    def __init__(
-        self,
-        item: Any,
-        result: Any,
-        outcome: Outcome,
-        seconds: float,
-        action: Any = None,
-        *,
-        is_replayed: bool = False,
-        usage: tuple[Usage, ...] = (),
-        worker: str | None = None,
-    ) -> None:
-        self.item, self.result, self.outcome, self.seconds, self.action = item, result, outcome, seconds, action
-        self.is_replayed, self.usage, self.worker = is_replayed, usage, worker
-
-
-def _batch(plan: Plan, path: str, params: Any, rows: dict[int, _Row], size: int | None) -> Batch:
-    """Return the batch with these rows."""
-    count = max(rows, default=-1) + 1
-    items = Items([rows[n].item if n in rows else None for n in range(count)], path)
+def _pending_batch(plan: Plan, path: str, params: Any, count: int, size: int | None) -> Batch:
+    """Return a batch of which ``count`` items were read, and none has an outcome yet."""
+    items = Items([None] * count, path)
     items.read, items.total = count, size
     items.exhausted = size is None or count >= size
     batch = Batch(plan, params, items)
     batch.path = path
-    outcomes = batch.outcomes
     if plan.facts.kind == "batch_flow":
-        outcomes.actions = []
-    for position in range(count):
-        row = rows.get(position) or _Row(None, None, Outcome("pending", 0), 0.0)
-        outcome = row.outcome
-        outcomes.results.append(PENDING if outcome.status == "pending" else row.result)
-        outcomes.seconds.append(row.seconds)
-        if row.worker is not None:
-            outcomes.workers[position] = str(row.worker)
-        if row.usage:
-            batch.usage.add(position, row.usage)
-        if row.is_replayed:
-            outcomes.replayed.add(position)
-        if outcomes.actions is not None:
-            outcomes.actions.append(row.action)
-        if outcome.status != "ok" or outcome.attempts != 1 or outcome.error is not None:
-            outcomes.exceptional[position] = outcome
-    outcomes.in_flight = outcomes.results.count(PENDING)
+        batch.outcomes.actions = []
+    batch.outcomes.even_out(count)
+    batch.outcomes.exceptional = {at: Outcome("pending", 0) for at in range(count)}
     return batch
