@@ -296,8 +296,8 @@ class _HookContext(contexts.Context):
         call = METER.get() if key == _SPAN else None
         if not isinstance(call, Call) or call.state is SETTLED:
             return value
-        index = None if call.batch.is_single else call.index
-        found = self.calls.get(("call", call.plan.path, positions_of(call.branch.position.param_set()), index))
+        around = positions_of(call.branch.position.param_set())
+        found = self.calls.get(("call", call.plan.path, around, call.item_index))
         return value if found is None else found.span
 
     def copy(self) -> Any:

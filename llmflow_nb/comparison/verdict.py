@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from ..core.prices import UsageSum
-from ..core.text import error_text, message, shown
+from ..core.text import error_text, many, message, shown
 from .measures import Measures
 from .statistics import Difference
 
@@ -87,8 +87,9 @@ def _other_items(measures: Measures) -> list[str]:
     for name, differs in measures.other_items.items():
         found.setdefault(sum(differs), []).append(name)
     by = "position" if measures.rows[0].any_cell().label_names is None else "label"
+    base = shown(measures.baseline)
     return [
-        f"items differ from those of {shown(measures.baseline)} on {_rows(count)}, paired by {by}: {_names(names)}"
+        f"items differ from those of {base} on {many(count, 'row')}, paired by {by}: {_names(names)}"
         for count, names in found.items()
         if count
     ]
@@ -141,9 +142,9 @@ def _names(names: list[str]) -> str:
 
 def _scored(baseline: str, name: str, found: Difference, changed: int) -> str:
     old, new = shown(baseline), shown(name)
-    counts = f"better on {_rows(found.better)}, worse on {found.worse}, the same on {found.same}"
+    counts = f"better on {many(found.better, 'row')}, worse on {found.worse}, the same on {found.same}"
     if not found.better and not found.worse:
-        return f"{new} scores the same as {old} on all {_rows(found.same)} ({_results(changed)})"
+        return f"{new} scores the same as {old} on all {many(found.same, 'row')} ({_results(changed)})"
     by = f"{signed(found.mean)} on average"
     if found.low is not None and found.high is not None:
         by += f" (95 % interval {signed(found.low)} to {signed(found.high)})"
@@ -160,8 +161,8 @@ def _scored(baseline: str, name: str, found: Difference, changed: int) -> str:
 
 def _unscored(baseline: str, name: str, changed: int, rows: int) -> str:
     if not changed:
-        return f"{shown(name)} has the same results as {shown(baseline)} on all {_rows(rows)}"
-    return f"{shown(name)} differs from {shown(baseline)} on {changed} of {_rows(rows)}"
+        return f"{shown(name)} has the same results as {shown(baseline)} on all {many(rows, 'row')}"
+    return f"{shown(name)} differs from {shown(baseline)} on {changed} of {many(rows, 'row')}"
 
 
 def _failed(measures: Measures, name: str) -> str:
@@ -172,11 +173,11 @@ def _failed(measures: Measures, name: str) -> str:
     unscored = [cell.scored.error for cell in cells if cell.has_result and cell.scored.error is not None]
     errors = [cell.item.error for cell in cells if not cell.has_result and cell.item.error is not None]
     why = f" ({_first_error(errors)})" if errors else ""
-    parts = [f"{_rows(failed)} failed{why}"] * bool(failed)
-    parts += [f"{_rows(missing)} missing"] * bool(missing)
-    parts += [f"{_rows(len(unscored))} could not be scored ({_first_error(unscored)})"] if unscored else []
+    parts = [f"{many(failed, 'row')} failed{why}"] * bool(failed)
+    parts += [f"{many(missing, 'row')} missing"] * bool(missing)
+    parts += [f"{many(len(unscored), 'row')} could not be scored ({_first_error(unscored)})"] if unscored else []
     if measures.scores and (none := measures.unscored(name) - len(unscored)):
-        parts.append(f"{_rows(none)} {'has' if none == 1 else 'have'} no score")
+        parts.append(f"{many(none, 'row')} {'has' if none == 1 else 'have'} no score")
     not_counted = "; not counted in the scores" if measures.scores else ""
     return f"{shown(name)}: {', '.join(parts)}{not_counted}" if parts else ""
 
@@ -185,9 +186,5 @@ def _first_error(errors: list[BaseException]) -> str:
     return error_text(errors[0])
 
 
-def _rows(count: int) -> str:
-    return f"{count:,} row{'s' * (count != 1)}"
-
-
 def _results(changed: int) -> str:
-    return f"{changed:,} result{'s' * (changed != 1)} differ{'s' * (changed == 1)}"
+    return f"{many(changed, 'result')} differ{'s' * (changed == 1)}"

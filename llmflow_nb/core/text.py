@@ -107,6 +107,11 @@ def error_text(error: BaseException, length: int = 200) -> str:
     return f"{shown(class_name(error))}: {shown(text, length)}" if text else shown(class_name(error))
 
 
+def many(n: int, what: str) -> str:
+    """Return a number of things as a text: "1 visit", "1,200 visits"."""
+    return f"{n:,} {what}{'s' * (n != 1)}"
+
+
 # ---- values ----------------------------------------------------------------------------------------------------------
 
 _DEPTH, _ELEMENTS = 3, 6

@@ -124,6 +124,11 @@ class Call:
         return "fallback" in self.plan.facts.hooks.own
 
     @property
+    def item_index(self) -> int | None:
+        """The index of its item; None for the call of a plain node, which has no items."""
+        return None if self.batch.is_single else self.index
+
+    @property
     def is_in_turn(self) -> bool:
         """Whether the calls of its visit are made one after the other."""
         return self.plan.settings.limit == 1 or self.batch.is_single

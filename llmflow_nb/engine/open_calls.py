@@ -81,7 +81,7 @@ class OpenCalls:
         """Report an event of a call, or of its latest attempt. A call of the fallback is no attempt."""
         of_attempt = kind in ("attempt_started", "attempt_finished")
         if self._setup.subscribers and not (of_attempt and call.in_fallback):
-            index = None if call.batch.is_single else call.index
+            index = call.item_index
             attempt = call.attempts if of_attempt else 0
             usage = call.batch.usage.of(call.index) if kind == "call_finished" else ()
             around = positions_of(call.branch.position.param_set())

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..core.errors import JournalError
 from ..core.prices import UsageSum, sum_of
-from ..core.text import message
+from ..core.text import many, message
 from ..core.traversal import last_name
 from .keys import CallKey
 from .schema import OF_RUN
@@ -59,7 +59,7 @@ def headline(answered: int, reasons: "dict[str, Counter[str]]", file: str, verb:
         verb: "to call" or "called".
     """
     known = answered + sum(why.total() for why in reasons.values())
-    parts = [f"{answered:,} of {known:,} call{'s' * (known != 1)} answered by {file}"]
+    parts = [f"{answered:,} of {many(known, 'call')} answered by {file}"]
     made = list(reasons.items())
     parts += [f"{last_name(path)}: {why.total():,} {verb}, {reasons_text(why)}" for path, why in made[:NAMED]]
     if len(made) > NAMED:

@@ -165,7 +165,7 @@ class RunHistory:
         recorder = self._recorder
         problems = json.dumps({**recorder.problems, **dict.fromkeys(notes, 1)})
         for step, failure in recorder.failures.items():
-            if {id(failure), id(failure.__cause__)} & recorder.resolved.keys():
+            if recorder.has_resolved(failure):
                 self._file.write("UPDATE visit SET is_resolved = 1 WHERE run = ? AND step = ?", self.run, step)
         self._file.write(f"UPDATE call SET status = 'cancelled' WHERE {OF_RUN} AND status = 'started'", self.run)
         self._file.write(

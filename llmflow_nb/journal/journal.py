@@ -12,7 +12,7 @@ from ..core.api.records import JournalMethods
 from ..core.errors import JournalError, RowError, SettingError
 from ..core.prices import UsageSum, sum_of
 from ..core.settings import is_whole
-from ..core.text import quoted, shown
+from ..core.text import many, quoted, shown
 from ..core.usage import Usage
 from .classes import Classes
 from .errors import UnreadableError
@@ -235,7 +235,7 @@ class Journal(JournalMethods):
         except JournalError as exc:
             return f"<Journal {self.path}: {exc}>"
         used = self._usage_by_run() if rows else {}
-        lines = [f"<Journal {self.path}: {len(rows)} run{'s' * (len(rows) != 1)}>"]
+        lines = [f"<Journal {self.path}: {many(len(rows), 'run')}>"]
         for number, flow, started, seconds, status, called, replayed, failed, unanswered in rows[:20]:
             parts = [f"{called} called", f"{replayed} replayed"]
             parts += [f"{n} {what}" for n, what in ((failed, "failed"), (unanswered, "unanswered")) if n]

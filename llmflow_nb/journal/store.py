@@ -59,7 +59,7 @@ class RunStore:
 
     def _add_use(self, call: Call, row: int) -> None:
         self._history.write()
-        self._history.add_use(call.batch, _position(call), row)
+        self._history.add_use(call.batch, call.item_index, row)
 
     def has(self, key: CallKey, nth: int) -> bool:
         """Return whether there is a result."""
@@ -78,7 +78,7 @@ class RunStore:
                 "INSERT INTO call(key, nth, run, batch, path, position, code, input, params, status, started) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'started', ?)",
                 key and key.digest.hex(), nth, history.run, history.number_of(call.batch), column(call.plan.path),
-                _position(call), key and self._code(key), self._file.add_value(call.item),
+                call.item_index, key and self._code(key), self._file.add_value(call.item),
                 history.params(call.batch.params), time.time(),
             )  # fmt: skip
         except JournalError as exc:
@@ -146,7 +146,3 @@ class RunStore:
 def _worker(call: Call) -> str | None:
     found = call.batch.outcomes.workers.get(call.index)
     return None if found is None else column(found)
-
-
-def _position(call: Call) -> int | None:
-    return None if call.batch.is_single else call.index

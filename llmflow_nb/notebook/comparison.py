@@ -9,12 +9,12 @@ from ..comparison.measures import Measures
 from ..comparison.rows import Cell, Row
 from ..comparison.verdict import number, ordered, signed
 from ..core.prices import UsageSum, dollars
-from ..core.text import MASK, is_secret, shown
+from ..core.text import MASK, is_secret, many, shown
 from .columns import Kind, error_line, spread, text_of_cell
 from .frontend import is_static
 from .html import MAX_HTML, NO_MATHS, Summary, Table, chip, folded, style_sheet, table_html, to_text
 from .marked import Part, differing, excerpts, same_start
-from .values import CELL, ValueTexts, duration, many
+from .values import CELL, ValueTexts, duration
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.errors import FlowError
 from ..core.node import BaseNode
-from ..core.text import class_name, shown
+from ..core.text import class_name, many, shown
 from ..graph.builder import graph_of
 from ..graph.drawing import GraphModel
 from ..graph.outline import problem_lines
@@ -22,7 +22,6 @@ from .lines import bundle_of
 from .picture import description, image
 from .run_graph import MAX_NODES, picture_of, with_status
 from .summary import of_batch, of_journal, of_plan, of_run
-from .values import many
 
 if TYPE_CHECKING:
     from .stepper_view import StepperView

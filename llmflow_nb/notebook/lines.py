@@ -7,14 +7,14 @@ from operator import itemgetter
 from time import monotonic, perf_counter, strftime
 
 from ..core.statuses import ENDED, FAILURES, count_with
-from ..core.text import shown
+from ..core.text import many, shown
 from ..core.traversal import last_name, path_part
 from ..engine.batch import PENDING, Batch
 from ..runs.run import Run
 from .frontend import is_static
 from .html import NO_MATHS, chip, style_sheet
 from .recent_usage import recent_usage
-from .values import duration, many
+from .values import duration
 
 __all__ = ["Line", "LineReader", "bundle", "bundle_of", "one_line"]
 

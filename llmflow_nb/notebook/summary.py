@@ -8,7 +8,7 @@ from typing import Any
 
 from ..core.prices import dollars, sum_of
 from ..core.statuses import ENDED, FAILURES, HAS_RESULT, count_with
-from ..core.text import class_name, quoted, shown
+from ..core.text import class_name, many, quoted, shown
 from ..core.traversal import last_name
 from ..core.usage import Usage
 from ..journal.journal import Journal
@@ -19,7 +19,7 @@ from ..runs.run_plan import RunPlan
 from .columns import USAGE_HEADS, Kind, columns_of, error_line, is_labelled, text_of_cell
 from .frontend import is_static
 from .html import MAX_HTML, Summary, Table
-from .values import CELL, ValueTexts, duration, many
+from .values import CELL, ValueTexts, duration
 
 __all__ = ["of_batch", "of_journal", "of_plan", "of_run"]
 
@@ -107,8 +107,8 @@ def of_plan(plan: RunPlan) -> Summary:
 
 def _ended_by(run: Run, error: BaseException, texts: ValueTexts) -> str:
     """Return the error that ended a run, and whether a retry has resolved it."""
-    is_resolved = {id(error), id(error.__cause__)} & run._recorder.resolved.keys()
-    return error_line(error, texts) + "; a retry has resolved it: .resume() continues from there" * bool(is_resolved)
+    resolved = "; a retry has resolved it: .resume() continues from there" * run._recorder.has_resolved(error)
+    return f"{error_line(error, texts)}{resolved}"
 
 
 def _errors_in(run: Run, results: list[BatchResult], visits: list[Visit]) -> Iterator[tuple[str, BaseException]]:

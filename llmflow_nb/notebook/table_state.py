@@ -6,7 +6,7 @@ from operator import itemgetter
 from typing import Any
 
 from ..core.statuses import STATUSES
-from ..core.text import quoted, shown
+from ..core.text import many, quoted, shown
 from ..runs.batch import BatchResult
 from ..runs.rows import Item, rows_with_outcome
 from ..stepper.output import short_traceback
@@ -14,7 +14,7 @@ from .columns import ABSENT, Column, Kind, columns_of, is_labelled, text_of_cell
 from .html import colour_of
 from .readable import LONG, readable, whole
 from .summary import of_batch
-from .values import CELL, ValueTexts, duration, many
+from .values import CELL, ValueTexts, duration
 
 __all__ = ["label_of", "opened", "page", "whole_text"]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..core.text import characters, class_name, literal, shown, text_of
 
-__all__ = ["CELL", "ValueTexts", "duration", "many"]
+__all__ = ["CELL", "ValueTexts", "duration"]
 
 CELL = 100
 """The number of characters of a value in a summary. The table itself (``.df``) has the whole value."""
@@ -68,11 +68,6 @@ def _try(make: Any, value: Any, found: list[str]) -> None:
         found.append(str.__getitem__(make(value), slice(10_000)))
     except BaseException as exc:  # raised by user code in this thread only, SystemExit too
         found.append(f"<{class_name(value)}: its repr raised {class_name(exc)}>")
-
-
-def many(n: int, what: str) -> str:
-    """Return a number of things as a text: "1 visit", "1,200 visits"."""
-    return f"{n:,} {what}{'s' * (n != 1)}"
 
 
 def duration(seconds: float) -> str:

@@ -164,8 +164,7 @@ class _Planner(Answers):
         found = super().find(call)
         started = self._in_progress.pop(call, None)
         why = "" if found is not None else self._why(call, None if started is None else started.key)
-        position = None if call.batch.is_single else call.index
-        self.calls.append(PlannedCall(plan.path, call.batch.params, position, call.item, why))
+        self.calls.append(PlannedCall(plan.path, call.batch.params, call.item_index, call.item, why))
         if found is not None:
             return found
         return self._unanswered(call)

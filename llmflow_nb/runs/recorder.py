@@ -164,6 +164,10 @@ class RunRecorder:
             self.batches = [batch for batch in self.batches if id(batch) not in ids]
             self.budget.remove(ids)
 
+    def has_resolved(self, error: BaseException) -> bool:
+        """Return whether a retry or a resume has resolved an error, or what it was raised from."""
+        return not {id(error), id(error.__cause__)}.isdisjoint(self.resolved)
+
     # ---- counts ------------------------------------------------------------------------------------------------------
 
     @property

@@ -13,7 +13,7 @@ from ..core.kept_errors import copy_without_callers
 from ..core.node import label
 from ..core.settings import check_setting
 from ..core.statuses import FAILURES
-from ..core.text import quoted
+from ..core.text import many, quoted
 from ..core.traversal import path_part, within
 from ..engine.batch import Batch, Outcome
 from ..engine.calls import ResultCache
@@ -231,7 +231,7 @@ def _check_items(path: str, chosen: list[tuple[Batch, list[int]]]) -> None:
 
 def _note(name: str, retried: int, succeeded: int, posts: int | None, visits: int, restarted: int) -> str:
     """Say what was done, in a line. ``posts``: how many visits ran ``post``; None: it was not requested."""
-    parts = [f"{retried} row{'s' * (retried != 1)} retried"]
+    parts = [f"{many(retried, 'row')} retried"]
     if retried:
         parts[0] += f", {succeeded} succeeded"
     if restarted:

@@ -207,9 +207,7 @@ def unresolved(recorder: RunRecorder, visits: list[Visit]) -> list[tuple[Visit, 
     return [
         (visit, visit.error)
         for visit in visits
-        if visit.status in FAILURES
-        and visit.error is not None
-        and not {id(visit.error), id(visit.error.__cause__)} & recorder.resolved.keys()
+        if visit.status in FAILURES and visit.error is not None and not recorder.has_resolved(visit.error)
     ]
 
 

@@ -12,7 +12,7 @@ from ..core.errors import RowError, did_you_mean
 from ..core.node import BaseNode, label
 from ..core.prices import UsageSum, sum_of
 from ..core.statuses import FAILURES, count_with
-from ..core.text import quoted
+from ..core.text import many, quoted
 from ..core.traversal import Survey, last_name, path_part
 from .batch import BatchResult
 from .recorder import RunRecorder
@@ -86,7 +86,7 @@ class Run(RunMethods):
         failed = sum(count_with(batch.counts(), FAILURES) for batch in of_nodes)
         counts = [(self.visit_count, "visit"), (self.calls, "call")]
         counts += [(n, what) for n, what in ((failed, "failed item"), (len(self.problems), "problem")) if n]
-        parts = [f"{n} {what}{'s' * (n != 1)}" for n, what in counts]
+        parts = [many(n, what) for n, what in counts]
         if self.seconds is not None:
             parts.append(f"{self.seconds:.3f} s")
         return f"<Run {self.status}: {', '.join(parts)}>"
