@@ -109,7 +109,7 @@ def facts_of(node: BaseNode, calls_here: bool, checked: Checked) -> Facts:
     if of_class is None:
         hooks: Hooks | None = cls.__dict__.get("_hooks")
         of_class = None if hooks is None else hooks.facts.get(calls_here)
-        if of_class is None or not all(map(is_, of_class.found, of_class.look(cls))):
+        if of_class is None or of_class.found != of_class.look(cls):
             of_class = _OfClass(cls)
             of_class.hooks.facts[calls_here] = of_class
         checked[cls] = of_class
