@@ -33,7 +33,6 @@ from .position import (
     WORKING,
     Frame,
     Position,
-    most_steps,
     set_by_hooks,
 )
 from .setup import Setup
@@ -317,7 +316,7 @@ def _reopen(position: Position, hook_attributes: dict[str, Any], setup: Setup) -
         if walk is None:
             continue
         walk.set_started = now
-        walk.max_steps = most_steps(walk.owner)  # the setting may have changed
+        walk.max_steps = walk.owner.settings.max_steps  # the setting may have changed
         walk.check_at = min(walk.steps, walk.max_steps)
         if walk.sets is not None:
             walk.set_started = now - walk.sets.outcomes.reopen(walk.sets.items.read - 1)

@@ -45,7 +45,7 @@ class Settings(NamedTuple):
     on_error: str
     keep_items: bool
     strict: bool
-    max_steps: int | None
+    max_steps: float  # infinite: no limit
     item_key: str | None
 
 
@@ -208,11 +208,11 @@ def _work_out(node: BaseNode, hooks: Hooks, settings: dict[str, Any], calls_here
             on_error=settings["on_error"],
             keep_items=settings["keep_items"],
             strict=settings["strict"],
-            max_steps=settings["max_steps"],
+            max_steps=float("inf") if settings["max_steps"] is None else settings["max_steps"],
             item_key=settings["item_key"],
         ),
         has_prep="prep" in hooks.own or kind == "batch_flow",
-        has_post="post" in hooks.own or is_flow,
+        has_post="post" in hooks.own,
         plain_names=plain_names,
         exec_takes_shared=hooks.exec_takes_shared,
         copies_plainly=_copies_plainly(cls),
@@ -260,7 +260,7 @@ def behind_layers(facts: Facts, within: int) -> Facts:
         hooks=hooks,
         settings=facts.settings._replace(limit=limit),
         has_prep=facts.has_prep and not is_visit,
-        has_post=facts.has_post or is_visit,
+        has_post=facts.has_post or facts.hands_on or is_visit,
         plain_names=False,
         exec_takes_shared=True,
         copies_plainly=False,

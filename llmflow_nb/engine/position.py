@@ -89,7 +89,7 @@ class Walk:
         self.has_router = owner.facts.has_router
         self.implicit = False
         self.steps = 0
-        self.max_steps = most_steps(owner)
+        self.max_steps = owner.facts.settings.max_steps
         self.check_at = CHECK_EVERY if self.max_steps > CHECK_EVERY else self.max_steps
         self.sets: Batch | None = None
         self.set_open = False
@@ -159,11 +159,6 @@ _copy_walk: "Callable[[Walk], Walk]" = _copier(Walk)
 _copy_frame: "Callable[[Frame], Frame]" = _copier(Frame)
 
 
-def most_steps(owner: Plan) -> float:
-    """Return how many visits one walk through a flow may make."""
-    return float("inf") if owner.settings.max_steps is None else owner.settings.max_steps
-
-
 def set_by_hooks(frame: Frame) -> dict[str, Any]:
     """Return the attributes that the hooks of a visit have set on the copy of the node so far."""
     of_node = vars(frame.node)
@@ -229,14 +224,16 @@ class Position:
             shared: What the hooks read and write.
             setup: The options of the run.
             inline: Whether calls may be made on the spot.
-            plan: The plan of the node from the previous run, which is used again if it is still valid.
+            plan: The plan of the node from the previous run, if the names are the same: it is used again if it is
+                still valid.
         """
-        frame = Frame(node, node.params)
-        name = label(node)
-        if plan is None or plan.name != name or not plan.renew(setup):
+        params = node.params
+        frame = Frame(node, params)
+        if plan is None or not plan.renew(setup):
+            name = label(node)
             plan = Plan(node, name, path_part(name), setup)
         frame.plan = plan
-        frame.visit = frame.plan.clone(node.params)
+        frame.visit = plan.clone(params)
         frame.phase = ARRIVED
         position = cls(shared, [frame], inline=inline)
         facts = plan.facts

@@ -1,11 +1,10 @@
 """The options of a run, and what all its positions share."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING
 
 from ..core.node import BaseNode
-from ..core.seconds import LONGEST
 from .budget import Budget
 from .events import Event, Recorder, Subscriber
 from .facts import Checked, Facts, facts_of
@@ -16,6 +15,8 @@ if TYPE_CHECKING:
     from .calls import ResultCache
 
 __all__ = ["Setup"]
+
+_NO_NAMES: Mapping[int, dict[int, str]] = {}
 
 
 class Setup:
@@ -41,6 +42,11 @@ class Setup:
         checked: The facts of the classes that this run has checked.
     """
 
+    # Defaults of the class, since few runs change them.
+    refusal: Exception | None = None
+    restarted = 0
+    silent_path = ""
+
     def __init__(
         self,
         recorder: Recorder,
@@ -54,24 +60,22 @@ class Setup:
         result_cache: "ResultCache | None" = None,
         budget: Budget | None = None,
         report: Callable[[Subscriber, Exception], object] = lambda subscriber, error: None,
+        names: Mapping[int, dict[int, str]] = _NO_NAMES,
     ) -> None:
         self.recorder = recorder
         self.subscribers = list(subscribers)
         self.calls_here = executor is None and not self.subscribers and result_cache is None and budget is None
         self.executor = executor
         self.concurrent = concurrent
-        self.grace = min(grace, LONGEST)
+        self.grace = grace
         self.from_start = from_start
-        self.restarted = 0
         self.stop = stop
         self.result_cache = result_cache
         self.budget = budget
-        self.refusal: Exception | None = None
         self.report = report
+        self.names = names
         self.noted: dict[int, BaseException] = {}
         self.open_sources: list[Batch] = []
-        self.silent_path = ""
-        self.names: dict[int, dict[int, str]] = {}
         self.stamp = object()
         self.checked: Checked = {}
 

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from ..core.kept_errors import drop_callers
+from ..core.seconds import LONGEST
 from .async_hooks import AsyncHooks
 from .attempts import Attempts
 from .awaitables import discard, is_awaitable
@@ -61,7 +62,7 @@ class Stopping:
         for flight in queued:
             self._give_up(flight)
         if len(queued) < len(in_flight):
-            self._timers.add(grace, partial(self._end_grace, branch))
+            self._timers.add(min(grace, LONGEST), partial(self._end_grace, branch))
 
     def _end_grace(self, branch: Branch) -> None:
         for flight in self._in_flight(branch):

@@ -64,7 +64,13 @@ def _call_async(position: Position, frame: Frame) -> str:
 def start_exec(position: Position, setup: Setup, frame: Frame, mask: int) -> str:
     """Start an exec that is more than one direct call. Return "" if it has already ended."""
     __tracebackhide__ = True
-    plan, facts = frame.plan, frame.plan.facts
+    plan = frame.plan
+    facts = plan.facts
+    if facts.kind == "flow":
+        if len(position.frames) > 1:  # nothing is too old at the start of a run
+            setup.recorder.drop_old()
+        position.frames.append(enter(frame.visit, plan))
+        return PUSHED
     if facts.layer is not None:  # a stepper may have gone back to here
         driven = plan.driven_by(frame.visit, position.shared)
         driven.attempts, driven.status = 0, "ok"
@@ -73,10 +79,6 @@ def start_exec(position: Position, setup: Setup, frame: Frame, mask: int) -> str
             return _call_async(position, frame)
         frame.work = Batch.single(plan, frame.params, frame.prep_res)
         return continue_exec(position, setup, frame, mask)
-    if facts.kind == "flow":
-        setup.recorder.drop_old()
-        position.frames.append(enter(frame.visit, plan))
-        return PUSHED
     what = f"{plan.path}.{facts.hooks.prep}"
     items = frame.prep_res
     if facts.kind == "batch_flow":

@@ -63,8 +63,7 @@ def plan(node: BaseNode, shared: Any, *, journal: Any, fresh: str | None) -> Run
         store = _ReadOnly()
         planner = _Planner(store, CallKeys(code.fingerprints))
         planner.fresh = fresh
-        setup = Setup(_Failures(planner.stops), result_cache=planner)
-        setup.names = wiring.names
+        setup = Setup(_Failures(planner.stops), result_cache=planner, names=wiring.names)
         position = Position.at_start(root, shared, setup, inline=False)
         with _opened(known) as (store.results, planner.earlier):
             ended_by = _walk(position, setup)
