@@ -24,6 +24,7 @@ from ..journal.journal import Journal, as_journal
 from ..journal.keys import CallKey, CallKeys
 from ..journal.run_code import RunCode
 from ..journal.wiring import nodes_by_path
+from ..runs.options import RunOptions
 from ..runs.rows import Item
 from ..runs.run import Run, Watch
 from ..runs.run_plan import following
@@ -234,9 +235,7 @@ class _Runner:
         __tracebackhide__ = True
         self._code.lend(node)
         cache = Answers(self.memory, CallKeys(self._code.fingerprints))
-        recorded = Recorded(
-            node,
-            shared,
+        options = RunOptions(
             executor=None if is_judge else self._executor,
             subscribers=() if last is None else (last,),
             watch=self._watch,
@@ -245,6 +244,7 @@ class _Runner:
             name=name,
             budget=budget,
         )
+        recorded = Recorded(node, shared, options)
         answers = cache if recorded.session is None else recorded.session.answers
         answers.occurrences.update(occurrences)
         failure = None

@@ -233,14 +233,16 @@ class Position:
             name = label(node)
             plan = Plan(node, name, path_part(name), setup)
         frame.plan = plan
-        frame.visit = plan.clone(params)
         frame.phase = ARRIVED
         position = cls(shared, [frame], inline=inline)
         facts = plan.facts
-        if facts.hooks.own or facts.has_router or facts.layers:  # else no method of a user gets the copy
+        if facts.hooks.own or facts.has_router or facts.layers:
+            frame.visit = plan.clone(params)
             before = dict(vars(node))
             before.pop("last_run", None)  # else each failed run would hold the one before
             position.outermost = frame.visit, before
+        else:  # no method of a user gets the visit, so it needs no copy
+            frame.visit = node
         return position
 
     def give_back(self, node: BaseNode) -> None:

@@ -1,10 +1,12 @@
 """The options of a run, and what all its positions share."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING
 
+from ..core.errors import warn
 from ..core.node import BaseNode
+from ..core.text import class_name, quoted
 from .budget import Budget
 from .events import Event, Recorder, Subscriber
 from .facts import Checked, Facts, facts_of
@@ -59,7 +61,6 @@ class Setup:
         stop: Stop | None = None,
         result_cache: "ResultCache | None" = None,
         budget: Budget | None = None,
-        report: Callable[[Subscriber, Exception], object] = lambda subscriber, error: None,
         names: Mapping[int, dict[int, str]] = _NO_NAMES,
     ) -> None:
         self.recorder = recorder
@@ -72,7 +73,6 @@ class Setup:
         self.stop = stop
         self.result_cache = result_cache
         self.budget = budget
-        self.report = report
         self.names = names
         self.noted: dict[int, BaseException] = {}
         self.open_sources: list[Batch] = []
@@ -92,4 +92,6 @@ class Setup:
                 subscriber.handle(event)
             except Exception as exc:
                 self.subscribers.remove(subscriber)
-                self.report(subscriber, exc)
+                text = f"subscriber {class_name(subscriber)} raised {quoted(exc, 200)} and was unsubscribed"
+                self.recorder.add_problem(text)
+                warn(text)

@@ -4,10 +4,10 @@ From here down, the functions that lead to a user's hook set ``__tracebackhide__
 of a traceback: it shows the cell that ran the flow and the hook that failed.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import suppress
-from functools import partial
+from contextvars import Token
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import RunStateError, StoppedError, warn
@@ -16,19 +16,18 @@ from ..core.node import ATTEMPT, BaseNode
 from ..core.prices import dollars
 from ..core.settings import check_setting
 from ..core.spend import METER
-from ..core.text import class_name, quoted
-from ..core.traversal import path_part
+from ..core.traversal import Survey, path_part
 from ..engine.budget import Budget
-from ..engine.calls import ResultCache
 from ..engine.drivers.async_ import drive_async
 from ..engine.drivers.sync import drive
-from ..engine.events import Event, Subscriber
+from ..engine.events import Event
 from ..engine.position import Position
 from ..engine.setup import Setup
-from ..engine.stop import Stop, Stopped
+from ..engine.stop import Stopped
 from ..engine.unwind import FINISHED
 from .batch import BatchResult
 from .checks import check_budget, check_executor, check_fresh, survey_again
+from .options import RunOptions
 from .resuming import checkpoint_of, reopen, require_code, require_ended, resumed_position
 from .run import Run, Watch
 
@@ -38,19 +37,19 @@ if TYPE_CHECKING:
 __all__ = ["Recorded", "resume", "run", "run_async"]
 
 
-def run(node: BaseNode, shared: Any, **options: Any) -> Any:
-    """Run a node in the caller's thread. The options are those of `Recorded`."""
+def run(node: BaseNode, shared: Any, options: RunOptions) -> Any:
+    """Run a node in the caller's thread."""
     __tracebackhide__ = True
-    with Recorded(node, shared, **options) as run:
+    with Recorded(node, shared, options) as run:
         run.notify_started()
         drive(run.position, run.setup)
     return run.position.action
 
 
-async def run_async(node: BaseNode, shared: Any, **options: Any) -> Any:
-    """Run a node on the running event loop. The options are those of `Recorded`."""
+async def run_async(node: BaseNode, shared: Any, options: RunOptions) -> Any:
+    """Run a node on the running event loop."""
     __tracebackhide__ = True
-    with Recorded(node, shared, **options) as run:
+    with Recorded(node, shared, options) as run:
         run.notify_started()
         await drive_async(run.position, run.setup)
     return run.position.action
@@ -73,7 +72,7 @@ def resume(record: Run, *, executor: Executor | None, watch: Watch | None, batch
             "their batch: it runs post and the nodes that follow again."
         )
     try:
-        recorded = Recorded(record.node, record.shared, executor=executor, watch=watch, resumed=record)
+        recorded = Recorded(record.node, record.shared, RunOptions(executor, watch=watch), resumed=record)
     except BaseException:
         record._resume_from = before
         raise
@@ -82,113 +81,85 @@ def resume(record: Run, *, executor: Executor | None, watch: Watch | None, batch
     return run.position.action
 
 
-def _open_journal(record: Run, journal: Any, fresh: str | None) -> "JournalSession | None":
-    """Open the journal of a run or of a resumed run; None if there is none."""
-    if journal is not None:
-        from .run_journal import RunJournal
-
-        record._journal = RunJournal(journal, record.node, record.name, record._recorder)
-    if record._journal is None:
-        return None
-    session = record._journal.open()
-    session.answers.fresh = fresh
-    return session
-
-
 class Recorded:
     """Keep the record of a run as ``node.last_run``, also after an error. Raises first if the node cannot run.
 
     Not a ``contextmanager``, which sets attributes of the exception that passes: not every exception allows that.
     """
 
-    _is_published = False
+    # Defaults of the class, as in `Run`.
+    _is_published = _is_resumed = False
+    session: "JournalSession | None" = None
+    token: Token[int] | None = None
     unwatch: Callable[[], None] | None = None
 
-    def __init__(
-        self,
-        node: BaseNode,
-        shared: Any,
-        *,
-        executor: Executor | None = None,
-        subscribers: Iterable[Subscriber] = (),
-        watch: Watch | None = None,
-        stop: Stop | None = None,
-        resumed: Run | None = None,
-        journal: Any = None,
-        fresh: str | None = None,
-        cache: ResultCache | None = None,
-        name: str = "",
-        budget: Budget | None = None,
-    ) -> None:
+    def __init__(self, node: BaseNode, shared: Any, options: RunOptions, *, resumed: Run | None = None) -> None:
         """Check the node, and make the record and the position.
 
         Args:
             node: The node or flow to run.
             shared: What the hooks read and write.
-            executor: See `BaseNode.run`, as for ``subscribers``, ``journal``, ``fresh`` and ``budget``.
-            subscribers: See there.
-            watch: Shows the progress.
-            stop: The flag that ends the run; None if nobody can set it.
-            resumed: The record of a run to resume. It has the journal of that run.
-            journal: See there.
-            fresh: See there.
-            cache: Answers calls of a run without a journal; None if nothing does.
-            name: The name of the record; "" for that of the node.
-            budget: See `Node.run`. A resumed run keeps its budget.
+            options: The options.
+            resumed: The record of a run to resume. It has the journal and the budget of that run.
         """
         __tracebackhide__ = True
         if resumed is not None:
             require_ended(resumed)
         before = node.__dict__.get("last_run")
-        before = before if type(before) is Run else None
-        wiring = survey_again(node, None if before is None else before._survey)
-        if executor is not None:
-            check_executor(node, executor)
+        known = before._survey if type(before) is Run else None
+        wiring = survey_again(node, known)
+        if options.executor is not None:
+            check_executor(node, options.executor)
         if node.successors:
             warn("Node won't run successors. Use Flow.")
-        self.record = Run(node, shared) if resumed is None else resumed
-        if name:
-            self.record.name = name
-        self.record._survey = wiring
-        if fresh is not None:
-            check_fresh(fresh, self.record.name, wiring, journal)
-        if budget is not None:
-            check_budget(budget)
-            self.record._budget = budget
-        self.session = _open_journal(self.record, journal, fresh)
+        record = self.record = Run(node, shared) if resumed is None else resumed
+        record._survey = wiring
+        if options.name:
+            record.name = options.name
+        self._apply(options, wiring)
+        self.watch = options.watch
         self.setup = Setup(
-            self.record._recorder,
-            subscribers=subscribers,
-            executor=executor,
-            result_cache=cache if self.session is None else self.session.answers,
+            record._recorder,
+            subscribers=options.subscribers,
+            executor=options.executor,
+            result_cache=options.cache if self.session is None else self.session.answers,
             grace=node.grace if node.grace is BaseNode.grace else check_setting(node, "grace", node.grace),
-            budget=self.record._budget,
-            stop=stop,
-            report=partial(_report, self.record),
+            budget=record._budget,
+            stop=options.stop,
             from_start=None if resumed is None else False,
+            names=wiring.names,
         )
-        self.setup.names = wiring.names
         try:
-            self.position = self._first_position(before) if resumed is None else resumed_position(resumed, self.setup)
+            if resumed is not None:
+                self._is_resumed = True
+                self.position = resumed_position(resumed, self.setup)
+            else:
+                # No other run gets this plan. The names in it are still true if the wiring is the same.
+                plan = before.__dict__.pop("_plan", None) if known is wiring else None
+                self.position = Position.at_start(node, shared, self.setup, inline=options.stop is None, plan=plan)
+                for edge in wiring.overwritten:
+                    record._recorder.add_problem(edge)
         except BaseException:
             if self.session is not None:
                 self.session.end("failed")
             raise
-        self._is_resumed = resumed is not None
-        self.record._recorder.where = self.position.where
-        self.watch = watch
+        record._recorder.where = self.position.where
 
-    def _first_position(self, before: Run | None) -> Position:
-        """Return the position of a new run, with the plan of the previous run if the wiring is still the same."""
-        __tracebackhide__ = True
-        record, setup = self.record, self.setup
-        assert record._survey is not None
-        for edge in record._survey.overwritten:
-            record._recorder.add_problem(edge)
-        plan = None
-        if before is not None and before._survey is record._survey:
-            plan = before.__dict__.pop("_plan", None)  # no other run gets it then
-        return Position.at_start(record.node, record.shared, setup, inline=setup.stop is None, plan=plan)
+    def _apply(self, options: RunOptions, wiring: Survey) -> None:
+        """Give the record its journal, which is opened, and its budget. A resumed run has had them."""
+        record, journal = self.record, None if options.journal is False else options.journal
+        if options.fresh is not None:
+            check_fresh(options.fresh, record.name, wiring, journal)
+        if options.budget is not None:
+            check_budget(options.budget)
+            record._budget = options.budget
+        if journal is not None:
+            from .run_journal import RunJournal
+
+            record._journal = RunJournal(journal, record.node, record.name, record._recorder)
+        if record._journal is not None:
+            self.session = record._journal.open()
+            self.session.answers.fresh = options.fresh
 
     @property
     def name(self) -> str:
@@ -202,7 +173,8 @@ class Recorded:
             if self._is_resumed:
                 reopen(self.record)
             self.record.node.__dict__["last_run"] = self.record  # not by setattr, which the class may have closed
-            self.position.frames[0].visit.__dict__["last_run"] = self.record  # hooks may read it too
+            if self.position.outermost is not None:  # hooks may read it too
+                self.position.frames[0].visit.__dict__["last_run"] = self.record
 
     def show_progress(self) -> None:
         """Show the progress of the run from now on, once."""
@@ -212,8 +184,8 @@ class Recorded:
     def __enter__(self) -> "Recorded":
         if self.watch is not None:
             self.show_progress()
-        # A run inside a call that is retried counts its own attempts. To set and reset takes 0.7 us, to ask 0.05.
-        self.token = ATTEMPT.set(0) if ATTEMPT.get() else None
+        if ATTEMPT.get():  # a run inside a call that is retried counts its own attempts
+            self.token = ATTEMPT.set(0)
         self.publish()  # last: an interrupt before it leaves no record with status "running"
         return self
 
@@ -269,7 +241,8 @@ class Recorded:
     def _close(
         self, status: str, action: Any, error: BaseException | None = None, raised: BaseException | None = None
     ) -> None:
-        _check_reports(self.record)
+        if self.record._budget is not None:
+            _check_reports(self.record, self.record._budget)
         around = METER.get()
         if around is not None:  # the run was inside a call, which has used this too
             for usage in self.record._recorder.all_usage():
@@ -285,25 +258,20 @@ class Recorded:
             self.setup.notify(Event("run_finished", self.name, status=status, value=action, error=error))
 
 
-def _check_reports(record: Run) -> None:
+def _check_reports(record: Run, budget: Budget) -> None:
     """Add a problem if a budget of money had nothing to count, or was exceeded."""
-    budget = record._budget
-    if budget is not None and budget.cost is not None and budget.spent > budget.cost:
+    if budget.cost is None:
+        return
+    if budget.spent > budget.cost:
         record._recorder.add_problem(
             f"The budget of {dollars(budget.cost)} was exceeded: {dollars(budget.spent)} is spent. The calls that "
             "exceeded it had begun before their cost was known; fewer calls at once exceed it less."
         )
-    if budget is not None and budget.cost is not None and record.calls and not record._recorder.all_usage():
+    if record.calls and not record._recorder.all_usage():
         record._recorder.add_problem(
             "No call has reported a cost, so the budget's cost limit had no effect: call spend() in exec, or bound the "
             "number of calls with Budget(calls=...)."
         )
-
-
-def _report(record: Run, subscriber: Subscriber, error: Exception) -> None:
-    text = f"subscriber {class_name(subscriber)} raised {quoted(error, 200)} and was unsubscribed"
-    record._recorder.add_problem(text)
-    warn(text)
 
 
 def _add_hint_to_resume(error: BaseException) -> None:

@@ -17,6 +17,7 @@ from ..engine.drivers.loop import POLL_SECONDS
 from ..engine.drivers.sync import drive
 from ..engine.limiter import HELD
 from ..engine.stop import Stop
+from .options import RunOptions
 from .run import Run
 from .start import Recorded
 
@@ -168,11 +169,11 @@ class Submitted(ShownLive):
         return self.run.action
 
 
-def submit(node: BaseNode, shared: Any, **options: Any) -> Submitted:
-    """Run a node in the background. The options are those of `Recorded`."""
-    stop = Stop()
+def submit(node: BaseNode, shared: Any, options: RunOptions) -> Submitted:
+    """Run a node in the background."""
+    stop = options.stop = Stop()
     try:
-        return Submitted(Recorded(node, shared, stop=stop, **options), stop)
+        return Submitted(Recorded(node, shared, options), stop)
     except BaseException:  # an interrupt: nobody gets the handle
         stop.request()
         raise

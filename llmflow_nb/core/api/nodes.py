@@ -87,17 +87,8 @@ class NodeMethods(HasGraph):
             Exception: The exception that a hook raised, with a note that says where. `last_run` has all results so far.
         """
         __tracebackhide__ = True
-        watch = watcher_for(progress)
-        return _start().run(
-            _node(self),
-            shared,
-            executor=executor,
-            subscribers=subscribers,
-            watch=watch,
-            journal=None if journal is False else journal,
-            fresh=fresh,
-            budget=budget,
-        )
+        options = _start().RunOptions(executor, subscribers, watcher_for(progress), journal, fresh, budget)
+        return _start().run(_node(self), shared, options)
 
     async def run_async(
         self,
@@ -115,17 +106,8 @@ class NodeMethods(HasGraph):
         Without concurrency or a ``timeout``, a plain ``def exec`` also runs on the loop, and blocks it.
         """
         __tracebackhide__ = True
-        watch = watcher_for(progress)
-        return await _start().run_async(
-            _node(self),
-            shared,
-            executor=executor,
-            subscribers=subscribers,
-            watch=watch,
-            journal=None if journal is False else journal,
-            fresh=fresh,
-            budget=budget,
-        )
+        options = _start().RunOptions(executor, subscribers, watcher_for(progress), journal, fresh, budget)
+        return await _start().run_async(_node(self), shared, options)
 
     def submit(
         self,
@@ -149,17 +131,8 @@ class NodeMethods(HasGraph):
         """
         from ...runs.submit import submit
 
-        watch = watcher_for(progress)
-        return submit(
-            _node(self),
-            shared,
-            executor=executor,
-            subscribers=subscribers,
-            watch=watch,
-            journal=None if journal is False else journal,
-            fresh=fresh,
-            budget=budget,
-        )
+        options = _start().RunOptions(executor, subscribers, watcher_for(progress), journal, fresh, budget)
+        return submit(_node(self), shared, options)
 
     def plan(
         self, shared: Any, *, journal: "str | PathLike[str] | Journal | bool", fresh: str | None = None
