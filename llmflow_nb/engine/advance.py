@@ -170,7 +170,7 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
 
                 if phase <= POST:
                     if not facts.has_post:
-                        action = frame.exec_res if facts.kind == "flow" else None  # the last action of its nodes
+                        action = None
                     elif facts.plain_names:
                         action = visit.post(shared, frame.prep_res, frame.exec_res)
                     else:
