@@ -218,10 +218,6 @@ class Batch:
         """Return the indices of the items that have no result, for whatever reason."""
         return self.outcomes.without_result(self.rows)
 
-    def is_within(self, sets: "Batch", index: int) -> bool:
-        """Whether it belongs to the walk of this param set, at any depth."""
-        return any(batch is sets and position == index for batch, position in param_sets_from(self.parent_set))
-
     # ---- going back, see `checkpoint` --------------------------------------------------------------------------------
 
     def save(self) -> "SavedBatch":

@@ -330,7 +330,7 @@ def _reopen(position: Position, hook_attributes: dict[str, Any], setup: Setup) -
     if top.visit is not None and top.phase != ARRIVE:
         top.visit.__dict__.update(hook_attributes)
     if before is not None and not before.is_single and top.work is not before:
-        setup.recorder.discard_batches(lambda batch: batch is before)
+        setup.recorder.discard_batches([before])
 
 
 def _rewind_visit(frame: Frame) -> None:

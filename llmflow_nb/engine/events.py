@@ -108,8 +108,11 @@ class Recorder(Protocol):
     def drop_old(self) -> None:
         """Drop the oldest visits and batches if there are too many. Called now and then, between visits."""
 
-    def discard_batches(self, which: "Callable[[Batch], bool]") -> None:
-        """Discard the batches for which this is true: their visits are run again and add new ones."""
+    def batches_by_param_set(self) -> "dict[tuple[int, int], list[Batch]]":
+        """Return the batches in each param set, at any depth, by the ``id`` of its batch and its index there."""
+
+    def discard_batches(self, old: "list[Batch]") -> None:
+        """Discard batches whose visits are run again and add new ones. Their calls stay counted."""
 
     def add_problem(self, text: str) -> None:
         """Add a text about something that ran but was probably not meant."""

@@ -22,11 +22,8 @@ class Hiding:
         self.spent: list[Usage] = []
         self._meter = METER.get()  # of the visit that has a row
         self.add_visit: Callable[[Iterable[Any]], None] = self._add_visit
-        self.add_batch, self.discard_batches, self.drop_old = (
-            recorder.add_batch,
-            recorder.discard_batches,
-            recorder.drop_old,
-        )
+        self.add_batch, self.drop_old = recorder.add_batch, recorder.drop_old
+        self.batches_by_param_set, self.discard_batches = recorder.batches_by_param_set, recorder.discard_batches
         self.add_problem, self.add_missing_edge = recorder.add_problem, recorder.add_missing_edge
 
     @property
@@ -91,7 +88,11 @@ class Unrecorded:
     def drop_old(self) -> None:
         """There is nothing to drop."""
 
-    def discard_batches(self, which: Callable[[Any], bool]) -> None:
+    def batches_by_param_set(self) -> dict[tuple[int, int], list[Batch]]:
+        """Return nothing."""
+        return {}
+
+    def discard_batches(self, old: list[Batch]) -> None:
         """There is nothing to drop."""
 
     def add_problem(self, text: str) -> None:

@@ -27,6 +27,7 @@ class ParamSets:
         """``settled``: called with the branch around a param set that has ended, its error, and where it failed."""
         self.branches: dict[Branch, None] = {root: None}  # those in progress, the outermost one too
         self.ready: deque[Branch] = deque()  # those to be advanced
+        self._earlier: dict[tuple[int, int], list[Batch]] | None = None  # before any was started again; see `Recorder`
         self._setup = setup
         self._settled = settled
 
@@ -60,7 +61,9 @@ class ParamSets:
             if position is not None:
                 position.frames[0].walk.part_of = batch, index
         if position is None:  # it starts from the beginning, so its earlier batches are of no more use
-            self._setup.recorder.discard_batches(lambda inner: inner.is_within(batch, index))
+            if self._earlier is None:
+                self._earlier = self._setup.recorder.batches_by_param_set()
+            self._setup.recorder.discard_batches(self._earlier.pop((id(batch), index), []))
         self.start(parent, work, index, batch.items.at(index), position)
 
     def end(self, branch: Branch, status: str, value: Any, error: BaseException | None) -> None:

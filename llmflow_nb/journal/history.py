@@ -16,7 +16,7 @@ from ..core.text import class_name, text_of
 from ..engine.batch import PENDING, Batch, Outcome
 from ..engine.events import VISIT_FIELDS, ReplayedAttempts
 from .file import JournalFile
-from .schema import OF_RUN
+from .schema import DISCARDED, OF_RUN
 from .spent import spent_text
 from .wiring import wiring_text
 
@@ -51,6 +51,7 @@ class RunHistory:
         self._visits = 0  # how many are written
         self._uses = 0
         self._seen = 0  # how many batches of the record were looked at
+        self._is_continued = False  # whether the run is resumed, or rows of it are retried
         self._sets: list[_ParamSets] = []
         self._walks: dict[int, tuple[Any, int, str | None]] = {}  # params, number and text, by the id of the params
 
@@ -65,6 +66,7 @@ class RunHistory:
         known = file.read("SELECT 1 FROM run WHERE id = ? AND started = ?", self.run, self._started)
         if known is not None:
             file.write("UPDATE run SET status = 'running', ended = NULL WHERE id = ?", self.run)
+            self._is_continued = True
             for sets in self._sets:
                 sets.write_again()
             return
@@ -86,13 +88,18 @@ class RunHistory:
         recorder = self._recorder
         if self._visits < recorder.visit_count:
             self._write_visits()
-        for batch in recorder.batches[max(0, self._seen - recorder.dropped.batches) :]:
-            self._seen += 1
+        while recorder.discarded:
+            statement = "UPDATE batch SET kind = ? WHERE run = ? AND id = ?"
+            self._file.write_later(statement, DISCARDED, *recorder.discarded[-1])
+            recorder.discarded.pop()
+        new, seen = recorder.batches_since(self._seen)
+        for batch in new:
             number = self.number_of(batch)
             if number is not None and batch.outcomes.actions is not None:
-                self._sets.append(_ParamSets(self._file, batch, number))
+                self._sets.append(_ParamSets(batch, number))
+        self._seen = seen
         for sets in self._sets:
-            sets.write()
+            sets.write(self._file)
 
     def rewrite(self) -> None:
         """Write everything again from scratch, and remove visits and batches of other branches of a stepper.
@@ -161,6 +168,8 @@ class RunHistory:
         Raises:
             JournalError: It cannot be written.
         """
+        for sets in self._sets if self._is_continued else ():  # those that a retry has called
+            sets.write_again()
         self.write()
         recorder = self._recorder
         problems = json.dumps({**recorder.problems, **dict.fromkeys(notes, 1)})
@@ -219,8 +228,8 @@ class RunHistory:
 class _ParamSets:
     """The param sets of one visit of a batch flow, as far as they are written."""
 
-    def __init__(self, file: JournalFile, batch: Batch, number: int) -> None:
-        self._file, self._batch, self._number = file, batch, number
+    def __init__(self, batch: Batch, number: int) -> None:
+        self._batch, self._number = batch, number
         self.write_again()
 
     def write_again(self) -> None:
@@ -228,16 +237,16 @@ class _ParamSets:
         self._open: list[int] = []  # those that have not ended
         self._seen = 0  # how many were looked at
 
-    def write(self) -> None:
+    def write(self, file: JournalFile) -> None:
         """Write those that have ended."""
         for position, outcome in self._ended():
             batch, outcomes = self._batch, self._batch.outcomes
             result = outcomes.results[position]
             assert outcomes.actions is not None
-            self._file.write_later(
+            file.write_later(
                 "INSERT OR REPLACE INTO param_set VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                self._number, position, self._file.add_value(batch.items.at(position)),
-                None if result is PENDING else self._file.add_value(result), _action(outcomes.actions[position]),
+                self._number, position, file.add_value(batch.items.at(position)),
+                None if result is PENDING else file.add_value(result), _action(outcomes.actions[position]),
                 outcome.status, outcome.failed_at and column(outcome.failed_at), outcome.attempts,
                 outcomes.seconds[position], *error_columns(outcome.error),
             )  # fmt: skip

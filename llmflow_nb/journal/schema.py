@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..core.errors import JournalError
 
-__all__ = ["OF_RUN", "check", "check_tables", "create"]
+__all__ = ["DISCARDED", "OF_RUN", "check", "check_tables", "create"]
 
 APPLICATION_ID = 0x6C666E62  # "lfnb"
 VERSION = 1
@@ -50,6 +50,7 @@ CREATE TABLE visit(
   visit with items or param sets, ``param_set`` one for each param set. ``wiring`` is the flow (see `wiring`).
   ``walk`` numbers the walks through a flow. ``parent`` is the batch of the param set around a batch, or around a visit
   that has used something.
+  The kind of a batch is `DISCARDED` if a retry has run its visit again: then only its calls count.
 * ``worker`` is where an executor has made a call, if it says so.
 * ``usage`` is what a call has reported with `spend`, as JSON (see `spent`): a list for each model. It has the name, the
   tokens in, out and cached, the cost if it was reported, the provider, and whether an earlier run has paid. A visit of
@@ -58,6 +59,8 @@ CREATE TABLE visit(
 What is written for each call is kept small. So there is no index of the calls by run: a run's are found by `OF_RUN`,
 from its ``first_call`` on, which has the number that was free when the run began.
 """
+
+DISCARDED = "discarded"
 
 OF_RUN = "call.run = ?1 AND call.id >= (SELECT first_call FROM run WHERE id = ?1)"
 """The condition for the calls of a run."""

@@ -84,16 +84,14 @@ class LineReader:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self._next = 0  # the number of batches that were seen, dropped ones included
+        self._seen = 0  # how many batches of the record
         self._nodes: dict[str, _NodeProgress] = {}
         self._has_read = False
         self._started = monotonic() - (run.seconds_so_far if run.seconds is None else 0.0)
 
     def lines(self) -> list[Line]:
         """Return a line for each batch, as of now: each batch before those inside it."""
-        dropped = self.run.dropped_batches
-        new = self.run._recorder.batches[max(0, self._next - dropped) :]
-        self._next = max(self._next, dropped) + len(new)
+        new, self._seen = self.run._recorder.batches_since(self._seen)
         for batch in new:
             self._nodes.setdefault(batch.path, _NodeProgress()).batches.append(batch)
         is_held = any(until is not None for _, until in list(self.run._recorder.limited.values()))

@@ -16,7 +16,7 @@ from ..core.node import kind_of
 from ..core.statuses import HAS_RESULT
 from ..core.text import message, quoted, shown
 from ..core.usage import Usage, merged
-from ..engine.batch import Batch
+from ..engine.batch import Batch, param_sets_from
 from ..engine.events import VISIT_FIELDS
 from .sizes import ByteBudget
 
@@ -60,6 +60,7 @@ class RunRecorder:
 
     # Defaults of the class, as in `Run`.
     abandoned = reexecuted = 0
+    removed = 0  # how many batches were added and are not kept
     where: Callable[[], str] = str  # returns the path of the node that is visited now; "" if unknown
     dropped = Dropped()
 
@@ -75,6 +76,7 @@ class RunRecorder:
         self.problems: dict[str, int] = {}  # how often each was reported
         self.notes: list[tuple[str, str]] = []  # of retries and resumes: path, text
         self.resolved: dict[int, BaseException] = {}  # errors of work that was repeated, by id
+        self.discarded: list[tuple[int, int]] = []  # the numbers of discarded batches in a journal, see `Batch.stored`
         self.lock = Lock()
 
     @cached_property
@@ -126,12 +128,23 @@ class RunRecorder:
         if len(self.batches) > MAX_VISITS + SLACK:
             self._drop_batches(self.batches[: len(self.batches) - MAX_VISITS])
 
-    def discard_batches(self, which: Callable[[Batch], bool]) -> None:
+    def batches_by_param_set(self) -> dict[tuple[int, int], list[Batch]]:
+        """Return the batches in each param set, at any depth, by the ``id`` of its batch and its index there."""
+        found: dict[tuple[int, int], list[Batch]] = {}
+        for batch in self.batches:
+            for sets, index in param_sets_from(batch.parent_set):
+                found.setdefault((id(sets), index), []).append(batch)
+        return found
+
+    def discard_batches(self, old: list[Batch]) -> None:
         """Discard batches whose visits are run again. Their calls stay counted."""
         with self.lock:
-            old = [batch for batch in self.batches if which(batch)]
-            self._count(sum(map(_calls_of_batch, old)), [usage for batch in old for usage in batch.usage.all()])
-            self.batches[:] = [batch for batch in self.batches if batch not in old]
+            old = [batch for batch in old if batch in self.batches]  # mostly at the front, so this is fast
+            self.count(sum(map(_calls_of_batch, old)), [usage for batch in old for usage in batch.usage.all()])
+            for batch in old:
+                self.batches.remove(batch)
+            self.removed += len(old)
+            self.discarded += [batch.stored for batch in old if batch.stored is not None]
             self.budget.remove(map(id, old))
 
     def _drop_visits(self, count: int) -> None:
@@ -141,13 +154,13 @@ class RunRecorder:
             steps = [step for step in self.usage if step < first]
             usages = [usage for step in steps for usage in self.usage.pop(step)[0]]
             passes = _with_passes(self.dropped.passes, *_walks(old))
-            self._count(_calls_of_plain_nodes(old), usages, visits=first, passes=passes)
+            self.count(_calls_of_plain_nodes(old), usages, visits=first, passes=passes)
             del self.columns[: count * WIDTH]
             for step in [step for step in self.failures if step < first]:
                 del self.failures[step]
 
-    def _count(self, calls: int, usages: list[Usage], **changes: Any) -> None:
-        """Count the calls of rows that are dropped, and what they have used."""
+    def count(self, calls: int, usages: Iterable[Usage], **changes: Any) -> None:
+        """Count calls of rows that are not kept, and what they have used."""
         before = self.dropped
         usage = tuple(merged([*before.usage, *usages]))
         self.dropped = replace(before, calls=before.calls + calls, usage=usage, **changes)
@@ -160,9 +173,16 @@ class RunRecorder:
             walks = [(batch.path, id(batch.params)) for batch in old]
             passes = _with_passes(self.dropped.batch_passes, walks, [batch.params for batch in old])
             calls, usages = sum(map(_calls_of_batch, old)), [usage for batch in old for usage in batch.usage.all()]
-            self._count(calls, usages, batches=self.dropped.batches + len(old), batch_passes=passes)
+            self.count(calls, usages, batches=self.dropped.batches + len(old), batch_passes=passes)
             self.batches = [batch for batch in self.batches if id(batch) not in ids]
+            self.removed += len(old)
             self.budget.remove(ids)
+
+    def batches_since(self, seen: int) -> tuple[list[Batch], int]:
+        """Return the batches that were added after the first ``seen`` ones and are kept; and how many were added."""
+        with self.lock:
+            new = self.batches[max(0, seen - self.removed) :]
+            return new, self.removed + len(self.batches)
 
     def has_resolved(self, error: BaseException) -> bool:
         """Return whether a retry or a resume has resolved an error, or what it was raised from."""
@@ -211,7 +231,9 @@ class RunRecorder:
         with self.lock:
             self.columns = point.columns[: point.visits * WIDTH]
             self.add_visit = self.columns.extend
+            added = self.removed + len(self.batches)
             self.batches = [replaced.get(id(batch), batch) for batch in point.batches[: point.batch_count]]
+            self.removed = added - len(self.batches)
             self.failures = dict(islice(point.failures.items(), point.failure_count))
             self.dropped = point.dropped
             self.problems = point.problems.copy()

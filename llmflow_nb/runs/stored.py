@@ -5,11 +5,12 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..core.node import BaseNode
 from ..core.text import text_of
 from ..core.traversal import last_name
+from ..core.usage import Usage
 from ..engine.batch import PENDING, Batch, Outcome
 from ..engine.events import ReplayedAttempts
 from ..engine.items import Items
@@ -17,7 +18,7 @@ from ..engine.plan import Plan
 from ..engine.retry_queue import RetryQueue
 from ..engine.setup import Setup
 from ..journal.journal import Journal
-from ..journal.schema import OF_RUN
+from ..journal.schema import DISCARDED, OF_RUN
 from ..journal.spent import spent_from
 from ..journal.wiring import flow_from, node_like, nodes_by_path
 from .recorder import RunRecorder
@@ -107,7 +108,7 @@ class _Reader:
         recorder.abandoned = abandoned or 0
         recorder.problems = dict(json.loads(self.journal._text(self.db, problems))) if problems else {}
         recorder.notes = list(map(tuple, json.loads(self.journal._text(self.db, notes)))) if notes else []
-        recorder.batches = list(self._batches())
+        recorder.batches = list(self._batches(recorder))
         self._read_visits(recorder)
         run.error = self._error(*error)
         if run.status in ("running", "killed"):
@@ -132,13 +133,19 @@ class _Reader:
                 0.0, prep, prep + exec_, prep + exec_ + post,
             )  # fmt: skip
 
-    def _batches(self) -> Iterator[Batch]:
-        calls: dict[int, list[Any]] = {}
+    def _batches(self, recorder: RunRecorder) -> Iterator[Batch]:
+        """Yield the batches. Those whose visits were run again are only counted."""
+        calls: dict[int, list[_Call]] = {}
         for number, *row in self.db.execute(_CALLS, (self.number,)):
-            calls.setdefault(number, []).append(row)
+            calls.setdefault(number, []).append(_Call(*row))
         for row in self.db.execute(_BATCHES, (self.number,)).fetchall():
             number, path, of_node, kind, walk, params, size, labels, *parent = row
-            add, rows = self._add_call, calls.get(number, [])
+            if kind == DISCARDED:
+                for call in calls.get(number, ()):
+                    recorder.count(call.attempts or 0, call.spent())
+                continue
+            rows: list[Any] = calls.get(number, [])
+            add: Callable[[Batch, Any], None] = self._add_call
             if kind == "batch_flow" or path != of_node:
                 add, rows = self._add_param_set, self.db.execute(_PARAM_SETS, (number,)).fetchall()
             count = max((row[0] for row in rows), default=-1) + 1
@@ -166,21 +173,21 @@ class _Reader:
         batch.items.values[at], batch.outcomes.actions[at] = self.value(item), action
         batch.settle(at, status, self.value(result), attempts, seconds, self._error(*error), failed_at)
 
-    def _add_call(self, batch: Batch, row: Any) -> None:
+    def _add_call(self, batch: Batch, call: "_Call") -> None:
         """Enter a call of an item: the first one, or that of a retry."""
-        at, _, item, result, status, attempts, seconds, usage, worker, kind, text, is_replayed = row
-        outcomes = batch.outcomes
+        at, outcomes = call.position, batch.outcomes
         assert batch.items.values is not None
-        batch.items.values[at] = self.value(item)
-        status = self.statuses.get(status, status)
-        value = PENDING if status == "pending" else self.value(result)
+        batch.items.values[at] = self.value(call.item)
+        status = self.statuses.get(call.status, call.status)
+        value = PENDING if status == "pending" else self.value(call.result)
         batch.retry_queue = RetryQueue({at: (outcomes.exceptional.get(at, Outcome("ok", 1)), outcomes.seconds[at])})
-        batch.settle(at, status, value, attempts or 0, seconds or 0.0, self._error(kind, text))
-        if spent := spent_from(usage, replayed=bool(is_replayed)):
+        error = self._error(call.error_type, call.error)
+        batch.settle(at, status, value, call.attempts or 0, call.seconds or 0.0, error)
+        if spent := call.spent():
             batch.usage.add(at, spent)
-        if worker is not None:
-            outcomes.workers[at] = str(worker)
-        if is_replayed:
+        if call.worker is not None:
+            outcomes.workers[at] = str(call.worker)
+        if call.is_replayed:
             outcomes.replayed.add(at)
 
     def _plan(self, path: str, kind: str) -> Plan:
@@ -207,6 +214,27 @@ class _Reader:
                 self.classes[kind] = type(text_of(kind), (_Error,), {"__module__": "builtins"})
             found = self.errors[key] = self.classes[kind](*([text] if text else []))
         return found
+
+
+class _Call(NamedTuple):
+    """A row of `_CALLS`, without the number of its batch."""
+
+    position: int
+    made: int
+    item: Any
+    result: Any
+    status: str
+    attempts: int | None
+    seconds: float | None
+    usage: Any
+    worker: Any
+    error_type: str | None
+    error: str | None
+    is_replayed: int
+
+    def spent(self) -> tuple[Usage, ...]:
+        """Return what it has used."""
+        return spent_from(self.usage, replayed=bool(self.is_replayed))
 
 
 def _pending_batch(plan: Plan, path: str, params: Any, count: int, size: int | None) -> Batch:

@@ -7,7 +7,18 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
-from llmflow_nb import BatchFlow, BatchNode, Flow, Journal, JournalError, Node, RowError, Run, RunStateError
+from llmflow_nb import (
+    AllFailedError,
+    BatchFlow,
+    BatchNode,
+    Flow,
+    Journal,
+    JournalError,
+    Node,
+    RowError,
+    Run,
+    RunStateError,
+)
 from llmflow_nb.notebook.display import mimebundle
 from llmflow_nb.notebook.table_state import opened
 from llmflow_nb.notebook.values import ValueTexts
@@ -224,6 +235,55 @@ def test_a_retried_row_has_its_new_result(file):
     flow.run({}, journal=file, progress=False)
     flow.last_run.shared["texts"][2] = "c"
     flow.last_run.batch("Label").retry_failed(progress=False)
+    assert_same(Journal(file)[-1], flow.last_run)
+
+
+class Sensitive(BatchNode):
+    """Fails for the second of its items as long as ``shared`` says so."""
+
+    def prep(self, shared):
+        return [f"{self.params['of']}{n}" for n in range(2)]
+
+    def exec(self, shared, item):
+        if shared["fails"] and item.endswith("1"):
+            raise ValueError(f"{item} fails")
+        return item
+
+
+class Inner(BatchFlow):
+    """Two param sets in each param set of another flow."""
+
+    def prep(self, shared):
+        return [{"of": f"{self.params['each']}{n}"} for n in range(2)]
+
+
+class Outer(BatchFlow):
+    """Two param sets."""
+
+    def prep(self, shared):
+        return [{"each": each} for each in "ab"]
+
+
+@pytest.mark.parametrize("from_start", [True, False])
+def test_retried_param_sets_are_as_in_the_record(file, from_start):
+    """They have their new outcomes, and the visits of a walk that was repeated are gone."""
+    flow = Outer(start=Inner(start=Sensitive(), on_error="keep"), on_error="keep")
+    with pytest.raises(AllFailedError):
+        flow.run({"fails": True}, journal=file, progress=False)
+    flow.last_run.shared["fails"] = False
+    flow.last_run.batch("Outer").retry_failed(from_start=from_start, progress=False)
+    assert Journal(file)[-1].batch("Outer").counts == flow.last_run.batch("Outer").counts
+    assert_same(Journal(file)[-1], flow.last_run)
+
+
+def test_resumed_param_sets_are_as_in_the_record(file):
+    """They have their new outcomes."""
+    flow = Outer(start=Inner(start=Sensitive()))
+    with pytest.raises(ValueError, match="a01 fails"):
+        flow.run({"fails": True}, journal=file, progress=False)
+    flow.last_run.shared["fails"] = False
+    flow.last_run.resume(progress=False)
+    assert flow.last_run.batch("Outer").counts == {"ok": 2}
     assert_same(Journal(file)[-1], flow.last_run)
 
 
