@@ -383,7 +383,7 @@ def test_calls_go_on(record, loops, each, request):
     run = request.getfixturevalue(record)
     assert run.calls == each * loops + 1
     assert sum(visit.attempts for visit in run.visits) == each * (len(run.visits) - 2) + 1
-    assert repr(run).startswith(f"<Run ok: {loops + 2} visits, {each * loops + 1} calls")
+    assert repr(run).startswith(f"<Run ok: {loops + 2:,} visits, {each * loops + 1:,} calls")
 
 
 def test_the_latest_batches_are_kept(long_loop_of_batches):
