@@ -66,12 +66,21 @@ class Facts:
     expands: bool  # whether it is a `BatchFlow` with an ``exec`` of its own
     has_router: bool  # whether it is a flow with its own ``get_next_node``
     # How ``exec`` may be called, if the run makes calls in the caller's thread.
-    inline: bool  # whether `advance` itself may call it
+    unbound: bool  # whether no limit, limiter or timeout needs the scheduler
     direct: bool  # whether it is that of a plain node with plain names, and `advance` may call it
-    awaited: bool  # whether it is the async one of a plain node, which a driver may await itself
     # Of a node whose class overrides methods around its hooks, see `override`.
     layers: list[Layer]
     layer: Layer | None = None  # the one that makes the visit
+
+    @property
+    def inline(self) -> bool:
+        """Whether `advance` itself may call ``exec``."""
+        return self.unbound and not self.hooks.exec_is_async
+
+    @property
+    def awaited(self) -> bool:
+        """Whether ``exec`` is the async one of a plain node, which a driver may await itself."""
+        return self.unbound and self.kind == "node" and self.hooks.exec_is_async and self.layer is None
 
     @property
     def hands_on(self) -> bool:
@@ -194,8 +203,7 @@ def _work_out(node: BaseNode, hooks: Hooks, settings: dict[str, Any], calls_here
     kind = cls._kind
     is_flow = kind in ("flow", "batch_flow")
     limit, timeout, limiter = settings["max_concurrency"], settings["timeout"], settings["limiter"]
-    is_unbound = calls_here and limit == 1 and timeout is None and limiter is None
-    inline = is_unbound and not hooks.exec_is_async
+    unbound = calls_here and limit == 1 and timeout is None and limiter is None
     plain_names = (hooks.prep, hooks.exec, hooks.post) == ("prep", "exec", "post")
     return Facts(
         cls=cls,
@@ -219,9 +227,8 @@ def _work_out(node: BaseNode, hooks: Hooks, settings: dict[str, Any], calls_here
         is_flow=is_flow,
         expands=kind == "batch_flow" and "exec" in hooks.own,
         has_router=is_flow and router_of(node) is not None,
-        inline=inline,
-        direct=inline and kind == "node" and plain_names,
-        awaited=is_unbound and kind == "node" and hooks.exec_is_async,
+        unbound=unbound,
+        direct=unbound and not hooks.exec_is_async and kind == "node" and plain_names,
         layers=overridden(node),
     )
 
@@ -266,9 +273,8 @@ def behind_layers(facts: Facts, within: int) -> Facts:
         copies_plainly=False,
         is_flow=False,
         expands=False,
-        inline=limit == 1 and not layer.is_async,
+        unbound=limit == 1,
         direct=False,
-        awaited=False,
         layer=layer,
     )
 
