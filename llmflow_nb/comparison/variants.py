@@ -12,7 +12,7 @@ from ..core.fingerprint import Fingerprints
 from ..core.hooks import is_library_class
 from ..core.kinds import BY_NAME
 from ..core.node import BaseNode, kind_of, label
-from ..core.settings import check_setting
+from ..core.settings import NOT_SETTINGS, check_setting, settable
 from ..core.text import quoted
 from ..core.traversal import last_name, path_part, survey, within
 from ..engine.iteration import is_iterator
@@ -22,9 +22,6 @@ from ..runs.run_plan import following
 from ..runs.twins import copied_nodes, copied_shared
 
 __all__ = ["Change", "Variant", "Variants", "find_node"]
-
-_NOT_SETTINGS = {"params", "successors", "name", "start_node", "last_run", "cur_retry", "items", "overwritten"}
-"""Attributes that say what a node is, or that the engine sets."""
 
 _OF_ROWS = ("changed", "same_item", "score", "delta", "spread", "status", "seconds", "tokens", "cost")
 """The columns that a table has for each variant."""
@@ -227,7 +224,7 @@ def _check_attribute(node: BaseNode, change: Change) -> Any:
     """
     attribute, cls = change.attribute, type(node)
     where = f"{label(node)} ({cls.__name__})"
-    if attribute in _NOT_SETTINGS or attribute.startswith("__"):
+    if attribute in NOT_SETTINGS or attribute.startswith("__"):
         raise SettingError(f"{where}: {attribute} is set by the flow, so no variant can change it.")
     if attribute in cls._dialect.names():
         raise SettingError(
@@ -237,7 +234,9 @@ def _check_attribute(node: BaseNode, change: Change) -> Any:
     if attribute not in vars(node):
         of_class = inspect.getattr_static(cls, attribute, None)
         if not hasattr(node, attribute):
-            raise SettingError(f"{where} has no attribute {quoted(attribute)}{_meant(node, attribute)}.")
+            raise SettingError(
+                f"{where} has no attribute {quoted(attribute)}{did_you_mean(attribute, settable(node))}."
+            )
         if isinstance(of_class, FunctionType | classmethod | property) or hasattr(type(of_class), "__set__"):
             kind = "a method" if isinstance(of_class, FunctionType | classmethod) else "no plain attribute"
             raise SettingError(
@@ -245,12 +244,6 @@ def _check_attribute(node: BaseNode, change: Change) -> Any:
                 f"{{{quoted(label(node))}: OtherClass}}."
             )
     return check_setting(node, attribute, change.value) if attribute in cls._dialect.settings else change.value
-
-
-def _meant(node: BaseNode, attribute: str) -> str:
-    names = [name for name in dir(node) if not name.startswith("_") and name not in _NOT_SETTINGS]
-    own = [name for name in names if name in vars(node) or not callable(getattr(type(node), name, None))]
-    return did_you_mean(attribute, own)
 
 
 def _check_replacement(node: BaseNode, path: str, value: Any) -> None:

@@ -109,6 +109,19 @@ SETTINGS: dict[str, tuple[Callable[[Any], Any], str]] = {
 """For each setting: a function that returns its plain Python value or raises ValueError, and the values it may have."""
 
 
+NOT_SETTINGS = frozenset(
+    {"params", "successors", "name", "start_node", "last_run", "cur_retry", "items", "overwritten"}
+)
+"""Attributes that say what a node is, or that the library sets."""
+
+
+def settable(node: Any) -> list[str]:
+    """Return the names of the attributes of a node that a user may set for one run: its settings and its own ones."""
+    own, cls = vars(node), type(node)
+    names = (name for name in dir(node) if not (name.startswith("_") or name in NOT_SETTINGS))
+    return [name for name in names if name in own or not callable(getattr(cls, name, None))]
+
+
 def keep_settings(node: Any, **settings: Any) -> None:
     """Check settings and store them as attributes.
 

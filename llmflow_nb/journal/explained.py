@@ -10,6 +10,9 @@ from ..core.errors import JournalError
 from ..core.prices import UsageSum, sum_of
 from ..core.text import many, message
 from ..core.traversal import last_name
+from ..engine.calls import Call
+from .file import stored_form
+from .history import column
 from .keys import CallKey
 from .schema import OF_RUN
 from .spent import spent_from
@@ -139,6 +142,11 @@ class EarlierCalls:
         if status != "ok":
             return f"it had no result ({status})"
         return "called more often than before, or with another shared, or fresh="
+
+    def why_made(self, call: Call, key: CallKey | None) -> str:
+        """Return why a call of a run in progress is made. Without a key, its result answers no other."""
+        params = stored_form(dict(call.batch.params)) if call.batch.params else None
+        return self.why(column(call.plan.path), stored_form(call.item), params, None if key is None else code_of(key))
 
     def has_code(self, path: str, code: _Code) -> bool:
         """Return whether a node has made calls with this code and these attributes."""

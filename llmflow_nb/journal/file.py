@@ -205,12 +205,7 @@ class JournalFile:
         Raises:
             JournalError: The file is damaged.
         """
-        try:
-            with self._lock:
-                row: tuple[Any, ...] | None = self._db.execute(statement, values).fetchone()
-                return row
-        except sqlite3.Error as exc:
-            raise self._explained(exc) from None
+        return next(iter(self.read_all(statement, values)), None)
 
     def read_all(self, statement: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         """Execute a query, and return its rows.
@@ -251,15 +246,6 @@ class JournalFile:
             return self.add_text(to_text(value))
         except RefusedError:
             return None
-
-    def text(self, stored: Any) -> str:
-        """Return the text for which a column holds this.
-
-        Raises:
-            UnreadableError: It is damaged, or longer than any value.
-            JournalError: The file is damaged.
-        """
-        return text_of(stored, lambda digest: self.read(VALUE_BY_DIGEST, digest))
 
 
 VALUE_BY_DIGEST = "SELECT body FROM value WHERE digest = ?"

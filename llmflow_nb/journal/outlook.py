@@ -13,7 +13,6 @@ from ..engine.calls import CachedResult, Call
 from ..engine.iteration import COLLECTIONS, iterate
 from .answers import Answers
 from .explained import EarlierCalls, code_of, headline
-from .file import stored_form
 from .history import column
 from .keys import CallKey, CallKeys
 from .store import RunStore
@@ -72,12 +71,12 @@ class RunAnswers(Answers):
         if key is None or self.is_fresh(path) or not self._earlier.has_code(column(path), code_of(key)):
             reasons[self._why(call, key)] += len(rest)
             return
-        params = stored_form(dict(call.batch.params)) if call.batch.params else None
         occurrences: Counter[bytes] = Counter()
         work = Workload(call.batch, call.plan, call.target, call.plan.settings.limit)
         for n, item in enumerate(rest, call.index + 1):
+            later = Call(call.branch, work, n, item)
             try:
-                following = self._keys.of(Call(call.branch, work, n, item))
+                following = self._keys.of(later)
             except NoKeyError:
                 reasons[self._why(call, None)] += 1
                 continue
@@ -86,14 +85,12 @@ class RunAnswers(Answers):
             if self._store.has(following, nth):
                 self._answered += 1
             else:
-                reasons[self._earlier.why(column(path), stored_form(item), params, code_of(following))] += 1
+                reasons[self._earlier.why_made(later, following)] += 1
 
     def _why(self, call: Call, key: CallKey | None) -> str:
-        path = call.plan.path
-        if key is not None and self.is_fresh(path):
+        if key is not None and self.is_fresh(call.plan.path):
             return f"fresh={quoted(self.fresh)}"
-        params = stored_form(dict(call.batch.params)) if call.batch.params else None
-        return self._earlier.why(column(path), stored_form(call.item), params, None if key is None else code_of(key))
+        return self._earlier.why_made(call, key)
 
 
 def _items_after(call: Call) -> list[Any] | None:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from ..core.encoding import content_of
 from .batch import BatchResult
-from .tables import TEXT
+from .tables import TEXT, series
 
 __all__ = ["diff"]
 
@@ -36,14 +36,7 @@ def diff(after: list[BatchResult], before: list[BatchResult]) -> pd.DataFrame:
             found.append((row.path, row.position, row.item, *results, old and old.status, new and new.status))
     names = ("path", "position", "item", "before", "after", "status_before", "status_after")
     columns = {name: [row[n] for row in found] for n, name in enumerate(names)}
-    return pd.DataFrame({name: _column(values, _KINDS.get(name, object)) for name, values in columns.items()})
-
-
-def _column(values: list[Any], dtype: Any) -> "pd.Series[Any]":
-    column: pd.Series[Any] = pd.Series([None] * len(values), dtype=dtype)
-    for n, value in enumerate(values):  # one by one: pandas would look inside lists
-        column.iat[n] = value
-    return column
+    return pd.DataFrame({name: series(values, _KINDS.get(name, object)) for name, values in columns.items()})
 
 
 def _rows(batches: list[BatchResult]) -> dict[tuple[Any, ...], _Row]:

@@ -29,8 +29,7 @@ from ..engine.outcomes import UnansweredError
 from ..engine.position import Position
 from ..engine.setup import Setup
 from ..journal.answers import Answers, Kept
-from ..journal.explained import EarlierCalls, code_of
-from ..journal.file import stored_form
+from ..journal.explained import EarlierCalls
 from ..journal.history import column
 from ..journal.journal import Journal, as_journal
 from ..journal.keys import CallKey, CallKeys
@@ -176,8 +175,7 @@ class _Planner(Answers):
             return f"fresh={quoted(self.fresh)}"
         if self.earlier is None:
             return "its first run"
-        params = stored_form(dict(call.batch.params)) if call.batch.params else None
-        return self.earlier.why(column(path), stored_form(call.item), params, code_of(key))
+        return self.earlier.why_made(call, key)
 
     def expected(self) -> dict[str, UsageSum]:
         """Return what the calls that are to be made will use, by path, as far as the journal knows."""

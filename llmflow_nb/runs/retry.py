@@ -11,7 +11,7 @@ from ..core.edited import rebind
 from ..core.errors import RowError, RunStateError, SettingError, did_you_mean
 from ..core.kept_errors import copy_without_callers
 from ..core.node import label
-from ..core.settings import check_setting
+from ..core.settings import check_setting, settable
 from ..core.statuses import FAILURES
 from ..core.text import many, quoted
 from ..core.traversal import path_part, within
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from .run_journal import RunJournal
 
 __all__ = ["retry", "retry_failed", "retry_failed_of_run"]
-
-# Attributes that say what a node is, and so are no settings of a retry.
-_NOT_SETTINGS = {"params", "successors", "name", "start_node", "items", "last_run", "cur_retry", "on_error"}
 
 
 def retry_failed_of_run(run: Run, **options: Any) -> Run:
@@ -198,12 +195,10 @@ def _with(node: Any, overrides: dict[str, Any]) -> Any:
         SettingError: The node has no such setting or attribute, or the value makes no sense.
     """
     twin = copy.copy(node)
-    hooks = type(node)._dialect.names()
+    known = [name for name in settable(node) if name not in ("on_error", *type(node)._dialect.names())]
     for name, value in overrides.items():
-        known = hasattr(node, name) and not (name.startswith("_") or name in _NOT_SETTINGS or name in hooks)
-        if not known or callable(getattr(type(node), name, None)):
-            settings = [n for n in dir(node) if not n.startswith("_") and not callable(getattr(type(node), n, None))]
-            hint = did_you_mean(name, [n for n in settings if n not in _NOT_SETTINGS])
+        if name not in known:
+            hint = did_you_mean(name, known)
             raise SettingError(f"{label(node)} has no setting {quoted(name)} that a retry can change{hint}")
         if name in type(node)._dialect.settings:
             value = check_setting(node, name, value)

@@ -18,6 +18,7 @@ __all__ = [
     "TEXT",
     "Columns",
     "batch_table",
+    "error_columns",
     "errors_table",
     "exceptions",
     "expanded",
@@ -73,7 +74,7 @@ def steps_table(visits: list[Visit], *, has_journal: bool) -> pd.DataFrame:
         order = _with_usage(order, "post_s")
         values = {name: values.get(name, []) for name in order} | _usage_columns(usages)
     values["action"] = [_text_or_none(action) for action in values["action"]]
-    values["error_type"], values["error"] = _errors((visit.error, f"in {visit.path}") for visit in visits)
+    values["error_type"], values["error"] = error_columns((visit.error, f"in {visit.path}") for visit in visits)
     columns = Columns()
     for name, column in values.items():
         if name == "action":
@@ -84,7 +85,7 @@ def steps_table(visits: list[Visit], *, has_journal: bool) -> pd.DataFrame:
 
 def errors_table(failures: list[tuple[str, int | None, BaseException]]) -> pd.DataFrame:
     """See `Run.errors`."""
-    kinds, texts = _errors((error, "") for _, _, error in failures)
+    kinds, texts = error_columns((error, "") for _, _, error in failures)
     columns = Columns()
     columns.add("path", [path for path, _, _ in failures])
     columns.add("position", [position for _, position, _ in failures])
@@ -183,7 +184,7 @@ def _columns_of(number: int, batch: Batch, *, of_params: bool) -> dict[str, list
         "" if error is None else _where(failed or batch.path, what, position, batch.items.total, tries - (how == "ok"))
         for position, (error, failed, tries, how) in enumerate(zip(errors, failed_at, attempts, status, strict=True))
     )
-    error_types, error_texts = _errors(zip(errors, where, strict=True))
+    error_types, error_texts = error_columns(zip(errors, where, strict=True))
     return {
         "params": [_merged(batch, item) for item in items] if of_params else [batch.params] * n,
         "visit": [number] * n,
@@ -252,9 +253,9 @@ class Columns:
     def __init__(self) -> None:
         self.data: dict[str, Any] = {}
 
-    def add(self, name: str, values: list[Any]) -> None:
-        """Add a column that the library names."""
-        self.data[name] = series(values, _FIXED.get(name))
+    def add(self, name: str, values: list[Any], dtype: Any = None) -> None:
+        """Add a column that the library names. A known name has a dtype of its own."""
+        self.data[name] = series(values, dtype or _FIXED.get(name))
 
     def add_found(self, name: str, values: list[Any], taken: Collection[str] = ()) -> None:
         """Add a column that the user names. A number is appended to a name that is taken."""
@@ -342,7 +343,7 @@ def _merged(batch: Batch, element: Any) -> Mapping[Any, Any]:
     return batch.params if element is None else {**batch.params, batch.plan.settings.item_key or "item": element}
 
 
-def _errors(rows: Iterable[tuple[BaseException | None, str]]) -> tuple[list[str | None], list[str | None]]:
+def error_columns(rows: Iterable[tuple[BaseException | None, str]]) -> tuple[list[str | None], list[str | None]]:
     """Return the class names of exceptions, and their texts with the location."""
     kinds: list[str | None] = []
     texts: list[str | None] = []

@@ -87,10 +87,6 @@ class Snapshots:
         self._latest = taken
         return taken
 
-    def version(self) -> tuple[Any, ...]:
-        """Return a value that is equal as long as ``shared`` has not changed."""
-        return tuple((key, version.number) for key, version in self.take().items())
-
     def put_back(self, snapshot: Snapshot) -> None:
         """Restore ``shared``. Objects that have not changed since stay the same objects."""
         values = self.values
