@@ -1,11 +1,10 @@
 """A cluster on this machine, whose two workers have two threads and pretend to have a GPU. And the parts of another."""
 
-import os
-import subprocess
-import sys
 from contextlib import ExitStack, contextmanager
 
 import pytest
+
+from tests.cluster.commands import run_command
 
 
 def pytest_collection_modifyitems(config, items):
@@ -16,7 +15,18 @@ def pytest_collection_modifyitems(config, items):
                 item.add_marker(pytest.mark.skip(reason="takes 20 s: -m kills runs it"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package", autouse=True)
+def _fork_workers():
+    """Each worker is a fork of a process that has imported Dask, which takes 2 s. So it is in programs of the tests."""
+    import dask.config
+
+    method = {"distributed.worker.multiprocessing-method": "forkserver"}
+    with pytest.MonkeyPatch.context() as patch, dask.config.set(method):
+        patch.setenv("DASK_DISTRIBUTED__WORKER__MULTIPROCESSING_METHOD", "forkserver")
+        yield
+
+
+@pytest.fixture(scope="package")
 def cluster():
     from distributed import LocalCluster
 
@@ -32,7 +42,7 @@ def cluster():
         yield found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def client(cluster):
     from distributed import Client
 
@@ -40,7 +50,7 @@ def client(cluster):
         yield found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def on_cluster(client):
     from llmflow_nb.dask import on
 
@@ -49,16 +59,16 @@ def on_cluster(client):
 
 @contextmanager
 def _running(folder, module, *options, **environment):
-    command = [sys.executable, "-m", f"distributed.cli.{module}", "--scheduler-file", str(folder / "scheduler.json")]
-    options = "--host", "127.0.0.1", "--no-dashboard", *options
-    process = subprocess.Popen(
-        [*command, *options], cwd=folder, stderr=subprocess.DEVNULL, env=os.environ | environment
-    )
+    from distributed.utils import get_mp_context
+
+    arguments = ["--scheduler-file", str(folder / "scheduler.json"), "--host", "127.0.0.1", "--no-dashboard", *options]
+    process = get_mp_context().Process(target=run_command, args=(module, arguments, folder, environment))
+    process.start()
     try:
         yield process
     finally:
         process.kill()
-        process.wait()
+        process.join()
 
 
 @pytest.fixture
@@ -66,7 +76,7 @@ def scheduler(tmp_path):
     """The process of a scheduler without workers. ``tmp_path / "scheduler.json"`` says where it is."""
     with _running(tmp_path, "dask_scheduler", "--port", "0") as process:
         while not (tmp_path / "scheduler.json").exists():
-            assert process.poll() is None
+            assert process.is_alive()
         yield process
 
 
@@ -77,3 +87,12 @@ def start_worker(scheduler, tmp_path):
         yield lambda *options, **environment: stack.enter_context(
             _running(tmp_path, "dask_worker", "--no-nanny", "--nthreads", "2", *options, **environment)
         )
+
+
+@pytest.fixture
+def few_seconds(monkeypatch):
+    """A cluster that does not answer, or has no worker, is given up after 3 seconds."""
+    from llmflow_nb.dask import tasks
+
+    monkeypatch.setattr(tasks, "SILENT_SECONDS", 3.0)
+    monkeypatch.setattr(tasks, "ALONE_SECONDS", 3.0)

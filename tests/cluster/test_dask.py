@@ -83,7 +83,7 @@ def work_in(tmp_path):
     return node
 
 
-def test_a_scheduler_that_was_killed(scheduler, start_worker, tmp_path):
+def test_a_scheduler_that_was_killed(scheduler, start_worker, few_seconds, tmp_path):
     """The run ends with an error, keeps what was finished, and resumes without the cluster."""
     start_worker()
     node = work_in(tmp_path)
@@ -101,10 +101,9 @@ def test_a_client_that_was_closed(cluster, tmp_path):
     check_that_it_resumes(run, node.folder, "was the client closed|its client was closed")
 
 
-@pytest.mark.kills
-def test_a_cluster_without_a_worker(scheduler, tmp_path):
+def test_a_cluster_without_a_worker(scheduler, few_seconds, tmp_path):
     """The run fails after some time, and says how to wait."""
-    text = r"no worker for 20 s; client.wait_for_workers\(1\) waits for one"
+    text = r"no worker for 3 s; client.wait_for_workers\(1\) waits for one"
     file = str(tmp_path / "scheduler.json")
     with Client(scheduler_file=file, set_as_default=False) as client, pytest.raises(ExecutorError, match=text):
         run(Work(), on(client), range(2))
