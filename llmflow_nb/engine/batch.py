@@ -215,7 +215,7 @@ class Batch:
         return self.outcomes.counts(self.rows)
 
     def without_result(self) -> list[int]:
-        """Return the indices of the items that have no result, for whatever reason."""
+        """Return the indices of the items that have no result: failed, cancelled and pending ones."""
         return self.outcomes.without_result(self.rows)
 
     # ---- going back, see `checkpoint` --------------------------------------------------------------------------------

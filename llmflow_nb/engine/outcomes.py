@@ -81,7 +81,7 @@ class Outcomes:
         return len(self.replayed) == len(self.results) > 0
 
     def counts(self, rows: int) -> dict[str, int]:
-        """Return how many of so many items have each status now; only statuses that occur."""
+        """Return how many of the first ``rows`` items have each status now; only statuses that occur."""
         started, in_flight = len(self.results), self.in_flight
         counts = Counter(outcome.status for outcome in list(self.exceptional.values()))
         in_flight -= counts["pending"]
@@ -96,7 +96,7 @@ class Outcomes:
         return index not in self.exceptional or self.exceptional[index].status in HAS_RESULT
 
     def without_result(self, rows: int) -> list[int]:
-        """Return the indices of those of so many items that have no result, for whatever reason."""
+        """Return the indices of the items, among the first ``rows``, that have no result."""
         exceptional, results, started = self.exceptional, self.results, len(self.results)
         return [
             i

@@ -112,7 +112,7 @@ class RunHistory:
         for batch in self._recorder.batches:
             if batch.stored is not None and batch.stored[0] == self.run:  # calls refer to it by its number
                 self._add_batch(batch, batch.stored[1])
-        self._visits, self._seen, self._sets = 0, 0, []
+        self._visits, self._seen, self._sets, self._is_continued = 0, 0, [], False
         self.write()
 
     def _write_visits(self) -> None:

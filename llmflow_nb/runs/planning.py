@@ -178,7 +178,7 @@ class _Planner(Answers):
         return self.earlier.why_made(call, key)
 
     def expected(self) -> dict[str, UsageSum]:
-        """Return what the calls that are to be made will use, by path, as far as the journal knows."""
+        """Return what the calls of the run will use, by path, as far as the journal knows."""
         found = {}
         for path, count in Counter(call.path for call in self.calls if call.why).items():
             usage = None if self.earlier is None else self.earlier.expected_usage(column(path), count)
@@ -192,7 +192,7 @@ class _Planner(Answers):
         return CachedResult(None, error=error, is_replayed=False, status="failed")
 
     def _stop(self, call: Call) -> None:
-        """Note, once for each visit, that it cannot go on."""
+        """Note, once for each visit, that it cannot continue."""
         if call.batch not in self._seen:
             self._seen.add(call.batch)
             self.stops.add(call.plan.path, is_within=call.plan.facts.is_flow)

@@ -253,7 +253,7 @@ class Run(RunMethods):
     # ---- for the code that drives the run ----------------------------------------------------------------------------
 
     def _outlook(self) -> str:
-        """Return what the journal knows of the calls that are to be made; "" for nothing."""
+        """Return what the journal knows of the calls that the run will make; "" if nothing."""
         return "" if self._journal is None else self._journal.outlook()
 
     @property

@@ -17,7 +17,7 @@ class RunJournal:
 
     Attributes:
         journal: The journal.
-        outlook: Returns what is known of the calls that are to be made; "" for nothing.
+        outlook: Returns what is known of the calls that the run will make; "" if nothing is.
     """
 
     def __init__(self, journal: Any, node: BaseNode, name: str, recorder: RunRecorder) -> None:
