@@ -307,12 +307,13 @@ def _with_usage(frame: "pd.DataFrame", used: "list[UsageSum | None]") -> "pd.Dat
     return frame
 
 
-def as_journal(given: Any, name: str) -> Journal:
+def as_journal(given: Any, name: str, *, is_written: bool = True) -> Journal:
     """Return the journal that ``journal=`` means.
 
     Args:
         given: A `Journal`, the path of a file, True for a file in a folder of its own.
         name: The name of the flow, after which such a file is called.
+        is_written: False: it is only read, so that folder is not created.
 
     Raises:
         SettingError: It is something else.
@@ -321,13 +322,15 @@ def as_journal(given: Any, name: str) -> Journal:
     if isinstance(given, Journal):
         return given
     if given is True:
-        return Journal(_own_folder() / f"{_file_name(name)}.db")
+        if is_written:
+            _create_folder()
+        return Journal(Path(FOLDER) / f"{_file_name(name)}.db")
     if isinstance(given, str | os.PathLike) and str(given):
         return Journal(given)
     raise SettingError(f"journal={quoted(given)}: it must be a file name, a Journal, or True.")
 
 
-def _own_folder() -> Path:
+def _create_folder() -> None:
     folder = Path(FOLDER)
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -336,7 +339,6 @@ def _own_folder() -> Path:
             ignore.write_text("*\n")
     except OSError as exc:
         raise JournalError(f"the folder {folder} cannot be created: {exc}; give a file: journal='runs.db'.") from None
-    return folder
 
 
 def _file_name(name: str) -> str:

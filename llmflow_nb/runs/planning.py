@@ -56,7 +56,7 @@ def plan(node: BaseNode, shared: Any, *, journal: Any, fresh: str | None) -> Run
     name = label(root)
     if fresh is not None:
         check_fresh(fresh, name, wiring, journal)
-    known = as_journal(journal, name)
+    known = as_journal(journal, name, is_written=False)
     code = RunCode(node)
     try:
         store = _ReadOnly()

@@ -69,6 +69,15 @@ def test_shared_and_nodes_are_not_changed(file):
     assert variable.get() == ""
 
 
+@pytest.mark.parametrize("journal", [True, "runs.db"])
+def test_no_file_and_no_folder_is_created(journal, tmp_path, monkeypatch):
+    """A plan without an earlier run leaves the folder as it is."""
+    monkeypatch.chdir(tmp_path)
+    flow = Flow(start=Label())
+    assert flow.plan({"texts": ["a"]}, journal=journal).to_call == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 class Box:
     """A ``shared`` that is an object with a lock."""
 
