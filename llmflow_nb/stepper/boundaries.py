@@ -1,13 +1,20 @@
 """The points at which a stepper can stop: one table, which the stepper, its widget and the tests read.
 
-To let the stepper stop at another point between two hooks of `advance`, add a row here and a check there, where
-``PHASE`` is what comes next::
+To let the stepper stop at another point of `advance`:
 
-    if mask and phase < PHASE and mask & (1 << PHASE):
-        return _pause(position, PHASE)
+1. Choose ``PHASE``, what comes next there. If `engine/position.py` has no such phase, add it. The phases are numbered
+   in the order in which they follow each other, so the later phases get new numbers.
+2. Add a row here.
+3. Check for it in `advance`, before what comes next::
 
-`Stepper.into` then stops there, and the widget shows it. Where other commands stop is the table in `commands.py`. What
-happens within a call (attempts, the fallback) is run by `engine/attempts.py` in one go: there is no boundary in it.
+       if mask and phase < PHASE and mask & (1 << PHASE):
+           return _pause(position, PHASE)
+
+`Stepper.into` then stops there, and the widget shows it. Where other commands stop is the table in `commands.py`.
+
+There is no boundary within a call: `Attempts` in `engine/attempts.py` makes its attempts and calls the fallback without
+a return to `advance`. To stop there, for example before a fallback (`Attempts._attempt_failed`), a call in progress
+must first become something that a `Position` keeps while it is paused.
 """
 
 from typing import NamedTuple
