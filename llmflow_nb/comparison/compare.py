@@ -2,8 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -26,7 +26,7 @@ from ..journal.run_code import RunCode
 from ..journal.wiring import nodes_by_path
 from ..runs.options import RunOptions
 from ..runs.rows import Item
-from ..runs.run import Run, Watch
+from ..runs.run import Run
 from ..runs.run_plan import following
 from ..runs.start import Recorded
 from ..stepper.replay import Memory
@@ -47,24 +47,22 @@ def compare(
     root: BaseNode,
     shared: Any,
     given: Mapping[str, Any],
+    options: RunOptions,
     *,
     of: str | None,
     score: Any,
     repeat: int,
-    journal: Any,
-    executor: Executor | None,
-    budget: Budget | None,
-    watch: Watch | None,
 ) -> Comparison:
-    """Compare variants of a flow. See `BaseNode.compare`."""
+    """Compare variants of a flow. See `NodeMethods.compare`. The options are those of each run."""
     __tracebackhide__ = True
     _check_options(of, score, repeat)
     variants = Variants(root, given)
     path = _compared_path(variants.by_path, of)
     _check_kinds(variants, path)
     scorer = _scorer(variants.by_path, path, score)
+    journal = None if options.journal is False else options.journal
     known = None if journal is None else as_journal(journal, label(root))
-    runner = _Runner(root, variants, shared, known, executor, budget, watch)
+    runner = _Runner(root, variants, shared, known, options)
     with runner.opened():
         records, found = {variant.name: list[Run]() for variant in variants.known}, []
         for number, variant in product(range(repeat), variants.known):
@@ -154,12 +152,10 @@ class _Runner:
         variants: Variants,
         shared: Any,
         journal: Journal | None,
-        executor: Executor | None,
-        budget: Budget | None,
-        watch: Watch | None,
+        options: RunOptions,
     ) -> None:
         self._root, self._variants, self._shared = root, variants, shared
-        self._journal, self._executor, self._budget, self._watch = journal, executor, budget, watch
+        self._options = replace(options, journal=journal, subscribers=tuple(options.subscribers))
         self.memory = _unfinished[0] if _unfinished else _Results()
         self._resampled = variants.resampled()
         self._counts: dict[str, Counter[bytes]] = {variant.name: Counter() for variant in variants.known}
@@ -190,7 +186,7 @@ class _Runner:
         earlier = self._counts[variant.name]
         name = f"{label(node)} ({variant.name}{which})"
         last = None if is_batch else _LastResult(node, path)
-        recorded, answers, failure = self._recorded(node, shared, name, earlier, budget=self._budget, last=last)
+        recorded, answers, failure = self._recorded(node, shared, name, earlier, budget=self._options.budget, last=last)
         self._counts[variant.name] = Counter(
             {key: n for key, n in answers.occurrences.items() if self._is_resampled(answers.paths.get(key, ""))}
         )
@@ -213,7 +209,7 @@ class _Runner:
         """
         __tracebackhide__ = True
         name = f"{label(self._root)} ({label(judge)})"
-        budget = None if is_function(judge) else self._budget
+        budget = None if is_function(judge) else self._options.budget
         recorded, *_ = self._recorded(judge, {"pairs": pairs}, name, Counter(), is_judge=True, budget=budget)
         return recorded.record
 
@@ -235,21 +231,18 @@ class _Runner:
         __tracebackhide__ = True
         self._code.lend(node)
         cache = Answers(self.memory, CallKeys(self._code.fingerprints))
-        options = RunOptions(
-            executor=None if is_judge else self._executor,
-            subscribers=() if last is None else (last,),
-            watch=self._watch,
-            journal=self._journal,
-            cache=cache,
-            name=name,
-            budget=budget,
-        )
+        options = replace(self._options, cache=cache, name=name, budget=budget)
+        if is_judge:
+            options.executor = None
+        if last is not None:
+            options.subscribers = (*options.subscribers, last)
         recorded = Recorded(node, shared, options)
         answers = cache if recorded.session is None else recorded.session.answers
         answers.occurrences.update(occurrences)
         failure = None
         try:
             with recorded:
+                recorded.notify_started()
                 drive(recorded.position, recorded.setup)
         except AllFailedError as exc:
             failure = exc

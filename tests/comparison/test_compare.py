@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from llmflow_nb import BatchNode, Flow, Limiter, spend
+from llmflow_nb import BatchNode, Flow, Limiter, Node, spend
 from llmflow_nb.pocketflow import AsyncFlow, AsyncParallelBatchNode
 from tests.comparison.helpers import CALLS, TEXTS, Label, flow_of, is_upper
 
@@ -407,3 +407,44 @@ def test_problems_of_the_runs(tmp_path):
     (problem,) = [text for text in found.verdict if "was not kept" in text]
     assert problem.startswith("one, two: ")
     assert found.problems == [problem]
+
+
+class Ends:
+    """Keeps which runs were started and ended."""
+
+    def __init__(self):
+        self.runs = []
+
+    def handle(self, event):
+        if event.kind in ("run_started", "run_finished"):
+            self.runs.append((event.kind, event.path))
+
+
+class Judge(BatchNode):
+    def prep(self, shared):
+        return shared["pairs"]
+
+    def exec(self, pair):
+        return is_upper(pair["item"], pair["result"])
+
+
+def test_subscribers_are_notified_of_each_run():
+    """Of the runs of all variants, in their order, and then of the judge."""
+    ends = Ends()
+    flow_of().compare({"texts": TEXTS}, old=OLD, new=NEW, score=Judge(), subscribers=iter([ends]))
+    names = ["labels (old)", "labels (new)", "labels (Judge)"]
+    assert ends.runs == [(kind, name) for name in names for kind in ("run_started", "run_finished")]
+
+
+def test_subscribers_are_notified_of_a_compared_node():
+    """The same without a batch, where the last result of a node is the row."""
+    ends = Ends()
+    Flow(start=Say()).compare({}, old={}, new={"Say.word": "no"}, subscribers=[ends])
+    assert [path for _, path in ends.runs] == ["Flow (old)", "Flow (old)", "Flow (new)", "Flow (new)"]
+
+
+class Say(Node):
+    word = "yes"
+
+    def exec(self, prep_res):
+        return self.word

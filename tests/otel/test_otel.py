@@ -561,3 +561,17 @@ def test_without_opentelemetry():
     code = "import sys; sys.modules['opentelemetry'] = None; import llmflow_nb.otel"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert 'ImportError: Spans of runs need OpenTelemetry: pip install "llmflow_nb[otel]".' in done.stderr
+
+
+def test_spans_of_a_comparison(spans):
+    """Each variant is a trace of its own."""
+
+    class Say(Node):
+        word = "yes"
+
+        def exec(self, prep_res):
+            return self.word
+
+    Flow(start=Say()).compare({}, old={}, new={"Say.word": "no"}, subscribers=[spans.subscriber()])
+    lines = ["  Flow ok", "    Say ok", "      Say call ok"]
+    assert spans.lines() == ["invoke_workflow Flow (old) ok", *lines, "invoke_workflow Flow (new) ok", *lines]

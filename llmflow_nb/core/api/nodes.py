@@ -173,6 +173,7 @@ class NodeMethods(HasGraph):
         executor: "Executor | None" = None,
         budget: "Budget | None" = None,
         progress: "Progress" = "auto",
+        subscribers: "Iterable[Subscriber]" = (),
         **variants: "Mapping[str, Any]",
     ) -> "Comparison":
         """Run variants of this flow on the same input, and return their results and scores side by side.
@@ -201,6 +202,7 @@ class NodeMethods(HasGraph):
             executor: As for `run`. A judge is called in this process.
             budget: As for `run`, for all runs and the judge together; a score function is free.
             progress: As for `run`.
+            subscribers: As for `run`, of the runs of all variants and of the judge.
             **variants: A dict of changes for each name. If a name is not an identifier: ``**{"gpt-4.1": {...}}``.
 
         Raises:
@@ -210,18 +212,8 @@ class NodeMethods(HasGraph):
         __tracebackhide__ = True
         from ...comparison.compare import compare
 
-        return compare(
-            _node(self),
-            shared,
-            variants,
-            of=of,
-            score=score,
-            repeat=repeat,
-            journal=None if journal is False else journal,
-            executor=executor,
-            budget=budget,
-            watch=watcher_for(progress),
-        )
+        options = _start().RunOptions(executor, subscribers, watcher_for(progress), journal, budget=budget)
+        return compare(_node(self), shared, variants, options, of=of, score=score, repeat=repeat)
 
     def _graph(self, **options: Any) -> "GraphModel":
         from ...graph.builder import graph_of
