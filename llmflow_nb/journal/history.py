@@ -88,10 +88,9 @@ class RunHistory:
         recorder = self._recorder
         if self._visits < recorder.visit_count:
             self._write_visits()
-        while recorder.discarded:
-            statement = "UPDATE batch SET kind = ? WHERE run = ? AND id = ?"
-            self._file.write_later(statement, DISCARDED, *recorder.discarded[-1])
-            recorder.discarded.pop()
+        for stored in recorder.discarded:
+            self._file.write_later("UPDATE batch SET kind = ? WHERE run = ? AND id = ?", DISCARDED, *stored)
+        recorder.discarded = ()
         new, seen = recorder.batches_since(self._seen)
         for batch in new:
             number = self.number_of(batch)

@@ -61,6 +61,7 @@ class RunRecorder:
     # Defaults of the class, as in `Run`.
     abandoned = reexecuted = 0
     removed = 0  # how many batches were added and are not kept
+    discarded: tuple[tuple[int, int], ...] = ()  # what a journal has yet to mark, see `Batch.stored`
     where: Callable[[], str] = str  # returns the path of the node that is visited now; "" if unknown
     dropped = Dropped()
 
@@ -76,7 +77,6 @@ class RunRecorder:
         self.problems: dict[str, int] = {}  # how often each was reported
         self.notes: list[tuple[str, str]] = []  # of retries and resumes: path, text
         self.resolved: dict[int, BaseException] = {}  # errors of work that was repeated, by id
-        self.discarded: list[tuple[int, int]] = []  # the numbers of discarded batches in a journal, see `Batch.stored`
         self.lock = Lock()
 
     @cached_property
@@ -144,7 +144,7 @@ class RunRecorder:
             for batch in old:
                 self.batches.remove(batch)
             self.removed += len(old)
-            self.discarded += [batch.stored for batch in old if batch.stored is not None]
+            self.discarded += tuple(batch.stored for batch in old if batch.stored is not None)
             self.budget.remove(map(id, old))
 
     def _drop_visits(self, count: int) -> None:
