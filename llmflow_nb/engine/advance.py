@@ -67,7 +67,7 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
     inline = position.inline
     watched, stop = bool(setup.subscribers), setup.stop
     record = setup.recorder.add_visit
-    new, stamp, spent = object.__new__, setup.stamp, setup.recorder.spent
+    new, stamp = object.__new__, setup.stamp
     if position.paused_at is not None:
         _leave_out_pause(frames, clock() - position.paused_at)
         position.paused_at = None
@@ -196,9 +196,9 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                     if watched:
                         event = Event("visit_finished", plan.path, visit.params, None, 0, frame.status, action)
                         around = positions_of(position.param_set())
-                        setup.notify(event._replace(usage=tuple(spent), param_sets=around))
+                        setup.notify(event._replace(usage=frame.spent, param_sets=around))
                     frame.visit = None
-                    if spent or frame.work is not None:
+                    if frame.work is not None or frame.spent:
                         claim_usage(position, setup, frame)
                         frame.work, frame.attempts, frame.status = None, 1, "ok"
                         visit.__dict__.pop("cur_retry", None)  # the copy of the outermost node stays
@@ -245,8 +245,6 @@ def advance(position: Position, setup: Setup, mask: int = 0) -> str:
                         break
                     claim_expansion_usage(position, setup, work)
                     frame.exec_res, frame.work = work.outcomes.results[0], None
-                if spent:
-                    claim_expansion_usage(position, setup, None)
                 if expand(position, setup, frame, frame.exec_res):
                     return END
                 break

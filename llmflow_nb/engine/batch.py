@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..core.errors import AllFailedError, HookReturnError
 from ..core.statuses import FAILURES, HAS_RESULT
 from ..core.text import error_text, shown
+from ..core.usage import Usage
 from .item_usage import ItemUsage
 from .items import Items, SavedItems
 from .outcomes import PENDING, Outcome, Outcomes, UnansweredError
@@ -159,6 +160,10 @@ class Batch:
         """End the visit before its items do. A generator that they are read from runs its clean-up."""
         self.stopped = True
         self.items.close(self.plan.path)
+
+    def take_unread_usage(self) -> tuple[Usage, ...]:
+        """Remove and return what the source of the items has reported since the last one was read."""
+        return self.usage.take(len(self.outcomes.results))
 
     def require_results(self, what: str) -> None:
         """Raise if there were ``what`` and all of them failed, or the result of one is not known.

@@ -19,6 +19,7 @@ from typing import Any
 
 from ..core.statuses import FAILURES
 from .batch import Batch, SavedBatch
+from .item_usage import ItemUsage
 from .items import split
 from .iteration import is_iterator
 from .plan import Plan
@@ -90,6 +91,8 @@ class Checkpoint:
             self.context = position.context
             self.shared_values = dict(position.shared) if isinstance(position.shared, dict) else None
             self.hook_attributes = set_by_hooks(top) if top.visit is not None else {}
+            for frame in self.frames:  # the row of the visit that ends now has it
+                frame.spent = ()
             self.open_rows = [None if frame.sets is None else frame.sets.items.read - 1 for frame in self.frames]
         else:
             self.context = None if position.context is None else position.context.copy()
@@ -348,6 +351,8 @@ def _rewind_visit(frame: Frame) -> None:
             frame.work = Batch.single(plan, frame.params, frame.prep_res)
         elif work is not None:
             work.attempts_before = work.attempts
+            if work.is_single:
+                work.usage = ItemUsage()  # as the attempts, it is in the row of the visit that failed
         if plan.facts.kind == "batch_node":  # rows may have been retried: `advance` takes their results again
             frame.phase = WORKING
     elif work is not None and work.is_single and work.without_result():

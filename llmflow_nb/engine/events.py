@@ -79,14 +79,12 @@ class Recorder(Protocol):
             list: an object per visit would cost twice as much, most of it in the garbage collector.
         abandoned: Blocking calls that ran into their timeout, or outlived the run, and could not be stopped.
         reexecuted: How often a cluster has made an attempt again, because a worker had died.
-        spent: What was reported with `spend` since the last call or visit that it was added to.
         limited: The calls that wait for a limiter. Each has the clock when it started to wait, and the clock when it
             may start, or None if unknown.
     """
 
     abandoned: int
     reexecuted: int
-    spent: list[Usage]
     limited: dict[Any, tuple[float, float | None]]
 
     add_visit: Callable[[Iterable[Any]], None]
@@ -94,12 +92,16 @@ class Recorder(Protocol):
     def add_failed_visit(self, row: tuple[Any, ...], error: BaseException) -> None:
         """Add the row of a visit that an exception ended."""
 
-    def add_usage(self, parent_set: "tuple[Batch, int] | None", *, of_visit: bool = True) -> None:
-        """Move what was spent to the visit that was added last, or to no visit.
+    def add_usage(
+        self, usages: tuple[Usage, ...], parent_set: "tuple[Batch, int] | None", *, of_visit: bool = True
+    ) -> None:
+        """Add what was reported with `spend` to the visit that was added last, or to no visit.
 
         Args:
+            usages: What was reported.
             parent_set: The param set that has used it, or that is around the visit.
-            of_visit: False: it was the exec of a batch flow, which belongs to a param set and to no visit.
+            of_visit: False: it belongs to a param set and to no visit, such as the exec of a batch flow. May be called
+                from any thread then.
         """
 
     def add_batch(self, batch: "Batch") -> None:

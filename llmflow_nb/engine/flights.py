@@ -168,7 +168,7 @@ class Flights:
         """Let the context of a walk forget the attempt that was made in it."""
         position, call = flight.branch.position, flight.call
         if call is not None:
-            run_within(position, METER.set, self._recorder.spent)
+            run_within(position, METER.set, position.meter)
             if call.attempts > 1:
                 run_within(position, ATTEMPT.set, 0)
         if flight.ticket is not None:

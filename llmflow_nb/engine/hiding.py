@@ -19,7 +19,6 @@ class Hiding:
         """``on_hidden``: called with the row of each visit that is left out."""
         self._recorder, self._hidden, self._on_hidden = recorder, hidden, on_hidden
         self.limited = recorder.limited
-        self.spent: list[Usage] = []
         self._meter = METER.get()  # of the visit that has a row
         self.add_visit: Callable[[Iterable[Any]], None] = self._add_visit
         self.add_batch, self.drop_old = recorder.add_batch, recorder.drop_old
@@ -58,12 +57,13 @@ class Hiding:
         else:
             self._recorder.add_failed_visit(row, error)
 
-    def add_usage(self, parent_set: tuple[Batch, int] | None, *, of_visit: bool = True) -> None:
+    def add_usage(
+        self, usages: tuple[Usage, ...], parent_set: tuple[Batch, int] | None, *, of_visit: bool = True
+    ) -> None:
         """See `Recorder`."""
         if self._meter is not None:
-            for usage in self.spent:
+            for usage in usages:
                 self._meter.append(usage)
-        self.spent.clear()
 
 
 class Unrecorded:
@@ -71,16 +71,14 @@ class Unrecorded:
 
     def __init__(self) -> None:
         self.abandoned = self.reexecuted = 0
-        self.spent: list[Usage] = []
         self.limited: dict[Any, tuple[float, float | None]] = {}
         self.add_visit: Callable[[Iterable[Any]], None] = lambda row: None
 
     def add_failed_visit(self, row: tuple[Any, ...], error: BaseException) -> None:
         """Keep nothing."""
 
-    def add_usage(self, parent_set: Any, *, of_visit: bool = True) -> None:
+    def add_usage(self, usages: tuple[Usage, ...], parent_set: Any, *, of_visit: bool = True) -> None:
         """Keep nothing."""
-        self.spent.clear()
 
     def add_batch(self, batch: Any) -> None:
         """Keep nothing."""

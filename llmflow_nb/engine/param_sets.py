@@ -9,6 +9,7 @@ from .batch import PENDING, Batch, positions_of
 from .branch import Branch, Workload
 from .events import Event
 from .flights import context_of
+from .hook_meter import use_hook_meter
 from .position import Position
 from .resume import resume_param_set
 from .setup import Setup
@@ -48,6 +49,7 @@ class ParamSets:
             return
         position.inline = parent.position.inline and work.limit == 1
         position.context = position.context or context_of(parent.position)
+        use_hook_meter(position, self._setup)
         branch = Branch(position, parent)
         self.branches[branch] = None
         self.ready.append(branch)

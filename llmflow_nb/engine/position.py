@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.node import BaseNode, label
 from ..core.traversal import path_part
+from ..core.usage import Usage
 from .batch import PENDING, Batch
 from .lane import Lane
 from .plan import DRIVEN, NOWHERE, Plan
@@ -18,6 +19,7 @@ from .setup import Setup
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from ..core.spend import Meter
     from .checkpoint import Checkpoint
 
 __all__ = ["ARRIVE", "Frame", "Position", "Walk"]
@@ -99,6 +101,11 @@ class Walk:
         self.inner_items: Iterable[Any] | None = None
         self.part_of: tuple[Batch, int] | None = None
 
+    @property
+    def param_set(self) -> "tuple[Batch, int] | None":
+        """The param set that is walked: its batch, and its index there; None for a plain flow."""
+        return self.part_of if self.sets is None else (self.sets, self.sets.items.read - 1)
+
 
 class Frame:
     """The visit of a node, in a walk or at the bottom of a run."""
@@ -120,6 +127,7 @@ class Frame:
         "t_prepared",  # clock when it ended
         "t_executed",  # clock when ``exec`` ended
         "work",  # the calls, unless the only one is made on the spot
+        "spent",  # what the hooks of the visit have reported with `spend`; what calls have used is in ``work``
         "has_warned",  # whether a missing edge for the last action of this walk, or of the flow visited, was reported
         "resumed_at",  # of a visit that was resumed: its copy, and its phase then; the clocks count from there
     )
@@ -139,6 +147,7 @@ class Frame:
         self.attempts = 1
         self.t_start = self.t_prepared = self.t_executed = 0.0
         self.work: Batch | None = None
+        self.spent: tuple[Usage, ...] = ()
         self.has_warned = False
         self.resumed_at: tuple[Any, int] | None = None
 
@@ -184,6 +193,7 @@ class Position:
         "slot",  # the attribute of the top frame that takes its result
         "error",  # the exception that the awaited or called code raised, to be raised here
         "context",  # what the hooks run in; None: the context of the driver
+        "meter",  # takes what the hooks report with `spend`, see `hook_meter`
         "lane",  # what runs the coroutines of the hooks in that context; None before there is one
         "paused_at",  # clock when `advance` stopped at a boundary
         "failed_at",  # after a failure: the path of the node
@@ -201,6 +211,7 @@ class Position:
         self.awaiting: Any = None
         self.slot = ""
         self.context: Context | None = None
+        self.meter: Meter | None = None
         self.lane: Lane | None = None
         self.error: BaseException | None = None
         self.paused_at: float | None = None
@@ -267,12 +278,15 @@ class Position:
     def param_set(self) -> "tuple[Batch, int] | None":
         """Return the innermost param set that is walked here: its batch, and its index there."""
         for frame in reversed(self.frames):
-            walk = frame.walk
-            if walk is not None and walk.sets is not None:
-                return walk.sets, walk.sets.items.read - 1
-            if walk is not None and walk.part_of is not None:
-                return walk.part_of
+            found = None if frame.walk is None else frame.walk.param_set
+            if found is not None:
+                return found
         return None
+
+    def unrecorded_usage(self) -> list[Usage]:
+        """Return what the visits in progress and their single calls have reported; the record has it when they end."""
+        calls = [frame.work.usage.all() for frame in self.frames if frame.work is not None and frame.work.is_single]
+        return [usage for reports in (*(frame.spent for frame in self.frames), *calls) for usage in reports]
 
     @property
     def path(self) -> str:

@@ -125,23 +125,18 @@ def cancel(position: Position, setup: Setup) -> None:
 
 def claim_usage(position: Position, setup: Setup, frame: Frame) -> None:
     """Give the visit that was added last what its hooks and its single call have used."""
-    recorder, work = setup.recorder, frame.work
-    if setup.budget is not None:
-        for usage in recorder.spent:  # by prep or post: what a call has reported is counted
-            setup.budget.spend(usage)
-    if work is not None and work.is_single and work.usage:
-        recorder.spent += work.usage.take(0)
-    if recorder.spent:
-        recorder.add_usage(position.param_set())
+    work = frame.work
+    used = frame.spent if work is None or not work.is_single else frame.spent + work.usage.all()
+    frame.spent = ()
+    if used:
+        setup.recorder.add_usage(used, position.param_set())
 
 
 def claim_expansion_usage(position: Position, setup: Setup, work: Batch | None) -> None:
-    """Give a param set what the exec of its flow has used for it. ``work``: that call, if it was not made directly."""
-    recorder = setup.recorder
-    if work is not None and work.is_single:
-        recorder.spent += work.usage.take(0)
-    if recorder.spent:
-        recorder.add_usage(position.param_set(), of_visit=False)
+    """Give a param set what the call of its flow's exec has used for it. ``work``: that call, if the driver made it."""
+    used = work.usage.all() if work is not None and work.is_single else ()
+    if used:
+        setup.recorder.add_usage(used, position.param_set(), of_visit=False)
 
 
 def _close_visit(position: Position, setup: Setup, frame: Frame, status: str, error: BaseException) -> None:
@@ -159,7 +154,9 @@ def _close_visit(position: Position, setup: Setup, frame: Frame, status: str, er
     executed = frame.t_executed if frame.t_executed >= prepared else now
     row = (plan, frame.visit.params, None, attempts, status, frame.t_start, prepared, executed, now)
     setup.recorder.add_failed_visit(row, error)
-    used = tuple(setup.recorder.spent)
+    if frame.work is not None:
+        frame.spent += frame.work.take_unread_usage()
+    used = frame.spent
     claim_usage(position, setup, frame)
     if setup.subscribers:
         around = positions_of(position.param_set())

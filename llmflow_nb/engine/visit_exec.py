@@ -9,7 +9,6 @@ from time import perf_counter as clock
 from types import CoroutineType
 from typing import Any
 
-from ..core.usage import Usage
 from .awaitables import PLAIN, is_awaitable
 from .batch import PENDING, Batch, Outcome, open_batch
 from .checkpoint import keep_place
@@ -122,7 +121,7 @@ def continue_exec(position: Position, setup: Setup, frame: Frame, mask: int) -> 
     if not work.items.exhausted and not (work.is_single and work.items.read):
         if work.items.is_async or mask & AFTER_ITEM or not (frame.plan.facts.inline and position.inline):
             return CALLS
-        _make_calls(frame, work, position.shared, setup.recorder.spent)
+        _make_calls(frame, work, position.shared)
         if work.started is not None:
             return CALLS
     if work.outcomes.exceptional and not mask:
@@ -147,6 +146,7 @@ def take_results(frame: Frame, work: Batch) -> None:
         if 0 in work.outcomes.exceptional:
             frame.status = work.outcomes.exceptional[0].status
     else:
+        frame.spent += work.take_unread_usage()
         work.require_results("items")
         frame.exec_res = work.outcomes.results[:]  # a copy for the user: the column is part of the record
         frame.prep_res = work.items.for_post(frame.prep_res, work.plan.path)
@@ -169,7 +169,7 @@ def _note_attempts(frame: Frame, work: Batch) -> None:
         frame.attempts = ReplayedAttempts(frame.attempts)
 
 
-def _make_calls(frame: Frame, work: Batch, shared: Any, spent: list[Usage]) -> None:
+def _make_calls(frame: Frame, work: Batch, shared: Any) -> None:
     """Call ``exec`` for the items, one after the other, until they end or one needs the driver.
 
     This loop must be fast. If all items are known at the start, each item costs two appends and one clock reading. An
@@ -185,8 +185,6 @@ def _make_calls(frame: Frame, work: Batch, shared: Any, spent: list[Usage]) -> N
     keep = items.values.append if items.values is not None and not has_all else None
     add_result, add_seconds = results.append, outcomes.seconds.append
     in_exec = False
-    of_prep = spent[:]
-    spent.clear()
     started = clock()
     try:
         for item in items.source:
@@ -211,8 +209,6 @@ def _make_calls(frame: Frame, work: Batch, shared: Any, spent: list[Usage]) -> N
                 work.started = (item, result, None, started)
                 return
             add_result(result)  # at once: it is paid for
-            if spent:
-                _claim_for_item(work, spent, len(results) - 1)
             ended = clock()
             add_seconds(ended - started)
             started = ended
@@ -222,12 +218,3 @@ def _make_calls(frame: Frame, work: Batch, shared: Any, spent: list[Usage]) -> N
         raise
     finally:
         items.read = len(results)
-        if spent:  # of an attempt that failed
-            _claim_for_item(work, spent, len(results) - in_exec)
-        spent += of_prep
-
-
-def _claim_for_item(work: Batch, spent: list[Usage], index: int) -> None:
-    """Give an item what its call has used."""
-    work.usage.add(index, spent)
-    spent.clear()

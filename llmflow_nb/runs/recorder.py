@@ -63,6 +63,7 @@ class RunRecorder:
     removed = 0  # how many batches were added and are not kept
     discarded: tuple[tuple[int, int], ...] = ()  # what a journal has yet to mark, see `Batch.stored`
     where: Callable[[], str] = str  # returns the path of the node that is visited now; "" if unknown
+    open_usage: Callable[[], list[Usage]] = list  # returns what visits in progress have used
     dropped = Dropped()
 
     def __init__(self) -> None:
@@ -70,7 +71,6 @@ class RunRecorder:
         self.add_visit: Callable[[Iterable[Any]], None] = self.columns.extend
         self.failures: dict[int, BaseException] = {}  # of visits, by step
         self.batches: list[Batch] = []  # one for each visit of a batch node or batch flow, in the order they started
-        self.spent: list[Usage] = []
         # Of visits, by step; below 0 of no visit. Each with the param set around it.
         self.usage: dict[int, tuple[tuple[Usage, ...], tuple[Batch, int] | None]] = {}
         self.limited: dict[Any, tuple[float, float | None]] = {}
@@ -91,10 +91,15 @@ class RunRecorder:
         self.failures[self.visit_count] = error
         self.columns.extend(row)
 
-    def add_usage(self, parent_set: tuple[Batch, int] | None, *, of_visit: bool = True) -> None:
-        """Move what was spent to the visit that was added last, or to no visit. See `Recorder`."""
-        self.usage[self.visit_count - 1 if of_visit else -1 - len(self.usage)] = tuple(self.spent), parent_set
-        self.spent.clear()
+    def add_usage(
+        self, usages: tuple[Usage, ...], parent_set: tuple[Batch, int] | None, *, of_visit: bool = True
+    ) -> None:
+        """Add what was used to the visit that was added last, or to no visit. See `Recorder`."""
+        if of_visit:
+            self.usage[self.visit_count - 1] = usages, parent_set
+        else:
+            with self.lock:
+                self.usage[-1 - len(self.usage)] = usages, parent_set
 
     def add_batch(self, batch: Batch) -> None:
         """Add the columns of a batch, which are filled from now on."""
@@ -207,7 +212,7 @@ class RunRecorder:
         with self.lock:
             of_visits = [usage for usages, _ in list(self.usage.values()) for usage in usages]
             of_batches = [usage for batch in self.batches for usage in batch.usage.all()]
-            return merged([*self.dropped.usage, *of_visits, *of_batches, *self.spent])
+            return merged([*self.dropped.usage, *of_visits, *of_batches, *self.open_usage()])
 
     # ---- replacing what was recorded ---------------------------------------------------------------------------------
 
@@ -238,7 +243,6 @@ class RunRecorder:
             self.dropped = point.dropped
             self.problems = point.problems.copy()
             self.usage = dict(islice(point.usage.items(), point.usage_count))
-            self.spent.clear()
             del self.notes[point.note_count :]
             self.budget = ByteBudget()
             for batch in self.batches:

@@ -264,7 +264,7 @@ class Run(RunMethods):
     def _end(self, status: str, seconds: float, action: Any = None, error: BaseException | None = None) -> None:
         """Close the record."""
         self.seconds, self.action, self.error, self.status = seconds, action, error, status
-        self._recorder.where = str
+        self._recorder.where, self._recorder.open_usage = str, list
 
     def _replace_error(self, error: BaseException, kept: BaseException) -> None:
         """Keep another object in place of an error."""

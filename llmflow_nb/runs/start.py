@@ -144,6 +144,7 @@ class Recorded:
                 self.session.end("failed")
             raise
         record._recorder.where = self.position.where
+        record._recorder.open_usage = self.position.unrecorded_usage
 
     def _apply(self, options: RunOptions, wiring: Survey) -> None:
         """Give the record its journal, which is opened, and its budget. A resumed run has had them."""

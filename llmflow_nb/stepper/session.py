@@ -76,7 +76,7 @@ class Session:
         self.state = "idle"  # "busy" while a command runs, then "idle" or "stopped"
         self.echoes = True  # whether the output of hooks is also printed; the widget shows it instead
         self.view: Any = None  # the widget, which is refreshed after each command
-        self.record._recorder.where = self._where
+        self._show_position()
         self._go_to_first_hook()
         self.edits.accept_baseline()
 
@@ -87,6 +87,11 @@ class Session:
             if plan.facts.kind == "flow" and "prep" not in plan.facts.hooks.own:
                 drive(self.position, self.setup, BEFORE_PREP)
         self.add_entry(BEFORE_PREP)
+
+    def _show_position(self) -> None:
+        """Let the record say where the stepper is, and what the visits in progress have used."""
+        self.record._recorder.where = self._where
+        self.record._recorder.open_usage = lambda: self.position.unrecorded_usage()
 
     def _where(self) -> str:
         here = self.history.now.location
@@ -321,7 +326,7 @@ class Session:
         self.cache.go_after(key for step in self.history.line() for key in step.activity.cache_keys)
         if entry.location.is_end:
             self.record._end("ok", self.seconds, position.action)
-        self.record._recorder.where = self._where
+        self._show_position()
 
     # ---- edits -------------------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from opentelemetry import trace
 
 from llmflow_nb import FlowError, spend
+from llmflow_nb.core.traversal import last_name
 from tests.otel.spans import InterruptWithin, Spans, check
 from tests.properties.flows import Boom, Step, World, build, flows
 from tests.properties.test_laws import laws
@@ -42,25 +43,65 @@ def check_parents(spans: Spans) -> None:
 
 
 class Spending(World):
-    """Every hook spends a token before it does what it does."""
+    """Every hook, and every item that the generator of a prep yields, spends a token of a model named like its step."""
 
-    def prep(self, *args):
-        spend(model="m", input=1)
-        return super().prep(*args)
+    def __init__(self, *args, **options) -> None:
+        super().__init__(*args, **options)
+        self.spent: list[tuple[str, str]] = []
 
-    def exec(self, *args):
-        spend(model="m", input=1)
-        return super().exec(*args)
+    def note(self, hook, name, *entry) -> None:
+        self.spent.append((hook, name))
+        spend(model=name, input=1)
+        super().note(hook, name, *entry)
 
-    def post(self, *args):
-        spend(model="m", input=1)
-        return super().post(*args)
+
+def tokens_by_model(usages) -> Counter:
+    found = Counter()
+    for usage in usages:
+        found[usage.model] += usage.input
+    return found
+
+
+def check_rows(record, world: Spending, expanding: set[str]) -> None:
+    """What the hooks have spent is in the sum of the run, and in the row it belongs to.
+
+    Args:
+        record: The record of the run.
+        world: The hooks.
+        expanding: The batch flows that have an exec. What this spends belongs to a param set and to no visit.
+    """
+    assert record.usage.tokens_in == len(world.spent)
+    of_visits = Counter()
+    for visit in record.visits:
+        used = tokens_by_model(visit.usage)
+        assert used.keys() <= {visit.node}, visit
+        of_visits += used
+    of_sets = Counter(name for hook, name in world.spent if hook in ("exec", "fallback") and name in expanding)
+    assert of_visits == Counter(name for _, name in world.spent) - of_sets
+    for batch in record.batches:
+        for item in batch:
+            assert batch.is_of_params or tokens_by_model(item.usage).keys() <= {last_name(batch.path)}
+
+
+def check_tokens(spans: Spans, world: Spending) -> None:
+    """What the hooks have spent is in the spans, each token once, within a span of its node."""
+    in_spans = Counter()
+    for span in spans.of("model"):
+        around, model = spans.parent(span), span.attributes["gen_ai.request.model"]
+        assert last_name(around.attributes["llmflow_nb.path"]) == model
+        in_spans[model] += span.attributes["gen_ai.usage.input_tokens"]
+    assert in_spans == Counter(name for _, name in world.spent)
+
+
+def expanding_flows(step: Step) -> set[str]:
+    own = {step.name} if step.kind == "batch_flow" and step.expand else set()
+    return own.union(*map(expanding_flows, step.steps))
 
 
 @laws
 @given(flows(), st.sampled_from(DRIVERS), st.sampled_from([None, 1, 3]))
 def test_spans_of_random_flows(step: Step, driver: str, width: int | None) -> None:
-    """There are as many spans as the record has visits, param sets and items, and as many tokens."""
+    """There are as many spans as the record has visits, param sets and items, and each token is where it belongs."""
     spans, world = Spans(), Spending(most_at_once=2)
     node = build(step, world, width)
     current = trace.get_current_span()
@@ -78,8 +119,8 @@ def test_spans_of_random_flows(step: Step, driver: str, width: int | None) -> No
     assert len(calls) == rows["items"]
     attempts = [span.attributes["llmflow_nb.attempts"] for span in spans.of("call")]
     assert len(spans.of("attempt")) == sum(n for n in attempts if n > 1)
-    tokens = sum(span.attributes["gen_ai.usage.input_tokens"] for span in spans.of("model"))
-    assert tokens == record.usage.tokens_in
+    check_rows(record, world, expanding_flows(step))
+    check_tokens(spans, world)
 
 
 @laws
@@ -94,3 +135,13 @@ def test_interrupted_flows(step: Step, driver: str, n: int, before: bool) -> Non
     assert len({span.context.span_id for span in spans.ended}) == len(spans.ended) == spans.started
     (root,) = spans.of("run")
     assert max(span.end_time for span in spans.ended) == root.end_time
+
+
+@laws
+@given(flows(), st.sampled_from(DRIVERS), st.sampled_from([None, 1, 3]))
+def test_usage_of_random_flows(step: Step, driver: str, width: int | None) -> None:
+    """Also without subscribers, where calls are made on the spot: each token counts once, in the row it belongs to."""
+    world = Spending(most_at_once=2)
+    node = build(step, world, width)
+    run(driver, node, ())
+    check_rows(node.last_run, world, expanding_flows(step))

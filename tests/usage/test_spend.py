@@ -503,3 +503,179 @@ def test_the_exec_of_a_batch_flow_counts_for_its_param_set(at_once, is_async, fa
     assert run.batch("flow").df["tokens_in"].tolist() == [1001, 2 if fails else 1002]
     assert run.usage.tokens_in == (1003 if fails else 2003)
     assert run.steps["tokens_in"].dropna().tolist() == [1000] * (1 if fails else 2)
+
+
+class Sets(BatchFlow):
+    """Every hook spends its own number of tokens."""
+
+    def prep(self, shared):
+        spend(input=1)
+        return [{"n": 1}, {"n": 2}]
+
+    def post(self, shared, prep_res, exec_res):
+        spend(input=10)
+
+
+class ExpandedSets(Sets):
+    def exec(self, element):
+        spend(input=100)
+
+
+class Outer(Flow):
+    def prep(self, shared):
+        spend(input=1)
+
+    def post(self, shared, prep_res, exec_res):
+        spend(input=10)
+
+
+class Watcher:
+    def handle(self, event):
+        pass
+
+
+@pytest.mark.parametrize("watchers", [(), (Watcher(),)])
+@pytest.mark.parametrize("at_once", [1, 3])
+@pytest.mark.parametrize("cls", [Sets, ExpandedSets])
+def test_the_hooks_of_a_flow_count_for_its_visit(cls, at_once, watchers):
+    """What prep spends is not that of the first node or param set of the flow."""
+    flow = Outer(cls(start=Load(), max_concurrency=at_once, name="sets"))
+    flow.run({}, subscribers=watchers)
+    run = flow.last_run
+    assert run.steps["tokens_in"].tolist() == [1000, 1000, 11, 11]
+    of_exec = 100 if cls is ExpandedSets else 0
+    assert run.batch("sets").df["tokens_in"].tolist() == [1000 + of_exec] * 2
+    assert run.usage.tokens_in == 2022 + 2 * of_exec
+
+
+@pytest.mark.parametrize("driver", ["run", "run_async"])
+@pytest.mark.parametrize("flow_class", [BatchFlow, pocketflow.AsyncParallelBatchFlow])
+def test_hooks_side_by_side_count_for_their_own_visit(flow_class, driver):
+    """Each param set has what its own nodes have spent, whichever prep or post came in between."""
+
+    class Walk(pocketflow.AsyncNode if flow_class is not BatchFlow else Node):
+        async def prep_async(self, shared):
+            for _ in range(self.params["n"]):
+                await asyncio.sleep(0)
+                spend(input=self.params["n"])
+
+        async def exec_async(self, _):
+            await asyncio.sleep(0)
+
+        async def post_async(self, shared, prep_res, exec_res):
+            await asyncio.sleep(0)
+            spend(input=10 * self.params["n"])
+
+        prep, exec, post = prep_async, exec_async, post_async
+
+    class Walks(flow_class):
+        async def prep_async(self, shared):
+            return [{"n": n} for n in (1, 2, 3)]
+
+        prep = prep_async
+
+    options = {"max_concurrency": 3} if flow_class is BatchFlow else {}
+    flow = Walks(start=Walk(), **options)
+    if driver == "run":
+        flow.run({})
+    else:
+        asyncio.run(flow.run_async({}))
+    expected = [n * n + 10 * n for n in (1, 2, 3)]
+    assert flow.last_run.batch("Walks").df["tokens_in"].tolist() == expected
+    assert sorted(flow.last_run.steps["tokens_in"].dropna()) == expected
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+@pytest.mark.parametrize("watchers", [(), (Watcher(),)])
+def test_what_a_generator_spends_for_an_item_is_in_its_row(at_once, watchers):
+    """What it spends after the last one is that of the visit."""
+
+    class Rows(BatchNode):
+        def prep(self, shared):
+            for n in (1, 2):
+                spend(input=n)
+                yield n
+            spend(input=100)
+
+        def exec(self, item):
+            spend(input=10)
+
+    flow = Flow(Rows(max_concurrency=at_once))
+    flow.run({}, subscribers=watchers)
+    assert flow.last_run.batch("Rows").df["tokens_in"].tolist() == [11, 12]
+    assert flow.last_run.steps["tokens_in"].tolist()[0] == flow.last_run.usage.tokens_in == 123
+
+
+def test_a_flow_that_is_resumed_has_spent_once():
+    """Its first row has what its prep has spent, the second what came after."""
+    broken = [True]
+
+    class Once(Node):
+        def exec(self, _):
+            spend(input=100)
+            if broken.pop():
+                raise ValueError("broken")
+
+    flow = Outer(Once())
+    with pytest.raises(ValueError, match="broken"):
+        flow.run({})
+    broken.append(False)
+    flow.last_run.resume()
+    assert flow.last_run.steps["tokens_in"].tolist() == [100, 1, 100, 10]
+    assert flow.last_run.usage.tokens_in == 211
+
+
+def test_a_stepper_that_goes_back_behind_a_prep_keeps_what_it_has_spent():
+    """The prep is not called again."""
+    stepper = Outer(Load()).stepper({})
+    for tokens in (1, 1, 1001, 1001, 1011):
+        stepper.into()
+        assert stepper.record.usage.tokens_in == tokens
+    for tokens in (1001, 1001, 1):
+        stepper.back()
+        assert stepper.record.usage.tokens_in == tokens
+    stepper.run()
+    assert stepper.record.usage.tokens_in == 1011
+
+
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_every_report_is_in_one_event(at_once):
+    """Of the call, or of the visit of the hook."""
+    seen = []
+
+    class Subscriber:
+        def handle(self, event):
+            seen.extend((event.kind, event.path, event.position, usage.input) for usage in event.usage)
+
+    flow = Outer(ExpandedSets(start=Load(), max_concurrency=at_once, name="sets"), name="outer")
+    flow.run({}, subscribers=[Subscriber()])
+    assert sorted(seen, key=str) == [
+        ("call_finished", "outer/sets", None, 100),
+        ("call_finished", "outer/sets", None, 100),
+        ("call_finished", "outer/sets/Load", None, 1000),
+        ("call_finished", "outer/sets/Load", None, 1000),
+        ("visit_finished", "outer", None, 1),
+        ("visit_finished", "outer", None, 10),
+        ("visit_finished", "outer/sets", None, 1),
+        ("visit_finished", "outer/sets", None, 10),
+    ]
+
+
+@pytest.mark.parametrize("options", [{}, {"timeout": 30}])
+def test_a_call_before_a_post_that_failed_has_spent_once(options):
+    """The resumed visit does not call it again."""
+    broken = [True]
+
+    class Once(Load):
+        def post(self, shared, prep_res, exec_res):
+            spend(input=1)
+            if broken.pop():
+                raise ValueError("broken")
+
+    flow = Flow(Once(**options))
+    with pytest.raises(ValueError, match="broken"):
+        flow.run({})
+    broken.append(False)
+    flow.last_run.resume()
+    assert flow.last_run.steps["tokens_in"].dropna().tolist() == [1001, 1]
+    assert flow.last_run.usage.tokens_in == 1002

@@ -12,6 +12,7 @@ from typing import Any
 from ...core.spend import METER
 from ..advance import advance
 from ..flight import CANCEL_SECONDS, Flight
+from ..hook_meter import use_hook_meter
 from ..lane import Lane
 from ..position import AWAIT, BOUNDARY, END, Position
 from ..scheduler import Scheduler
@@ -100,7 +101,8 @@ async def drive_async(position: Position, setup: Setup, mask: int = 0) -> str:
         asyncio.CancelledError: The run makes no further call. Finished results are in the record.
     """
     __tracebackhide__ = True
-    meter = METER.set(setup.recorder.spent)
+    use_hook_meter(position, setup)
+    meter = METER.set(position.meter)
     try:
         return await _drive_async(position, setup, mask)
     finally:

@@ -15,6 +15,7 @@ from ...core.spend import METER
 from ..advance import advance
 from ..branch import Workload
 from ..flight import CANCEL_SECONDS, Flight
+from ..hook_meter import use_hook_meter
 from ..lane import Lane
 from ..position import BOUNDARY, END, Position
 from ..scheduler import Scheduler
@@ -116,7 +117,8 @@ def drive(position: Position, setup: Setup, mask: int = 0) -> str:
         Stopped: The same, after a request by ``setup.stop``.
     """
     __tracebackhide__ = True
-    meter = METER.set(setup.recorder.spent)
+    use_hook_meter(position, setup)
+    meter = METER.set(position.meter)
     try:
         return _drive(position, setup, mask)
     finally:
@@ -146,7 +148,7 @@ def drive_retry(visits: list[Workload], shared: Any, setup: Setup) -> None:
     work = visits[0]
     position = Position(shared, [], inline=work.limit == 1)
     position.context = copy_context()  # so that no call sets a context variable of the caller
-    position.context.run(METER.set, setup.recorder.spent)
+    use_hook_meter(position, setup)
     loop = _Blocking()
     scheduler = Scheduler(position, setup, loop)
     _run(scheduler, loop, setup, lambda: work.plan.path, partial(scheduler.start_retry, visits))
