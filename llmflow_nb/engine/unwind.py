@@ -98,7 +98,7 @@ def _unwind(position: Position, setup: Setup, error: BaseException) -> bool:
                 sets.checkpoints[sets.items.read - 1] = checkpoint.of_param_set(len(frames) - 1)
             settle_set(setup, frame.walk, status, None, None, error, failed_at)
             if keeps:
-                position.failed_at = None
+                position.failed_at = frame.work = None
                 drop_callers(error)
                 return True
         if len(frames) == 1:

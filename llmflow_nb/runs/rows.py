@@ -42,7 +42,7 @@ class Visit(NamedTuple):
         attempts: Attempts of ``exec``, over all items; 0 for a flow, whose nodes have them.
         seconds: The time from the start of ``prep`` to the end of ``post``; prep_s, exec_s, post_s: of each hook.
         error: The exception that ended the visit; None if there was none.
-        usage: What its hooks and calls have reported with `spend`; empty for a flow, whose nodes have it.
+        usage: What its hooks and calls have reported with `spend`; of a flow: what its own hooks have.
     """
 
     step: int
