@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 import sys
 import threading
+from collections import Counter, defaultdict
 from collections.abc import Iterator
+from math import hypot, log
 
 NOTICE = (
     "llmflow_nb: no model is configured, so call_llm() answers with an offline summary: the most central sentences\n"
@@ -48,6 +50,7 @@ def _notice_once() -> None:
 _INSTRUCTION = re.compile(r"\s*(?:([^:\n]{1,200}):(?:\s|$)|([^\n]{0,100}(?i:summar)[^\n]{0,100})\n\s*\n)")
 _NUMBER_WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _NUMBERS = {word: n for n, word in enumerate(_NUMBER_WORDS, 1)}
+_TERM = re.compile(r"\b\w\w+\b")
 _LIMIT = re.compile(rf"(?i)\b(\d{{1,6}}|{'|'.join(_NUMBERS)})[\s-]+(word|sentence)")
 
 
@@ -65,37 +68,60 @@ def _limits(instruction: str) -> tuple[int, int]:
 
 
 def _most_central(candidates: list[str], words: int, count: int) -> str:
-    try:
-        import numpy as np
-        from sklearn.feature_extraction.text import TfidfVectorizer
-    except ImportError as exc:
-        raise ImportError(
-            'The offline summary needs scikit-learn: pip install "llmflow_nb[offline]". '
-            'For a model instead: pip install "llmflow_nb[openai]" and set OPENAI_API_KEY or OPENAI_BASE_URL.'
-        ) from exc
     # A chunk of a longer text begins and ends with incomplete sentences.
     candidates = [candidate for candidate in candidates if _WHOLE.match(candidate)] or candidates
-    try:
-        matrix = TfidfVectorizer(stop_words="english", sublinear_tf=True).fit_transform(candidates)
-    except ValueError:  # there are only stop words
+    vectors = _tf_idf(candidates)
+    if not any(vectors):  # there are only stop words
         return _cut(candidates[0], words)
+    total: dict[str, float] = defaultdict(float)
+    for vector in vectors:
+        for term, weight in vector.items():
+            total[term] += weight
     # Rounding removes the last bits, which differ between machines.
-    scores = np.round(matrix @ np.asarray(matrix.sum(axis=0)).ravel(), 9)
-    related = scores > 1  # each sentence has a similarity of 1 with itself
-    if related.any():
+    scores = [round(_similarity(vector, total), 9) for vector in vectors]
+    related = [score > 1 for score in scores]  # each sentence has a similarity of 1 with itself
+    if any(related):
         related[0] = True  # the first sentence often names the subject
         scores[0] *= 1.5
 
-    order = [index for index in np.argsort(-scores, kind="stable") if related[index] or not related.any()]
+    order = sorted(range(len(scores)), key=lambda index: -scores[index])
+    order = [index for index in order if related[index]] or order
     taken: list[int] = []
     for index in order:
         if len(taken) == count or scores[index] < scores[order[0]] / 4:
             break
         size = _size(candidates[index])
-        if size <= words and not (taken and (matrix[taken] @ matrix[index].T).max() > 0.75):
+        if size <= words and all(_similarity(vectors[index], vectors[other]) <= 0.75 for other in taken):
             taken.append(index)
             words -= size
     return " ".join(candidates[index] for index in sorted(taken)) or _cut(candidates[order[0]], words)
+
+
+def _tf_idf(candidates: list[str]) -> list[dict[str, float]]:
+    """Return the weights of the terms of each candidate. `TfidfVectorizer` does the same, and checks for 3 ms."""
+    try:
+        from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+    except ImportError as exc:
+        raise ImportError(
+            'The offline summary needs scikit-learn: pip install "llmflow_nb[offline]". '
+            'For a model instead: pip install "llmflow_nb[openai]" and set OPENAI_API_KEY or OPENAI_BASE_URL.'
+        ) from exc
+    counts = [Counter(_TERM.findall(candidate.lower())) for candidate in candidates]
+    shares = Counter(term for each in counts for term in each)
+    vectors = []
+    for each in counts:
+        vector = {
+            term: (1 + log(count)) * (1 + log((1 + len(counts)) / (1 + shares[term])))
+            for term, count in each.items()
+            if term not in ENGLISH_STOP_WORDS
+        }
+        length = hypot(*vector.values())
+        vectors.append({term: weight / length for term, weight in vector.items()})
+    return vectors
+
+
+def _similarity(vector: dict[str, float], other: dict[str, float]) -> float:
+    return sum(weight * other.get(term, 0.0) for term, weight in vector.items())
 
 
 def _size(sentence: str) -> int:
