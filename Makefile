@@ -71,6 +71,8 @@ unit notebooks docs browser coverage: export PYTHONPATH := $(CURDIR)/tests/witho
 # What is saved holds no times, and nothing that moves.
 notebooks outputs docs: export LLMFLOW_NB_DISPLAY = static
 notebooks outputs: export LLMFLOW_NB_OUT =
+# Each worker of the notebook with a cluster would import Dask by itself, which takes 2 s.
+notebooks: export DASK_DISTRIBUTED__WORKER__MULTIPROCESSING_METHOD = forkserver
 
 # One test process for each core; `make unit WORKERS=0` runs the tests in pytest's own process. The cells of a notebook must
 # run in one process, in order: hence --dist=loadfile there.
