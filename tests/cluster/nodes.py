@@ -7,7 +7,7 @@ import time
 import uuid
 from pathlib import Path
 
-from llmflow_nb import BatchNode
+from llmflow_nb import BatchNode, spend
 
 PROMPT = "first"
 
@@ -130,4 +130,15 @@ class Dies(Work):
         if item in self.kills and entered(self.folder).count(str(item)) == 1:
             time.sleep(0.5)  # Dask gives a worker up that dies in its first moments
             os._exit(1)
+        return item
+
+
+class Spends(Work):
+    """Spends a token for each number up to the item, at each attempt; items above 2 fail at their first one."""
+
+    def exec(self, item):
+        for _ in range(item):
+            spend(input=1, cost=0.5)
+        if item > 2 and self.cur_retry == 0:
+            raise ValueError(item)
         return item

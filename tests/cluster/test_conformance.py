@@ -19,7 +19,20 @@ from joblib.externals.loky import get_reusable_executor
 from llmflow_nb import ExecutorError, Flow, Limiter, SendError, StoppedError
 from llmflow_nb.dask import on
 from tests.cluster.minimal import Minimal
-from tests.cluster.nodes import AsyncWork, Dies, Fails, Holds, Returns, Sleeps, Spans, Waits, Work, Writes, entered
+from tests.cluster.nodes import (
+    AsyncWork,
+    Dies,
+    Fails,
+    Holds,
+    Returns,
+    Sleeps,
+    Spans,
+    Spends,
+    Waits,
+    Work,
+    Writes,
+    entered,
+)
 
 
 @contextmanager
@@ -231,3 +244,11 @@ def test_a_killed_worker(name, tmp_path):
         node.last_run.resume(progress=False)
     assert node.last_run.batch(node).results == list(range(12))
     assert all(entered(node.folder).count(str(item)) == 1 for item in finished if item != 5)
+
+
+def test_what_a_call_spends_elsewhere(executor):
+    """Its row has it, failed attempts included, and the run has the sum."""
+    result = run(Spends(max_concurrency=4, max_retries=2), executor, [1, 2, 3])
+    assert result.df["tokens_in"].tolist() == [1, 2, 6]
+    assert result.run.usage.tokens_in == 9
+    assert result.run.usage.cost == 4.5
