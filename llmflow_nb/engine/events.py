@@ -4,7 +4,7 @@ The *recorder* is always there and gets columns, since it must cost next to noth
 user or a display that gets an `Event` for everything that starts and ends.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from ..core.text import described
@@ -93,12 +93,12 @@ class Recorder(Protocol):
         """Add the row of a visit that an exception ended."""
 
     def add_usage(
-        self, usages: tuple[Usage, ...], parent_set: "tuple[Batch, int] | None", *, of_visit: bool = True
+        self, usages: Sequence[Usage], parent_set: "tuple[Batch, int] | None", *, of_visit: bool = True
     ) -> None:
         """Add what was reported with `spend` to the visit that was added last, or to no visit.
 
         Args:
-            usages: What was reported.
+            usages: What was reported. A late report of the visit's call is appended to it.
             parent_set: The param set that has used it, or that is around the visit.
             of_visit: False: it belongs to a param set and to no visit, such as the exec of a batch flow. May be called
                 from any thread then.

@@ -1,6 +1,6 @@
 """Two recorders: one that leaves out the visits of one plan, and one that keeps nothing."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ..core.spend import METER
@@ -58,7 +58,7 @@ class Hiding:
             self._recorder.add_failed_visit(row, error)
 
     def add_usage(
-        self, usages: tuple[Usage, ...], parent_set: tuple[Batch, int] | None, *, of_visit: bool = True
+        self, usages: Sequence[Usage], parent_set: tuple[Batch, int] | None, *, of_visit: bool = True
     ) -> None:
         """See `Recorder`."""
         if self._meter is not None:
@@ -77,7 +77,7 @@ class Unrecorded:
     def add_failed_visit(self, row: tuple[Any, ...], error: BaseException) -> None:
         """Keep nothing."""
 
-    def add_usage(self, usages: tuple[Usage, ...], parent_set: Any, *, of_visit: bool = True) -> None:
+    def add_usage(self, usages: Sequence[Usage], parent_set: Any, *, of_visit: bool = True) -> None:
         """Keep nothing."""
 
     def add_batch(self, batch: Any) -> None:

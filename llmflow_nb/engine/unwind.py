@@ -8,6 +8,7 @@ from types import AsyncGeneratorType
 from ..core.errors import BudgetError, HookCancelledError
 from ..core.kept_errors import drop_callers
 from ..core.text import message, params_text, shown
+from ..core.usage import Usage
 from .batch import Batch, positions_of
 from .checkpoint import Checkpoint
 from .events import Event
@@ -125,18 +126,23 @@ def cancel(position: Position, setup: Setup) -> None:
 
 def claim_usage(position: Position, setup: Setup, frame: Frame) -> None:
     """Give the visit that was added last what its hooks and its single call have used."""
-    work = frame.work
-    used = frame.spent if work is None or not work.is_single else frame.spent + work.usage.all()
+    _claim(position, setup, frame.work, frame.spent, of_visit=True)
     frame.spent = ()
-    if used:
-        setup.recorder.add_usage(used, position.param_set())
 
 
 def claim_expansion_usage(position: Position, setup: Setup, work: Batch | None) -> None:
     """Give a param set what the call of its flow's exec has used for it. ``work``: that call, if the driver made it."""
-    used = work.usage.all() if work is not None and work.is_single else ()
-    if used:
-        setup.recorder.add_usage(used, position.param_set(), of_visit=False)
+    _claim(position, setup, work, (), of_visit=False)
+
+
+def _claim(position: Position, setup: Setup, work: Batch | None, spent: tuple[Usage, ...], *, of_visit: bool) -> None:
+    used, may_grow = [*spent], False
+    if work is not None and work.is_single:
+        used += work.usage.all()
+        work.late_usage = used
+        may_grow = bool(work.outcomes.exceptional)  # an attempt that was not waited for may still report
+    if used or may_grow:
+        setup.recorder.add_usage(used, position.param_set(), of_visit=of_visit)
 
 
 def _close_visit(position: Position, setup: Setup, frame: Frame, status: str, error: BaseException) -> None:

@@ -4,7 +4,7 @@ The record is bounded. Old visits and batches are dropped, and only counted.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
@@ -72,7 +72,7 @@ class RunRecorder:
         self.failures: dict[int, BaseException] = {}  # of visits, by step
         self.batches: list[Batch] = []  # one for each visit of a batch node or batch flow, in the order they started
         # Of visits, by step; below 0 of no visit. Each with the param set around it.
-        self.usage: dict[int, tuple[tuple[Usage, ...], tuple[Batch, int] | None]] = {}
+        self.usage: dict[int, tuple[Sequence[Usage], tuple[Batch, int] | None]] = {}
         self.limited: dict[Any, tuple[float, float | None]] = {}
         self.problems: dict[str, int] = {}  # how often each was reported
         self.notes: list[tuple[str, str]] = []  # of retries and resumes: path, text
@@ -92,7 +92,7 @@ class RunRecorder:
         self.columns.extend(row)
 
     def add_usage(
-        self, usages: tuple[Usage, ...], parent_set: tuple[Batch, int] | None, *, of_visit: bool = True
+        self, usages: Sequence[Usage], parent_set: tuple[Batch, int] | None, *, of_visit: bool = True
     ) -> None:
         """Add what was used to the visit that was added last, or to no visit. See `Recorder`."""
         if of_visit:

@@ -156,8 +156,8 @@ def _with_usage(recorder: RunRecorder, visits: list[Visit]) -> list[Visit]:
     visits = visits[:]
     for n in range(len(visits) - 1, -1, -1):
         visit = visits[n]
-        used, _ = recorder.usage.get(visit.step, ((), None))
-        used += of_items.pop((visit.path, id(visit.params), visit.visit), ())
+        of_visit, _ = recorder.usage.get(visit.step, ((), None))
+        used = (*of_visit, *of_items.pop((visit.path, id(visit.params), visit.visit), ()))
         if used:
             visits[n] = visit._replace(usage=used)
     return visits

@@ -177,11 +177,15 @@ def test_a_visit_that_fails_has_what_it_used(options):
     assert flow.last_run.usage.cost == 2.5
 
 
-def test_an_attempt_that_timed_out_counts_when_it_reports():
+@pytest.mark.parametrize("kind", [Node, BatchNode])
+def test_an_attempt_that_timed_out_counts_when_it_reports(kind):
     """The call goes on in its thread, and what it reports later is in its row."""
     go, reported = Event(), Event()
 
-    class Slow(Node):
+    class Slow(kind):
+        def prep(self, shared):
+            return [1]
+
         def exec(self, _):
             go.wait(10)
             spend(input=3, cost=0.5)
@@ -190,16 +194,15 @@ def test_an_attempt_that_timed_out_counts_when_it_reports():
         def exec_fallback(self, prep_res, exc):
             return None
 
-    class Rows(Slow, BatchNode):
-        def prep(self, shared):
-            return [1]
-
-    flow = Flow(Rows(timeout=0.01))
+    flow = Flow(Slow(timeout=0.01))
     flow.run({})
     assert flow.last_run.usage.cost == 0
     go.set()
     assert reported.wait(10)
-    assert flow.last_run.batch("Rows").df["cost"].tolist() == [0.5]
+    assert flow.last_run.usage.cost == 0.5
+    assert flow.last_run.steps["cost"].tolist()[0] == 0.5
+    if kind is BatchNode:
+        assert flow.last_run.batch("Slow").df["cost"].tolist() == [0.5]
 
 
 def test_a_retry_adds_what_it_uses():
