@@ -104,7 +104,7 @@ outputs: .venv build ## run the notebooks and keep their new outputs
 
 # A warning is an error, and so is a code cell that fails.
 docs: .venv build ## build the documentation into build/docs, running its code
-	@$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet --fresh-env docs build/docs \
+	@$(BIN)/sphinx-build --jobs=2 --fail-on-warning --keep-going --quiet --fresh-env docs build/docs \
 		2>build/docs.log || { cat build/docs.log; exit 1; }
 	@echo "The documentation: build/docs/index.html"
 
