@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from ...graph.drawing import GraphModel
+    from ...journal.journal import Journal
     from ...notebook.progress import Progress
     from ...runs.batch import BatchResult
     from ...runs.run import Run
@@ -23,8 +24,7 @@ class RunMethods(HasGraph):
     def _graph(self, **options: Any) -> "GraphModel":
         from ...notebook.run_graph import graph_of_run
 
-        run: Any = self
-        return graph_of_run(run, **options)
+        return graph_of_run(_run(self), **options)
 
     def resume(self, *, executor: "Executor | None" = None, progress: "Progress" = "auto") -> Any:
         """Resume this run where it failed or was stopped, run it to its end, and return the last action.
@@ -46,8 +46,7 @@ class RunMethods(HasGraph):
         __tracebackhide__ = True
         from ...runs.start import resume
 
-        run: Any = self
-        return resume(run, executor=executor, watch=watcher_for(progress))
+        return resume(_run(self), executor=executor, watch=watcher_for(progress))
 
     def retry_failed(
         self, *, from_start: bool | None = None, executor: "Executor | None" = None, progress: "Progress" = "auto"
@@ -63,8 +62,7 @@ class RunMethods(HasGraph):
         __tracebackhide__ = True
         from ...runs.retry import retry_failed_of_run
 
-        run: Any = self
-        return retry_failed_of_run(run, from_start=from_start, executor=executor, watch=watcher_for(progress))
+        return retry_failed_of_run(_run(self), from_start=from_start, executor=executor, watch=watcher_for(progress))
 
 
 class BatchMethods(Shown):
@@ -82,15 +80,13 @@ class BatchMethods(Shown):
 
         if not is_live():
             raise NotImplementedError
-        result: Any = self
-        show_batch(result)
+        show_batch(_batch(self))
 
     def _display_(self) -> Any:
         """Return the widget, for marimo, which asks for it by this name."""
         from ...notebook.display import table_of
 
-        result: Any = self
-        return table_of(result)
+        return table_of(_batch(self))
 
     def resume(self, *, executor: "Executor | None" = None, progress: "Progress" = "auto") -> Any:
         """Run ``post`` of this node again with the current results, then all nodes that follow. Return the last action.
@@ -114,8 +110,7 @@ class BatchMethods(Shown):
         __tracebackhide__ = True
         from ...runs.start import resume
 
-        result: Any = self
-        return resume(self.run, executor=executor, watch=watcher_for(progress), batch=result)
+        return resume(self.run, executor=executor, watch=watcher_for(progress), batch=_batch(self))
 
     def retry_failed(
         self,
@@ -130,9 +125,8 @@ class BatchMethods(Shown):
         __tracebackhide__ = True
         from ...runs.retry import retry_failed
 
-        result: Any = self
         watch = watcher_for(progress)
-        return retry_failed(result, overrides, post=post, from_start=from_start, executor=executor, watch=watch)
+        return retry_failed(_batch(self), overrides, post=post, from_start=from_start, executor=executor, watch=watch)
 
     def retry(
         self,
@@ -178,9 +172,8 @@ class BatchMethods(Shown):
         __tracebackhide__ = True
         from ...runs.retry import retry
 
-        result: Any = self
         watch = watcher_for(progress)
-        return retry(result, rows, overrides, post=post, from_start=from_start, executor=executor, watch=watch)
+        return retry(_batch(self), rows, overrides, post=post, from_start=from_start, executor=executor, watch=watch)
 
     def debug(self, row: Any) -> "Stepper":
         """Return a stepper that is at one row of this batch. The record and ``shared`` are not changed.
@@ -197,8 +190,7 @@ class BatchMethods(Shown):
         """
         from ...stepper.debug import debug
 
-        result: Any = self
-        return debug(result, row)
+        return debug(_batch(self), row)
 
 
 class JournalMethods(Shown):
@@ -221,10 +213,23 @@ class JournalMethods(Shown):
         """
         from ...runs.stored import stored_run
 
-        journal: Any = self
-        return stored_run(journal, run)
+        return stored_run(_journal(self), run)
 
     def __iter__(self) -> "Iterator[Run]":
         """Iterate over the runs, the earliest first."""
-        journal: Any = self
-        return (journal[number] for number in reversed(journal.runs["run"].tolist()))
+        return (self[number] for number in reversed(_journal(self).runs["run"].tolist()))
+
+
+# A mixin cannot inherit from the class that it is mixed into. These return the same object with its real type.
+
+
+def _run(self: RunMethods) -> "Run":
+    return self  # type: ignore[return-value]
+
+
+def _batch(self: BatchMethods) -> "BatchResult":
+    return self  # type: ignore[return-value]
+
+
+def _journal(self: JournalMethods) -> "Journal":
+    return self  # type: ignore[return-value]
