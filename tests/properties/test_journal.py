@@ -3,14 +3,20 @@
 ``LAWS=wide pytest tests/properties/test_journal.py`` looks further, as `test_laws` says.
 """
 
+import itertools
 import tempfile
+import warnings
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
-from tests.properties.flows import TooLong, build, flows
+from llmflow_nb import FlowError, Journal
+from tests.properties.flows import Boom, TooLong, build, flows
 from tests.properties.test_laws import Story, laws, telling
+from tests.properties.test_resuming import Tripping, reliable
 from tests.properties.test_stepping import Counting, tame
 
 some = settings(laws, max_examples=max(25, laws.max_examples // 3))
@@ -75,3 +81,47 @@ def test_no_call_is_made_again_side_by_side(step):
     """Calls side by side, in any order; param sets too, where nothing fails."""
     step = tame(without_shared(step))
     assert_made_once(step, None if may_fail(step) else 3)
+
+
+def shown(run):
+    """What the tables of a run say, without times."""
+    visits = [(visit.path, visit.visit, visit.action, visit.status, visit.attempts) for visit in run.visits]
+    rows = {
+        batch.path: [(row.status, row.attempts, row.result, row.action, row.failed_at, str(row.error)) for row in batch]
+        for batch in run.batches
+    }
+    failures = [(path, position, str(error)) for path, position, error in run.failures]
+    return run.status, run.action, visits, rows, failures, run.calls, run.problems, run.notes
+
+
+def continued(node, shared, file, from_start):
+    """Run a flow that trips, retry what failed, and resume it until it ends. Yield after each of these."""
+    for turn in itertools.count():
+        try:
+            node.last_run.resume() if turn else node.run(shared, journal=file)
+            yield
+            return
+        except (Boom, KeyboardInterrupt):
+            yield
+        with suppress(Boom, KeyboardInterrupt):
+            node.last_run.retry_failed(from_start=from_start, progress=False)
+        yield
+
+
+@some
+@given(
+    flows(agen=False).map(reliable),
+    st.dictionaries(st.integers(1, 60), st.sampled_from([Boom, KeyboardInterrupt]), min_size=1, max_size=3),
+    st.sampled_from([None, True, False]),
+)
+def test_a_stored_run_shows_what_the_record_shows(step, trips, from_start):
+    """Also while it is not finished: after each failure, interrupt, retry and resume."""
+    node = build(step, Tripping(trips), 1)
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
+        warnings.simplefilter("ignore")
+        file = Path(folder) / "runs.db"
+        try:
+            for _ in continued(node, {"marker": "shared"}, file, from_start):
+                assert shown(Journal(file)[-1]) == shown(node.last_run)
+        except FlowError:
+            assume(False)
