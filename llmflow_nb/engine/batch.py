@@ -42,7 +42,6 @@ class Batch:
     attempts_before = 0  # attempts before the visit was resumed, which another row of the record has
     retry_queue: RetryQueue | None = None  # the items to call again before any is read
     usage: ItemUsage  # what the calls of each item have used
-    late_usage: list[Usage] | None = None  # of a single call that has ended: what it has used, in the record
     stored: tuple[int, int] | None = None  # its run and its number in a journal
     kept_at: "Checkpoint | None" = None  # where it ended with failures that were kept, to run ``post`` again
     checkpoints: "dict[int, Checkpoint]"  # where param sets failed or were stopped, to resume them
@@ -237,7 +236,7 @@ class Batch:
         twin.outcomes = self.outcomes.restored(saved.outcomes)
         twin.stopped, twin.started = saved.stopped, saved.started
         twin.checkpoints = {index: kept for index, kept in self.checkpoints.items() if index < twin.items.read}
-        twin.retry_queue = twin.kept_at = twin.late_usage = None
+        twin.retry_queue = twin.kept_at = None
         twin.usage = self.usage.first(twin.items.read)
         return twin
 

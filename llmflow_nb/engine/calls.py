@@ -136,8 +136,6 @@ class Call:
     def append(self, usage: Usage) -> None:
         """Add what the call has used: a call is the `Meter` of its attempts."""
         self.batch.usage.add(self.index, (usage,))
-        if self.batch.late_usage is not None:
-            self.batch.late_usage.append(usage)
         if self.budget is not None:
             self.budget.spend(usage, self)
 

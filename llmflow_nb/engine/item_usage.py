@@ -12,13 +12,19 @@ class ItemUsage:
     """What the calls of each item have reported with `spend`, by the index of the item.
 
     The items of a batch flow are its param sets: what is used there is in the batches and visits within.
+
+    Attributes:
+        in_record: Of a single call that has ended, the list that the record has: a late report is added there too.
     """
 
-    __slots__ = ("_items",)
+    __slots__ = ("_items", "in_record")
     _lock = Lock()
 
     def __init__(self, items: Iterable[tuple[int, tuple[Usage, ...]]] = ()) -> None:
         self._items = dict(items)
+        self.in_record: list[Usage] | None = (
+            None  # of a single call that has ended: what the record has, and late reports
+        )
 
     def __bool__(self) -> bool:
         """Return whether anything was reported."""
@@ -26,8 +32,11 @@ class ItemUsage:
 
     def add(self, index: int, usages: Iterable[Usage]) -> None:
         """Add a report. Called from any thread, also by a call that was not waited for any more."""
+        new = tuple(usages)
         with self._lock:
-            self._items[index] = self.of(index) + tuple(usages)
+            self._items[index] = self.of(index) + new
+            if self.in_record is not None:
+                self.in_record.extend(new)
 
     def of(self, index: int) -> tuple[Usage, ...]:
         """Return what the calls of an item have used so far."""

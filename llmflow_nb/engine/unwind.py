@@ -139,7 +139,7 @@ def _claim(position: Position, setup: Setup, work: Batch | None, spent: tuple[Us
     used, may_grow = [*spent], False
     if work is not None and work.is_single:
         used += work.usage.all()
-        work.late_usage = used
+        work.usage.in_record = used
         may_grow = bool(work.outcomes.exceptional)  # an attempt that was not waited for may still report
     if used or may_grow:
         setup.recorder.add_usage(used, position.param_set(), of_visit=of_visit)
