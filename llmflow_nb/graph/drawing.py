@@ -1,7 +1,8 @@
 """A graph that can be drawn and saved: the one file that imports the writers.
 
 To add a writer, write a function from `GraphData` to the text (or bytes) of a file, in a file of its own such as
-``mermaid.py``, and add it to `WRITERS` below with the suffix of its files. `GraphModel.save` then writes that form.
+``mermaid.py``, and add it to `WRITERS` below with the suffix of its files. `GraphModel.save` then writes that form. A
+form that is read as text also gets a method of `GraphModel`.
 """
 
 from collections.abc import Callable
