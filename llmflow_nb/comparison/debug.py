@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ..core.api.display import ShownSideBySide
+from ..core.api.display import ShownLive
 from ..core.errors import RowError, SettingError, a_type, did_you_mean
 from ..core.text import quoted
 from ..runs.selection import rows_of
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Steppers", "chosen"]
 
 
-class Steppers(ShownSideBySide, dict[str, Stepper]):
+class Steppers(ShownLive, dict[str, Stepper]):
     """Steppers by the name of their variant. As the last line of a cell they are shown side by side."""
 
     _shown_as = "steppers"

@@ -16,6 +16,7 @@ from ..runs.batch import BatchResult
 from ..runs.run import Run
 from ..stepper.stepper import Stepper
 from .comparison import comparison_bundle
+from .follow import show_live
 from .frontend import has_kernel, is_static, is_svg_only, publish
 from .html import MAX_HTML, Summary, notes_html, to_html, to_text
 from .lines import bundle_of
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from .table_view import TableView
     from .view import Places
 
-__all__ = ["is_live", "mimebundle", "show_batch", "show_stepper", "show_steppers", "table_of", "view_of"]
+__all__ = ["mimebundle", "show", "table_of", "view_of", "widget_of"]
 
 MAX_TEXT = 20_000
 """The largest number of characters of an outline."""
@@ -111,34 +112,34 @@ def stepper_bundle(stepper: Stepper) -> dict[str, Any]:
     return {"text/html": f'<div class="llmflow-step-still">{html}</div>', "text/plain": words}
 
 
-def is_live() -> bool:
-    """Whether widgets are shown: there is a kernel to answer them, and displays may differ from time to time."""
-    return has_kernel() and not is_static()
+def show(thing: Any) -> None:
+    """Show an object in the cell, with its widget or with a display that is updated.
 
-
-def show_stepper(stepper: Stepper) -> None:
-    """Show a stepper in the cell: its widget where there is a kernel to answer it, and a picture beside it.
-
-    The picture is redrawn after each command, since a saved notebook shows it.
+    Raises:
+        NotImplementedError: There is no kernel to serve these, or displays may not differ from time to time.
     """
-    if not is_live():
-        publish(stepper_bundle(stepper))
-        return
-    publish_stepper(stepper)
+    if not has_kernel() or is_static():
+        raise NotImplementedError
+    _LIVE[type(thing)._shown_as](thing)
+
+
+def widget_of(thing: Any) -> Any:
+    """Return the widget of an object."""
+    return _WIDGETS[type(thing)._shown_as](thing)
 
 
 def publish_stepper(stepper: Stepper, places: "Places | None" = None) -> None:
-    """Show the widget of a stepper, and the picture beside it: in new outputs, or in two reserved ones."""
+    """Show the widget of a stepper, and the picture beside it: in new outputs, or in two reserved ones.
+
+    The picture is redrawn after each command, since a saved notebook shows it.
+    """
     from .view import publish_view
 
     publish_view(view_of(stepper), stepper_bundle(stepper), places)
 
 
-def show_steppers(steppers: list[Stepper]) -> None:
-    """Show steppers side by side, each as `show_stepper` does."""
-    if not is_live():
-        publish(steppers_bundle(steppers))
-        return
+def publish_steppers(steppers: list[Stepper]) -> None:
+    """Show the widgets of steppers side by side, and the pictures below them."""
     from .view import publish_side_by_side
 
     publish_side_by_side([view_of(stepper) for stepper in steppers], list(map(stepper_bundle, steppers)))
@@ -151,7 +152,7 @@ def steppers_bundle(steppers: list[Stepper]) -> dict[str, Any]:
     return {"text/html": html, "text/plain": "\n\n".join(bundle["text/plain"] for bundle in bundles)}
 
 
-def show_batch(result: BatchResult) -> None:
+def publish_batch(result: BatchResult) -> None:
     """Show the widget of a batch, and beside it what a saved notebook shows. Below is room for a stepper."""
     from .view import publish_view, reserve
 
@@ -205,3 +206,10 @@ _BUNDLES: dict[str, Callable[[Any], dict[str, Any]]] = {
     "steppers": lambda steppers: steppers_bundle(list(steppers.values())),
     "submitted": lambda submitted: bundle_of(submitted.run),
 }
+_LIVE: dict[str, Callable[[Any], object]] = {
+    "batch": publish_batch,
+    "stepper": publish_stepper,
+    "steppers": lambda steppers: publish_steppers(list(steppers.values())),
+    "submitted": lambda submitted: show_live(submitted.run),
+}
+_WIDGETS: dict[str, Callable[[Any], Any]] = {"batch": table_of, "stepper": view_of}

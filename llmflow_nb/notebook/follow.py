@@ -17,8 +17,8 @@ from weakref import WeakKeyDictionary
 from ..core.errors import warn
 from ..core.text import error_text
 from ..runs.run import Run
-from .frontend import has_kernel, is_static, is_terminal, publish
-from .lines import Line, LineReader, bundle, bundle_of, one_line
+from .frontend import has_kernel, is_terminal, publish
+from .lines import Line, LineReader, bundle, one_line
 
 __all__ = ["follow", "show_live"]
 
@@ -230,10 +230,7 @@ _SHOWN: "WeakKeyDictionary[Run, list[_Notebook]]" = WeakKeyDictionary()
 
 
 def show_live(run: Run) -> None:
-    """Show a run in the cell. In a notebook, update the display until the run ends."""
-    if not has_kernel() or is_static():
-        publish(bundle_of(run))
-        return
+    """Show a run in the cell, and update the display until the run ends."""
     if run.status != "running":
         _Notebook().draw(run, LineReader(run).lines(), last=True)
         return

@@ -70,41 +70,25 @@ class HasGraph(Shown):
         return self._graph(depth=depth, direction=direction, legend=legend, style=style)
 
 
-class ShownWithWidget(Shown):
-    """An object that is displayed with a widget, if there is a kernel to serve it."""
+class ShownLive(Shown):
+    """An object with another display where a kernel answers or updates it."""
 
     def _ipython_display_(self) -> None:
-        """Show the widget, and a picture for a notebook without a kernel."""
-        from ...notebook.display import show_stepper
+        """Show it in this cell, with its widget or with a display that is updated.
 
-        stepper: Any = self
-        show_stepper(stepper)
+        Raises:
+            NotImplementedError: There is no kernel. IPython then shows the forms of `_repr_mimebundle_`.
+        """
+        from ...notebook.display import show
+
+        show(self)
+
+
+class ShownWithWidget(ShownLive):
+    """An object with a widget."""
 
     def _display_(self) -> Any:
         """Return the widget, for marimo, which asks for it by this name."""
-        from ...notebook.display import view_of
+        from ...notebook.display import widget_of
 
-        stepper: Any = self
-        return view_of(stepper)
-
-
-class ShownSideBySide(Shown):
-    """Several steppers, which are displayed with their widgets side by side."""
-
-    def _ipython_display_(self) -> None:
-        """Show the widgets, and pictures for a notebook without a kernel."""
-        from ...notebook.display import show_steppers
-
-        steppers: Any = self
-        show_steppers(list(steppers.values()))
-
-
-class ShownLive(Shown):
-    """An object whose display is updated while its ``run`` is in progress."""
-
-    def _ipython_display_(self) -> None:
-        """Show the progress of the run, and update it in every cell that shows it."""
-        from ...notebook.follow import show_live
-
-        submitted: Any = self
-        show_live(submitted.run)
+        return widget_of(self)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from .display import HasGraph, Shown, watcher_for
+from .display import HasGraph, Shown, ShownWithWidget, watcher_for
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -65,28 +65,10 @@ class RunMethods(HasGraph):
         return retry_failed_of_run(_run(self), from_start=from_start, executor=executor, watch=watcher_for(progress))
 
 
-class BatchMethods(Shown):
+class BatchMethods(ShownWithWidget):
     """The methods of a batch: retry rows, and step through one row."""
 
     run: "Run"
-
-    def _ipython_display_(self) -> None:
-        """Show the widget. Without a kernel to serve it, IPython shows the forms of `_repr_mimebundle_`.
-
-        Raises:
-            NotImplementedError: There is no widget. IPython then uses another form.
-        """
-        from ...notebook.display import is_live, show_batch
-
-        if not is_live():
-            raise NotImplementedError
-        show_batch(_batch(self))
-
-    def _display_(self) -> Any:
-        """Return the widget, for marimo, which asks for it by this name."""
-        from ...notebook.display import table_of
-
-        return table_of(_batch(self))
 
     def resume(self, *, executor: "Executor | None" = None, progress: "Progress" = "auto") -> Any:
         """Run ``post`` of this node again with the current results, then all nodes that follow. Return the last action.
