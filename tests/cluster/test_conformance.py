@@ -182,6 +182,14 @@ def test_a_limit(executor):
     assert max(in_progress) <= 2
 
 
+def test_what_a_call_spends_elsewhere(executor):
+    """Its row has it, failed attempts included, and the run has the sum."""
+    result = run(Spends(max_concurrency=4, max_retries=2), executor, [1, 2, 3])
+    assert result.df["tokens_in"].tolist() == [1, 2, 6]
+    assert result.run.usage.tokens_in == 9
+    assert result.run.usage.cost == 4.5
+
+
 def test_shared_is_a_copy(executor):
     """A write to it is lost, and the run says so."""
     with pytest.warns(match="exec wrote to shared"):
@@ -231,6 +239,7 @@ def test_what_a_notebook_defines(name, executor, define):
     assert results() == ["second 0, edited", "second 1, edited"]
 
 
+# The last one: loky has one pool for all, which it breaks.
 def test_a_killed_worker(name, tmp_path):
     """The run ends. It has made the call again, or failed and can be resumed; a finished call is not made again."""
     (tmp_path / "ledger").mkdir()
@@ -244,11 +253,3 @@ def test_a_killed_worker(name, tmp_path):
         node.last_run.resume(progress=False)
     assert node.last_run.batch(node).results == list(range(12))
     assert all(entered(node.folder).count(str(item)) == 1 for item in finished if item != 5)
-
-
-def test_what_a_call_spends_elsewhere(executor):
-    """Its row has it, failed attempts included, and the run has the sum."""
-    result = run(Spends(max_concurrency=4, max_retries=2), executor, [1, 2, 3])
-    assert result.df["tokens_in"].tolist() == [1, 2, 6]
-    assert result.run.usage.tokens_in == 9
-    assert result.run.usage.cost == 4.5

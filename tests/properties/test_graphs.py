@@ -32,7 +32,7 @@ settings.register_profile("graphs", derandomize=True, deadline=None, max_example
 settings.register_profile("graphs wide", deadline=None, max_examples=2000, suppress_health_check=slow, print_blob=True)
 settings.register_profile("graphs rough", settings.get_profile("graphs"), phases=[Phase.generate])
 laws = settings(settings.get_profile(f"graphs {os.environ.get('LAWS', '')}".strip()))
-laws_of_words = laws if os.environ.get("LAWS") == "wide" else settings(laws, max_examples=20)  # many in each
+laws_of_words = laws if os.environ.get("LAWS") == "wide" else settings(laws, max_examples=24)  # many in each
 
 needs_dot = pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz's dot is not on the PATH")
 BACKENDS = ["wasi", pytest.param("dot", marks=needs_dot)]
