@@ -1,6 +1,7 @@
 """Retries rows of a batch, in the record of the run that they belong to."""
 
 import copy
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from itertools import groupby
@@ -15,6 +16,7 @@ from ..core.settings import check_setting, settable
 from ..core.statuses import FAILURES
 from ..core.text import many, quoted
 from ..core.traversal import path_part, within
+from ..core.usage import Usage
 from ..engine.batch import Batch, Outcome
 from ..engine.calls import ResultCache
 from ..engine.drivers.sync import drive, drive_retry
@@ -158,9 +160,9 @@ def _retry(run: Run, path: str, node: Any, chosen: list[tuple[Batch, list[int]]]
             raise setup.refusal
         if post:
             complete = [batch for batch, _ in chosen if _is_ready_for_post(batch)]
-            unrecorded = Setup(Unrecorded(), grace=setup.grace)
             for batch in complete:
-                drive(position_of_post(workload_to_retry(node, batch, unrecorded), run.shared), unrecorded)
+                again = Setup(_Post(run, batch), grace=setup.grace, budget=run._budget)
+                drive(position_of_post(workload_to_retry(node, batch, again), run.shared), again)
     except BaseException as exc:
         run._replace_error(exc, copy_without_callers(exc))
         raise
@@ -176,6 +178,18 @@ def _retry(run: Run, path: str, node: Any, chosen: list[tuple[Batch, list[int]]]
         posts = None if complete is None else len(complete)
         note = _note(label(node), len(called), len(resolved), posts, len(chosen), setup.restarted)
         run._recorder.notes.append((path, note))
+
+
+class _Post(Unrecorded):
+    """Records only what ``post`` of an earlier visit has used: the visit has a row already."""
+
+    def __init__(self, run: Run, batch: Batch) -> None:
+        super().__init__()
+        self._run, self._batch = run, batch
+
+    def add_usage(self, usages: Sequence[Usage], parent_set: Any, *, of_visit: bool = True) -> None:
+        """Add it to the run, and to the param set around the visit."""
+        self._run._recorder.add_usage(usages, self._batch.parent_set, of_visit=False)
 
 
 def _is_ready_for_post(batch: Batch) -> bool:

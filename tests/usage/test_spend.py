@@ -682,3 +682,17 @@ def test_a_call_before_a_post_that_failed_has_spent_once(options):
     flow.last_run.resume()
     assert flow.last_run.steps["tokens_in"].dropna().tolist() == [1001, 1]
     assert flow.last_run.usage.tokens_in == 1002
+
+
+def test_a_post_that_is_run_again_for_retried_rows_counts_for_the_run():
+    """The record has no second row for it."""
+
+    class Rows(Label):
+        def post(self, shared, prep_res, exec_res):
+            spend(input=1000)
+
+    flow = Flow(Rows(on_error="keep"))
+    flow.run({})
+    assert flow.last_run.usage.tokens_in == 1100
+    flow.last_run.batch("Rows").retry_failed(post=True, max_retries=2)
+    assert flow.last_run.usage.tokens_in == 2100 + 2 * (10 + 30)
