@@ -73,6 +73,7 @@ class Call:
         "index",
         "item",
         "plan",
+        "reported",
         "started",
         "state",
         "target",
@@ -92,6 +93,7 @@ class Call:
         self.in_fallback = False  # whether the fallback has been called
         self.started: float | None = None  # clock at the first attempt; None before
         self.budget: Budget | None = None  # of the run
+        self.reported = 0  # how many reports of `spend` in its row are of an earlier call for it
         self.ticket: Any = None  # its slot of the node's limiter, or its place in the queue for one
 
     def move(self, event: str) -> None:

@@ -83,7 +83,7 @@ class OpenCalls:
         if self._setup.subscribers and not (of_attempt and call.in_fallback):
             index = call.item_index
             attempt = call.attempts if of_attempt else 0
-            usage = call.batch.usage.of(call.index) if kind == "call_finished" else ()
+            usage = call.batch.usage.of(call.index)[call.reported :] if kind == "call_finished" else ()
             around = positions_of(call.branch.position.param_set())
             event = Event(kind, call.plan.path, call.batch.params, index, attempt, status, value, error, usage, around)
             self._setup.notify(event)

@@ -11,7 +11,7 @@ from .events import Event
 from .flights import context_of
 from .hook_meter import use_hook_meter
 from .position import Position
-from .resume import resume_param_set
+from .resume import notify_resumed, resume_param_set
 from .setup import Setup
 from .unwind import cancel, keep_checkpoint
 from .walks import position_of_set
@@ -50,6 +50,8 @@ class ParamSets:
         position.inline = parent.position.inline and work.limit == 1
         position.context = position.context or context_of(parent.position)
         use_hook_meter(position, self._setup)
+        if self._setup.subscribers:
+            position.context.run(notify_resumed, position, self._setup)
         branch = Branch(position, parent)
         self.branches[branch] = None
         self.ready.append(branch)

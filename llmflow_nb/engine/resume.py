@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from time import perf_counter as clock
 from typing import Any
 
-from .batch import Batch
+from .batch import Batch, positions_of
 from .branch import Workload
 from .checkpoint import Checkpoint, clone_again
+from .events import Event
 from .plan import Plan
-from .position import EXEC, EXECED, Frame, Position
+from .position import EXEC, EXECED, PREP, Frame, Position
 from .setup import Setup
 from .visit_exec import take_results
 from .walks import position_of_set
@@ -22,6 +23,7 @@ __all__ = [
     "debug_item",
     "debug_param_set",
     "errors_to_retry",
+    "notify_resumed",
     "position_of_post",
     "resume_param_set",
     "resume_run",
@@ -66,6 +68,23 @@ def _has_same_values(before: dict[Any, Any] | None, shared: Any) -> bool:
     if before is None or not isinstance(shared, dict) or before.keys() != shared.keys():
         return False
     return all(shared[key] is value for key, value in before.items())
+
+
+def notify_resumed(position: Position, setup: Setup) -> None:
+    """Notify the subscribers that the visits and param sets in progress at a checkpoint start: their ends will follow.
+
+    Called in the context of the position's hooks. `advance` itself reports a visit that starts with ``prep``.
+    """
+    around: tuple[int, ...] = ()
+    for frame in position.frames:
+        walk = frame.walk
+        if walk is not None and walk.set_open:
+            around = positions_of(walk.param_set)
+            if walk.sets is not None:  # otherwise it is side by side with others, and its start was reported
+                event = Event("param_set_started", walk.owner.path, walk.base_params, around[-1], value=walk.element)
+                setup.notify(event._replace(param_sets=around[:-1]))
+        if frame.visit is not None and frame.phase > PREP:
+            setup.notify(Event("visit_started", frame.plan.path, frame.visit.params, param_sets=around))
 
 
 def errors_to_retry(frames: list[Frame]) -> Iterator[BaseException]:

@@ -359,4 +359,5 @@ class Scheduler:
         else:
             call = self._calls.open(branch, work, index, work.batch.items.at(index))
             call.error = before.error  # type: ignore[assignment]
+            call.reported = len(work.batch.usage.of(index))
             self._attempts.start(call)

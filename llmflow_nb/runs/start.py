@@ -5,7 +5,6 @@ of a traceback: it shows the cell that ran the flow and the hook that failed.
 """
 
 from collections.abc import Callable
-from concurrent.futures import Executor
 from contextlib import suppress
 from contextvars import Token
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,9 @@ from ..engine.budget import Budget
 from ..engine.drivers.async_ import drive_async
 from ..engine.drivers.sync import drive
 from ..engine.events import Event
+from ..engine.flights import run_within
 from ..engine.position import Position
+from ..engine.resume import notify_resumed
 from ..engine.setup import Setup
 from ..engine.stop import Stopped
 from ..engine.unwind import FINISHED
@@ -29,7 +30,7 @@ from .batch import BatchResult
 from .checks import check_budget, check_executor, check_fresh, survey_again
 from .options import RunOptions
 from .resuming import checkpoint_of, reopen, require_code, require_ended, resumed_position
-from .run import Run, Watch
+from .run import Run
 
 if TYPE_CHECKING:
     from ..journal.session import JournalSession
@@ -55,7 +56,7 @@ async def run_async(node: BaseNode, shared: Any, options: RunOptions) -> Any:
     return run.position.action
 
 
-def resume(record: Run, *, executor: Executor | None, watch: Watch | None, batch: BatchResult | None = None) -> Any:
+def resume(record: Run, options: RunOptions, *, batch: BatchResult | None = None) -> Any:
     """Resume a run where it failed or was stopped, or at a batch, in the caller's thread.
 
     See `Run.resume` and `BatchResult.resume`.
@@ -72,11 +73,14 @@ def resume(record: Run, *, executor: Executor | None, watch: Watch | None, batch
             "their batch: it runs post and the nodes that follow again."
         )
     try:
-        recorded = Recorded(record.node, record.shared, RunOptions(executor, watch=watch), resumed=record)
+        recorded = Recorded(record.node, record.shared, options, resumed=record)
     except BaseException:
         record._resume_from = before
         raise
     with recorded as run:
+        run.notify_started()
+        if run.setup.subscribers:
+            run_within(run.position, notify_resumed, run.position, run.setup)
         drive(run.position, run.setup)
     return run.position.action
 

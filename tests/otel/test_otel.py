@@ -575,3 +575,79 @@ def test_spans_of_a_comparison(spans):
     Flow(start=Say()).compare({}, old={}, new={"Say.word": "no"}, subscribers=[spans.subscriber()])
     lines = ["  Flow ok", "    Say ok", "      Say call ok"]
     assert spans.lines() == ["invoke_workflow Flow (old) ok", *lines, "invoke_workflow Flow (new) ok", *lines]
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_spans_of_a_resumed_run(spans, at_once):
+    """What was in progress has a span again, around what is run from then on, and each token has one span."""
+    broken = [True]
+
+    class Outer(Flow):
+        def prep(self, shared):
+            spend(model="m", input=1)
+
+        def post(self, shared, prep_res, exec_res):
+            spend(model="m", input=10)
+
+    class First(Node):
+        def exec(self, _):
+            spend(model="m", input=100)
+
+    class Second(BatchNode):
+        def prep(self, shared):
+            return [0, 1]
+
+        def exec(self, item):
+            spend(model="m", input=1000)
+            if broken and item == self.params["n"] == 1:
+                raise ValueError(broken.pop())
+            return trace.get_current_span().set_attribute("mine", True)
+
+    first = First()
+    first >> Second()
+    flow = Outer(Sets(start=first, max_concurrency=at_once))
+    with pytest.raises(ValueError, match="True"):
+        flow.run({}, subscribers=[spans.subscriber()])
+    resumed = Spans()
+    flow.last_run.resume(subscribers=[resumed.subscriber()])
+    assert resumed.lines() == [
+        "invoke_workflow Outer ok",
+        "  Outer ok",
+        "    chat m",
+        "    Sets ok",
+        "      Sets param set [1] ok",
+        "        Second ok",
+        "          Second call [1] ok",
+        "            chat m",
+    ]
+    assert resumed.named("Second call")[0].attributes["mine"]
+    tokens = sum(span.attributes["gen_ai.usage.input_tokens"] for both in (spans, resumed) for span in both.of("model"))
+    assert tokens == flow.last_run.usage.tokens_in == 5211
+
+
+def test_spans_of_a_batch_that_is_resumed(spans):
+    """What is called again, and what follows."""
+
+    class Rows(BatchNode):
+        def prep(self, shared):
+            return [0, 1]
+
+        def exec(self, item):
+            return 1 // item
+
+    rows = Rows(on_error="keep")
+    rows >> Ask(name="Next", max_retries=2)
+    flow = Flow(rows, name="flow")
+    flow.set_params({"n": 1})
+    flow.run({})
+    flow.last_run.batch("Rows").resume(subscribers=[spans.subscriber()])
+    assert spans.lines() == [
+        "invoke_workflow flow ok",
+        "  flow ok",
+        "    Rows ok",
+        "      Rows call [0] failed",
+        "    Next ok",
+        "      Next call ok",
+        "        attempt failed",
+        "        attempt ok",
+    ]

@@ -1,6 +1,6 @@
 """The public methods of what a run leaves: the record of a run, a batch, a journal."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from .display import HasGraph, Shown, ShownWithWidget, watcher_for
@@ -8,6 +8,7 @@ from .display import HasGraph, Shown, ShownWithWidget, watcher_for
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
+    from ...engine.events import Subscriber
     from ...graph.drawing import GraphModel
     from ...journal.journal import Journal
     from ...notebook.progress import Progress
@@ -26,7 +27,13 @@ class RunMethods(HasGraph):
 
         return graph_of_run(_run(self), **options)
 
-    def resume(self, *, executor: "Executor | None" = None, progress: "Progress" = "auto") -> Any:
+    def resume(
+        self,
+        *,
+        executor: "Executor | None" = None,
+        subscribers: "Iterable[Subscriber]" = (),
+        progress: "Progress" = "auto",
+    ) -> Any:
         """Resume this run where it failed or was stopped, run it to its end, and return the last action.
 
         It uses ``shared`` and the nodes as they are now: first fix the cause and run its cell again. The hook that did
@@ -37,6 +44,7 @@ class RunMethods(HasGraph):
 
         Args:
             executor: As for `Flow.run`.
+            subscribers: As for `Flow.run`. Those of the run are not used again.
             progress: As for `Flow.run`.
 
         Raises:
@@ -44,9 +52,10 @@ class RunMethods(HasGraph):
             Exception: The exception that a hook raises now.
         """
         __tracebackhide__ = True
+        from ...runs.options import RunOptions
         from ...runs.start import resume
 
-        return resume(_run(self), executor=executor, watch=watcher_for(progress))
+        return resume(_run(self), RunOptions(executor, subscribers, watcher_for(progress)))
 
     def retry_failed(
         self, *, from_start: bool | None = None, executor: "Executor | None" = None, progress: "Progress" = "auto"
@@ -70,7 +79,13 @@ class BatchMethods(ShownWithWidget):
 
     run: "Run"
 
-    def resume(self, *, executor: "Executor | None" = None, progress: "Progress" = "auto") -> Any:
+    def resume(
+        self,
+        *,
+        executor: "Executor | None" = None,
+        subscribers: "Iterable[Subscriber]" = (),
+        progress: "Progress" = "auto",
+    ) -> Any:
         """Run ``post`` of this node again with the current results, then all nodes that follow. Return the last action.
 
         For a run with ``on_error="keep"`` in which rows failed: retry these rows first, then resume here. Rows that
@@ -82,6 +97,7 @@ class BatchMethods(ShownWithWidget):
 
         Args:
             executor: As for `Flow.run`.
+            subscribers: As for `Flow.run`. Those of the run are not used again.
             progress: As for `Flow.run`.
 
         Raises:
@@ -90,9 +106,10 @@ class BatchMethods(ShownWithWidget):
             Exception: The exception that a hook raises now.
         """
         __tracebackhide__ = True
+        from ...runs.options import RunOptions
         from ...runs.start import resume
 
-        return resume(self.run, executor=executor, watch=watcher_for(progress), batch=_batch(self))
+        return resume(self.run, RunOptions(executor, subscribers, watcher_for(progress)), batch=_batch(self))
 
     def retry_failed(
         self,
