@@ -91,7 +91,7 @@ class Outcomes:
 
     def has_result(self, index: int) -> bool:
         """Return whether an item has a result."""
-        if index >= len(self.results) or self.results[index] is PENDING:
+        if not 0 <= index < len(self.results) or self.results[index] is PENDING:
             return False
         return index not in self.exceptional or self.exceptional[index].status in HAS_RESULT
 

@@ -488,3 +488,20 @@ def test_a_post_that_failed_gets_the_results_of_rows_that_were_retried(width):
     assert shared["results"] == 100
     assert shared["calls"] == []
     assert list(run.steps[run.steps["node"] == "S"]["attempts"]) == [4, 0]
+
+
+def test_a_generator_that_failed_before_its_first_param_set():
+    """Its prep is run again."""
+    broken = [True]
+
+    class Sets(BatchFlow):
+        def prep(self, shared):
+            if broken:
+                raise ValueError(broken.pop())
+            yield {"n": 1}
+
+    flow = Flow(Sets(start=Node()))
+    with pytest.raises(ValueError, match="True"):
+        flow.run({})
+    flow.last_run.resume()
+    assert flow.last_run.batch("Sets").df["status"].tolist() == ["ok"]
