@@ -152,9 +152,15 @@ class Batch:
     def resume(self) -> None:
         """Continue the visit: queue the items without a result, and be ready to read the rest."""
         self.stopped = False
-        self.attempts_before = self.attempts
+        self.start_row()
         self.retry([index for index in self.without_result() if index < self.items.read])
         self.items.resume(self.path)
+
+    def start_row(self) -> None:
+        """Count attempts from here on, for a new row: the row of the visit that failed has those before."""
+        self.attempts_before = self.attempts
+        if self.is_single:
+            self.usage = ItemUsage()
 
     def close(self) -> None:
         """End the visit before its items do. A generator that they are read from runs its clean-up."""

@@ -19,7 +19,6 @@ from typing import Any
 
 from ..core.statuses import FAILURES
 from .batch import Batch, SavedBatch
-from .item_usage import ItemUsage
 from .items import split
 from .iteration import is_iterator
 from .plan import Plan
@@ -350,9 +349,7 @@ def _rewind_visit(frame: Frame) -> None:
         if plan.facts.kind == "node" and work is None:
             frame.work = Batch.single(plan, frame.params, frame.prep_res)
         elif work is not None:
-            work.attempts_before = work.attempts
-            if work.is_single:
-                work.usage = ItemUsage()  # as the attempts, it is in the row of the visit that failed
+            work.start_row()
         if plan.facts.kind == "batch_node":  # rows may have been retried: `advance` takes their results again
             frame.phase = WORKING
     elif work is not None and work.is_single and work.without_result():
@@ -377,7 +374,9 @@ def _rewind_expansion(frame: Frame) -> None:
     work = frame.work
     if work is None or (work.is_single and work.without_result()):
         frame.phase, frame.work = EXPAND, None
-    elif not work.is_single:
+    elif work.is_single:
+        work.start_row()
+    else:
         work.resume()
 
 

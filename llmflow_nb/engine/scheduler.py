@@ -185,7 +185,8 @@ class Scheduler:
         branch.is_reading = False
         batch = branch.work.batch
         if error is None and branch.is_halted():
-            batch.take_unstarted(item)
+            index = batch.take_unstarted(item)
+            branch.position.frames[-1].spent += batch.usage.take(index)  # no call of the visit will report it
         elif error is None:
             self._start_item(branch, item)
         elif isinstance(error, StopAsyncIteration):

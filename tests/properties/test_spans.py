@@ -3,6 +3,7 @@
 import asyncio
 import warnings
 from collections import Counter
+from contextlib import suppress
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -83,14 +84,14 @@ def check_rows(record, world: Spending, expanding: set[str]) -> None:
             assert batch.is_of_params or tokens_by_model(item.usage).keys() <= {last_name(batch.path)}
 
 
-def check_tokens(spans: Spans, world: Spending) -> None:
-    """What the hooks have spent is in the spans, each token once, within a span of its node."""
-    in_spans = Counter()
+def tokens_in_spans(spans: Spans) -> Counter:
+    """The tokens in the spans, by model: each is within a span of the node that the model is named like."""
+    found = Counter()
     for span in spans.of("model"):
         around, model = spans.parent(span), span.attributes["gen_ai.request.model"]
         assert last_name(around.attributes["llmflow_nb.path"]) == model
-        in_spans[model] += span.attributes["gen_ai.usage.input_tokens"]
-    assert in_spans == Counter(name for _, name in world.spent)
+        found[model] += span.attributes["gen_ai.usage.input_tokens"]
+    return found
 
 
 def expanding_flows(step: Step) -> set[str]:
@@ -120,7 +121,7 @@ def test_spans_of_random_flows(step: Step, driver: str, width: int | None) -> No
     attempts = [span.attributes["llmflow_nb.attempts"] for span in spans.of("call")]
     assert len(spans.of("attempt")) == sum(n for n in attempts if n > 1)
     check_rows(record, world, expanding_flows(step))
-    check_tokens(spans, world)
+    assert tokens_in_spans(spans) == Counter(name for _, name in world.spent)
 
 
 @laws
@@ -145,3 +146,26 @@ def test_usage_of_random_flows(step: Step, driver: str, width: int | None) -> No
     node = build(step, world, width)
     run(driver, node, ())
     check_rows(node.last_run, world, expanding_flows(step))
+
+
+@laws
+@given(flows(), st.sampled_from(DRIVERS), st.sampled_from([None, 1, 3]), st.booleans())
+def test_usage_of_resumed_flows(step: Step, driver: str, width: int | None, watched: bool) -> None:
+    """However often a run is resumed, each token counts once, and is in a span of one of the traces."""
+    traces, world = [Spans()], Spending(most_at_once=2)
+    node = build(step, world, width)
+    run(driver, node, [traces[0].subscriber()] if watched else ())
+    record = node.last_run
+    while record.status != "ok" and len(traces) < 4:
+        traces.append(Spans())
+        with warnings.catch_warnings(), suppress(Boom, FlowError):
+            warnings.simplefilter("ignore")
+            record.resume(subscribers=[traces[-1].subscriber()] if watched else (), progress=False)
+    assert record.usage.tokens_in == len(world.spent)
+    if watched:
+        in_spans = Counter()
+        for spans in traces:
+            assert len(spans.ended) == spans.started
+            check_parents(spans)
+            in_spans += tokens_in_spans(spans)
+        assert in_spans == Counter(name for _, name in world.spent)

@@ -696,3 +696,34 @@ def test_a_post_that_is_run_again_for_retried_rows_counts_for_the_run():
     assert flow.last_run.usage.tokens_in == 1100
     flow.last_run.batch("Rows").retry_failed(post=True, max_retries=2)
     assert flow.last_run.usage.tokens_in == 2100 + 2 * (10 + 30)
+
+
+@pytest.mark.parametrize("of_flow", [False, True])
+def test_a_call_that_had_ended_when_its_param_set_was_stopped_has_spent_once(of_flow):
+    """The param set beside it fails before anything follows from the result, which the resumed run has."""
+    broken = [True]
+
+    class Call(Node):
+        async def exec(self, _):
+            spend(input=1)
+
+        async def post(self, shared, prep_res, exec_res):
+            await asyncio.sleep(0)
+            if broken and self.params["n"] == 2:
+                raise ValueError(broken.pop())
+
+    class Walks(BatchFlow):
+        def prep(self, shared):
+            return [{"n": 1}, {"n": 2}, {"n": 3}]
+
+    class ExpandedWalks(Walks):
+        async def exec(self, element):
+            spend(input=10)
+
+    flow = (ExpandedWalks if of_flow else Walks)(start=Call(), max_concurrency=3)
+    with pytest.raises(ValueError, match="True"):
+        flow.run({})
+    flow.last_run.resume()
+    calls = flow.last_run.calls
+    assert flow.last_run.usage.tokens_in == calls + (30 if of_flow else 0)
+    assert sum(flow.last_run.batches[0].df["tokens_in"]) == flow.last_run.usage.tokens_in
