@@ -1,10 +1,12 @@
 """The statuses of items, param sets and visits: one table. Tables, summaries, progress and graphs read it.
 
-To add a status, add a row to `STATUSES` and to the list in ``docs/tables.md`` (a test compares the two), and set it
-where `engine/attempts.py` settles a call; a result of a call that `engine/advance.py` makes itself is "ok".
+To add a status, add a row to `STATUSES` and to the list in ``docs/tables.md`` (a test compares the two), and give it a
+colour in `notebook/html.py`. Set it where `engine/attempts.py` settles a call. Calls that `engine/advance.py` and
+`engine/visit_exec.py` make themselves are "ok": their failures are settled by `engine/attempts.py` too.
 
 Graphs show nodes in the states of ``on_graph``. To add one, add its words in `graph/status.py`, its colours in
-`graph/style.py`, and its sign in `graph/sketch.py` and ``stepper.js``.
+`graph/style.py`, and its sign in `graph/sketch.py`. The widgets have a list of the states in
+``static/stepper/graph.js``.
 """
 
 from typing import Literal, NamedTuple

@@ -5,7 +5,7 @@ from itertools import islice
 from operator import itemgetter
 from typing import Any
 
-from ..core.statuses import STATUSES
+from ..core.statuses import HAS_RESULT, STATUSES
 from ..core.text import many, quoted, shown
 from ..runs.batch import BatchResult
 from ..runs.rows import Item, rows_with_outcome
@@ -87,7 +87,7 @@ def _values(result: BatchResult, item: Item) -> dict[str, Any]:
     """Return the values of a row by their names."""
     values: dict[str, Any] = {"params": dict(item.params)} if item.params else {}
     values["param set" if result.is_of_params else "item"] = item.item
-    if item.result is not None or item.status in ("ok", "fallback"):
+    if item.result is not None or item.status in HAS_RESULT:
         values["result"] = item.result
     return values
 

@@ -14,7 +14,7 @@ from ..advance import advance
 from ..flight import CANCEL_SECONDS, Flight
 from ..hook_meter import use_hook_meter
 from ..lane import Lane
-from ..position import AWAIT, BOUNDARY, END, Position
+from ..position import AWAIT, END, Position
 from ..scheduler import Scheduler
 from ..setup import Setup
 from ..sources import close_sources
@@ -93,8 +93,8 @@ class _OnLoop:
                 alarm.cancel()
 
 
-async def drive_async(position: Position, setup: Setup, mask: int = 0) -> str:
-    """Run a position to its end, or to the next boundary in ``mask``, on the running event loop. As `sync.drive`.
+async def drive_async(position: Position, setup: Setup) -> None:
+    """Run a position to its end on the running event loop. As `sync.drive`.
 
     Raises:
         Exception: What the run failed with.
@@ -104,22 +104,22 @@ async def drive_async(position: Position, setup: Setup, mask: int = 0) -> str:
     use_hook_meter(position, setup)
     meter = METER.set(position.meter)
     try:
-        return await _drive_async(position, setup, mask)
+        await _drive_async(position, setup)
     finally:
         with suppress(ValueError):  # a coroutine that is thrown away ends in another context
             METER.reset(meter)
 
 
-async def _drive_async(position: Position, setup: Setup, mask: int) -> str:
+async def _drive_async(position: Position, setup: Setup) -> None:
     __tracebackhide__ = True
     position.awaits_exec = True
-    need = advance(position, setup, mask)
+    need = advance(position, setup)
     if need == AWAIT:
-        need = await _await_hooks(position, setup, mask)
-    if need in (END, BOUNDARY):
-        return need
+        need = await _await_hooks(position, setup)
+    if need == END:
+        return
     loop = _OnLoop()
-    scheduler = Scheduler(position, setup, loop, mask)
+    scheduler = Scheduler(position, setup, loop)
     try:
         scheduler.start(need)
         while True:
@@ -128,7 +128,7 @@ async def _drive_async(position: Position, setup: Setup, mask: int) -> str:
                 scheduler.resume(*await _outcome(awaitable))
                 continue
             if scheduler.reached:
-                return scheduler.reached
+                return
             await loop.wait(scheduler.seconds_to_next_timer())
     except BaseException:
         scheduler.stopping.stop()
@@ -147,7 +147,7 @@ async def _drive_async(position: Position, setup: Setup, mask: int) -> str:
             await close_sources(setup.open_sources)
 
 
-async def _await_hooks(position: Position, setup: Setup, mask: int) -> str:
+async def _await_hooks(position: Position, setup: Setup) -> str:
     """Await one hook after the other until the position needs something else.
 
     A scheduler would do the same, see `Flights.await_in_walk`. To make one costs 20 us, and 10 us more for each hook.
@@ -162,7 +162,7 @@ async def _await_hooks(position: Position, setup: Setup, mask: int) -> str:
                 position.resume(await awaitable)
             except (Exception, asyncio.CancelledError) as exc:
                 position.throw(_from_hook(exc))
-            need = advance(position, setup, mask)
+            need = advance(position, setup)
         return need
     except BaseException:  # also a cancellation of this run
         cancel(position, setup)
