@@ -21,6 +21,10 @@ class Steppers(ShownLive, dict[str, Stepper]):
 
     _shown_as = "steppers"
 
+    def _repr_pretty_(self, printer: Any, is_cycle: bool) -> None:
+        """Print the text form, where IPython would print a dict."""
+        printer.text(self._repr_mimebundle_()["text/plain"])
+
 
 def chosen(
     df: "pd.DataFrame", path: str, measures: Measures, label: Any, names: tuple[str, ...]

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from IPython.lib.pretty import pretty
 
 from llmflow_nb import RowError, SettingError
 from llmflow_nb.notebook.marked import differing
@@ -221,7 +222,9 @@ def test_the_worst_variant_of_a_row_is_opened():
 
 def test_steppers_without_a_kernel():
     """They are shown as pictures, one after the other."""
-    bundle = flow_of().compare(SHARED, **VARIANTS).debug(0)._repr_mimebundle_()
+    steppers = flow_of().compare(SHARED, **VARIANTS).debug(0)
+    bundle = steppers._repr_mimebundle_()
+    assert pretty(steppers) == bundle["text/plain"]  # IPython asks for that of a dict
     assert "old: row 0 of labels/Label" in bundle["text/plain"]
     assert "new: row 0 of labels/Label" in bundle["text/plain"]
     assert bundle["text/html"].count("llmflow-step-still") == 2
