@@ -43,7 +43,7 @@ class Event(NamedTuple):
             ``visit_finished`` and ``run_finished`` the action.
         error: The exception of what failed.
         usage: What was reported with `spend`: for ``call_finished`` by all attempts of the call, for
-            ``visit_finished`` by ``prep`` and ``post``.
+            ``visit_finished`` by ``prep`` and ``post``. A report after the end is in no event.
         param_sets: The positions of the param sets around it, the outermost first. Together with the path it says
             which of several walks that run side by side the event belongs to.
     """
