@@ -12,7 +12,7 @@ def pytest_collection_modifyitems(config, items):
     if "kills" not in config.option.markexpr:
         for item in items:
             if item.get_closest_marker("kills"):
-                item.add_marker(pytest.mark.skip(reason="takes 20 s: -m kills runs it"))
+                item.add_marker(pytest.mark.skip(reason="takes 10 s: -m kills runs it"))
 
 
 @pytest.fixture(scope="package", autouse=True)
