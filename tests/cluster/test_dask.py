@@ -174,8 +174,10 @@ def test_an_item_that_kills_every_worker(fragile_client, tmp_path):
     result = run(node, on(fragile_client, batch=4), [*range(6), -1])
     assert result.counts == {"ok": 6, "failed": 1}
     starts = entered(tmp_path)
-    assert f"the worker process died each of the {starts.count('-1')} times" in str(result.exceptions[6])
-    assert node.last_run.reexecuted == len(starts) - 7
+    deaths = starts.count("-1")
+    assert f"the worker process died each of the {deaths} times" in str(result.exceptions[6])
+    missing = len(starts) - 7 - node.last_run.reexecuted  # calls of a group that started just before their worker died
+    assert 0 <= missing <= deaths
 
 
 # ---- in tables, batch flows, journals --------------------------------------------------------------------------------
