@@ -465,8 +465,10 @@ def is_noted(node):
 
 def word(first, i, text):
     """A word without guile, as long as what is shown of the text, and an ending if that is one, for `check` asks."""
-    length = len(shown(text))
-    return (chr(first + i) * length)[:-4] + "_end"[-length:] if is_an_ending(text) else chr(first + i) * length
+    plain = chr(first + i) * len(shown(text))
+    if not is_an_ending(text):
+        return plain
+    return f"{plain[:-4]}_end" if len(plain) >= 4 else text  # such as "no"
 
 
 def harmless(words, model):
